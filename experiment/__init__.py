@@ -1,0 +1,1 @@
+"""What a run leaves on disk: its folder, logs, checkpoints, and the numbers computed from them."""

@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block succeeds, it becomes `path` in one step.
+
+    The block must create the temporary file (write it and close it). It is then flushed to the disk and renamed, so that
+    a reader, or the next run after a power cut, finds either the old file or the new one, never a part of it.
+    When the block raises, the temporary file is removed and `path` stays as it was.
+    """
+    path = Path(path)
+    # Same folder: a rename is atomic only within one file system. Unique: two writers must not share one temporary file.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the folder's own entry to the disk, without which the rename itself could be lost in a power cut."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
