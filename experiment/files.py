@@ -11,16 +11,17 @@ from pathlib import Path
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block succeeds, it becomes `path` in one step.
 
-    The block must create the temporary file (write it and close it). It is then flushed to the disk and renamed, so that
-    a reader, or the next run after a power cut, finds either the old file or the new one, never a part of it.
+    The block must create the temporary file (write it and close it). It is then flushed to the disk and renamed, so
+    that a reader, or the next run after a power cut, finds either the old file or the new one, never a part of it.
     When the block raises, the temporary file is removed and `path` stays as it was.
     """
     path = Path(path)
-    # Same folder: a rename is atomic only within one file system. Unique: two writers must not share one temporary file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    # In the same folder, because a rename is atomic only within one file system; short and unique, because the name of
+    # the final file may already be as long as names can be, and two writers must not share a temporary file.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as written:
+        with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except BaseException:

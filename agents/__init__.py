@@ -1,0 +1,79 @@
+"""Agents and what acts on them: networks, advantages, reward scaling, shrink and perturb.
+
+Everything here takes tensors or numbers and returns them; nothing knows about environments, files or the command line.
+"""
+
+import difflib
+from collections.abc import Sequence
+
+import torch
+
+from agents.actor_critic import ActorCritic
+from agents.advantages import generalised_advantages
+from agents.errors import AgentError
+from agents.mismatch import explain_mismatch
+from agents.ppo import PPO
+from agents.ppo_obj import PPOObj
+from agents.reward_scaling import RewardScaler
+from agents.shrink_and_perturb import shrink_and_perturb
+
+ARCHITECTURES = ("PPO", "PPO_OBJ")
+
+__all__ = [
+    "ARCHITECTURES",
+    "PPO",
+    "ActorCritic",
+    "AgentError",
+    "PPOObj",
+    "RewardScaler",
+    "explain_mismatch",
+    "generalised_advantages",
+    "make_agent",
+    "shrink_and_perturb",
+]
+
+
+def make_agent(
+    architecture: str,
+    observation_shape: Sequence[int],
+    num_actions: int,
+    *,
+    encoder_dims: Sequence[int] = (256, 256),
+    decoder_dims: Sequence[int] = (128,),
+    generator: torch.Generator | None = None,
+) -> ActorCritic:
+    """Build a freshly initialised agent, on the CPU and in float32.
+
+    architecture: `PPO` for frames, `PPO_OBJ` for object features.
+    observation_shape: of one game, without the batch: `(planes, 84, 84)` for PPO, `(window, features)` for PPO_OBJ.
+    num_actions: size of the discrete action space.
+    encoder_dims, decoder_dims: hidden layer sizes of PPO_OBJ (see `PPOObj`); PPO has no use for them.
+    generator: a CPU generator for the initial weights; None draws from PyTorch's global one.
+
+    Raises AgentError for an unknown architecture, or for sizes that it cannot be built with.
+    """
+    if architecture == "PPO_CBP":
+        raise AgentError(
+            "`architecture`: PPO_CBP (continual backpropagation) is not available in this version; "
+            "choose one of " + ", ".join(ARCHITECTURES) + "."
+        )
+    if architecture not in ARCHITECTURES:
+        near = difflib.get_close_matches(str(architecture).upper(), ARCHITECTURES, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise AgentError(f"`architecture`: {architecture!r} is none of {', '.join(ARCHITECTURES)}.{hint}")
+    if num_actions < 1:
+        raise AgentError(f"`num_actions` is {num_actions}; an agent needs at least one action to choose from.")
+    shape = tuple(int(size) for size in observation_shape)
+    if architecture == "PPO":
+        if len(shape) != 3 or shape[0] < 1 or shape[1:] != (84, 84):
+            raise AgentError(
+                f"`architecture` PPO reads frames of shape (planes, 84, 84), but the observations have shape {shape}; "
+                "use obs_mode dqn, or architecture PPO_OBJ for object features."
+            )
+        return PPO(num_actions, num_planes=shape[0], generator=generator)
+    if len(shape) != 2 or min(shape) < 1:
+        raise AgentError(
+            "`architecture` PPO_OBJ reads object features of shape (window, features), but the observations have "
+            f"shape {shape}; use obs_mode obj, or architecture PPO for frames."
+        )
+    return PPOObj(num_actions, *shape, encoder_dims=encoder_dims, decoder_dims=decoder_dims, generator=generator)

@@ -1,0 +1,120 @@
+"""What every agent shares: a policy and a value head on one hidden layer, how they are read, and how they start."""
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (the name everyone knows it by)
+from torch import Tensor, nn
+
+Self = TypeVar("Self", bound="ActorCritic")
+
+# Gains of the orthogonal initialisation (the PPO convention): hidden layers keep the scale of their input through the
+# ReLU, the policy starts close to uniform, the value head starts at unit scale.
+HIDDEN_GAIN = math.sqrt(2)
+ACTOR_GAIN = 0.01
+CRITIC_GAIN = 1.0
+
+
+class ActorCritic(nn.Module, ABC):
+    """Base of the agents. A subclass builds its layers, `actor` and `critic`, defines `hidden`, calls `initialise`.
+
+    | call | returns |
+    |---|---|
+    | `forward(x)` | logits `[B, num_actions]`, value `[B]` |
+    | `get_value(x)` | value `[B]` |
+    | `get_action_and_value(x, action=None)` | action `[B]` int64, log_prob `[B]`, entropy `[B]` (nats), value `[B]` |
+    | `get_action(x)` | action `[B]` int64 |
+
+    Logits, log-probabilities, entropies and values are float32, also under autocast and with bfloat16 weights: the
+    ratio of two probabilities, PPO's core quantity, would drown in the rounding of a 16-bit logarithm.
+    """
+
+    actor: nn.Linear
+    critic: nn.Linear
+
+    @abstractmethod
+    def hidden(self, x: Tensor) -> Tensor:
+        """Features `[B, units]` that both heads read, from unscaled observations."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `[B, num_actions]` and value `[B]`: the whole network, without sampling (this is what to compile)."""
+        hidden = self.hidden(x)
+        return _linear_in_float32(self.actor, hidden), _linear_in_float32(self.critic, hidden).squeeze(-1)
+
+    def get_value(self, x: Tensor) -> Tensor:
+        """Value `[B]` of the observations `x`."""
+        return _linear_in_float32(self.critic, self.hidden(x)).squeeze(-1)
+
+    def get_action_and_value(
+        self, x: Tensor, action: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Action `[B]`, its log-probability `[B]`, the policy's entropy `[B]` in nats, value `[B]`.
+
+        action: int64 `[B]`, returned as it is; None samples one.
+        generator: for the sampling, on the same device as `x`; None means PyTorch's global generator.
+        """
+        logits, value = self(x)
+        log_probs = F.log_softmax(logits, dim=-1)  # [B, num_actions]
+        probs = log_probs.exp()
+        if action is None:
+            action = sample_actions(probs, generator)
+        log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        entropy = -(probs * log_probs).sum(-1)
+        return action, log_prob, entropy, value
+
+    def get_action(self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Action `[B]`: sampled, or with `deterministic` the most probable one (the lowest index among equals)."""
+        logits = _linear_in_float32(self.actor, self.hidden(x))
+        if deterministic:
+            return logits.argmax(-1)
+        return sample_actions(logits.softmax(-1), generator)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator | None = None) -> None:
+        """Draw all weights anew: orthogonal with the gains above, biases zero. `generator` is a CPU generator."""
+        for layer in self.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                gain = {id(self.actor): ACTOR_GAIN, id(self.critic): CRITIC_GAIN}.get(id(layer), HIDDEN_GAIN)
+                layer.weight.copy_(gain * orthogonal(layer.weight.shape, generator))
+                if layer.bias is not None:
+                    layer.bias.zero_()
+
+    def fresh_copy(self: Self, generator: torch.Generator | None = None) -> Self:
+        """A newly initialised agent of the same sizes, dtype and device; this one is left as it is."""
+        fresh = copy.deepcopy(self)
+        fresh.initialise(generator)
+        return fresh
+
+
+def sample_actions(probs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """One action `[B]` per row of `probs` `[B, num_actions]`, by inverting the cumulative distribution.
+
+    A single uniform number per row: several times cheaper than `torch.distributions.Categorical` on the few rows of a
+    rollout step, where its checks cost more than the policy head.
+    """
+    uniform = torch.rand(probs.shape[0], 1, generator=generator, device=probs.device)
+    # The first action whose cumulative probability exceeds the number; one of probability zero is never that.
+    action = torch.searchsorted(probs.cumsum(-1), uniform, right=True).squeeze(-1)
+    return action.clamp_max(probs.shape[1] - 1)  # rounding can leave the last cumulative probability just below 1
+
+
+def orthogonal(shape: torch.Size, generator: torch.Generator | None = None) -> Tensor:
+    """A random matrix, uniform among those with orthonormal rows (or columns, where there are more rows than columns).
+
+    Dimensions after the first count as one. It is drawn on the CPU in float32 so that one seed gives the same weights
+    on every device.
+    """
+    rows, columns = shape[0], math.prod(shape[1:])
+    normal = torch.randn(max(rows, columns), min(rows, columns), generator=generator, dtype=torch.float32)
+    q, r = torch.linalg.qr(normal)
+    q = q * r.diagonal().sign()  # without this the factorisation's sign convention would bias the draw
+    return (q if rows >= columns else q.T).reshape(shape)
+
+
+def _linear_in_float32(layer: nn.Linear, hidden: Tensor) -> Tensor:
+    """The layer's output computed in float32, whatever the precision of the weights and of the surrounding code."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return F.linear(hidden.float(), layer.weight.float(), layer.bias.float())

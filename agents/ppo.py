@@ -1,0 +1,48 @@
+"""PPO on frames: the convolutional network of DQN with a policy and a value head."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from agents.actor_critic import ActorCritic
+
+
+class PPO(ActorCritic):
+    """Three convolutions, 512 units, two heads (Mnih et al. 2015, https://doi.org/10.1038/nature14236).
+
+    Observations: `[B, num_planes, 84, 84]`, uint8 or float, grey levels 0 to 255; the network scales them itself.
+    Weights: `network.{0,2,4,7}`, `actor`, `critic`; checkpoints of CleanRL-style PPO agents have the same names.
+    For speed, on any device: `agent.to(memory_format=torch.channels_last)`, autocast to bfloat16, `torch.compile`.
+    """
+
+    def __init__(self, num_actions: int, num_planes: int = 4, *, generator: torch.Generator | None = None) -> None:
+        """num_planes: the stacked frames, plus goal planes where hindsight is used; generator: see `make_agent`."""
+        super().__init__()
+        # skip_init: `initialise` draws every weight, the layers' own draws would be wasted time and random numbers.
+        self.network = nn.Sequential(
+            skip_init(nn.Conv2d, num_planes, 32, 8, stride=4),  # -> [B, 32, 20, 20]
+            nn.ReLU(),
+            skip_init(nn.Conv2d, 32, 64, 4, stride=2),  # -> [B, 64, 9, 9]
+            nn.ReLU(),
+            skip_init(nn.Conv2d, 64, 64, 3, stride=1),  # -> [B, 64, 7, 7]
+            nn.ReLU(),
+            nn.Flatten(),
+            skip_init(nn.Linear, 64 * 7 * 7, 512),
+            nn.ReLU(),
+        )
+        self.actor = skip_init(nn.Linear, 512, num_actions)
+        self.critic = skip_init(nn.Linear, 512, 1)
+        self.initialise(generator)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """Features `[B, 512]`."""
+        first = cast(nn.Conv2d, self.network[0])
+        if not x.is_floating_point():
+            x = x.to(first.weight.dtype)
+        # Grey levels become 0..1 by scaling the 8 x 8 filters instead of every pixel: the same sum, and the conversion
+        # from uint8, exact even in bfloat16, is the only pass over the frames.
+        x = F.conv2d(x, first.weight * (1 / 255), first.bias, stride=4)
+        return self.network[1:](x)
