@@ -1,0 +1,325 @@
+"""Configuration: one flat dataclass, filled from the command line, then from a JSON file, then checked.
+
+Precedence: defaults < command line < JSON file. What a user can get wrong in the JSON file, or a number out of its range,
+ends in a `ConfigError` with one sentence; a wrong command line ends in tyro's message and exit code 2.
+"""
+
+import ast
+import dataclasses
+import difflib
+import json
+import math
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union
+
+import tyro
+
+ArgsT = TypeVar("ArgsT")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message is one sentence for the user."""
+
+
+class Range(NamedTuple):
+    """Allowed numbers: from `low` to `high`, both included unless `above` excludes `low`; None means no limit."""
+
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+
+
+POSITIVE = Range(0.0, None, above=True)
+
+
+# ---------------------------------------------------------------------------------------------------- command line
+
+
+def parse_command_line(cls: type[ArgsT], argv: Sequence[str] | None = None, *, description: str | None = None) -> ArgsT:
+    """Fill the dataclass `cls` from `argv` (default: the command line of this process).
+
+    `--env_id X`, `--env-id X` and `--env_id=X` are the same; booleans are flags (`--track`, `--no-track`). Unknown flags
+    and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
+    """
+    words = _expand_sweep_lists(cls, sys.argv[1:] if argv is None else argv)
+    return tyro.cli(cls, args=words, description=description, use_underscores=True)
+
+
+def _expand_sweep_lists(cls: type, argv: Sequence[str]) -> list[str]:
+    """Turn `--dims=[1, 2]`, one word, as W&B sweep agents pass a list, into `--dims 1 2`; leave all else as it is."""
+    hints = _type_hints(cls)
+    words: list[str] = []
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        annotation = hints.get(flag.removeprefix("--").replace("-", "_"))
+        if equals and typing.get_origin(annotation) in (list, tuple) and value.startswith(("[", "(")):
+            try:
+                items = ast.literal_eval(value)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                items = None  # not a list after all: tyro then says what it expects
+            if isinstance(items, (list, tuple)):
+                words += [flag, *(str(item) for item in items)]
+                continue
+        words.append(word)
+    return words
+
+
+# ------------------------------------------------------------------------------------------------------- JSON file
+
+
+def apply_config_file(args: ArgsT, path: str | Path) -> tuple[ArgsT, list[str]]:
+    """Return a copy of `args` with the values of the JSON file at `path`, and one line per value that changed.
+
+    The file holds one object whose keys are exact field names, hidden fields included; it wins over the command line.
+    Raises ConfigError for an unreadable file, invalid JSON, an unknown key, a value of a wrong type.
+    """
+    path = Path(path)
+    hints = _type_hints(type(args))
+    changes: dict[str, Any] = {}
+    lines: list[str] = []
+    for key, value in _read_json_object(path).items():
+        if key == "config":
+            raise ConfigError(f"`config` cannot stand in {path.name}: it names this very file; remove the key.")
+        if key not in hints:
+            raise ConfigError(f"`{_shorten(key)}` in {path.name} is not a known argument{_nearest(key, hints)}.")
+        try:
+            new = _convert(value, hints[key])
+        except _TypeMismatchError as mismatch:
+            given = f"{_shorten(json.dumps(value, ensure_ascii=False))} ({_json_type(value)})"
+            raise ConfigError(f"`{key}` in {path.name} must be {mismatch}, but it is {given}.") from None
+        old = getattr(args, key)
+        if new != old or type(new) is not type(old):
+            changes[key] = new
+        if new != old:
+            verb = "sets " if _is_hidden(type(args), key) else "overrides --"
+            lines.append(f"{path.name} {verb}{key}: {_shown(old)} -> {_shown(new)}")
+    return dataclasses.replace(args, **changes), lines  # type: ignore[type-var]
+
+
+def _read_json_object(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a byte order mark in front
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"`config` names {path}, which is not a text file in UTF-8: {error.reason}.") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"`config` names {path}, which cannot be read: {reason}.") from None
+    try:
+        parsed = json.loads(
+            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite_float
+        )
+        json.dumps(parsed, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ConfigError(f"{path.name} is not valid JSON at {place}: {error.msg}.") from None
+    except UnicodeEncodeError:
+        raise ConfigError(f"{path.name} holds half of a surrogate pair (\\ud800 to \\udfff).") from None
+    except RecursionError:
+        raise ConfigError(f"{path.name} is nested too deeply to be a configuration.") from None
+    except ValueError as error:  # ours (duplicate keys, NaN) or a number with thousands of digits
+        raise ConfigError(f"{path.name} cannot be used: {error}.") from None
+    if not isinstance(parsed, dict):
+        raise ConfigError(f"{path.name} must hold one JSON object, but it holds {_json_type(parsed)}.")
+    return parsed
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # json would silently keep the last of two equal keys: two phases of the same factory would become one.
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"the key `{_shorten(key)}` appears twice in one object, and only one of them could count")
+        result[key] = value
+    return result
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number; numbers must be finite")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {_shorten(text)} is too large")
+    return value
+
+
+# --------------------------------------------------------------------------------------------------- types of fields
+
+
+class _TypeMismatchError(Exception):
+    """What the field would have allowed, as it stands after "must be"."""
+
+
+def _type_hints(cls: type) -> dict[str, Any]:
+    """Field name -> annotation, without `Annotated` and tyro's markers."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _is_hidden(cls: type, name: str) -> bool:
+    """Whether the field is kept off the command line (`tyro.conf.Suppress`)."""
+    annotation = typing.get_type_hints(cls, include_extras=True)[name]
+    return tyro.conf.Suppress in getattr(annotation, "__metadata__", ())
+
+
+def _convert(value: Any, annotation: Any) -> Any:
+    """The JSON value as the annotated type; raises _TypeMismatchError with the description of what is allowed."""
+    origin = typing.get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, annotation)
+    if origin is Literal:
+        return _convert_literal(value, typing.get_args(annotation))
+    if origin in (tuple, list):
+        return _convert_sequence(value, annotation)
+    if annotation is float and type(value) in (int, float):
+        try:
+            return float(value)
+        except OverflowError:
+            raise _TypeMismatchError("a number that fits a 64-bit float") from None
+    if annotation is Any or (annotation in (bool, int, str) and type(value) is annotation):
+        return value
+    if (origin or annotation) is dict and isinstance(value, dict):
+        return value
+    hint = ""
+    if annotation is int and type(value) is float and value.is_integer():
+        hint = f" (write {_shorten(str(int(value)))})"
+    raise _TypeMismatchError(_describe(annotation) + hint)
+
+
+def _convert_union(value: Any, annotation: Any) -> Any:
+    options = typing.get_args(annotation)
+    if value is None and types.NoneType in options:
+        return None
+    for option in options:
+        if option is types.NoneType:
+            continue
+        try:
+            return _convert(value, option)
+        except _TypeMismatchError:
+            continue  # another option may fit
+    raise _TypeMismatchError(_describe(annotation))
+
+
+def _convert_literal(value: Any, allowed: tuple[Any, ...]) -> Any:
+    for option in allowed:
+        if value == option and type(value) is type(option):  # True == 1, so types must agree too
+            return option
+    near = _nearest(value, [str(option) for option in allowed]) if isinstance(value, str) else ""
+    raise _TypeMismatchError(_describe(Literal[allowed]) + near.replace("; ", ", ", 1))
+
+
+def _convert_sequence(value: Any, annotation: Any) -> Any:
+    origin, items = typing.get_origin(annotation), typing.get_args(annotation)
+    if not isinstance(value, list):
+        raise _TypeMismatchError(_describe(annotation))
+    if origin is tuple and items[-1] is not Ellipsis:
+        if len(value) != len(items):
+            raise _TypeMismatchError(_describe(annotation))
+        item_types = list(items)
+    else:
+        item_types = [items[0]] * len(value)
+    try:
+        return origin(_convert(item, item_type) for item, item_type in zip(value, item_types, strict=True))
+    except _TypeMismatchError:
+        raise _TypeMismatchError(_describe(annotation)) from None
+
+
+_TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", types.NoneType: "null"}
+
+
+def _describe(annotation: Any) -> str:
+    origin, items = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(item) for item in items)
+    if origin is Literal:
+        return "one of " + ", ".join(json.dumps(item) for item in items)
+    if origin is list or (origin is tuple and items[-1] is Ellipsis):
+        return f"a list, each item {_describe(items[0])}"
+    if origin is tuple:
+        return f"a list of {len(items)}: " + ", ".join(_describe(item) for item in items)
+    if (origin or annotation) is dict:
+        return "an object"
+    if annotation in _TYPE_WORDS:
+        return _TYPE_WORDS[annotation]
+    raise TypeError(f"fields of type {annotation} cannot be read from JSON")
+
+
+def _json_type(value: Any) -> str:
+    for kinds, words in ((bool, "a boolean"), (int, "a whole number"), (float, "a number"), (str, "a string")):
+        if isinstance(value, kinds):
+            return words
+    return "null" if value is None else "a list" if isinstance(value, list) else "an object"
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str:
+    """The ending of an error sentence that names the known name nearest to `name`; empty when none is near."""
+    known = list(known)
+    wanted = name.strip().lstrip("-").replace("-", "_").lower()
+    by_spelling = {option.lower(): option for option in known}
+    near = difflib.get_close_matches(wanted, by_spelling, n=1, cutoff=0.6)
+    return f"; the nearest is `{by_spelling[near[0]]}`" if near else ""
+
+
+def _shown(value: Any) -> str:
+    """A value on one line: strings bare where they are readable, all else as JSON."""
+    if isinstance(value, str) and value.isprintable() and value.strip():
+        return _shorten(value)
+    return _shorten(json.dumps(_plain(value), ensure_ascii=False))
+
+
+def _shorten(text: str, limit: int = 100) -> str:
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+# ------------------------------------------------------------------------------------------- checks and plain values
+
+
+def check_ranges(args: Any, ranges: Mapping[str, Range | tuple[float | None, float | None]]) -> None:
+    """Raise ConfigError for the first argument outside its range; limits are included, `POSITIVE` excludes zero.
+
+    Sequences are checked item by item, None is skipped (an optional argument that was not given). NaN and infinity are
+    never allowed: every comparison with NaN is false, so a plain `value < low` would let it through.
+    """
+    for name, limits in ranges.items():
+        allowed = Range(*limits)
+        given = getattr(args, name)
+        for value in given if isinstance(given, (tuple, list)) else (given,):
+            if value is not None and not _inside(value, allowed):
+                which = "each number of it" if value is not given else "it"
+                raise ConfigError(f"`{name}` is {_shown(given)}, but {which} must be {_describe_range(allowed)}.")
+
+
+def _inside(value: float, allowed: Range) -> bool:
+    if isinstance(value, float) and not math.isfinite(value):  # an int of any size is finite, and may not fit a float
+        return False
+    if allowed.low is not None and (value < allowed.low or (allowed.above and value == allowed.low)):
+        return False
+    return allowed.high is None or value <= allowed.high
+
+
+def _describe_range(allowed: Range) -> str:
+    limits = []
+    if allowed.low is not None:
+        limits.append(f"{'greater than' if allowed.above else 'at least'} {allowed.low:g}")
+    if allowed.high is not None:
+        limits.append(f"at most {allowed.high:g}")
+    return " and ".join(limits) or "a finite number"
+
+
+def as_plain_dict(args: Any) -> dict[str, Any]:
+    """The fields as values that JSON and `torch.load(weights_only=True)` know: tuples become lists, paths strings."""
+    return {field.name: _plain(getattr(args, field.name)) for field in dataclasses.fields(args)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,100 @@
+"""The run folder: one new folder per run, with names that are safe whatever a user types."""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiment.config import ConfigError
+from experiment.files import atomic_path
+
+
+def create_run_folder(
+    root: str | Path,
+    *,
+    env_id: str,
+    seed: int,
+    exp_name: str,
+    architecture: str,
+    shrink_and_perturb: bool,
+    now: float | None = None,
+) -> Path:
+    """Create and return `<root>/<env>_s<seed>__<exp>__<architecture>[_shrink_perturb]__<unix time>`.
+
+    A folder is never used twice: runs that start in the same second get `-2`, `-3`, ... at the end. `now` is the time
+    in seconds since 1970, by default the clock's. Raises ConfigError when the folder cannot be created; nothing is left.
+    """
+    root = Path(root)
+    method = safe_name(architecture, 40) + ("_shrink_perturb" if shrink_and_perturb else "")
+    start = int(time.time() if now is None else now)
+    name = f"{safe_name(env_id, 60)}_s{seed}__{safe_name(exp_name, 80)}__{method}__{start}"
+    missing_parents = [folder for folder in (root, *root.parents) if not folder.exists()]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return _new_folder(root, name)
+    except OSError as error:
+        for parent in missing_parents:  # innermost first; one that was not created or is in use stays
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        reason = error.strerror or str(error)
+        raise ConfigError(
+            f"No run folder can be created in `{root}`: {reason}; choose a folder you can write."
+        ) from None
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    # mkdir is the test: asking first whether the name is free would let two runs take the same one.
+    candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    while True:
+        folder = root / next(candidates)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+
+
+def safe_name(text: str, max_bytes: int) -> str:
+    """`text` as one part of a file name: letters, digits and `. _ -` stay, all else becomes `-`; never empty.
+
+    Slashes and leading dots go, so that the result cannot leave its folder or hide in it. The length counts in bytes of
+    UTF-8, as file systems count it. Different texts may give the same name; `slug` is the function without that.
+    """
+    kept = "".join(character if character.isalnum() or character in "._-" else "-" for character in text)
+    if kept.startswith("."):
+        kept = "-" + kept.lstrip(".")
+    return _cut(kept, max_bytes) or "unnamed"
+
+
+def slug(modification: str, max_length: int = 80) -> str:
+    """A modification string as part of a file name: words joined by `+`, `no_modif` for the unmodified game.
+
+    At most `max_length` bytes. Where characters must be replaced or the string shortened, `~` and a hash of the whole
+    string follow, so that two different modifications never share a name.
+
+    >>> slug("all_green_cars  disable_cars")
+    'all_green_cars+disable_cars'
+    """
+    words = modification.split()
+    if not words:
+        return "no_modif"
+    readable = "+".join(safe_name(word, max_length) for word in words)
+    # Unchanged words hold no `+`, no `~` and no space, so splitting at `+` gives the string back: no two can meet.
+    if readable.split("+") == words and len(readable.encode()) <= max_length and readable != "no_modif":
+        return readable
+    digest = hashlib.sha256(" ".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{_cut(readable, max_length - 13)}~{digest}"
+
+
+def _cut(text: str, max_bytes: int) -> str:
+    return text.encode()[: max(max_bytes, 0)].decode(errors="ignore")  # a character cut in half is dropped whole
+
+
+def write_args(folder: str | Path, args: Mapping[str, Any]) -> Path:
+    """Write `args` (plain values) to `args.json` in the folder, whole or not at all; returns its path."""
+    path = Path(folder) / "args.json"
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(args, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path

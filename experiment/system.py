@@ -1,0 +1,56 @@
+"""Checks of the machine that would otherwise end in a traceback deep inside an import."""
+
+import sys
+from importlib import metadata
+
+_DEBIAN_PACKAGES = {  # system library (as the loader names it) -> Debian and Ubuntu package
+    "libGL.so.1": "libgl1",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libSM.so.6": "libsm6",
+    "libXext.so.6": "libxext6",
+    "libxcb.so.1": "libxcb1",
+}
+
+
+def check_system() -> None:
+    """End the process with one sentence and exit code 2 where OpenCV cannot be imported.
+
+    Scripts call this before they import anything that needs OpenCV (ocatari, the preprocessing of the environments).
+    """
+    sentence = opencv_problem()
+    if sentence is not None:
+        print(f"error: {sentence}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def opencv_problem() -> str | None:
+    """What keeps `import cv2` from working and how to mend it, or None when it works.
+
+    ocatari requires `opencv-python`, the build with windows, which loads system libraries that slim images lack.
+    """
+    try:
+        import cv2  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name == "cv2":
+            return "OpenCV is not installed: run `pip install opencv-python`."
+        return f"OpenCV cannot be imported ({error}): run `pip install --force-reinstall opencv-python`."
+    except ImportError as error:
+        library = str(error).split(":")[0]
+        if ".so" not in library:
+            return f"OpenCV cannot be imported ({error}): run `pip install --force-reinstall opencv-python`."
+        packages = dict.fromkeys(["libgl1", "libglib2.0-0", _DEBIAN_PACKAGES.get(library, "libgl1")])
+        return (
+            f"OpenCV needs the system library {library}, which is missing: install it"
+            f" (Debian, Ubuntu: `apt-get install -y {' '.join(packages)}`), or, without root, take the build that does"
+            f" not need it: `pip uninstall -y opencv-python && pip install {_headless_requirement()}`."
+        )
+    return None
+
+
+def _headless_requirement() -> str:
+    """The headless build of the version that is installed; both builds are released under the same numbers."""
+    try:
+        return f"opencv-python-headless=={metadata.version('opencv-python')}"
+    except metadata.PackageNotFoundError:
+        return "opencv-python-headless"
