@@ -1,7 +1,7 @@
 """Configuration: one flat dataclass, filled from the command line, then from a JSON file, then checked.
 
-Precedence: defaults < command line < JSON file. What a user can get wrong in the JSON file, or a number out of its range,
-ends in a `ConfigError` with one sentence; a wrong command line ends in tyro's message and exit code 2.
+Precedence: defaults < command line < JSON file. What a user can get wrong in the JSON file, or a number out of its
+range, ends in a `ConfigError` with one sentence; a wrong command line ends in tyro's message and exit code 2.
 """
 
 import ast
@@ -42,8 +42,8 @@ POSITIVE = Range(0.0, None, above=True)
 def parse_command_line(cls: type[ArgsT], argv: Sequence[str] | None = None, *, description: str | None = None) -> ArgsT:
     """Fill the dataclass `cls` from `argv` (default: the command line of this process).
 
-    `--env_id X`, `--env-id X` and `--env_id=X` are the same; booleans are flags (`--track`, `--no-track`). Unknown flags
-    and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
+    `--env_id X`, `--env-id X` and `--env_id=X` are the same; booleans are flags (`--track`, `--no-track`). Unknown
+    flags and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
     """
     words = _expand_sweep_lists(cls, sys.argv[1:] if argv is None else argv)
     return tyro.cli(cls, args=words, description=description, use_underscores=True)
@@ -85,12 +85,15 @@ def apply_config_file(args: ArgsT, path: str | Path) -> tuple[ArgsT, list[str]]:
         if key == "config":
             raise ConfigError(f"`config` cannot stand in {path.name}: it names this very file; remove the key.")
         if key not in hints:
-            raise ConfigError(f"`{_shorten(key)}` in {path.name} is not a known argument{_nearest(key, hints)}.")
+            advice = _nearest(key, hints) or "; --help lists them"
+            raise ConfigError(f"`{_shorten(key)}` in {path.name} is not a known argument{advice}.")
         try:
             new = _convert(value, hints[key])
         except _TypeMismatchError as mismatch:
-            given = f"{_shorten(json.dumps(value, ensure_ascii=False))} ({_json_type(value)})"
-            raise ConfigError(f"`{key}` in {path.name} must be {mismatch}, but it is {given}.") from None
+            given = _shorten(json.dumps(value, ensure_ascii=False))
+            given += "" if value is None else f" ({_json_type(value)})"
+            sentence = f"`{key}` in {path.name} must be {mismatch.allowed}, but it is {given}{mismatch.advice}."
+            raise ConfigError(sentence) from None
         old = getattr(args, key)
         if new != old or type(new) is not type(old):
             changes[key] = new
@@ -101,16 +104,21 @@ def apply_config_file(args: ArgsT, path: str | Path) -> tuple[ArgsT, list[str]]:
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:
+    shown = _shorten(str(path))
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors put a byte order mark in front
     except UnicodeDecodeError as error:
-        raise ConfigError(f"`config` names {path}, which is not a text file in UTF-8: {error.reason}.") from None
+        raise ConfigError(f"`config` names {shown}, which is not a text file in UTF-8: {error.reason}.") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"`config` names {path}, which cannot be read: {reason}.") from None
+        raise ConfigError(f"`config` names {shown}, which cannot be read: {reason}.") from None
     try:
         parsed = json.loads(
-            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite_float
+            text,
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_finite_int,
         )
         json.dumps(parsed, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError as error:
@@ -120,7 +128,7 @@ def _read_json_object(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path.name} holds half of a surrogate pair (\\ud800 to \\udfff).") from None
     except RecursionError:
         raise ConfigError(f"{path.name} is nested too deeply to be a configuration.") from None
-    except ValueError as error:  # ours (duplicate keys, NaN) or a number with thousands of digits
+    except ValueError as error:  # of the functions below: duplicate keys, NaN, huge numbers
         raise ConfigError(f"{path.name} cannot be used: {error}.") from None
     if not isinstance(parsed, dict):
         raise ConfigError(f"{path.name} must hold one JSON object, but it holds {_json_type(parsed)}.")
@@ -148,11 +156,22 @@ def _finite_float(text: str) -> float:
     return value
 
 
+def _finite_int(text: str) -> int:
+    if len(text) > 300:  # it would not fit a float, and Python itself stops at some thousand digits
+        raise ValueError(f"the number {_shorten(text)} is too large")
+    return int(text)
+
+
 # --------------------------------------------------------------------------------------------------- types of fields
 
 
 class _TypeMismatchError(Exception):
-    """What the field would have allowed, as it stands after "must be"."""
+    """A value of another type: what is allowed (as it stands after "must be"), and advice to end the sentence with."""
+
+    def __init__(self, allowed: str, advice: str = "") -> None:
+        super().__init__(allowed, advice)
+        self.allowed = allowed
+        self.advice = advice
 
 
 def _type_hints(cls: type) -> dict[str, Any]:
@@ -177,18 +196,13 @@ def _convert(value: Any, annotation: Any) -> Any:
     if origin in (tuple, list):
         return _convert_sequence(value, annotation)
     if annotation is float and type(value) in (int, float):
-        try:
-            return float(value)
-        except OverflowError:
-            raise _TypeMismatchError("a number that fits a 64-bit float") from None
+        return float(value)
     if annotation is Any or (annotation in (bool, int, str) and type(value) is annotation):
         return value
     if (origin or annotation) is dict and isinstance(value, dict):
         return value
-    hint = ""
-    if annotation is int and type(value) is float and value.is_integer():
-        hint = f" (write {_shorten(str(int(value)))})"
-    raise _TypeMismatchError(_describe(annotation) + hint)
+    whole = annotation is int and type(value) is float and value.is_integer()
+    raise _TypeMismatchError(_describe(annotation), f"; write {_shorten(str(int(value)))}" if whole else "")
 
 
 def _convert_union(value: Any, annotation: Any) -> Any:
@@ -210,7 +224,7 @@ def _convert_literal(value: Any, allowed: tuple[Any, ...]) -> Any:
         if value == option and type(value) is type(option):  # True == 1, so types must agree too
             return option
     near = _nearest(value, [str(option) for option in allowed]) if isinstance(value, str) else ""
-    raise _TypeMismatchError(_describe(Literal[allowed]) + near.replace("; ", ", ", 1))
+    raise _TypeMismatchError(_describe(Literal[allowed]), near)
 
 
 def _convert_sequence(value: Any, annotation: Any) -> Any:

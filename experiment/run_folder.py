@@ -26,7 +26,7 @@ def create_run_folder(
     """Create and return `<root>/<env>_s<seed>__<exp>__<architecture>[_shrink_perturb]__<unix time>`.
 
     A folder is never used twice: runs that start in the same second get `-2`, `-3`, ... at the end. `now` is the time
-    in seconds since 1970, by default the clock's. Raises ConfigError when the folder cannot be created; nothing is left.
+    in seconds since 1970, by default the clock's. Raises ConfigError, and leaves nothing, when that is impossible.
     """
     root = Path(root)
     method = safe_name(architecture, 40) + ("_shrink_perturb" if shrink_and_perturb else "")

@@ -1,7 +1,7 @@
 """Tracking: CSV files and TensorBoard always, W&B when asked for. The x-axis is `global_step` everywhere.
 
-CSV is the record: its rows are kept in memory and tried again when the disk refuses them. TensorBoard and W&B are views:
-when one of them fails in mid-run, that is said once and training goes on.
+CSV is the record: rows that the disk refuses are kept in memory and tried again. TensorBoard and W&B are views: when
+one of them fails in mid-run, that is said once and training goes on.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Tracker:
             wandb_run_id: go on with this existing W&B run instead of making a new one.
             report: gets the line that says that a view failed; by default it goes to stderr.
 
-        Raises ConfigError when W&B cannot start; an empty `folder` is removed then, so make the Tracker before other files.
+        Raises ConfigError when W&B cannot start; an empty `folder` is removed then, so make other files afterwards.
         """
         folder = Path(folder)
         self._report = report
@@ -67,14 +67,7 @@ class Tracker:
         if track:
             # Before the SummaryWriter exists: W&B copies only from writers that are made after its start.
             try:
-                self._wandb = _WandbRun(
-                    folder,
-                    project,
-                    entity,
-                    Path(wandb_dir) if wandb_dir else folder,
-                    wandb_run_id or None,
-                    config or {},
-                )
+                self._wandb = _WandbRun(folder, project, entity, Path(wandb_dir or folder), wandb_run_id, config or {})
             except ConfigError:
                 with contextlib.suppress(OSError):  # not empty: then it is not ours to remove
                     folder.rmdir()
@@ -94,9 +87,7 @@ class Tracker:
             return
         try:
             self._writer.add_scalar(name, float(value), int(step))
-        except (
-            Exception
-        ) as error:  # whatever a full disk or a dead writer thread raises: the view ends, the run goes on
+        except Exception as error:  # whatever a full disk or a dead writer thread raises: only the view ends
             self._writer = None
             self._failed("TensorBoard", error)
 
@@ -275,9 +266,7 @@ def _import_wandb() -> ModuleType:
     try:
         import wandb
     except ImportError:
-        raise ConfigError(
-            "`--track` needs the package wandb: run `pip install wandb`, or leave `--track` out."
-        ) from None
+        raise ConfigError("`--track` needs the package wandb: run `pip install wandb`, or use `--no-track`.") from None
     return wandb
 
 
@@ -301,18 +290,18 @@ class _WandbRun:
         check_wandb()
         self._wandb: Any = _import_wandb()
         offline = self._wandb.setup().settings.mode == "offline"
-        self.run_id = run_id or self._wandb.util.generate_id()
+        self.run_id: str = run_id or self._wandb.util.generate_id()
         own_files = wandb_dir / "wandb"
         before = set(own_files.glob(f"*run-*-{self.run_id}*"))
         try:
             wandb_dir.mkdir(parents=True, exist_ok=True)
             self._run = self._wandb.init(
                 project=project,
-                entity=entity,
+                entity=entity or None,
                 name=None if run_id else folder.name,
                 id=self.run_id,
                 # Offline nobody can know whether the run exists: `must` would be refused.
-                resume=None if run_id is None else "allow" if offline else "must",
+                resume=None if not run_id else "allow" if offline else "must",
                 dir=str(wandb_dir),
                 config=dict(config),
                 sync_tensorboard=True,
