@@ -61,7 +61,7 @@ class RewardScaler:
     def scale(self, rewards: NDArray[Any]) -> NDArray[np.float32]:
         """Rewards of any shape scaled by the statistics as they are, which stay as they are."""
         if self.mode == "normalize":
-            scaled = rewards * (1.0 / math.sqrt(self.variance + EPSILON))
+            scaled = np.multiply(rewards, 1.0 / math.sqrt(self.variance + EPSILON), dtype=np.float64)
             return np.minimum(np.maximum(scaled, -CLIP), CLIP).astype(np.float32)
         if self.mode == "clip":
             return np.sign(rewards).astype(np.float32)

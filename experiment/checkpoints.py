@@ -5,6 +5,7 @@ values), `global_step`, and whatever else the run adds. It is read with `weights
 cannot run code.
 """
 
+import io
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,9 +83,11 @@ def _read(path: Path) -> Any:
     if path.is_dir():
         raise CheckpointError(f"`{path}` is a folder; give the path of a .cleanrl_model file in it.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = io.BytesIO(path.read_bytes())
     except OSError as error:
-        raise CheckpointError(f"`{path}` could not be read: {_first_line(error)}.") from error
+        raise CheckpointError(f"`{path}` could not be read: {error.strerror}.") from error
+    try:
+        return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no checkpoint can make the reader fail with almost any error
         if "unsupported global" in str(error).lower():
             raise CheckpointError(
