@@ -1,0 +1,395 @@
+"""Command line, JSON file and range checks, against what a user would see."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import tyro
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiment.config import (
+    POSITIVE,
+    ConfigError,
+    Range,
+    apply_config_file,
+    as_plain_dict,
+    check_ranges,
+    parse_command_line,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Args:
+    config: str = ""
+    """path of a JSON file"""
+    env_id: str = "ALE/Pong-v5"
+    """game"""
+    backend: Literal["HackAtari", "OCAtari", "Gym"] = "HackAtari"
+    """emulator wrapper"""
+    track: bool = False
+    """track with W&B"""
+    anneal_lr: bool = True
+    """anneal the learning rate"""
+    num_envs: int = 8
+    """number of games"""
+    learning_rate: float = 2.5e-4
+    """step size of Adam"""
+    target_kl: float | None = None
+    """early stop"""
+    encoder_dims: tuple[int, ...] = (256, 512)
+    """layer sizes"""
+    pair: tuple[int, float] = (1, 0.5)
+    """one whole number, one number"""
+    eval_modifs: list[str] = field(default_factory=list)
+    """modification strings"""
+    modification_factory: tyro.conf.Suppress[str] = ""
+    modification_factory_kwargs: Annotated[dict[str, Any], tyro.conf.Suppress] = field(default_factory=dict)
+    notes: Annotated[str, tyro.conf.Suppress] = ""
+
+
+FIELDS = [entry.name for entry in dataclasses.fields(Args)]
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    def write(content: str | bytes | dict) -> Path:
+        path = tmp_path / "run_config.json"
+        if isinstance(content, dict):
+            content = json.dumps(content)
+        path.write_bytes(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        apply_config_file(Args(), path)
+    sentence = str(caught.value)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    return sentence
+
+
+# ---------------------------------------------------------------------------------------------------- command line
+
+
+@pytest.mark.parametrize(
+    ("argv", "name", "expected"),
+    [
+        (["--env_id", "ALE/Freeway-v5"], "env_id", "ALE/Freeway-v5"),
+        (["--env-id", "ALE/Freeway-v5"], "env_id", "ALE/Freeway-v5"),
+        (["--env_id=ALE/Freeway-v5"], "env_id", "ALE/Freeway-v5"),
+        (["--env_id=a=b"], "env_id", "a=b"),
+        (["--env_id=[1, 2]"], "env_id", "[1, 2]"),
+        (["--track"], "track", True),
+        (["--no-track"], "track", False),
+        (["--no_anneal_lr"], "anneal_lr", False),
+        (["--target_kl=None"], "target_kl", None),
+        (["--target_kl", "0.02"], "target_kl", 0.02),
+        (["--backend", "Gym"], "backend", "Gym"),
+        (["--encoder_dims", "32", "64"], "encoder_dims", (32, 64)),
+        (["--encoder_dims=[32, 64]"], "encoder_dims", (32, 64)),
+        (["--encoder-dims=[32]", "--track"], "encoder_dims", (32,)),
+        (["--encoder_dims=32"], "encoder_dims", (32,)),
+        (["--eval_modifs=['a b', '']"], "eval_modifs", ["a b", ""]),
+        (["--learning_rate=1e-3"], "learning_rate", 1e-3),
+    ],
+)
+def test_command_line_values(argv, name, expected):
+    args = parse_command_line(Args, argv)
+    assert getattr(args, name) == expected
+    # nothing else was touched, but for --track in the case that adds it
+    changed = {key for key in FIELDS if getattr(args, key) != getattr(Args(), key)}
+    assert changed <= {name, "track"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--env_idd", "X"], ["--env_idd", "--env_id STR"]),
+        (["--num_envs", "eight"], ["num_envs", "eight"]),
+        (["--num_envs", "1.5"], ["num_envs", "1.5"]),
+        (["--backend", "Gim"], ["Gim", "HackAtari"]),
+        (["--encoder_dims=[1, "], ["encoder_dims", "[1,"]),
+        (["--encoder_dims=['a']"], ["encoder_dims", "'a'"]),
+        (["--notes", "x"], ["--notes"]),
+        (["stray"], ["stray"]),
+    ],
+)
+def test_wrong_command_line_exits_with_2_and_names_the_flag(argv, words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_command_line(Args, argv)
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    for word in words:
+        assert word in printed
+
+
+def test_help_shows_the_field_docstrings_and_hides_suppressed_fields(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_command_line(Args, ["--help"], description="Train an agent.")
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    assert "Train an agent." in printed
+    assert "step size of Adam" in printed
+    assert "--learning_rate" in printed
+    assert "modification_factory" not in printed
+
+
+def test_script_uses_its_own_command_line_and_prints_one_line_errors(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import sys
+            sys.path.insert(0, {str(REPOSITORY)!r})
+            from dataclasses import dataclass
+            from experiment.config import ConfigError, apply_config_file, parse_command_line
+
+            @dataclass
+            class Args:
+                config: str = ""
+                num_envs: int = 8
+
+            args = parse_command_line(Args)
+            try:
+                args, lines = apply_config_file(args, args.config)
+            except ConfigError as error:
+                print(f"error: {{error}}", file=sys.stderr)
+                sys.exit(2)
+            print(*lines, args.num_envs, sep="|")
+            """
+        )
+    )
+    (tmp_path / "good.json").write_text('{"num_envs": 4}')
+    (tmp_path / "bad.json").write_text('{"num_env": 4}')
+
+    def run(*argv: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, script, *argv], cwd=tmp_path, capture_output=True, text=True)
+
+    good = run("--config=good.json", "--num-envs", "16")
+    assert (good.returncode, good.stdout) == (0, "good.json overrides --num_envs: 16 -> 4|4\n")
+    bad = run("--config", "bad.json")
+    assert bad.returncode == 2
+    assert bad.stderr == "error: `num_env` in bad.json is not a known argument; the nearest is `num_envs`.\n"
+    assert run("--num_envs", "x").returncode == 2
+
+
+# ------------------------------------------------------------------------------------------------------- JSON file
+
+
+def test_json_wins_over_the_command_line_and_says_so(config_file):
+    path = config_file({"env_id": "ALE/Freeway-v5", "num_envs": 4, "track": True, "backend": "HackAtari", "notes": "a b"})
+    before = parse_command_line(Args, ["--num_envs", "16"])
+    args, lines = apply_config_file(before, path)
+    assert (args.env_id, args.num_envs, args.track) == ("ALE/Freeway-v5", 4, True)
+    assert lines == [
+        "run_config.json overrides --env_id: ALE/Pong-v5 -> ALE/Freeway-v5",
+        "run_config.json overrides --num_envs: 16 -> 4",
+        "run_config.json overrides --track: false -> true",
+        'run_config.json sets notes: "" -> a b',
+    ]
+    assert before.num_envs == 16, "the original must stay as it was"
+
+
+def test_values_arrive_with_the_types_of_the_fields(config_file):
+    path = config_file(
+        {
+            "learning_rate": 1,
+            "target_kl": 1,
+            "encoder_dims": [8],
+            "pair": [3, 4],
+            "eval_modifs": ["", "x"],
+            "modification_factory": "NoModificationFactory",
+            "modification_factory_kwargs": {"num_total_steps": 5},
+        }
+    )
+    args, lines = apply_config_file(Args(), path)
+    assert args.learning_rate == 1.0
+    assert isinstance(args.learning_rate, float)
+    assert isinstance(args.target_kl, float)
+    assert args.encoder_dims == (8,)
+    assert (args.pair, type(args.pair[1])) == ((3, 4.0), float)
+    assert args.eval_modifs == ["", "x"]
+    assert args.modification_factory_kwargs == {"num_total_steps": 5}
+    assert len(lines) == 7
+    back, _ = apply_config_file(dataclasses.replace(args, target_kl=0.5), config_file({"target_kl": None}))
+    assert back.target_kl is None
+
+
+def test_a_line_break_in_a_value_does_not_break_the_override_line(config_file):
+    _, lines = apply_config_file(Args(), config_file({"notes": "a\nb"}))
+    assert lines == ['run_config.json sets notes: "" -> "a\\nb"']
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"num_env": 1}, ["`num_env`", "`num_envs`"]),
+        ({"env-id": "x"}, ["`env-id`", "`env_id`"]),
+        ({"Track": True}, ["`Track`", "`track`"]),
+        ({"zzzzzzzz": 1}, ["`zzzzzzzz`", "--help"]),
+        ({"__class__": 1}, ["`__class__`"]),
+        ({"config": "x.json"}, ["`config`", "remove"]),
+        ({"num_envs": "8"}, ["`num_envs`", '"8" (a string)', "a whole number"]),
+        ({"num_envs": True}, ["`num_envs`", "true (a boolean)", "a whole number"]),
+        ({"num_envs": 1e6}, ["`num_envs`", "write 1000000"]),
+        ({"num_envs": 1.5}, ["`num_envs`", "1.5 (a number)"]),
+        ({"num_envs": None}, ["`num_envs`", "it is null."]),
+        ({"track": 1}, ["`track`", "true or false", "1 (a whole number)"]),
+        ({"learning_rate": False}, ["`learning_rate`", "a number", "false (a boolean)"]),
+        ({"target_kl": "none"}, ["`target_kl`", "a number or null", '"none"']),
+        ({"backend": "gym"}, ["`backend`", '"HackAtari", "OCAtari", "Gym"', '"gym"', "nearest is `Gym`"]),
+        ({"backend": 3}, ["`backend`", '"OCAtari"', "3 (a whole number)"]),
+        ({"encoder_dims": 3}, ["`encoder_dims`", "a list, each item a whole number"]),
+        ({"encoder_dims": [1, "2"]}, ["`encoder_dims`", '[1, "2"]']),
+        ({"encoder_dims": [True]}, ["`encoder_dims`", "[true]"]),
+        ({"pair": [1]}, ["`pair`", "a list of 2"]),
+        ({"modification_factory_kwargs": []}, ["`modification_factory_kwargs`", "an object", "[] (a list)"]),
+        ({"notes": {}}, ["`notes`", "a string"]),
+    ],
+)
+def test_wrong_keys_and_types_are_refused_by_name(config_file, content, words):
+    sentence = error_of(config_file(content))
+    for word in [*words, "run_config.json"]:
+        assert word in sentence
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ["line 1, column 1"]),
+        ('{"num_envs": 1,\n "track": tru}', ["line 2, column 11"]),
+        ("[1]", ["one JSON object", "a list"]),
+        ('"x"', ["a string"]),
+        ("null", ["null"]),
+        ('{"num_envs": 1, "num_envs": 2}', ["`num_envs`", "twice"]),
+        ('{"modification_factory_kwargs": {"A": {}, "A": {}}}', ["`A`", "twice"]),
+        ('{"learning_rate": NaN}', ["NaN"]),
+        ('{"modification_factory_kwargs": {"epsilon": -Infinity}}', ["-Infinity"]),
+        ('{"learning_rate": 1e999}', ["1e999", "too large"]),
+        ('{"num_envs": 1' + "0" * 5000 + "}", ["too large"]),
+        ('{"notes": "\\ud800"}', ["surrogate"]),
+        ("[" * 100_000, ["nested"]),
+        (b'{"notes": "\xff"}', ["UTF-8"]),
+    ],
+)
+def test_broken_files_are_one_sentence(config_file, content, words):
+    sentence = error_of(config_file(content))
+    assert len(sentence) < 400
+    for word in words:
+        assert word in sentence
+
+
+def test_missing_file_folder_and_null_byte(tmp_path):
+    assert "No such file" in error_of(tmp_path / "absent.json")
+    assert "directory" in error_of(tmp_path)
+    assert "null byte" in error_of(Path("a\0b"))
+
+
+def test_byte_order_mark_is_accepted(config_file):
+    args, _ = apply_config_file(Args(), config_file(b'\xef\xbb\xbf{"num_envs": 2}'))
+    assert args.num_envs == 2
+
+
+def test_a_field_type_that_json_cannot_hold_is_a_mistake_of_the_program(config_file):
+    @dataclass
+    class Wrong:
+        blob: bytes = b""
+
+    with pytest.raises(TypeError, match="bytes"):
+        apply_config_file(Wrong(), config_file({"blob": "x"}))
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from([*FIELDS, "env-id", "num_env", ""]) | st.text(max_size=8)
+
+
+def check_fuzzed(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fuzz.json"
+        path.write_bytes(content)
+        try:
+            args, lines = apply_config_file(Args(), path)
+        except ConfigError as error:
+            assert "\n" not in str(error)
+            str(error).encode("utf-8")
+            return
+    values = json.loads(content.decode("utf-8-sig"))
+    assert set(values) <= set(FIELDS) - {"config"}
+    for key, value in values.items():  # what was accepted is what was asked for
+        assert as_plain_dict(args)[key] == value
+    for line in lines:
+        assert "\n" not in line
+        line.encode("utf-8")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(KEYS, JSON_VALUES, max_size=3))
+def test_fuzzed_objects_are_accepted_or_refused_in_one_sentence(values):
+    check_fuzzed(json.dumps(values).encode())
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=30) | st.text(max_size=30).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_fuzzed_bytes_are_accepted_or_refused_in_one_sentence(content):
+    check_fuzzed(content)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None)
+@given(st.dictionaries(KEYS, JSON_VALUES, max_size=4))
+def test_fuzzed_objects_many(values):
+    check_fuzzed(json.dumps(values).encode())
+
+
+# --------------------------------------------------------------------------------------------------------- ranges
+
+
+@pytest.mark.parametrize(
+    ("changes", "ranges", "words"),
+    [
+        ({"num_envs": 0}, {"num_envs": (1, None)}, ["`num_envs` is 0", "at least 1"]),
+        ({"num_envs": 9}, {"num_envs": (None, 8)}, ["`num_envs` is 9", "at most 8"]),
+        ({"num_envs": 10**400}, {"num_envs": (1, 10)}, ["`num_envs`", "at most 10"]),
+        ({"learning_rate": 0.0}, {"learning_rate": POSITIVE}, ["0.0", "greater than 0"]),
+        ({"learning_rate": float("nan")}, {"learning_rate": (None, None)}, ["NaN", "finite"]),
+        ({"learning_rate": float("inf")}, {"learning_rate": POSITIVE}, ["Infinity"]),
+        ({"target_kl": -1.0}, {"target_kl": POSITIVE}, ["-1.0"]),
+        ({"encoder_dims": (4, 0)}, {"encoder_dims": (1, None)}, ["[4, 0]", "each"]),
+    ],
+)
+def test_numbers_outside_their_range_are_refused(changes, ranges, words):
+    with pytest.raises(ConfigError) as caught:
+        check_ranges(dataclasses.replace(Args(), **changes), ranges)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_limits_are_allowed_and_none_is_skipped():
+    args = dataclasses.replace(Args(), learning_rate=1.0, num_envs=1)
+    check_ranges(args, {"learning_rate": (0.0, 1.0), "num_envs": Range(1, 1), "target_kl": POSITIVE})
+
+
+def test_plain_dict_survives_json():
+    args = dataclasses.replace(Args(), modification_factory_kwargs={"a": (1, {"b": (2,)})})
+    plain = as_plain_dict(args)
+    assert list(plain) == FIELDS
+    assert plain["encoder_dims"] == [256, 512]
+    assert plain["modification_factory_kwargs"] == {"a": [1, {"b": [2]}]}
+    assert json.loads(json.dumps(plain)) == plain
