@@ -31,9 +31,9 @@ class ProgressBar:
         self._enabled = enabled
         self._total_steps = total_steps
         self._returns: deque[float] = deque(maxlen=mean_of_games)
-        self._step = self._reported_step = initial_step
         self._modification = ""
-        self._reported_at = time.perf_counter()
+        self._step = self._reported_step = self._first_step = initial_step
+        self._reported_at = self._started_at = time.perf_counter()
         self._bar: tqdm | None = None
         if enabled and self._stream.isatty():
             self._bar = tqdm(
@@ -72,6 +72,10 @@ class ProgressBar:
         """Show the last state and let go of the terminal; a second call does nothing."""
         if not self._enabled:
             return
+        self._reported_step, self._reported_at = (
+            self._first_step,
+            self._started_at,
+        )  # the last line: the whole run's speed
         self._refresh()
         if self._bar is not None:
             self._bar.close()

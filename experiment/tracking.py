@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -54,7 +55,8 @@ class Tracker:
         Args:
             csv_files: write `episodes.csv` and `switches.csv`; existing ones (a resumed run) are continued.
             config: plain values that W&B shows as the run's configuration.
-            wandb_dir: where W&B keeps its files; by default in `folder`.
+            wandb_dir: where W&B keeps its files, by default its own choice (WANDB_DIR, else the current folder); not in
+                `folder`, where W&B would copy its own copies of the TensorBoard files again and again.
             wandb_run_id: go on with this existing W&B run instead of making a new one.
             report: gets the line that says that a view failed; by default it goes to stderr.
 
@@ -67,7 +69,7 @@ class Tracker:
         if track:
             # Before the SummaryWriter exists: W&B copies only from writers that are made after its start.
             try:
-                self._wandb = _WandbRun(folder, project, entity, Path(wandb_dir or folder), wandb_run_id, config or {})
+                self._wandb = _WandbRun(folder, project, entity, wandb_dir, wandb_run_id, config or {})
             except ConfigError:
                 with contextlib.suppress(OSError):  # not empty: then it is not ours to remove
                     folder.rmdir()
@@ -236,26 +238,22 @@ def check_wandb(timeout: float = 10.0) -> None:
     """
     wandb = _import_wandb()
     settings = wandb.setup().settings
-    if settings.mode not in ("online", "run", "shared", None):
+    if settings.mode in ("offline", "disabled"):
         return
-    # Newer releases ask for a key at the terminal unless told not to; older ones have no such argument.
-    no_prompt = {"prompt": False} if "prompt" in inspect.signature(wandb.login).parameters else {}
-    try:
-        logged_in = wandb.login(**no_prompt)
-    except Exception as error:
-        raise ConfigError(f"`--track` needs a W&B login: {_one_line(error)}; {_login_or_offline()}.") from None
-    if not logged_in:
-        raise ConfigError(f"`--track` needs a W&B login and found no API key; {_login_or_offline()}.")
     import requests  # wandb depends on it
 
     try:  # any answer will do: what counts is that there is one, within bounded time
         requests.get(settings.base_url, timeout=timeout)
     except requests.RequestException:
         raise ConfigError(f"`--track` cannot reach the W&B server at {settings.base_url}; {_OFFLINE_HINT}.") from None
+    # Newer releases ask for a key at the terminal unless told not to; older ones have no such argument.
+    no_prompt = {"prompt": False} if "prompt" in inspect.signature(wandb.login).parameters else {}
     try:
-        wandb.login(verify=True, **no_prompt)
+        logged_in = wandb.login(verify=True, **no_prompt)
     except Exception as error:
         raise ConfigError(f"`--track`: W&B refused the login: {_one_line(error)}; {_login_or_offline()}.") from None
+    if not logged_in:
+        raise ConfigError(f"`--track` needs a W&B login and found no API key; {_login_or_offline()}.")
 
 
 def _login_or_offline() -> str:
@@ -283,14 +281,19 @@ class _WandbRun:
         folder: Path,
         project: str,
         entity: str | None,
-        wandb_dir: Path,
+        wandb_dir: str | Path | None,
         run_id: str | None,
         config: Mapping[str, Any],
     ) -> None:
+        wandb_dir = Path(wandb_dir or os.environ.get("WANDB_DIR") or ".")
+        if wandb_dir.resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(
+                f"`wandb_dir` must lie outside the run folder, but it is {wandb_dir}; choose another folder."
+            )
         check_wandb()
         self._wandb: Any = _import_wandb()
         offline = self._wandb.setup().settings.mode == "offline"
-        self.run_id: str = run_id or self._wandb.util.generate_id()
+        self.run_id: str = run_id or uuid.uuid4().hex[:12]
         own_files = wandb_dir / "wandb"
         before = set(own_files.glob(f"*run-*-{self.run_id}*"))
         try:

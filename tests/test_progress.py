@@ -1,0 +1,121 @@
+"""The progress bar in a terminal (a real pseudo-terminal) and in a plain log."""
+
+import fcntl
+import io
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from experiment import progress
+from experiment.progress import ProgressBar
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress.time, "perf_counter", clock.perf_counter)
+    return clock
+
+
+def test_plain_lines_every_ten_seconds(clock):
+    stream = io.StringIO()
+    bar = ProgressBar(100_000, stream=stream)
+    for second in range(1, 26):
+        clock.now = 100.0 + second
+        if second == 12:
+            bar.game(3.0)
+            bar.game(6.0)
+        bar.update(second * 1000, "disable_cars" if second > 15 else "")
+    bar.close()
+    bar.close()
+    assert stream.getvalue().splitlines() == [
+        "step 10,000/100,000 (10 %), no game finished yet, 1,000 steps/s, no modification, time left 01:30",
+        "step 20,000/100,000 (20 %), return 4.5, 1,000 steps/s, disable_cars, time left 01:20",
+        "step 25,000/100,000 (25 %), return 4.5, 1,000 steps/s, disable_cars, time left 01:15",
+    ]
+
+
+def test_a_resumed_run_counts_only_its_own_steps_in_the_speed(clock):
+    stream = io.StringIO()
+    with ProgressBar(2000, initial_step=1000, stream=stream) as bar:
+        clock.now += 10.0
+        bar.update(1100)
+    assert " 10 steps/s" in stream.getvalue().splitlines()[0]
+    assert "time left 01:30" in stream.getvalue().splitlines()[-1]
+
+
+def test_return_is_the_mean_of_the_last_games_and_long_names_are_cut(clock):
+    stream = io.StringIO()
+    with ProgressBar(10, stream=stream, mean_of_games=2) as bar:
+        for value in (100.0, 1.0, 2.0):
+            bar.game(value)
+        bar.update(5, "a" * 50)
+    assert "return 1.5," in stream.getvalue()
+    assert "a" * 37 + "...," in stream.getvalue()
+
+
+def test_no_progress_prints_only_messages(capsys):
+    with ProgressBar(10, enabled=False) as bar:
+        bar.update(5)
+        bar.write("a message")
+    assert capsys.readouterr() == ("a message\n", "")
+
+
+def test_updates_between_two_refreshes_cost_next_to_nothing():
+    bar = ProgressBar(1_000_000, stream=io.StringIO())
+    start = time.perf_counter()
+    for step in range(100_000):
+        bar.update(step, "disable_cars")
+    assert (time.perf_counter() - start) / 100_000 < 5e-6
+
+
+def test_bar_in_a_terminal_with_messages_on_lines_of_their_own():
+    code = (
+        "import time\nfrom experiment.progress import ProgressBar\n"
+        "with ProgressBar(2000) as bar:\n"
+        "    bar.game(21.0)\n"
+        "    for step in range(0, 2001, 100):\n"
+        "        time.sleep(0.03)\n"
+        "        bar.update(step, 'all_green_cars')\n"
+        "        if step == 1000: bar.write('switch 1')\n"
+    )
+    reader, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(reader, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(reader)
+    assert child.wait() == 0
+    pieces = [piece.strip() for piece in shown.decode().replace("\n", "\r").split("\r")]
+    assert "switch 1" in pieces
+    last = [piece for piece in pieces if piece][-1]
+    assert last.startswith("100%|")
+    assert "2.00k/2.00k" in last
+    assert "return 21.0, all_green_cars" in last
+    assert "step/s" in last
+    assert all(len(piece) <= 120 for piece in pieces)
