@@ -1,0 +1,271 @@
+"""The preview command shows what a run would play, converts files of the original system, and refuses bad files."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import modification_factories as mf
+
+ROOT = Path(mf.__file__).parent
+SCRIPT = str(ROOT / "modification_factories.py")
+RANDOM = {
+    "modification_factory": "RandomModificationFactory",
+    "modification_factory_kwargs": {"num_total_steps": 4000, "modifications": ["a", "b c", ""], "num_repetitions": 80},
+}
+
+
+def _write(tmp_path: Path, config: Any) -> str:
+    path = tmp_path / "schedule.json"
+    path.write_text(config if isinstance(config, str) else json.dumps(config))
+    return str(path)
+
+
+def _run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60)
+
+
+def _output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert mf.main(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def test_the_shipped_example_is_previewed_from_the_shell() -> None:
+    result = _run("run_config.json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "EpsCombinedModificationFactory, seed 42" in result.stdout
+    assert re.search(r"1 +0 \.\. +999 +SequentialModificationFactory", result.stdout)
+    assert re.search(r"2 +1,000 \.\. +1,999 +AllCombinationsRandomModificationFactory", result.stdout)
+    assert "warning: regimes are short" in result.stdout
+    assert max(len(line) for line in result.stdout.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("num_envs", [1, 8, 96])
+def test_switches_and_shares_are_those_of_the_questions_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], num_envs: int
+) -> None:
+    out = _output(capsys, _write(tmp_path, RANDOM), "--num-envs", str(num_envs), "--seed", "5")
+    factory = mf.schedule_from_config(RANDOM, seed=5)
+    asked = [factory.get_modification(step) for step in range(0, 4000, num_envs)]
+    switches = sum(left != right for left, right in itertools.pairwise(asked))
+    assert re.search(rf"switches +{switches}\b", out)
+    for modification, count in Counter(asked).items():
+        share = re.escape(f"{count / len(asked):.1%}")
+        assert re.search(rf"^  \w  {modification or 'no_modif'} +{share}", out, re.MULTILINE), out
+
+
+def test_every_prints_the_string_of_each_nth_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = _output(capsys, _write(tmp_path, RANDOM), "--every", "250", "--seed", "3")
+    factory = mf.schedule_from_config(RANDOM, seed=3)
+    lines = out.split("Every 250 steps\n")[1].splitlines()
+    expected = [(step, factory.get_modification(step) or "no_modif") for step in range(0, 4000, 250)]
+    assert [(int(line[:14].replace(",", "")), line[14:].strip()) for line in lines[:16]] == expected
+
+
+def test_the_strip_and_the_list_of_regimes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {
+        "modification_factory": "SequentialModificationFactory",
+        "modification_factory_kwargs": {
+            "num_total_steps": 7200,
+            "modifications": ["x", "y"],
+            "switching_thresholds": [1800],
+        },
+        "num_envs": 2,
+    }
+    out = _output(capsys, _write(tmp_path, config))
+    assert f"|{'a' * 18}{'b' * 54}|" in out
+    assert re.search(r"^ +0  x\n +1,800  y$", out, re.MULTILINE)
+    assert "warning" not in out
+
+
+def test_the_file_wins_over_the_command_line_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = _write(tmp_path, {**RANDOM, "seed": 7, "num_envs": 4, "total_timesteps": 2000, "learning_rate": 1})
+    out = _output(capsys, path, "--seed", "3", "--num_envs", "4")
+    assert "schedule.json overrides --seed: 3 -> 7\n" in out
+    assert "overrides --num_envs" not in out
+    assert "seed 7" in out
+    assert "Run of 2,000 steps (of 4,000 in the schedule): 4 games" in out
+
+
+def test_without_a_factory_the_preview_shows_modifs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = _output(capsys, _write(tmp_path, {"modifs": "p  q", "total_timesteps": 500}))
+    assert re.search(r"a  p q +100\.0%", out)
+    assert re.search(r"switches +0\n", out)
+
+
+def test_a_long_schedule_is_sampled_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kwargs = {"num_total_steps": 50_000_000, "modifications": [f"m{i}" for i in range(80)]}
+    config = {"modification_factory": "RandomModificationFactory", "modification_factory_kwargs": kwargs}
+    out = _output(capsys, _write(tmp_path, config))
+    assert "estimated from samples" in out
+    assert "28 further modifications" in out
+    assert re.search(r"switches +about 6,\d\d\d,\d\d\d", out)  # 50M / 8 questions, 79 of 80 of them switch
+
+
+def test_switch_mode_episode_needs_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "warning" in _output(capsys, _write(tmp_path, RANDOM))
+    assert "warning" not in _output(capsys, _write(tmp_path, {**RANDOM, "switch_mode": "episode"}))
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    command = f"{sys.executable} {SCRIPT} run_config.json --every 1 | head -n 1"
+    result = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert result.stderr == ""
+
+
+def test_custom_classes_that_import_this_module_work_from_the_shell(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from modification_factories import ModificationFactory, ScheduleError\n"
+        "class Mine(ModificationFactory):\n"
+        "    def get_modification(self, step):\n"
+        "        if step == 50:\n"
+        "            raise ScheduleError('step 50 is not planned.')\n"
+        "        return 'x' if step < 20 else 'y'\n"
+    )
+    command = [sys.executable, "-m", "modification_factories", "c.json"]
+    (tmp_path / "c.json").write_text('{"modification_factory": "mine:Mine", "total_timesteps": 40, "num_envs": 1}')
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    good = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "Mine, seed 42" in good.stdout, good.stderr
+    (tmp_path / "c.json").write_text('{"modification_factory": "mine:Mine", "total_timesteps": 60}')
+    bad = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (bad.returncode, bad.stderr) == (2, "error: step 50 is not planned.\n")
+
+
+# ------------------------------------------------------------------------------------------------------- bad input
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("{", "not valid JSON"),
+        ("[1, 2]", "must hold one JSON object"),
+        ('{"modification_factory": "Nope", "modification_factory_kwargs": {}}', "'Nope' is unknown"),
+        ('{"a": {"SequentialModificationFactory": 1, "SequentialModificationFactory": 2}}', "appears twice"),
+        ({**RANDOM, "seed": "x"}, "`seed` must be an integer of at least 0, got 'x'"),
+        ({**RANDOM, "num_envs": 0}, "`num_envs` must be an integer of at least 1, got 0"),
+        ({**RANDOM, "total_timesteps": 5000}, "`total_timesteps` must be at most 4000"),
+        ({"modifs": 3, "total_timesteps": 10}, "a modification must be a string"),
+        ({}, "`total_timesteps`"),
+    ],
+)
+def test_a_bad_file_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, expected: str
+) -> None:
+    assert mf.main([_write(tmp_path, content)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert expected in captured.err
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    for path, reason in (("missing.json", "No such file"), (".", "directory"), ("binary.json", "UTF-8")):
+        result = _run(path, cwd=tmp_path)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert re.fullmatch(rf"error: `{re.escape(path)}` .*{reason}.*\n", result.stderr)
+
+
+@pytest.mark.parametrize("option", ["--every=0", "--seed=-1", "--num_envs=0", "--num-steps=0", "--sed=1", "--every=x"])
+def test_bad_options_exit_with_2(option: str) -> None:
+    result = _run("run_config.json", option)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "Traceback" not in result.stderr
+
+
+# ------------------------------------------------------------------------------------------- files of the original
+def test_the_converter_counts_rollouts_in_steps(tmp_path: Path) -> None:
+    original = {
+        "modification_factory": "EpsCombinedModificationFactory",
+        "modification_factory_kwargs": {
+            "modification_factory_kwargs": {
+                "SequentialModificationFactory": {
+                    "num_total_steps": 9000,
+                    "modifications": ["a", "b"],
+                    "switching_thresholds": [4000],
+                },
+                "RandomModificationFactory": {"num_total_steps": 9000, "modifications": ["c", "d"]},
+                "AllCombinationsRandomModificationFactory": {
+                    "num_total_steps": 90000,
+                    "modifications": [["e", "f"]],
+                    "num_repetitions": 20,
+                },
+            },
+            "epsilon": 0.005,
+        },
+        "env_id": "ALE/Freeway-v5",
+    }
+    expected = json.loads(json.dumps(original))
+    outer = expected["modification_factory_kwargs"]
+    outer["num_repetitions"] = 256
+    outer["modification_factory_kwargs"]["RandomModificationFactory"]["num_repetitions"] = 256
+    outer["modification_factory_kwargs"]["AllCombinationsRandomModificationFactory"]["num_repetitions"] = 20 * 256
+    path = _write(tmp_path, original)
+    for spelling in ("--from_original", "--from-original"):
+        result = _run(path, spelling, "--num_envs", "2", "--num_steps", "128")
+        assert result.returncode == 0
+        assert json.loads(result.stdout) == expected
+        assert "2 x num_steps 128 = 256 steps" in result.stderr
+
+
+def test_a_converted_hold_lasts_as_many_rollouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kwargs = {"num_total_steps": 12_800, "modifications": [f"m{i}" for i in range(1000)], "num_repetitions": 5}
+    original = {"modification_factory": "RandomModificationFactory", "modification_factory_kwargs": kwargs}
+    assert mf.main([_write(tmp_path, original), "--from_original"]) == 0  # the original's defaults: 1 game, 128 steps
+    factory = mf.schedule_from_config(json.loads(capsys.readouterr().out), seed=1)
+    borders = [start for start, _, _ in factory.segments()]
+    assert borders == list(range(0, 12_800, 5 * 128))
+
+
+def test_the_converter_takes_the_file_s_own_games_and_copies_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mf.main([_write(tmp_path, {**RANDOM, "num_envs": 3, "gamma": 0.9}), "--from_original", "--num_envs=2"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["modification_factory_kwargs"]["num_repetitions"] == 80 * 3 * 128
+    assert json.loads(captured.out)["gamma"] == 0.9
+    assert "schedule.json overrides --num_envs: 2 -> 3" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "expected"),
+    [
+        ({"env_id": "x"}, [], "no `modification_factory` to convert"),
+        (RANDOM, ["--every", "5"], "give one of them"),
+        (
+            {
+                "modification_factory": "EpsCombinedModificationFactory",
+                "modification_factory_kwargs": {
+                    "modification_factory_kwargs": {"NoModificationFactory": {"num_total_steps": 5}},
+                    "num_repetitions": 128,
+                },
+            },
+            [],
+            "converted already?",
+        ),
+        ({"modification_factory": "RandomModificationFactory", "modification_factory_kwargs": 3}, [], "got 3"),
+        (
+            {
+                "modification_factory": "RandomModificationFactory",
+                "modification_factory_kwargs": {**RANDOM["modification_factory_kwargs"], "num_repetitions": 0},  # type: ignore[dict-item]
+            },
+            [],
+            "`num_repetitions`",
+        ),
+    ],
+)
+def test_what_cannot_be_converted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: Any, options: list[str], expected: str
+) -> None:
+    assert mf.main([_write(tmp_path, config), "--from_original", *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert expected in captured.err
