@@ -298,6 +298,8 @@ class _WandbRun:
         before = set(own_files.glob(f"*run-*-{self.run_id}*"))
         try:
             wandb_dir.mkdir(parents=True, exist_ok=True)
+            # The same as sync_tensorboard=True, but with the folder named: else W&B waits ten seconds to guess it.
+            self._wandb.tensorboard.patch(root_logdir=str(folder.resolve()))
             self._run = self._wandb.init(
                 project=project,
                 entity=entity or None,
@@ -307,10 +309,10 @@ class _WandbRun:
                 resume=None if not run_id else "allow" if offline else "must",
                 dir=str(wandb_dir),
                 config=dict(config),
-                sync_tensorboard=True,
                 settings=self._wandb.Settings(init_timeout=60),
             )
         except Exception as error:
+            self._wandb.tensorboard.unpatch()
             _remove_failed_run(own_files, set(own_files.glob(f"*run-*-{self.run_id}*")) - before)
             raise ConfigError(f"`--track`: W&B could not start: {_one_line(error)}; {_login_or_offline()}.") from None
 
@@ -325,7 +327,7 @@ class _WandbRun:
 
     def finish(self, exit_code: int) -> None:
         self._run.finish(exit_code=exit_code)
-        self._wandb.tensorboard.unpatch()  # else a second run in this process could not start
+        self._wandb.tensorboard.unpatch()  # else a second run in this process could not be patched
 
 
 def _remove_failed_run(own_files: Path, new_folders: set[Path]) -> None:
