@@ -1,0 +1,517 @@
+"""Our own modifications, used for names that the installed hackatari lacks (the installed one always comes first).
+
+PyPI's hackatari 0.0.6 lacks many names that configurations of published experiments use, and ignores unknown names
+without a word. Here they are: constant writes as data, everything else as short rules. Addresses and values are those
+of hackatari's development version, so that a name means the same whichever release is installed.
+
+The second half of the file says what to do with old spellings and with names whose meaning nobody knows.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from wrappers.objects import load_extraction
+
+Hook = Callable[[], None]
+Cells = tuple[tuple[int, int], ...]
+"""pairs of RAM address and value"""
+
+
+class Game(Protocol):
+    """What a rule may touch."""
+
+    set_ram: Callable[[int, int], None]
+    get_ram: Callable[[], np.ndarray]
+    objects: list[Any]
+
+
+class Hooks(NamedTuple):
+    """What a rule does, and when: once after a reset, before every emulated frame, once after object detection."""
+
+    reset: Hook | None = None
+    frame: Hook | None = None
+    post: Hook | None = None
+
+
+Start = Callable[[Game, random.Random, np.random.RandomState], Hooks]
+
+
+@dataclass(frozen=True)
+class ConstantWrites:
+    """A modification that writes the same values each time it runs."""
+
+    description: str
+    cells: Cells
+    runs: str = "frame"
+
+    @property
+    def writes(self) -> tuple[int, ...]:
+        """The RAM addresses."""
+        return tuple(sorted({address for address, _ in self.cells}))
+
+    objects_only = False
+
+    def start(self, game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+        """The hooks for a new game."""
+        set_ram, cells = game.set_ram, self.cells
+
+        def write() -> None:
+            for address, value in cells:
+                set_ram(address, value)
+
+        return Hooks(reset=write) if self.runs == "reset" else Hooks(frame=write)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A modification that looks at the game or draws random numbers; `start` makes its hooks for a new game."""
+
+    description: str
+    start: Start
+    writes: tuple[int, ...]
+    runs: str = "frame"
+    objects_only: bool = False
+    """changes the detected objects instead of the RAM"""
+
+
+def fill(addresses: range, value: int) -> Cells:
+    """The same value for a range of addresses."""
+    return tuple((address, value) for address in addresses)
+
+
+# --- Freeway: lane i counts from the bottom; its car moves one pixel whenever RAM[33 + i] has counted down to 0 ----
+FREEWAY_DELAYS = range(33, 43)
+FREEWAY_COLORS = range(77, 87)
+FREEWAY_RIGHTWARD = range(108, 113)
+FREEWAY_LEFTWARD = range(113, 118)
+FREEWAY_FRAME = 1
+FREEWAY_CHICKEN = 14
+BLINKING_COLORS = (0, 2, 66, 15, 210, 120, 145, 6)
+ROAD_GREY = 6
+BLINK_FRAMES = 30
+
+
+def reverse_car_speed(first_lane: int, step: int) -> Start:
+    """Lanes first_lane, first_lane + step, ... move every 1, 2, 3, 4, 5 frames: the slow become the fast."""
+
+    def start(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+        def frame() -> None:
+            clock = int(game.get_ram()[FREEWAY_FRAME])
+            for i in range(5):
+                game.set_ram(first_lane + step * i, clock % (i + 1))
+
+        return Hooks(frame=frame)
+
+    return start
+
+
+def vary_car_speeds(game: Game, python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """Each game draws for each lane how many frames (1 to 11) its car takes per pixel."""
+    delays = list(range(10))
+
+    def reset() -> None:
+        delays[:] = [python.randint(0, 10) for _ in FREEWAY_DELAYS]
+
+    def frame() -> None:
+        clock = int(game.get_ram()[FREEWAY_FRAME])
+        for address, delay in zip(FREEWAY_DELAYS, delays, strict=True):
+            game.set_ram(address, clock % (delay + 1))
+
+    return Hooks(reset=reset, frame=frame)
+
+
+def stop_nearest_5(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """The five lanes of the road's half in which the chicken is stand still."""
+
+    def frame() -> None:
+        in_lower_half = game.get_ram()[FREEWAY_CHICKEN] < 95
+        for address in FREEWAY_DELAYS[:5] if in_lower_half else FREEWAY_DELAYS[5:]:
+            game.set_ram(address, 100)
+
+    return Hooks(frame=frame)
+
+
+def speed_mode(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """Two pixels per frame on top of each car's own speed."""
+
+    def frame() -> None:
+        ram = game.get_ram()
+        for address in FREEWAY_RIGHTWARD:
+            game.set_ram(address, min(int(ram[address]) + 2, 255))
+        for address in FREEWAY_LEFTWARD:
+            game.set_ram(address, max(int(ram[address]) - 2, 0))
+
+    return Hooks(frame=frame)
+
+
+def random_cells(addresses: range, lowest: int) -> Start:
+    """Each cell gets its own random value from `lowest` to 255 in every frame."""
+
+    def start(game: Game, python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+        def frame() -> None:
+            for address in addresses:
+                game.set_ram(address, python.randint(lowest, 255))
+
+        return Hooks(frame=frame)
+
+    return start
+
+
+def phantom_mode(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """Black for half a second, the colour of the road for the next half."""
+    calls = 0
+
+    def frame() -> None:
+        nonlocal calls
+        if calls % BLINK_FRAMES == 0:
+            color = 1 if calls % (2 * BLINK_FRAMES) == 0 else ROAD_GREY
+            for address in FREEWAY_COLORS:
+                game.set_ram(address, color)
+        calls += 1
+
+    return Hooks(frame=frame)
+
+
+def blinking_mode(game: Game, python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """A new random colour for each car every half second."""
+    calls = 0
+
+    def frame() -> None:
+        nonlocal calls
+        if calls % BLINK_FRAMES == 0:
+            for address in FREEWAY_COLORS:
+                game.set_ram(address, BLINKING_COLORS[python.randint(1, 8) - 1])
+        calls += 1
+
+    return Hooks(frame=frame)
+
+
+FREEWAY: dict[str, ConstantWrites | Rule] = {
+    "all_pink_cars": ConstantWrites("Colors all cars pink.", fill(FREEWAY_COLORS, 90)),
+    "blinking_mode": Rule("Gives each car a new random color every 30 frames.", blinking_mode, tuple(FREEWAY_COLORS)),
+    "disable_cars": ConstantWrites(
+        "Removes all cars: they stand where none is drawn and nothing collides.",
+        fill(FREEWAY_DELAYS, 100) + fill(FREEWAY_RIGHTWARD, 3) + fill(FREEWAY_LEFTWARD, 3),
+    ),
+    "invisible_mode": ConstantWrites(
+        "Colors all cars like the road; the dark wheels stay visible.", fill(FREEWAY_COLORS, ROAD_GREY)
+    ),
+    "phantom_mode": Rule(
+        "Cars are black for 30 frames and colored like the road for the next 30.", phantom_mode, tuple(FREEWAY_COLORS)
+    ),
+    "reverse_car_speed_bottom": Rule(
+        "Reverses the speeds of the five bottom lanes: the fastest car becomes the slowest.",
+        reverse_car_speed(33, 1),
+        tuple(range(33, 38)),
+    ),
+    "reverse_car_speed_top": Rule(
+        "Reverses the speeds of the five top lanes: the fastest car becomes the slowest.",
+        reverse_car_speed(42, -1),
+        tuple(range(38, 43)),
+    ),
+    "speed_mode": Rule(
+        "All cars drive two pixels per frame faster.", speed_mode, (*FREEWAY_RIGHTWARD, *FREEWAY_LEFTWARD)
+    ),
+    "stop_all_cars_edge": ConstantWrites(
+        "Stops all cars at the side of the road where they drove in.",
+        fill(FREEWAY_DELAYS, 100) + fill(FREEWAY_RIGHTWARD, 15) + fill(FREEWAY_LEFTWARD, 150),
+    ),
+    "stop_all_cars_tunnel": ConstantWrites(
+        "Stops all cars on both sides of the chicken, which walks through a tunnel of cars.",
+        fill(FREEWAY_DELAYS, 100) + fill(FREEWAY_RIGHTWARD, 35) + fill(FREEWAY_LEFTWARD, 55),
+    ),
+    "stop_bottom_2": ConstantWrites("Stops the cars of the two bottom lanes.", fill(range(33, 35), 100)),
+    "stop_bottom_4": ConstantWrites("Stops the cars of the four bottom lanes.", fill(range(33, 37), 100)),
+    "stop_nearest_5": Rule(
+        "Stops the cars of the five lanes in whose half of the road the chicken is.",
+        stop_nearest_5,
+        tuple(FREEWAY_DELAYS),
+    ),
+    "stop_top_2": ConstantWrites("Stops the cars of the two top lanes.", fill(range(41, 43), 100)),
+    "stop_top_4": ConstantWrites("Stops the cars of the four top lanes.", fill(range(39, 43), 100)),
+    "strobo_mode": Rule(
+        "Gives each car a new random color in every frame.", random_cells(FREEWAY_COLORS, 0), tuple(FREEWAY_COLORS)
+    ),
+    "vary_car_speeds": Rule(
+        "Each game draws a new speed for each lane: one pixel every 1 to 11 frames.",
+        vary_car_speeds,
+        tuple(FREEWAY_DELAYS),
+        runs="reset + frame",
+    ),
+}
+
+# --- Pong ----------------------------------------------------------------------------------------------------------
+PONG_SERVE = 11
+PONG_ENEMY_Y = 21
+PONG_BALL_X = 49
+PONG_PLAYER_Y = 60
+PONG_CENTRE_X = 130
+
+
+def parallel_enemy(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """The enemy's paddle is always at the height of the agent's."""
+
+    def copy_height() -> None:
+        game.set_ram(PONG_ENEMY_Y, int(game.get_ram()[PONG_PLAYER_Y]))
+
+    return Hooks(frame=copy_height, post=copy_height)
+
+
+def parallel_enemy_after_hit(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """The enemy's paddle is at the height of the agent's while the ball is in the agent's part of the field."""
+
+    def copy_height() -> None:
+        ram = game.get_ram()
+        if 0 < ram[PONG_SERVE] < 5:
+            game.set_ram(PONG_ENEMY_Y, 127)
+            game.set_ram(PONG_BALL_X, PONG_CENTRE_X)
+        if ram[PONG_BALL_X] > PONG_CENTRE_X:
+            game.set_ram(PONG_ENEMY_Y, int(ram[PONG_PLAYER_Y]))
+
+    return Hooks(frame=copy_height, post=copy_height)
+
+
+def random_perturbation_enemy(game: Game, _python: random.Random, numpy: np.random.RandomState) -> Hooks:
+    """The enemy's paddle jumps up to five pixels up or down at any time."""
+
+    def jump() -> None:
+        height = int(game.get_ram()[PONG_ENEMY_Y]) + int(numpy.randint(-5, 6))
+        game.set_ram(PONG_ENEMY_Y, min(max(height, 0), 250))
+
+    return Hooks(frame=jump, post=jump)
+
+
+def hidden_enemy(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """Object features do not show the enemy."""
+    load_extraction()  # ocatari, without its side effects
+    no_object = sys.modules["ocatari.ram.game_objects"].NoObject
+
+    def hide() -> None:
+        for i, item in enumerate(game.objects):
+            if item.category == "Enemy":
+                game.objects[i] = no_object()
+                return
+
+    return Hooks(post=hide)
+
+
+PONG: dict[str, ConstantWrites | Rule] = {
+    "hidden_enemy": Rule(
+        "The enemy is missing from the object features.", hidden_enemy, (), runs="post", objects_only=True
+    ),
+    "parallel_enemy": Rule(
+        "The enemy's paddle is always at the height of the agent's.",
+        parallel_enemy,
+        (PONG_ENEMY_Y,),
+        runs="frame + post",
+    ),
+    "parallel_enemy_after_hit": Rule(
+        "The enemy's paddle is at the height of the agent's while the ball is in the agent's part of the field.",
+        parallel_enemy_after_hit,
+        (PONG_ENEMY_Y, PONG_BALL_X),
+        runs="frame + post",
+    ),
+    "random_perturbation_enemy": Rule(
+        "The enemy's paddle jumps by -5 to 5 pixels in every frame.",
+        random_perturbation_enemy,
+        (PONG_ENEMY_Y,),
+        runs="frame + post",
+    ),
+}
+
+# --- Breakout: the game rewrites all colours in every frame --------------------------------------------------------
+PADDLE_AND_BALL_COLOR = 62
+BLOCK_ROW_COLORS = range(64, 70)
+BLOCK_COLORS = (134, 198, 22, 38, 54, 70)
+"""the six rows of the unmodified game"""
+
+
+def sample_new_player_and_ball_color(game: Game, python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """Each game draws one of the block colours for paddle and ball, at its first frame."""
+    color: int | None = None
+
+    def frame() -> None:
+        nonlocal color
+        if color is None:
+            color = python.choice(BLOCK_COLORS)
+        game.set_ram(PADDLE_AND_BALL_COLOR, color)
+
+    return Hooks(frame=frame)
+
+
+def sample_new_brick_colors(game: Game, _python: random.Random, numpy: np.random.RandomState) -> Hooks:
+    """Each game shuffles the colours of the block rows, at its first frame."""
+    colors: list[int] = []
+
+    def frame() -> None:
+        if not colors:
+            colors.extend(BLOCK_COLORS)
+            numpy.shuffle(colors)
+        for address, color in zip(BLOCK_ROW_COLORS, colors, strict=True):
+            game.set_ram(address, color)
+
+    return Hooks(frame=frame)
+
+
+def _strobo(what: str, addresses: range, black: bool) -> Rule:
+    text = f"Gives {what} a new random color in every frame{'' if black else ', never black'}."
+    return Rule(text, random_cells(addresses, 0 if black else 1), tuple(addresses))
+
+
+_PADDLE_AND_BALL = range(PADDLE_AND_BALL_COLOR, PADDLE_AND_BALL_COLOR + 1)
+BREAKOUT: dict[str, ConstantWrites | Rule] = {
+    "sample_new_brick_colors": Rule(
+        "Each game shuffles the colors of the rows of blocks.", sample_new_brick_colors, tuple(BLOCK_ROW_COLORS)
+    ),
+    "sample_new_player_and_ball_color": Rule(
+        "Each game draws one of the block colors for paddle and ball.",
+        sample_new_player_and_ball_color,
+        (PADDLE_AND_BALL_COLOR,),
+    ),
+    "strobo_mode_blocks": _strobo("each row of blocks", BLOCK_ROW_COLORS, black=True),
+    "strobo_mode_blocks_no_black": _strobo("each row of blocks", BLOCK_ROW_COLORS, black=False),
+    "strobo_mode_player_and_ball": _strobo("paddle and ball", _PADDLE_AND_BALL, black=True),
+    "strobo_mode_player_and_ball_no_black": _strobo("paddle and ball", _PADDLE_AND_BALL, black=False),
+}
+
+# --- Kangaroo ------------------------------------------------------------------------------------------------------
+THROWN_COCONUTS = range(25, 28)
+COCONUTS_AND_MONKEYS: Cells = ((33, 255), (35, 255), *fill(range(31, 33), 0), *fill(range(8, 12), 127))
+
+
+def no_danger(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """No monkeys and no coconuts, neither falling nor thrown."""
+
+    def frame() -> None:
+        ram = game.get_ram()
+        for address in THROWN_COCONUTS:
+            if ram[address] != 255:
+                game.set_ram(address, 255)
+                game.set_ram(address + 3, 255)
+        for address, value in COCONUTS_AND_MONKEYS:
+            game.set_ram(address, value)
+
+    return Hooks(frame=frame)
+
+
+KANGAROO: dict[str, ConstantWrites | Rule] = {
+    "no_danger": Rule(
+        "Removes the monkeys and all coconuts, falling and thrown.", no_danger, (*range(8, 12), *range(25, 34), 35)
+    ),
+    "quick_start": ConstantWrites(
+        "Skips the waiting time at the start of a game.", ((19, 0), (53, 8), (54, 0), (57, 1)), runs="reset"
+    ),
+}
+
+# --- Frostbite, SpaceInvaders, YarsRevenge: constants only ---------------------------------------------------------
+FROSTBITE: dict[str, ConstantWrites | Rule] = {
+    "full_igloo": ConstantWrites("A game starts with the igloo finished.", ((77, 15),), runs="reset"),
+    "half_igloo": ConstantWrites("A game starts with the igloo half built.", ((77, 7),), runs="reset"),
+    "ice_inactive": ConstantWrites(
+        "Floes carry the player but give neither points nor ice for the igloo.", fill(range(43, 47), 152)
+    ),
+    "one_remaining_igloo": ConstantWrites(
+        "A game starts with one block of ice missing from the igloo.", ((77, 14),), runs="reset"
+    ),
+}
+SPACE_INVADERS: dict[str, ConstantWrites | Rule] = {
+    "no_danger": ConstantWrites(
+        "Removes the shots of the enemies, and the shields.",
+        fill(range(43, 71), 0) + fill(range(80, 83), 0) + fill(range(83, 85), 255),
+    ),
+    "relocate_shields_off_by_three": ConstantWrites("Shifts the shields three pixels to the right.", ((27, 46),)),
+}
+# hackatari has these three names, but in no release so far can they run.
+YARS_REVENGE: dict[str, ConstantWrites | Rule] = {
+    "disable_block_movement": ConstantWrites("The blocks do not move.", fill(range(24, 26), 0)),
+    "disable_enemy_movement": ConstantWrites("The enemy does not move.", fill(range(40, 42), 0)),
+    "static": ConstantWrites("Enemy and blocks do not move up or down.", ((42, 90), (26, 37))),
+}
+
+SUPPLEMENT: dict[str, dict[str, ConstantWrites | Rule]] = {
+    "Breakout": BREAKOUT,
+    "Freeway": FREEWAY,
+    "Frostbite": FROSTBITE,
+    "Kangaroo": KANGAROO,
+    "Pong": PONG,
+    "SpaceInvaders": SPACE_INVADERS,
+    "YarsRevenge": YARS_REVENGE,
+}
+"""game -> name -> modification"""
+
+# --- names ---------------------------------------------------------------------------------------------------------
+ALIASES: dict[str, dict[str, str]] = {
+    # names that one release of hackatari has and another calls differently, for the same rule
+    "Amidar": {
+        "change_enemy": "pig_enemies",
+        "pig_enemies": "change_enemy",
+        "change_player": "paint_roller_player",
+        "paint_roller_player": "change_player",
+    },
+    "KungFuMaster": {
+        "infinite_lives": "unlimited_lives",
+        "unlimited_lives": "infinite_lives",
+        "infinite_time": "unlimited_time",
+        "unlimited_time": "infinite_time",
+    },
+    "NameThisGame": {
+        "endless_oxygen": "unlimited_oxygen",
+        "unlimited_oxygen": "endless_oxygen",
+        "infinite_lives": "unlimited_lives",
+        "unlimited_lives": "infinite_lives",
+        "octopus_rest": "octopus_reset",
+        "octopus_reset": "octopus_rest",
+    },
+    # names of published configurations and evaluations, of development branches, and slips of the pen in them
+    "Boxing": {"switch_position": "switch_positions"},
+    "Freeway": {
+        "all_cars_black": "all_black_cars",
+        "disable_all_cars": "disable_cars",
+        "stop_all_cars": "stop_all_cars_edge",
+        "vary_cars_speeds": "vary_car_speeds",
+    },
+    "Frostbite": {"igloo-1": "one_remaining_igloo", "reposition_flow_easy": "reposition_floes_easy"},
+    "Pong": {
+        "parallel_enemy_complete": "parallel_enemy",
+        "random_pertubation_enemy": "random_perturbation_enemy",
+    },
+}
+"""game -> name -> the name that means the same; used when the first is not available and the second is"""
+
+_NOWHERE = "is named in published evaluations, but no release or branch of hackatari has it"
+NO_KNOWN_MEANING: dict[str, dict[str, str]] = {
+    "Breakout": {"color_all_blocks_yellow": f"{_NOWHERE}; those evaluations ran the unmodified game"},
+    "Freeway": {"disable_car": f"{_NOWHERE}; `disable_cars` removes all cars"},
+    "Frostbite": {
+        "fixed_temperature": _NOWHERE,
+        "full_igloo-1": f"{_NOWHERE}; `one_remaining_igloo` starts with one block of ice missing",
+        "start_in_front_of_igloo": _NOWHERE,
+        "water_disabled": _NOWHERE,
+    },
+}
+"""game -> name -> why it is not guessed"""
+
+OVERLAY = "it only draws into the screen image, which no observation of the agent shows"
+REFUSED: dict[str, dict[str, str]] = {"Kangaroo": {"no_flickering": OVERLAY}}
+"""game -> name -> why it cannot be played, for names that the installed hackatari lacks"""
+
+_ALREADY_SO = "the unmodified game has this value anyway"
+_FIRST_LEVEL = "a game starts on this level anyway, and it takes long to leave it"
+NO_EFFECT: dict[str, dict[str, str]] = {
+    "Boxing": {"color_enemy_black": _ALREADY_SO, "color_player_white": _ALREADY_SO},
+    "DoubleDunk": {"enemy_color_white": _ALREADY_SO, "player_color_green": _ALREADY_SO},
+    "Kangaroo": {"change_level_0": _FIRST_LEVEL},
+    "MontezumaRevenge": {"set_level_0": _FIRST_LEVEL},
+    "MsPacman": {"set_level_0": _FIRST_LEVEL},
+}
+"""game -> name -> why playing it hardly differs from the unmodified game"""
+
+HANDLER_MENDS: dict[str, dict[str, Any]] = {"Asterix": {"speed": 0}}
+"""game -> attributes that hackatari's handler of that game reads but forgets to define"""
