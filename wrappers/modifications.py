@@ -47,6 +47,7 @@ from wrappers.supplementary_modifications import (
 MOMENTS = ("reset", "frame", "post")
 """once after a reset; before every emulated frame; after object detection, once per agent step and once per reset"""
 PROBE_CALLS = 200
+PROBE_GAME_LENGTH = 100
 
 
 class ModificationError(ValueError):
@@ -106,16 +107,19 @@ def _runs_after_last_frame() -> bool:
     return False
 
 
+def _game_source(game: str) -> str:
+    """The source of hackatari's module of a game; empty if it has none."""
+    path = _package_folder() / "games" / f"{game.lower()}.py"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 @cache
 def _game_code(game: str) -> types.CodeType | None:
     """The compiled module of a game, or None if hackatari has none."""
-    path = _package_folder() / "games" / f"{game.lower()}.py"
-    if not path.is_file():
-        return None
-    source = path.read_text(encoding="utf-8")
+    source = _game_source(game)
     if "ocatari" in source:
         load_extraction()  # the module imports it: better here, without ocatari's side effects
-    return compile(source, str(path), "exec")
+    return compile(source, f"hackatari/games/{game.lower()}.py", "exec") if source else None
 
 
 def _load(game: str, python: random.Random, numpy: np.random.RandomState) -> Any:
@@ -180,7 +184,7 @@ def _installed(game: str) -> dict[str, _Selection]:
     if not hasattr(module, "modif_funcs"):
         return {}
     constants = list(_constants(code))
-    rams = _probing_rams(constants)
+    rams = _probing_rams(constants, _game_source(game))
     candidates = {value for value in constants if isinstance(value, str)} | set(dir(module.GameModifications))
     selections = {}
     with np.errstate(all="ignore"):  # random RAM makes sums overflow that never do in the game
@@ -204,12 +208,26 @@ def _constants(code: types.CodeType) -> Iterator[object]:
             yield value
 
 
-def _probing_rams(constants: list[object]) -> np.ndarray:
-    """uint8 [PROBE_CALLS, 128]: half random bytes, half numbers of the module, so that its conditions hold."""
+def _probing_rams(constants: list[object], source: str) -> np.ndarray:
+    """States of the RAM, uint8 [PROBE_CALLS, 128], in which the conditions of a module hold again and again.
+
+    Half of the bytes are random and half are numbers of the module; a cell that the module compares with a number
+    holds that number half of the time.
+    """
     generator = np.random.default_rng(0)
     mentioned = sorted({value for value in constants if type(value) is int and 0 <= value <= 255} | {0})
-    rams = generator.integers(0, 256, (PROBE_CALLS, 128), dtype=np.uint8)
-    return np.where(generator.random(rams.shape) < 0.5, rams, generator.choice(mentioned, rams.shape)).astype(np.uint8)
+    shape = (PROBE_CALLS, 128)
+    rams = np.where(
+        generator.random(shape) < 0.5, generator.integers(0, 256, shape), generator.choice(mentioned, shape)
+    )
+    for comparison in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Compare)):
+        if isinstance(comparison.left, ast.Subscript):
+            address, value = (
+                getattr(node, "value", None) for node in (comparison.left.slice, comparison.comparators[0])
+            )
+            if type(address) is int and type(value) is int and 0 <= address < 128:
+                rams[generator.random(PROBE_CALLS) < 0.5, address] = value % 256
+    return rams.astype(np.uint8)
 
 
 def _probe(module: Any, name: str, rams: np.ndarray) -> _Selection | None:
@@ -227,7 +245,7 @@ def _probe(module: Any, name: str, rams: np.ndarray) -> _Selection | None:
     uses = frozenset(used for code in codes for used in _names_used(code, module))
     description = _first_sentence(next((hook.__doc__ for hook in hooks if hook.__doc__), ""))
     try:
-        _try_out(lists, recorder, rams)
+        _try_out(module, name, recorder, rams)
     except AttributeError as error:  # a handler that lacks what it reads fails in the real game as well
         return _Selection(frozenset(codes), uses, _failing(name, runs, description, error))
     changes_objects_only = "objects" in uses and "set_ram" not in uses
@@ -243,16 +261,20 @@ def _probe(module: Any, name: str, rams: np.ndarray) -> _Selection | None:
     return _Selection(frozenset(codes), uses, modification)
 
 
-def _try_out(lists: Sequence[Sequence[Hook]], recorder: _Recorder, rams: np.ndarray) -> None:
-    """Run a handler's functions on many states of the RAM."""
-    # Random RAM shows states that the game never has, and there are no objects; only what is missing altogether
+def _try_out(module: Any, name: str, recorder: _Recorder, rams: np.ndarray) -> None:
+    """Play a few games with one modification on given states of the RAM."""
+    # These states need not be possible in the game, and there are no objects; only what is missing altogether
     # (AttributeError) tells that a modification cannot run.
     impossible_states = (ArithmeticError, LookupError, TypeError, ValueError)
-    frame_hooks, reset_hooks, post_hooks = lists[:3]
+    frame: Sequence[Hook] = ()
+    reset: Sequence[Hook] = ()
+    post: Sequence[Hook] = ()
     for call, ram in enumerate(rams):
         recorder.ram = ram.copy()
-        hooks = [*([] if call % 50 else reset_hooks), *frame_hooks, *recorder.step_modifs, *post_hooks]
-        for hook in hooks:
+        new_game = call % PROBE_GAME_LENGTH == 0
+        if new_game:
+            frame, reset, post = module.modif_funcs(recorder, [name])[:3]
+        for hook in [*(reset if new_game else ()), *frame, *recorder.step_modifs, *post]:
             with suppress(*impossible_states):
                 hook()
 

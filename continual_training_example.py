@@ -1,0 +1,708 @@
+"""Train a PPO agent on an Atari game whose rules and looks change on a schedule.
+
+    python continual_training_example.py --config run_config.json
+    python continual_training_example.py --env_id ALE/Pong-v5 --modifs lazy_enemy --total_timesteps 1000000
+
+This file is the whole training loop; read `main` from top to bottom. Its phases carry banners: SWITCH, ROLLOUT,
+ADVANTAGES, UPDATE, LOG + CHECKPOINT. The README explains the words, the flags and the schedules.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Threads that spin while they wait would steal the cores that the emulators need; must be set before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from experiment.system import check_system
+
+check_system()  # before anything imports OpenCV
+
+import functools
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor, nn
+
+from agents import ActorCritic, AgentError, generalised_advantages, make_agent, shrink_and_perturb
+from agents.precision import ActingAgent, choose_precision
+from agents.reward_scaling import RewardScaler
+from eval import evaluate, split_strings, summarise, table
+from experiment.checkpoints import save_checkpoint
+from experiment.config import (
+    POSITIVE,
+    ConfigError,
+    Range,
+    apply_config_file,
+    as_plain_dict,
+    check_ranges,
+    parse_command_line,
+)
+from experiment.progress import ProgressBar
+from experiment.run_folder import create_run_folder, slug, write_args
+from experiment.timing import PhaseTimer
+from experiment.tracking import Tracker, check_wandb
+from modification_factories import ScheduleError, normalise_modification, regime_warning, schedule_from_config
+from wrappers.games import GameConfig, GameError, GameRecord
+from wrappers.modifications import ModificationError
+from wrappers.vector import ModifiedVectorEnv, check_string, game_config
+
+USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ScheduleError)
+
+
+@dataclass
+class Args:
+    # run
+    config: str = ""
+    """JSON file with a schedule and any of these settings; what it says wins over the command line"""
+    exp_name: str = "continual_training_example"
+    """name of the experiment, part of the run folder's name"""
+    seed: int = 42
+    """seed of everything random: weights, actions, minibatches, games, modifications, schedule"""
+    torch_deterministic: bool = True
+    """use only deterministic GPU kernels (slower on a GPU, no effect on a CPU)"""
+    cuda: bool = True
+    """train on the GPU if there is one"""
+    amp: Literal["auto", "bf16", "off"] = "auto"
+    """bfloat16 for the big layers: auto uses it where the hardware is faster with it"""
+
+    # environment
+    env_id: str = "ALE/Pong-v5"
+    """the game"""
+    backend: Literal["HackAtari", "OCAtari", "Gym"] = "HackAtari"
+    """HackAtari can be modified; OCAtari is unmodified with objects; Gym is unmodified with max-pooled frames"""
+    obs_mode: Literal["dqn", "obj"] = "dqn"
+    """what the agent sees: grey 84 x 84 frames, or the properties of the game's objects"""
+    modifs: str = ""
+    """modification string for the whole run; used when the config file has no schedule"""
+    new_rf: str = ""
+    """Python file whose reward_function(env) -> float replaces the reward (it is executed); scores stay the game's"""
+    frameskip: int = 4
+    """emulated frames per agent step"""
+    buffer_window_size: int = 4
+    """number of past frames the agent sees at once"""
+    deactivate_episodic_life: bool = False
+    """end a training episode at game over only, not at every lost life"""
+    noop_max: int = 30
+    """a game starts with 1 to this many emulated frames without action (0: none)"""
+    fire_reset: bool = True
+    """press FIRE at the start of a game and after a lost life, where the game has that button"""
+    switch_mode: Literal["reset", "episode", "live"] = "reset"
+    """at a switch: restart all games; or change each game at its own next start; or change them in mid-game"""
+    num_workers: int | None = None
+    """processes that run the games (default: one per core; 0: none, play in this process)"""
+
+    # PPO, defaults of CleanRL's ppo_atari (Huang et al. 2022, "The 37 implementation details of PPO")
+    total_timesteps: int | None = None
+    """agent steps over all games (default: the length of the schedule; without a schedule 10,000,000)"""
+    learning_rate: float = 2.5e-4
+    """step size of Adam"""
+    num_envs: int = 8
+    """games played in parallel"""
+    num_steps: int = 128
+    """agent steps per game between two updates"""
+    anneal_lr: bool = True
+    """decrease the learning rate linearly to zero over the run"""
+    gamma: float = 0.99
+    """discount factor"""
+    gae_lambda: float = 0.95
+    """lambda of generalised advantage estimation"""
+    num_minibatches: int = 4
+    """minibatches per epoch; must divide num_envs * num_steps"""
+    update_epochs: int = 4
+    """passes over the data of a rollout"""
+    norm_adv: bool = True
+    """normalise advantages in each minibatch"""
+    clip_coef: float = 0.1
+    """clipping range of the probability ratio"""
+    clip_vloss: bool = True
+    """clip the value loss as well"""
+    ent_coef: float = 0.01
+    """weight of the entropy bonus"""
+    vf_coef: float = 0.5
+    """weight of the value loss"""
+    max_grad_norm: float = 0.5
+    """gradients are clipped to this global norm"""
+    target_kl: float | None = None
+    """stop the epochs of an update when the policy has moved further than this"""
+    reward_scaling: Literal["normalize", "clip", "none"] = "normalize"
+    """divide rewards by the running deviation of the return, clip them to [-1, 1], or leave them"""
+
+    # agent
+    architecture: Literal["PPO", "PPO_OBJ", "PPO_CBP"] = "PPO"
+    """PPO: convolutions over frames; PPO_OBJ: an MLP over object features (obs_mode obj)"""
+    encoder_dims: tuple[int, ...] = (256, 512, 1024, 512)
+    """hidden layers of PPO_OBJ's encoder"""
+    decoder_dims: tuple[int, ...] = (512,)
+    """hidden layers of PPO_OBJ's decoder"""
+    replacement_rate: float = 1e-5
+    """PPO_CBP: share of mature units replaced per update step"""
+    init: str = "kaiming"
+    """PPO_CBP: initialiser of replaced units"""
+    maturity_threshold: int = 100
+    """PPO_CBP: update steps for which a new unit is protected"""
+    decay_rate: float = 0.99
+    """PPO_CBP: decay of the running utility"""
+
+    # hindsight
+    her: bool = False
+    """relabel rollouts with the goals they reached"""
+    game_specific_goals: bool = False
+    """use a game's own goals instead of a target position"""
+
+    # switch
+    shrink_and_perturb: bool = False
+    """at every switch: weights <- shrink_factor * weights + noise_scale * noise"""
+    shrink_factor: float = 0.7
+    """factor on all weights (1: unchanged)"""
+    noise_scale: float = 0.01
+    """scale of the noise added to all weights (0: none)"""
+    perturb_noise: Literal["gaussian", "initialiser"] = "gaussian"
+    """noise from N(0, 1), or a fresh draw of each layer's own initialiser"""
+    perturb_optimizer: Literal["reset", "keep"] = "reset"
+    """what shrink and perturb does to Adam's state"""
+    save_agent_with_switch: bool = False
+    """save the agent at every switch, before its weights are shrunk"""
+
+    # tracking
+    track: bool = False
+    """log to Weights & Biases as well (TensorBoard and CSV are always written)"""
+    wandb_project_name: str = "continual-hackatari"
+    """W&B project"""
+    wandb_entity: str | None = None
+    """W&B user or team"""
+    wandb_dir: str = ""
+    """where W&B keeps its local files, outside the run folder (default: the current folder)"""
+    capture_video: bool = False
+    """mp4 of environment 0: the first game after each switch"""
+    save_agent_wandb: bool = False
+    """upload checkpoints as W&B artifacts"""
+    test_modifs: str = ""
+    """modification strings, separated by commas, to evaluate at the end (no_modif: the unmodified game)"""
+    eval_episodes: int = 21
+    """games per string of test_modifs"""
+
+    # config file only
+    modification_factory: Annotated[str, tyro.conf.Suppress] = ""
+    """class of the schedule"""
+    modification_factory_kwargs: Annotated[dict[str, Any], tyro.conf.Suppress] = field(default_factory=dict)
+    """its arguments"""
+    notes: Annotated[str, tyro.conf.Suppress] = ""
+    """free text, kept with the run"""
+
+    @property
+    def batch_size(self) -> int:
+        return self.num_envs * self.num_steps
+
+    @property
+    def minibatch_size(self) -> int:
+        return self.batch_size // self.num_minibatches
+
+
+RANGES = {
+    "frameskip": Range(1),
+    "buffer_window_size": Range(1),
+    "noop_max": Range(0),
+    "total_timesteps": Range(1),
+    "num_workers": Range(0),
+    "learning_rate": POSITIVE,
+    "num_envs": Range(1),
+    "num_steps": Range(1),
+    "gamma": Range(0, 1),
+    "gae_lambda": Range(0, 1),
+    "num_minibatches": Range(1),
+    "update_epochs": Range(1),
+    "clip_coef": POSITIVE,
+    "ent_coef": Range(0),
+    "vf_coef": Range(0),
+    "max_grad_norm": POSITIVE,
+    "target_kl": POSITIVE,
+    "shrink_factor": Range(0, 1),
+    "noise_scale": Range(0),
+    "replacement_rate": Range(0, 1),
+    "maturity_threshold": Range(0),
+    "decay_rate": Range(0, 1),
+    "eval_episodes": Range(1),
+    "seed": Range(0),
+}
+
+
+class Rollout(NamedTuple):
+    """What the agent did and saw in T steps of N games; row t is vector step t.
+
+    ``done`` marks every end of an episode: a lost life or game over (``terminated``: nothing follows), a truncation, or
+    a switch that cut the game. The arrays are filled by the emulators, the tensors by the agent.
+    """
+
+    observations: Tensor  # [T, N, *observation_shape], uint8 or float32
+    actions: Tensor  # int64 [T, N]
+    log_probs: Tensor  # [T, N]
+    values: Tensor  # [T, N]
+    rewards: np.ndarray  # float64 [T, N], unscaled
+    terminated: np.ndarray  # bool [T, N]
+    done: np.ndarray  # bool [T, N]
+
+
+class Setup(NamedTuple):
+    """A run that has passed every check; nothing is started or written yet."""
+
+    args: Args
+    schedule: Any
+    total_timesteps: int
+    game: GameConfig
+    device: torch.device
+    precision: torch.dtype
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check everything a user can get wrong, then train."""
+    try:
+        train(prepare(argv))
+    except USER_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def train(setup: Setup) -> None:
+    """The whole run: schedule -> games -> rollouts -> updates -> logs and checkpoints."""
+    args, schedule, total_timesteps, game, device, precision = setup
+    N = args.num_envs  # noqa: N806 - as in the shape comments
+    weights_seed, action_seed, minibatch_seed, perturb_seed = derive_seeds(args.seed, 4)
+    action_generator = torch.Generator(device).manual_seed(action_seed)
+    minibatch_generator = torch.Generator().manual_seed(minibatch_seed)
+    perturb_generator = torch.Generator().manual_seed(perturb_seed)
+    num_threads = torch.get_num_threads()
+
+    folder = create_run_folder(
+        "runs",
+        env_id=game.env_id,
+        seed=args.seed,
+        exp_name=args.exp_name,
+        architecture=args.architecture,
+        shrink_and_perturb=args.shrink_and_perturb,
+    )
+    with (
+        open_tracker(args, folder) as tracker,
+        closing(ModifiedVectorEnv(game, N, num_workers=args.num_workers, num_groups=min(2, N), copy=False)) as envs,
+        ProgressBar(total_timesteps) as progress,
+    ):
+        progress.write(f"run folder: {folder}")
+        agent = make_agent(
+            args.architecture,
+            envs.observation_shape,
+            envs.num_actions,
+            encoder_dims=args.encoder_dims,
+            decoder_dims=args.decoder_dims,
+            generator=torch.Generator().manual_seed(weights_seed),
+        ).to(device)
+        agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.Adam(agent.parameters(), lr=args.learning_rate, eps=1e-5, fused=True)
+        autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
+        acting_agent = ActingAgent(agent, precision)
+        reward_scaler = RewardScaler(N, args.gamma, args.reward_scaling)
+        rollout = empty_rollout(args, envs, device)
+        modification_index: dict[str, int] = {}
+        last_switch, start_time = 0, time.perf_counter()
+        num_switches = global_step = 0
+        timer = PhaseTimer()
+
+        modification = canonical(schedule.get_modification(0), game)
+        if args.capture_video:
+            envs.record_next_game(video_path(folder, 0, modification))
+        envs.set_modifications(modification, "reset")
+
+        while global_step < total_timesteps:
+            steps = min(args.num_steps, -(-(total_timesteps - global_step) // N))  # the last rollout may be shorter
+            cut_values: list[tuple[int, np.ndarray, Tensor]] = []  # (t, games, value of their last observation)
+            if args.anneal_lr:
+                optimizer.param_groups[0]["lr"] = (1.0 - global_step / total_timesteps) * args.learning_rate
+            acting_agent.refresh()
+            if device.type == "cpu":
+                torch.set_num_threads(1)  # during the rollout the cores belong to the emulators
+
+            def collect(
+                t: int, group: int, rollout: Rollout = rollout, cut_values: list = cut_values, first: int = global_step
+            ) -> None:
+                """Wait for step t of one group of games and note what it gave."""
+                records, games, arrays = envs.step_wait(group), envs.groups[group], envs.arrays
+                timer.lap("emulation")
+                rollout.rewards[t, games] = arrays.rewards[games]
+                rollout.terminated[t, games] = arrays.terminated[games]
+                rollout.done[t, games] = arrays.terminated[games] | arrays.truncated[games]
+                truncated = np.flatnonzero(arrays.truncated[games] & ~arrays.terminated[games]) + games.start
+                if len(truncated):
+                    last = to_device(arrays.final_observations[truncated], device)
+                    cut_values.append((t, truncated, acting_agent.value(last)))
+                log_games(tracker, progress, records, first + (t + 1) * N)
+
+            for t in range(steps):
+                # ============================== SWITCH ==============================
+                # 1. The schedule asks for another modification string. 2. Mode `reset` cuts the games in progress: a
+                # truncation, so step t-1 is bootstrapped with the value of the last observation of the old regime.
+                # 3. The agent of the old regime is saved. 4. Its weights are shrunk and perturbed. 5. The games change.
+                new_modification = canonical(schedule.get_modification(global_step), game)
+                switching = new_modification != modification
+                if switching:
+                    for group in range(len(envs.groups) if t > 0 else 0):
+                        collect(t - 1, group)
+                    timer.lap("emulation")
+                    switch_start = time.perf_counter()
+                    num_switches += 1
+                    if args.switch_mode == "reset" and t == 0:  # the last rollout ended here, bootstrapped just so
+                        reward_scaler.returns[:] = 0.0
+                    elif args.switch_mode == "reset":
+                        running = np.flatnonzero(~rollout.done[t - 1])
+                        last = to_device(envs.arrays.observations[running], device)
+                        cut_values.append((t - 1, running, acting_agent.value(last)))
+                        rollout.done[t - 1] = True
+                    checkpoint = ""
+                    if args.save_agent_with_switch:
+                        checkpoint = f"switch_{num_switches}_step{global_step}_{slug(modification)}.cleanrl_model"
+                        save_agent(folder / checkpoint, tracker, agent, args, global_step, modification)
+                    if args.shrink_and_perturb:
+                        shrink_and_perturb(
+                            agent,
+                            optimizer,
+                            shrink_factor=args.shrink_factor,
+                            noise_scale=args.noise_scale,
+                            noise=args.perturb_noise,
+                            optimizer_state=args.perturb_optimizer,
+                            generator=perturb_generator,
+                        )
+                        acting_agent.refresh()
+                    if args.capture_video:
+                        envs.record_next_game(video_path(folder, global_step, new_modification))
+                    _, info = envs.set_modifications(new_modification, args.switch_mode)
+                    log_games(tracker, progress, info["games"], global_step)
+                    seconds = time.perf_counter() - switch_start
+                    tracker.switch(
+                        {
+                            "switch": num_switches,
+                            "global_step": global_step,
+                            "from": modification,
+                            "to": new_modification,
+                            "mode": args.switch_mode,
+                            "seconds": f"{seconds:.4f}",
+                            "shrink_and_perturb": args.shrink_and_perturb,
+                            "checkpoint": checkpoint,
+                        }
+                    )
+                    tracker.scalar("switch/number", num_switches, global_step)
+                    tracker.scalar("switch/seconds", seconds, global_step)
+                    tracker.scalar("switch/regime_steps", global_step - last_switch, global_step)
+                    modification, last_switch = new_modification, global_step
+                    timer.lap("switch")
+
+                # ============================== ROLLOUT ==============================
+                # One vector step: N games, N agent steps. The games are in groups: while the agent thinks about one,
+                # the emulators play the other. An episode that ends is followed by the next at once, so observations
+                # never show the end of one; `final_observations` do.
+                for group, games in enumerate(envs.groups):
+                    if t > 0 and not switching:
+                        collect(t - 1, group)
+                    rollout.observations[t, games].copy_(torch.from_numpy(envs.arrays.observations[games]))
+                    action, log_prob, value = acting_agent.act(rollout.observations[t, games], action_generator)
+                    rollout.actions[t, games] = action
+                    rollout.log_probs[t, games] = log_prob
+                    rollout.values[t, games] = value
+                    chosen = action.cpu().numpy()  # on a GPU the only moment of a step that waits for it
+                    timer.lap("inference")
+                    envs.step_async(chosen, group)
+                global_step += N
+                progress.update(global_step, modification)
+            for group in range(len(envs.groups)):
+                collect(steps - 1, group)
+
+            if device.type == "cpu":
+                torch.set_num_threads(num_threads)
+
+            # ============================== ADVANTAGES ==============================
+            # `next_values[t]` is the value of what really followed step t: the next observation, or, where the game was
+            # truncated or cut by a switch, its last observation before the restart.
+            observations, actions, log_probs, values = (tensor[:steps] for tensor in rollout[:4])
+            next_values = torch.empty_like(values)
+            next_values[:-1] = values[1:]
+            next_values[-1] = acting_agent.value(to_device(envs.arrays.observations, device))
+            for t, cut_games, value in cut_values:
+                next_values[t, torch.from_numpy(cut_games).to(device)] = value
+            rewards = np.stack([reward_scaler(rollout.rewards[t], rollout.done[t]) for t in range(steps)])
+            advantages, returns = generalised_advantages(
+                to_device(rewards, device),
+                values,
+                next_values,
+                to_device(rollout.terminated[:steps], device),
+                to_device(rollout.done[:steps], device),
+                args.gamma,
+                args.gae_lambda,
+            )
+            timer.lap("advantages")
+
+            # ============================== UPDATE ==============================
+            # PPO (Schulman et al. 2017, https://arxiv.org/abs/1707.06347): several epochs over the rollout's rows,
+            # [T, N, ...] -> [T * N, ...], in minibatches drawn without replacement.
+            observations = observations.flatten(0, 1)
+            actions, old_log_probs, old_values = actions.flatten(), log_probs.flatten(), values.flatten()
+            advantages, returns = advantages.flatten(), returns.flatten()
+            clip_fractions = []
+            for _ in range(args.update_epochs):
+                order = torch.randperm(len(returns), generator=minibatch_generator).to(device)
+                for rows in order.tensor_split(min(args.num_minibatches, len(order))):
+                    with autocast:
+                        _, log_prob, entropy, value = agent.get_action_and_value(observations[rows], actions[rows])
+                    log_ratio = log_prob - old_log_probs[rows]
+                    ratio = log_ratio.exp()
+                    with torch.no_grad():
+                        old_approx_kl = (-log_ratio).mean()
+                        approx_kl = ((ratio - 1) - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html
+                        clip_fractions.append(((ratio - 1.0).abs() > args.clip_coef).float().mean())
+                    advantage = advantages[rows]
+                    if args.norm_adv and len(rows) > 1:
+                        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+                    policy_loss = torch.max(
+                        -advantage * ratio, -advantage * ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
+                    ).mean()
+                    value_error = (value - returns[rows]) ** 2
+                    if args.clip_vloss:
+                        change = (value - old_values[rows]).clamp(-args.clip_coef, args.clip_coef)
+                        value_error = torch.max(value_error, (old_values[rows] + change - returns[rows]) ** 2)
+                    value_loss = 0.5 * value_error.mean()
+                    entropy_loss = entropy.mean()
+                    loss = policy_loss - args.ent_coef * entropy_loss + args.vf_coef * value_loss
+
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(agent.parameters(), args.max_grad_norm)
+                    optimizer.step()
+                if args.target_kl is not None and approx_kl > args.target_kl:
+                    break
+
+            timer.lap("update")
+
+            # ============================== LOG + CHECKPOINT ==============================
+            returns_variance = returns.var(correction=0)
+            explained = 1 - (returns - old_values).var(correction=0) / returns_variance
+            tracker.scalar("charts/learning_rate", optimizer.param_groups[0]["lr"], global_step)
+            tracker.scalar("charts/SPS", global_step / (time.perf_counter() - start_time), global_step)
+            tracker.scalar(
+                "charts/modification_index",
+                modification_index.setdefault(modification, len(modification_index)),
+                global_step,
+            )
+            for name, number in {
+                "value_loss": value_loss,
+                "policy_loss": policy_loss,
+                "entropy": entropy_loss,
+                "old_approx_kl": old_approx_kl,
+                "approx_kl": approx_kl,
+                "clipfrac": torch.stack(clip_fractions).mean(),
+                "explained_variance": explained,
+            }.items():
+                tracker.scalar(f"losses/{name}", number.item(), global_step)
+            for phase, seconds in timer.take().items():
+                tracker.scalar(f"time/{phase}", seconds, global_step)
+            timer.lap("logging")
+
+        log_games(tracker, progress, envs.cut_games(), global_step)
+        final = save_agent(folder / "model.cleanrl_model", tracker, agent, args, global_step, modification)
+        upload_videos(tracker, folder, global_step)
+
+    print(f"run folder: {folder}")
+    script = os.path.relpath(Path(__file__).with_name("eval.py"))
+    print("evaluate:   " + shlex.join(["python", script, "--agent_path", str(final), "--env_id", game.env_id]))
+    if args.test_modifs:
+        test(args, agent, game)
+
+
+def prepare(argv: Sequence[str] | None) -> Setup:
+    """Read the command line and the config file and check all of it; print what a user should know.
+
+    Raises:
+        USER_ERRORS: one sentence; nothing was started or written.
+    """
+    args = parse_command_line(Args, argv, description=__doc__)
+    if args.config:
+        args, overrides = apply_config_file(args, args.config)
+        print(*overrides, sep="\n", end="\n" if overrides else "")
+    check_ranges(args, RANGES)
+    if args.batch_size % args.num_minibatches:
+        raise ConfigError(
+            f"`num_minibatches` {args.num_minibatches} does not divide the batch of num_envs * num_steps = "
+            f"{args.num_envs} * {args.num_steps} = {args.batch_size} rows; choose a divisor of it"
+        )
+    if args.her or args.game_specific_goals:
+        if args.backend == "Gym":
+            raise ConfigError(
+                "`her` needs the player's position, which backend Gym does not give; use `--backend HackAtari`"
+            )
+        raise ConfigError("`her` and `game_specific_goals` are not available in this version; train without them")
+
+    game, notes = game_config(
+        args.env_id,
+        backend=args.backend,
+        obs_mode=args.obs_mode,
+        frameskip=args.frameskip,
+        window=args.buffer_window_size,
+        episodic_life=not args.deactivate_episodic_life,
+        noop_max=args.noop_max,
+        fire_reset=args.fire_reset,
+        reward_file=args.new_rf,
+        seed=args.seed,
+    )
+    if (args.obs_mode == "obj") != (args.architecture == "PPO_OBJ"):
+        raise ConfigError(
+            f"`architecture` {args.architecture} does not fit `obs_mode` {args.obs_mode}; "
+            "PPO_OBJ goes with `--obs_mode obj`, the others with `--obs_mode dqn`"
+        )
+    config = {
+        "modification_factory": args.modification_factory,
+        "modification_factory_kwargs": args.modification_factory_kwargs,
+    }
+    has_schedule = bool(args.modification_factory)
+    schedule = schedule_from_config(
+        config if has_schedule else {},
+        seed=args.seed,
+        total_timesteps=args.total_timesteps or (None if has_schedule else 10_000_000),
+        modifs=args.modifs,
+    )
+    for string in schedule.possible_modifications():
+        notes += check_string(game, string)[1]
+    for string in split_strings(args.test_modifs) if args.test_modifs else []:
+        notes += check_string(game, string)[1]
+    notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
+
+    device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
+    if args.cuda and device.type == "cpu":
+        notes.append("no GPU found: training on the CPU")
+    precision, line = choose_precision(args.amp, device)
+    notes.append(line)
+    if args.torch_deterministic:
+        torch.backends.cudnn.deterministic = True
+    if args.track:
+        check_wandb()
+    print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
+    return Setup(args, schedule, args.total_timesteps or schedule.num_total_steps, game, device, precision)
+
+
+def test(args: Args, agent: ActorCritic, game: GameConfig) -> None:
+    """Evaluate the final agent under `test_modifs`, as eval.py does, and print the table."""
+    games = evaluate(
+        agent,
+        game,
+        [canonical(string, game) for string in split_strings(args.test_modifs)],
+        episodes=args.eval_episodes,
+        seed=args.seed,
+        deterministic=False,
+        num_envs=args.num_envs,
+        num_workers=args.num_workers,
+        device=next(agent.parameters()).device,
+    )
+    print(table(summarise(games, game.env_id, args.seed)))
+
+
+@functools.lru_cache(maxsize=4096)
+def canonical(modification: str, game: GameConfig) -> str:
+    """The schedule's string as the games take it: whitespace normalised, old spellings replaced."""
+    return check_string(game, normalise_modification(modification))[0]
+
+
+def derive_seeds(seed: int, number: int) -> list[int]:
+    """Independent seeds for the generators of a run, so that none shifts another."""
+    return [int(word) for word in np.random.SeedSequence(seed).generate_state(number)]
+
+
+def empty_rollout(args: Args, envs: ModifiedVectorEnv, device: torch.device) -> Rollout:
+    """Storage for one rollout; frames stay uint8, a quarter of the memory of floats."""
+    rows = (args.num_steps, args.num_envs)
+    shape = envs.observation_shape
+    if args.obs_mode == "dqn":  # channels last, [T, N, 84, 84, planes] in memory: the layout that convolutions want
+        planes, height, width = shape
+        observations = torch.zeros((*rows, height, width, planes), dtype=torch.uint8, device=device)
+        observations = observations.permute(0, 1, 4, 2, 3)
+    else:
+        observations = torch.zeros((*rows, *shape), device=device)
+    return Rollout(
+        observations=observations,
+        actions=torch.zeros(rows, dtype=torch.int64, device=device),
+        log_probs=torch.zeros(rows, device=device),
+        values=torch.zeros(rows, device=device),
+        rewards=np.zeros(rows),
+        terminated=np.zeros(rows, np.bool_),
+        done=np.zeros(rows, np.bool_),
+    )
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A copy of `array` as a tensor."""
+    return torch.tensor(array, device=device)
+
+
+def open_tracker(args: Args, folder: Path) -> Tracker:
+    """Start W&B (if tracked), TensorBoard and the CSV files of this run."""
+    tracker = Tracker(
+        folder,
+        track=args.track,
+        config=as_plain_dict(args),
+        project=args.wandb_project_name,
+        entity=args.wandb_entity,
+        wandb_dir=args.wandb_dir or None,
+    )
+    write_args(folder, as_plain_dict(args))
+    return tracker
+
+
+def log_games(tracker: Tracker, progress: ProgressBar, games: Sequence[GameRecord], global_step: int) -> None:
+    """One row of episodes.csv per game that ended."""
+    for game in games:
+        tracker.episode(
+            {
+                "global_step": global_step,
+                "env": game.env,
+                "modification": game.modification,
+                "return": game.score,
+                "length": game.length,
+                "lives": game.lives,
+                "cut": game.cut,
+                "live_switches": game.live_switches,
+            }
+        )
+        if not game.cut:
+            progress.game(game.score)
+
+
+def save_agent(path: Path, tracker: Tracker, agent: nn.Module, args: Args, global_step: int, modification: str) -> Path:
+    """Write a checkpoint, and upload it where that was asked for."""
+    save_checkpoint(
+        path,
+        model_weights=agent.state_dict(),
+        args=as_plain_dict(args),
+        global_step=global_step,
+        modification=modification,
+        wandb_run_id=tracker.wandb_run_id,
+    )
+    if args.save_agent_wandb:
+        tracker.save_artifact(path, f"{path.parent.name}-{path.stem}")
+    return path
+
+
+def video_path(folder: Path, global_step: int, modification: str) -> Path:
+    """Where the first game after a switch is recorded, without suffix."""
+    return folder / "videos" / f"step{global_step:09d}_{slug(modification)}"
+
+
+def upload_videos(tracker: Tracker, folder: Path, global_step: int) -> None:
+    """Send the run's finished videos to W&B."""
+    for path in sorted((folder / "videos").glob("*.mp4")):
+        tracker.video(path, f"videos/{path.stem}", global_step)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Shared by all tests."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """An empty current folder: `runs/` of a training lands here."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read_csv(path):
+    """Rows of a CSV file as dicts of strings."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_config(folder, **settings):
+    """A config file in `folder`; returns its path as a string."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(settings))
+    return str(path)
+
+
+def only_run(folder):
+    """The single run folder under `folder`."""
+    (run,) = (folder / "runs").iterdir()
+    return run

@@ -1,0 +1,411 @@
+"""The training script, run as a user runs it, and checked by what it wrote."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, only_run, read_csv, write_config
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import continual_training_example as training
+from experiment.checkpoints import load_checkpoint
+from modification_factories import make_factory
+
+SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
+TWO_REGIMES = {
+    "modification_factory": "SequentialModificationFactory",
+    "modification_factory_kwargs": {
+        "num_total_steps": 128,
+        "modifications": ["all_black_cars", "all_white_cars"],
+        "switching_thresholds": [40],
+    },
+    "env_id": "ALE/Freeway-v5",
+}
+
+
+def train_in(folder, monkeypatch, *flags, config=None):
+    """Train in this process with `folder` as current folder; returns the run folder."""
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    if config is not None:
+        flags = ("--config", write_config(folder, **config), *flags)
+    training.main([*SMALL, *flags])
+    return only_run(folder)
+
+
+def weights(run, name="model.cleanrl_model"):
+    return load_checkpoint(run / name).model_weights
+
+
+def assert_same_weights(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def run_script(script, *flags, cwd, check=True, **environment):
+    result = subprocess.run(
+        [sys.executable, str(ROOT / script), *flags],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
+    if check:
+        assert result.returncode == 0, result.stderr
+    return result
+
+
+def test_the_shipped_example_from_the_shell(tmp_path):
+    result = run_script("continual_training_example.py", "--config", str(ROOT / "run_config.json"), cwd=tmp_path)
+    run = only_run(tmp_path)
+    assert re.fullmatch(r"ALE-Freeway-v5_s42__continual_training_example__PPO__\d+", run.name)
+    assert "run_config.json overrides --env_id: ALE/Pong-v5 -> ALE/Freeway-v5" in result.stdout
+    assert "steps/s" in result.stderr
+
+    schedule = expected_switches()
+    switches = read_csv(run / "switches.csv")
+    assert [(int(row["global_step"]), row["from"], row["to"]) for row in switches] == schedule
+    assert len(switches) > 10
+
+    episodes = read_csv(run / "episodes.csv")
+    borders = [0, *(step for step, _, _ in schedule), 2000]
+    lengths = np.diff(borders) // 8
+    assert [int(row["length"]) for row in episodes] == [length for length in lengths for _ in range(8)]
+    assert all(row["cut"] == "1" for row in episodes)
+    assert episodes[0]["modification"] == "disable_cars"
+
+    checkpoint = load_checkpoint(run / "model.cleanrl_model")
+    assert checkpoint.global_step == 2000
+    assert checkpoint.args["env_id"] == "ALE/Freeway-v5"
+    assert (run / "args.json").is_file()
+    logged = EventAccumulator(str(run)).Reload().Tags()["scalars"]
+    for name in (
+        "value_loss",
+        "policy_loss",
+        "entropy",
+        "old_approx_kl",
+        "approx_kl",
+        "clipfrac",
+        "explained_variance",
+    ):
+        assert f"losses/{name}" in logged
+    assert {"charts/SPS", "charts/learning_rate", "charts/modification_index", "switch/seconds"} <= set(logged)
+
+    # the printed command is exact: it runs as it stands
+    command = shlex.split(re.search(r"^evaluate:\s+(.*)$", result.stdout, re.M)[1])
+    assert command[0] == "python"
+    evaluated = subprocess.run(
+        [sys.executable, *command[1:], "--eval_episodes", "2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert re.fullmatch(r"\d+\.\d\d \+- \d+\.\d\d", evaluated.stdout.splitlines()[-1])
+
+
+def expected_switches():
+    """Switches of the shipped example, asked step by step as the loop does it."""
+    import json
+
+    config = json.loads((ROOT / "run_config.json").read_text())
+    factory = make_factory(config["modification_factory"], config["modification_factory_kwargs"], seed=42)
+    strings = [factory.get_modification(step) for step in range(0, 2000, 8)]
+    return [
+        (8 * i, strings[i - 1], strings[i])
+        for i in range(1, len(strings))
+        if strings[i].split() != strings[i - 1].split()
+    ]
+
+
+def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(tmp_path, monkeypatch):
+    config = {
+        **TWO_REGIMES,
+        "modification_factory_kwargs": {
+            "num_total_steps": 240,
+            "modifications": ["stop_random_car", "align_all_cars"],
+            "switching_thresholds": [90],
+        },
+    }
+    runs = [
+        train_in(tmp_path / f"run{i}", monkeypatch, "--num_workers", workers, "--shrink_and_perturb", config=config)
+        for i, workers in enumerate(("0", "1", "2"))
+    ]
+    other = train_in(tmp_path / "other", monkeypatch, "--seed", "43", "--shrink_and_perturb", config=config)
+    for run in runs[1:]:
+        assert (run / "episodes.csv").read_bytes() == (runs[0] / "episodes.csv").read_bytes()
+        assert_same_weights(weights(runs[0]), weights(run))
+    assert not torch.equal(weights(runs[0])["actor.weight"], weights(other)["actor.weight"])
+
+
+def test_a_cut_step_is_bootstrapped_with_the_last_observation_of_the_old_regime(tmp_path, monkeypatch):
+    """Switch at step 40 of 2 games = vector step 20 = step 4 of the second rollout of 16."""
+    seen = {}
+    computed = []
+    advantages, set_modifications = training.generalised_advantages, training.ModifiedVectorEnv.set_modifications
+    make_agent = training.make_agent
+
+    def record_advantages(rewards, values, next_values, terminated, done, gamma, gae_lambda):
+        computed.append({"values": values.clone(), "next_values": next_values.clone(), "done": done.clone()})
+        computed[-1]["terminated"] = terminated.clone()
+        return advantages(rewards, values, next_values, terminated, done, gamma, gae_lambda)
+
+    def record_switch(envs, string, mode):
+        if string == "all_white_cars":
+            with torch.no_grad():
+                seen["value"] = seen["agent"].get_value(torch.from_numpy(envs.arrays.observations.copy()))
+        return set_modifications(envs, string, mode)
+
+    monkeypatch.setattr(training, "generalised_advantages", record_advantages)
+    monkeypatch.setattr(training.ModifiedVectorEnv, "set_modifications", record_switch)
+    monkeypatch.setattr(training, "make_agent", lambda *a, **k: seen.setdefault("agent", make_agent(*a, **k)))
+    train_in(tmp_path, monkeypatch, config=TWO_REGIMES)
+
+    rollout = computed[1]
+    assert rollout["done"].tolist() == [[t == 3] * 2 for t in range(16)]
+    assert not rollout["terminated"].any()
+    assert torch.equal(rollout["next_values"][3], seen["value"])
+    assert not torch.equal(rollout["next_values"][3], rollout["values"][4]), "V of the new regime must not leak back"
+    others = [t for t in range(15) if t != 3]
+    assert torch.equal(rollout["next_values"][others], rollout["values"][[t + 1 for t in others]])
+
+
+def test_shrink_one_noise_zero_is_the_identity(tmp_path, monkeypatch):
+    plain = train_in(tmp_path / "plain", monkeypatch, config=TWO_REGIMES)
+    flags = ["--shrink_and_perturb", "--shrink_factor", "1", "--noise_scale", "0", "--perturb_optimizer", "keep"]
+    identity = train_in(tmp_path / "identity", monkeypatch, *flags, config=TWO_REGIMES)
+    perturbed = train_in(tmp_path / "perturbed", monkeypatch, "--shrink_and_perturb", config=TWO_REGIMES)
+    assert identity.name.split("__")[2] == "PPO_shrink_perturb"
+    assert_same_weights(weights(plain), weights(identity))
+    ratio = weights(perturbed)["network.7.weight"].norm() / weights(plain)["network.7.weight"].norm()
+    assert 0.6 < ratio < 0.95, "0.7 times the weights, plus noise"
+
+
+def test_one_checkpoint_per_switch_before_the_weights_shrink(tmp_path, monkeypatch):
+    config = {
+        **TWO_REGIMES,
+        "modification_factory_kwargs": {
+            "num_total_steps": 96,
+            "modifications": ["all_black_cars", "all_white_cars", "all_black_cars"],
+            "switching_thresholds": [32, 64],
+        },
+    }
+    run = train_in(tmp_path, monkeypatch, "--save_agent_with_switch", "--shrink_and_perturb", config=config)
+    names = ["switch_1_step32_all_black_cars.cleanrl_model", "switch_2_step64_all_white_cars.cleanrl_model"]
+    assert sorted(path.name for path in run.glob("switch_*")) == names
+    assert [row["checkpoint"] for row in read_csv(run / "switches.csv")] == names
+    norms = [float(weights(run, name)["network.7.weight"].norm()) for name in names]
+    assert norms[1] < 0.8 * norms[0], "the second was saved after the first switch had shrunk the weights"
+    assert load_checkpoint(run / names[0]).global_step == 32
+
+
+@pytest.mark.parametrize("mode", ["episode", "live"])
+def test_other_switch_modes_cut_nothing(tmp_path, monkeypatch, mode):
+    run = train_in(tmp_path, monkeypatch, "--switch_mode", mode, config=TWO_REGIMES)
+    episodes = read_csv(run / "episodes.csv")
+    assert [row["length"] for row in episodes] == ["64", "64"], (
+        "one game per environment, cut only by the end of the run"
+    )
+    expected = ("all_black_cars", "0") if mode == "episode" else ("all_white_cars", "1")
+    assert {(row["modification"], row["live_switches"]) for row in episodes} == {expected}
+    assert len(read_csv(run / "switches.csv")) == 1
+
+
+def test_the_run_is_rounded_up_to_whole_vector_steps(tmp_path, monkeypatch):
+    run = train_in(tmp_path, monkeypatch, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "71")
+    assert load_checkpoint(run / "model.cleanrl_model").global_step == 72
+    losses = EventAccumulator(str(run)).Reload().Scalars("losses/policy_loss")
+    assert [event.step for event in losses] == [32, 64, 72], "the last rollout is shorter"
+
+
+def test_object_features_train_and_evaluate(tmp_path, monkeypatch):
+    flags = ["--env_id", "ALE/Pong-v5", "--obs_mode", "obj", "--architecture", "PPO_OBJ", "--total_timesteps", "64"]
+    run = train_in(tmp_path, monkeypatch, *flags, "--encoder_dims", "32", "16", "--decoder_dims", "8")
+    result = run_script(
+        "eval.py", "--agent_path", str(run / "model.cleanrl_model"), "--eval_episodes", "1", cwd=tmp_path
+    )
+    assert float(result.stdout.splitlines()[-1].split()[0]) <= -15
+
+
+def test_final_evaluation_and_videos(tmp_path, monkeypatch, capsys):
+    flags = ["--env_id", "ALE/Breakout-v5", "--total_timesteps", "1200", "--capture_video"]
+    flags += ["--test_modifs", "no_modif, color_all_blocks_red", "--eval_episodes", "2"]
+    run = train_in(tmp_path, monkeypatch, *flags)
+    table = capsys.readouterr().out.splitlines()[-3:]
+    assert table[0].startswith("modification")
+    assert table[1].split()[:2] == ["no_modif", "2"]
+    assert table[2].split()[:2] == ["color_all_blocks_red", "2"]
+    assert [path.name for path in (run / "videos").iterdir()] == ["step000000000_no_modif.mp4"]
+
+
+def test_weights_and_biases_offline(tmp_path):
+    result = run_script(
+        "continual_training_example.py",
+        *SMALL,
+        *[
+            "--config",
+            write_config(tmp_path, **TWO_REGIMES),
+            "--track",
+            "--save_agent_wandb",
+            "--save_agent_with_switch",
+        ],
+        cwd=tmp_path,
+        WANDB_MODE="offline",
+    )
+    assert "Traceback" not in result.stderr
+    run = only_run(tmp_path)
+    (offline,) = tmp_path.glob("wandb/offline-run-*")
+    content = next(offline.glob("*.wandb")).read_bytes()
+    assert b"losses/policy_loss" in content
+    assert b"model.cleanrl_model" in content
+    assert load_checkpoint(run / "model.cleanrl_model").extra["wandb_run_id"] == offline.name.rsplit("-", 1)[1]
+
+
+def test_an_exception_in_the_reward_file_ends_the_run_with_its_traceback(tmp_path):
+    (tmp_path / "reward.py").write_text("def reward_function(env):\n    raise KeyError('no such object')\n")
+    flags = [*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "64", "--new_rf", "reward.py"]
+    result = run_script("continual_training_example.py", *flags, cwd=tmp_path, check=False)
+    assert result.returncode == 1
+    assert "no such object" in result.stderr
+    assert "reward.py" in result.stderr
+
+
+def test_it_runs_as_a_module_from_any_folder(tmp_path):
+    flags = ["--env_id", "Freeway", "--total_timesteps", "32", *SMALL]
+    result = subprocess.run(
+        [sys.executable, "-m", "continual_training_example", *flags],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "`env_id` Freeway means ALE/Freeway-v5" in result.stdout
+    assert only_run(tmp_path).is_dir()
+
+
+RANDOM = "RandomModificationFactory"
+BAD_CONFIGS = [
+    ({"num_env": 4}, ["num_env", "num_envs"]),
+    ({"num_envs": "4"}, ["num_envs", "'4'"]),
+    ({"track": 1}, ["track", "1"]),
+    ({"modification_factory": "RandomModificationFaktory"}, ["RandomModificationFaktory", RANDOM]),
+    ({"env_id": "ALE/Freway-v5"}, ["env_id", "ALE/Freeway-v5"]),
+    ({"modifs": "all_purple_cars", "env_id": "ALE/Freeway-v5"}, ["all_purple_cars", "wrappers.modifications"]),
+    ({"modifs": "all_black_cars", "env_id": "ALE/Qbert-v5"}, ["all_black_cars", "Qbert"]),
+    ({"architecture": "PPO_CPB"}, ["architecture", "PPO_CBP"]),
+    ({"architecture": "PPO_CBP"}, ["PPO_CBP", "not available"]),
+    ({"backend": "hackatari"}, ["backend", "HackAtari"]),
+    ({"num_envs": 0}, ["num_envs", "0"]),
+    ({"num_steps": -1}, ["num_steps", "-1"]),
+    ({"num_minibatches": 3}, ["num_minibatches", "1024"]),
+    ({"her": True, "backend": "Gym"}, ["her", "Gym"]),
+    ({"her": True}, ["her", "not available"]),
+    ({"obs_mode": "obj"}, ["obs_mode", "PPO_OBJ"]),
+    ({"learning_rate": -1.0}, ["learning_rate", "-1"]),
+    ({"test_modifs": "nothing_like_it"}, ["nothing_like_it"]),
+    (
+        {
+            "modification_factory": RANDOM,
+            "modification_factory_kwargs": {
+                "num_total_steps": 100,
+                "modifications": ["", "lazy_enemy"],
+                "probabilities": [0.5, 0.6],
+            },
+        },
+        ["probabilities", "1"],
+    ),
+    (
+        {
+            "modification_factory": RANDOM,
+            "modification_factory_kwargs": {
+                "num_total_steps": 100,
+                "modifications": ["", "lazy_enemy"],
+                "probabilities": [1.0],
+            },
+        },
+        ["probabilities", "2"],
+    ),
+    (
+        {
+            "modification_factory": "SequentialModificationFactory",
+            "modification_factory_kwargs": {
+                "num_total_steps": 100,
+                "modifications": ["", "lazy_enemy", ""],
+                "switching_thresholds": [50, 50],
+            },
+        },
+        ["switching_thresholds", "50"],
+    ),
+    (
+        {
+            "modification_factory": "NoModificationFactory",
+            "modification_factory_kwargs": {"num_total_steps": 100},
+            "total_timesteps": 200,
+        },
+        ["200", "100"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "words"), BAD_CONFIGS, ids=[str(i) for i in range(len(BAD_CONFIGS))])
+def test_bad_input_is_one_sentence_and_leaves_nothing(config, words, workdir, capsys):
+    path = write_config(workdir, **config)
+    with pytest.raises(SystemExit) as stopped:
+        training.main(["--config", path])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert all(word in error for word in words), error
+    assert [entry.name for entry in workdir.iterdir()] == ["config.json"]
+
+
+def test_bad_files_and_flags_from_the_shell(tmp_path):
+    (tmp_path / "broken.json").write_text('{"num_envs": 4,}')
+    for flags, words in [
+        (["--config", "missing.json"], ["missing.json"]),
+        (["--config", "broken.json"], ["broken.json", "line 1"]),
+        (["--num_env", "4"], ["--num_env"]),
+        (["--num_envs", "four"], ["four"]),
+    ]:
+        result = run_script("continual_training_example.py", *flags, cwd=tmp_path, check=False)
+        assert result.returncode == 2
+        assert "Traceback" not in result.stderr
+        assert all(word in result.stderr for word in words), result.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["broken.json"]
+
+
+def test_a_run_folder_that_cannot_be_written(workdir, capsys):
+    (workdir / "runs").write_text("a file where the folder should be")
+    with pytest.raises(SystemExit) as stopped:
+        training.main([*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32"])
+    assert stopped.value.code == 2
+    assert "runs" in capsys.readouterr().err
+
+
+def test_wandb_without_login_says_so_at_the_start(tmp_path):
+    clean = {"HOME": str(tmp_path), "WANDB_API_KEY": "", "NETRC": str(tmp_path / "none")}
+    flags = [*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--track"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("WANDB_MODE", "WANDB_API_KEY")}
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "continual_training_example.py"), *flags],
+        cwd=tmp_path,
+        env={**environment, **clean},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 2
+    assert "wandb login" in result.stderr
+    assert "WANDB_MODE=offline" in result.stderr
+    assert not list((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else True

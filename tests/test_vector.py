@@ -1,0 +1,409 @@
+"""Many games at once: workers, switches, seeds, scores."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import ale_py
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from wrappers.games import AgentGame, GameError, derive_seeds
+from wrappers.modifications import ModificationError
+from wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def make(env_id="ALE/Breakout-v5", num_envs=3, num_workers=0, num_groups=1, copy=True, **settings):
+    config, _ = game_config(env_id, **settings)
+    return ModifiedVectorEnv(config, num_envs, num_workers=num_workers, num_groups=num_groups, copy=copy)
+
+
+def play(envs, steps, switches=None, seed=0):
+    """Play random actions; returns everything that came back."""
+    actions = np.random.default_rng(seed)
+    seen = []
+    for step in range(steps):
+        if step in (switches or {}):
+            observation, info = envs.set_modifications(*switches[step])
+            seen.append((observation.copy(), info.get("games", [])))
+        result = envs.step(actions.integers(envs.single_action_space.n, size=envs.num_envs))
+        seen.append(
+            (
+                *[np.copy(array) for array in result[:4]],
+                result[4].get("games", []),
+                result[4].get("_final_obs", np.zeros(0)),
+            )
+        )
+    return seen
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b
+
+
+@pytest.mark.parametrize(("num_workers", "num_groups"), [(1, 1), (2, 1), (3, 1), (2, 2)])
+def test_the_number_of_workers_and_groups_changes_nothing(num_workers, num_groups):
+    switches = {
+        0: ("", "reset"),
+        40: ("color_all_blocks_red", "reset"),
+        90: ("right_drift", "episode"),
+        150: ("left_drift", "live"),
+    }
+    with_workers = make(num_envs=5, num_workers=num_workers, num_groups=num_groups, seed=3)
+    in_process = make(num_envs=5, num_workers=0, seed=3)
+    try:
+        assert len(with_workers.worker_pids()) == num_workers
+        assert_same(play(with_workers, 230, switches), play(in_process, 230, switches))
+    finally:
+        with_workers.close()
+        in_process.close()
+
+
+def test_random_modifications_are_seeded_per_environment():
+    switches = {0: ("stop_random_car", "reset")}
+    runs = []
+    for seed in (1, 1, 2):
+        envs = make("ALE/Freeway-v5", num_envs=2, num_workers=2 if seed == 1 else 1, seed=seed)
+        runs.append(play(envs, 60, switches))
+        envs.close()
+    assert_same(runs[0], runs[1])
+    assert any(not np.array_equal(a[0], b[0]) for a, b in zip(runs[0], runs[2], strict=True))
+    final = runs[0][-1][0]
+    assert not np.array_equal(final[0], final[1]), "two environments must not share their randomness"
+
+
+def test_it_is_a_gymnasium_vector_environment():
+    envs = make(num_envs=2)
+    assert envs.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    observation, _ = envs.reset()
+    assert observation.dtype == np.uint8
+    assert observation.shape == (2, 4, 84, 84)
+    assert envs.observation_space.contains(observation)
+    assert envs.action_space.contains(np.array([0, 1]))
+    with pytest.raises(GameError, match="game_config"):
+        envs.reset(seed=99)
+    envs.close()
+    features = make("ALE/Freeway-v5", num_envs=2, obs_mode="obj")
+    observation, _ = features.reset()
+    assert observation.dtype == np.float32
+    assert features.observation_space.contains(observation)
+    features.close()
+
+
+def test_copies_stay_and_views_move():
+    for copy in (True, False):
+        envs = make(num_envs=1, copy=copy)
+        before, _ = envs.reset()
+        kept = before.copy()
+        for _ in range(5):
+            envs.step(np.array([1]))
+        assert np.array_equal(before, kept) == copy
+        envs.close()
+
+
+def test_reset_switch_cuts_games_and_starts_new_ones():
+    envs = make("ALE/Freeway-v5", num_envs=2, num_workers=2)
+    _, info = envs.set_modifications("all_white_cars", "reset")
+    assert info["games"] == []
+    play(envs, 30)
+    _, info = envs.set_modifications("all_black_cars", "reset")
+    assert [(r.env, r.modification, r.cut, r.length) for r in info["games"]] == [
+        (0, "all_white_cars", True, 30),
+        (1, "all_white_cars", True, 30),
+    ]
+    _, info = envs.set_modifications("all_red_cars", "reset")
+    assert info["games"] == [], "a game of no steps is no game"
+    envs.close()
+
+
+def test_episode_switch_waits_for_each_game():
+    envs = make("ALE/Breakout-v5", num_envs=2, num_workers=1)
+    envs.set_modifications("", "reset")
+    play(envs, 20)
+    before = envs.step(np.zeros(2, int))[0]
+    observation, info = envs.set_modifications("color_all_blocks_red", "episode")
+    assert np.array_equal(before, observation)
+    assert info["games"] == []
+    games = [game for result in play(envs, 800) for game in result[4]]
+    for env in (0, 1):
+        own = [game.modification for game in games if game.env == env]
+        assert own[0] == ""
+        assert len(own) > 1
+        assert set(own[1:]) == {"color_all_blocks_red"}
+        assert not any(game.cut for game in games)
+    envs.close()
+
+
+def test_live_switch_acts_in_mid_game():
+    envs = make("ALE/Freeway-v5", num_envs=1)
+    envs.set_modifications("all_black_cars", "reset")
+    play(envs, 10)
+    game = envs._host._games[0]
+    number = game.game.ale.getEpisodeFrameNumber()
+    envs.set_modifications("all_red_cars", "live")
+    envs.step(np.zeros(1, int))
+    assert game.game.ale.getEpisodeFrameNumber() == number + 4, "the game goes on"
+    assert set(game.game.view.get_ram()[77:87]) == {66}
+    envs.set_modifications("", "live")
+    record = envs.cut_games()[0]
+    assert (record.modification, record.live_switches) == ("", 2)
+    envs.close()
+
+
+def test_scores_are_of_whole_games_below_episodic_life():
+    """Lives end training episodes; the recorded score is the sum of the emulator's rewards over the whole game."""
+    envs = make("ALE/Breakout-v5", num_envs=1, episodic_life=True, noop_max=0, fire_reset=False, seed=5)
+    envs.set_modifications("", "reset")
+    emulator_seed, _, _ = derive_seeds(5, 0)
+    ale = plain_emulator("breakout", emulator_seed)
+    actions = np.random.default_rng(1)
+    score = episodes = lost = 0
+    records = []
+    while not records:
+        action = int(actions.integers(4))
+        _, _, terminated, _, info = envs.step(np.array([action]))
+        lives = ale.lives()
+        score += sum(ale.act(ale.getMinimalActionSet()[action]) for _ in range(4))
+        lost += lives - ale.lives()
+        episodes += int(terminated[0])
+        records = info.get("games", [])
+    assert ale.game_over()
+    (record,) = records
+    assert (record.score, record.lives, record.cut) == (score, 5, False)
+    assert episodes == 5, "each of the five lives was a training episode"
+    assert sum(record.life_scores) == score
+    assert sum(record.life_lengths) == record.length
+    assert len(record.life_scores) == 5
+    envs.close()
+
+
+def plain_emulator(rom, seed):
+    from ale_py import roms
+
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.25)
+    ale.setInt("random_seed", seed)
+    ale.loadROM(roms.get_rom_path(rom))
+    ale.reset_game()
+    return ale
+
+
+def test_without_episodic_life_only_game_over_terminates():
+    envs = make("ALE/Breakout-v5", num_envs=1, episodic_life=False)
+    envs.set_modifications("", "reset")
+    results = play(envs, 700)
+    ends = sum(int(result[2][0]) for result in results)
+    games = sum(len(result[4]) for result in results)
+    assert ends == games >= 1
+    envs.close()
+
+
+def test_final_observation_is_the_last_of_the_old_episode():
+    envs = make("ALE/Breakout-v5", num_envs=2, fire_reset=False, copy=True)
+    previous, _ = envs.set_modifications("", "reset")
+    actions = np.random.default_rng(0)
+    ended = 0
+    while ended < 4:
+        observation, _, terminated, _, info = envs.step(actions.integers(4, size=2))
+        for i in np.flatnonzero(terminated):
+            assert info["_final_obs"][i]
+            # the newest three frames of the step before are the oldest three of the final observation
+            assert np.array_equal(info["final_obs"][i][:3], previous[i][1:])
+            ended += 1
+        previous = observation
+    envs.close()
+
+
+def test_games_start_with_noops_and_fire(monkeypatch):
+    config, _ = game_config("ALE/Breakout-v5", noop_max=30, seed=1)
+    observation = np.zeros((4, 84, 84), np.uint8)
+    game = AgentGame(config, 0, observation, observation.copy())
+    frames = []
+    for _ in range(40):
+        game.start_game()
+        frames.append(game.game.ale.getEpisodeFrameNumber() - 4)  # FIRE was held for one agent step
+    assert min(frames) >= 1
+    assert max(frames) <= 30
+    assert len(set(frames)) > 10
+    quiet = AgentGame(replace(config, noop_max=0, fire_reset=False), 0, observation, observation.copy())
+    quiet.start_game()
+    assert quiet.game.ale.getEpisodeFrameNumber() == 0
+
+
+def test_evaluation_games_are_seeded_by_their_number_alone():
+    config, _ = game_config("ALE/Breakout-v5", episodic_life=False, seed=9)
+    config = replace(config, reseed_every_game=True)
+    scores = {}
+    for num_envs in (1, 3):
+        envs = ModifiedVectorEnv(config, num_envs, num_workers=0)
+        envs.set_modifications("", "reset")
+        found = {}
+        while not {0, 1, 2} <= found.keys():
+            for game in envs.step(np.full(num_envs, 2))[4].get("games", ()):
+                found.setdefault(game.env + game.number * num_envs, (game.score, game.length))
+        scores[num_envs] = [found[k] for k in range(3)]
+        envs.close()
+    assert scores[1] == scores[3]
+    assert len(set(scores[1])) > 1
+
+
+def test_a_bare_name_means_the_sticky_v5_game():
+    config, notes = game_config("Freeway")
+    assert config.env_id == "ALE/Freeway-v5"
+    assert config.repeat_action_probability == 0.25
+    assert notes == ["`env_id` Freeway means ALE/Freeway-v5 (sticky actions with probability 0.25)"]
+    assert game_config("FreewayNoFrameskip-v4")[0].repeat_action_probability == 0.0
+
+
+@pytest.mark.parametrize(
+    ("env_id", "settings", "words"),
+    [
+        ("ALE/Freway-v5", {}, ["env_id", "ALE/Freway-v5", "ALE/Freeway-v5"]),
+        ("CartPole-v1", {}, ["CartPole-v1", "not an Atari game"]),
+        ("ALE/Freeway-v5", {"backend": "Hackatari"}, ["backend", "Hackatari", "did you mean HackAtari"]),
+        ("ALE/Freeway-v5", {"obs_mode": "rgb"}, ["obs_mode", "dqn, obj"]),
+        ("ALE/Freeway-v5", {"backend": "Gym", "obs_mode": "obj"}, ["Gym", "OCAtari"]),
+        ("ALE/Qbert-v5", {"obs_mode": "obj"}, ["Qbert", "--obs_mode dqn"]),
+        ("ALE/Freeway-v5", {"reward_file": "missing.py"}, ["new_rf", "missing.py"]),
+        ("ALE/Freeway-v5", {"reward_file": "x.py", "backend": "Gym"}, ["new_rf", "Gym"]),
+    ],
+)
+def test_impossible_games_are_one_sentence(env_id, settings, words):
+    with pytest.raises(GameError) as raised:
+        game_config(env_id, **settings)
+    assert all(word in str(raised.value) for word in words)
+    assert "\n" not in str(raised.value)
+
+
+def test_other_backends_play_the_unmodified_game_only():
+    config, _ = game_config("ALE/Freeway-v5", backend="OCAtari")
+    assert check_string(config, " ") == ("", [])
+    with pytest.raises(ModificationError, match="--backend HackAtari"):
+        check_string(config, "all_black_cars")
+
+
+def test_reward_file_replaces_the_reward_and_leaves_the_score(tmp_path):
+    path = tmp_path / "climb.py"
+    path.write_text(
+        "def reward_function(env):\n    return float(env.get_ram()[14]) + 1000 * env.org_reward + len(env.objects)\n"
+    )
+    envs = make("ALE/Freeway-v5", num_envs=1, reward_file=str(path))
+    envs.set_modifications("", "reset")
+    rewards = [envs.step(np.array([1]))[1][0] for _ in range(40)]
+    objects = len(envs._host._games[0].game.view.objects)
+    assert rewards[-1] == envs._host._games[0].game.view.get_ram()[14] + objects
+    assert rewards[30] > rewards[0]
+    record = envs.cut_games()[0]
+    assert record.score == 0
+    envs.close()
+
+
+def test_an_exception_in_a_reward_file_stops_the_run_with_its_traceback(tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text("def reward_function(env):\n    return 1 / 0\n")
+    envs = make("ALE/Freeway-v5", num_envs=2, num_workers=1, reward_file=str(path))
+    envs.set_modifications("", "reset")
+    with pytest.raises(WorkerError, match="ZeroDivisionError") as raised:
+        envs.step(np.zeros(2, int))
+    assert "broken.py" in str(raised.value)
+    envs.close()
+
+
+def test_a_dead_worker_is_named():
+    envs = make("ALE/Freeway-v5", num_envs=2, num_workers=2)
+    envs.set_modifications("all_black_cars", "reset")
+    os.kill(envs.worker_pids()[1], signal.SIGKILL)
+    with pytest.raises(WorkerError, match=r"worker 1 \(environments 1 of ALE/Freeway-v5\).*all_black_cars"):
+        play(envs, 3)
+    envs.close()
+
+
+def test_workers_end_with_a_killed_parent_and_never_load_torch():
+    program = textwrap.dedent(
+        """
+        import sys, time
+        from wrappers.vector import ModifiedVectorEnv, game_config
+        envs = ModifiedVectorEnv(game_config("ALE/Freeway-v5", obs_mode="obj")[0], 2, num_workers=2)
+        envs.set_modifications("all_black_cars", "reset")
+        print(*envs.worker_pids(), flush=True)
+        time.sleep(60)
+        """
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    for pid in pids:
+        assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "orphan workers"
+        time.sleep(0.05)
+
+
+def proportional_memory(pids):
+    """Resident memory of the processes in bytes, shared pages counted once per process."""
+    return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") for pid in pids)
+
+
+@pytest.mark.parametrize("switches", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_switches_start_no_process_and_leak_nothing(switches):
+    envs = make("ALE/Freeway-v5", num_envs=2, num_workers=2, noop_max=5)
+    strings = ["all_black_cars", "stop_random_car", "", "all_white_cars align_all_cars"]
+    pids = envs.worker_pids()
+    everyone = [os.getpid(), *pids]
+
+    def switch(number):
+        for k in range(number):
+            envs.set_modifications(strings[k % 4], ("reset", "live", "episode")[k % 3])
+            envs.step(np.ones(2, int))
+
+    switch(50)  # caches fill
+    before, files = proportional_memory(everyone), len(os.listdir("/proc/self/fd"))
+    children = {int(p) for p in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()}
+    switch(switches)
+    assert envs.worker_pids() == pids
+    after_children = {int(p) for p in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()}
+    assert after_children == children
+    assert len(os.listdir("/proc/self/fd")) == files
+    assert proportional_memory(everyone) - before < 6e6
+    envs.close()
+
+
+def test_video_of_the_first_game_after_a_switch(tmp_path):
+    import cv2
+
+    envs = make("ALE/Breakout-v5", num_envs=2, num_workers=1)
+    envs.record_next_game(tmp_path / "videos" / "step000_color_all_blocks_blue")
+    envs.set_modifications("color_all_blocks_blue", "reset")
+    games = []
+    while not any(game.env == 0 for game in games):
+        games += [game for result in play(envs, 50) for game in result[4]]
+    envs.record_next_game(tmp_path / "videos" / "step001_no_modif")
+    envs.set_modifications("", "reset")
+    play(envs, 5)
+    envs.close()
+    first = next(game for game in games if game.env == 0)
+    assert [path.name for path in (tmp_path / "videos").iterdir()] == ["step000_color_all_blocks_blue.mp4"], (
+        "5 steps are no video"
+    )
+    video = cv2.VideoCapture(str(tmp_path / "videos" / "step000_color_all_blocks_blue.mp4"))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == first.length - 1  # all but the game-over frame
+    assert (video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT)) == (320, 420)
+    assert video.get(cv2.CAP_PROP_FPS) == 15
+    ok, frame = video.read()
+    blue, _, red = frame[120:160, 40:280].mean(axis=(0, 1))
+    assert ok
+    assert blue > red + 30, "the blocks are blue"

@@ -1,0 +1,474 @@
+"""One Atari game that changes while it is played: emulator, modifications, observations, lives and scores.
+
+Layers, innermost first; each does one thing and hands on numbers:
+
+    ModifiedGame   emulator, modifications, reward file; behaves bit for bit as hackatari's environment
+    Pixels, PooledPixels, ObjectFeatures   turn what the emulator shows into the agent's observation window
+    AgentGame      no-op starts, FIRE, lives as episodes, and the score of each whole game below all of that
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ale_py
+import cv2
+import numpy as np
+from ale_py import roms
+
+from wrappers.modifications import ModificationRunner
+from wrappers.objects import ObjectDetector
+
+FRAME_SIZE = 84
+NOOP, FIRE = ale_py.Action.NOOP, ale_py.Action.FIRE
+
+
+class GameError(ValueError):
+    """A game, backend or setting that cannot be played; the text is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class GameConfig:
+    """Everything a worker needs to build a game; plain values only, so that it travels to a worker process."""
+
+    env_id: str
+    game: str
+    """name as in the environment id: ``Freeway``"""
+    rom: str
+    """name of the ROM: ``freeway``"""
+    repeat_action_probability: float
+    """sticky actions: chance that the emulator repeats the last action, drawn per emulated frame"""
+    full_action_space: bool
+    max_num_frames_per_episode: int
+    """a game is truncated after this many emulated frames"""
+    backend: str = "HackAtari"
+    obs_mode: str = "dqn"
+    frameskip: int = 4
+    window: int = 4
+    """number of past frames (or feature vectors) in an observation"""
+    episodic_life: bool = True
+    """end the training episode, not the game, at a lost life"""
+    noop_max: int = 30
+    """a game starts with 1 to `noop_max` emulated frames without action (0: none)"""
+    fire_reset: bool = True
+    """press FIRE once at the start of a game and after a lost life, in games that have the button"""
+    reward_file: str = ""
+    seed: int = 0
+    reseed_every_game: bool = False
+    """evaluation: game number k of the run is seeded by (seed, k) alone, whoever plays it"""
+    num_envs: int = 1
+    """how many environments share the run's game numbers (environment i plays games i, i + num_envs, ...)"""
+
+
+class GameRecord(NamedTuple):
+    """One played game, measured in the emulator's own score, below every training wrapper."""
+
+    env: int
+    modification: str
+    score: float
+    length: int
+    """agent steps"""
+    lives: int
+    """lives lost"""
+    cut: bool
+    """ended by a switch or by the end of the run, so that `score` is no score of a whole game"""
+    live_switches: int
+    """switches in mid-game; `modification` is then the last one"""
+    number: int
+    """which game of this environment, from 0"""
+    life_scores: tuple[float, ...]
+    life_lengths: tuple[int, ...]
+
+
+class GameView:
+    """What modifications and reward files see of a game; the names are those of hackatari's environment."""
+
+    def __init__(self, ale: ale_py.ALEInterface, game: str, env_id: str) -> None:
+        self.ale = self._ale = ale
+        self.game_name = game
+        self.env_name = env_id
+        self.set_ram: Callable[[int, int], None] = ale.setRAM
+        self.get_ram: Callable[[], np.ndarray] = ale.getRAM
+        self.org_reward = 0.0
+        self.org_return = 0.0
+        self.detector: ObjectDetector | None = None
+
+    @property
+    def objects(self) -> list[Any]:
+        """The game's objects as OCAtari detects them."""
+        if self.detector is None:
+            raise GameError(
+                f"objects of {self.game_name} were asked for, but object detection is not running for this game"
+            )
+        return self.detector.objects
+
+    def getScreenRGB(self) -> np.ndarray:  # noqa: N802 - hackatari's name, used by reward files
+        """The screen, uint8 [210, 160, 3]."""
+        return self.ale.getScreenRGB()
+
+
+class ModifiedGame:
+    """A game in the emulator, stepped with its modifications.
+
+    Same seed, actions and randomness give the same RAM, rewards and screens as ``hackatari.core.HackAtari`` of the
+    installed release (as ``gymnasium``'s ``AtariPreprocessing`` for backend ``Gym``), except for the defects that
+    `wrappers.modifications` mends. Game over and truncation are read from the emulator itself, because releases of
+    hackatari differ in the order in which they return the two.
+    """
+
+    def __init__(self, config: GameConfig, *, seed: int, modification_seed: int) -> None:
+        self.config = config
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # before the first one exists, or it prints a banner
+        self.ale = ale = ale_py.ALEInterface()
+        ale.setFloat("repeat_action_probability", config.repeat_action_probability)
+        ale.setInt("max_num_frames_per_episode", config.max_num_frames_per_episode)
+        self.view = GameView(ale, config.game, config.env_id)
+        self.runner = ModificationRunner(config.game, self.view, modification_seed)
+        self.names: tuple[str, ...] = ()
+        self._reward_function = load_reward_function(config.reward_file) if config.reward_file else None
+        self._detection_always = config.obs_mode == "obj" or self._reward_function is not None
+        self.between_frames: Callable[[int], None] | None = None
+        self.actions: list[ale_py.Action] = []
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Seed the emulator; it reads its seed when the ROM is loaded (about 80 ms)."""
+        self.ale.setInt("random_seed", seed)
+        rom = roms.get_rom_path(self.config.rom)
+        if rom is None:
+            raise GameError(f"ale-py has no ROM of {self.config.rom}; run `pip install --force-reinstall ale-py`")
+        self.ale.loadROM(rom)
+        self.actions = self.ale.getLegalActionSet() if self.config.full_action_space else self.ale.getMinimalActionSet()
+
+    def start(self, names: tuple[str, ...], observe: Callable[[], None]) -> None:
+        """Start a new game under `names`.
+
+        `observe` is called where hackatari takes the reset observation: before the modifications of the reset run.
+        """
+        self.ale.reset_game()
+        self.view.org_reward = self.view.org_return = 0.0
+        self.set_modifications(names)
+        observe()
+        for modify in self.runner.after_reset:
+            modify()
+        for modify in self.runner.after_detection:
+            modify()
+
+    def set_modifications(self, names: tuple[str, ...]) -> None:
+        """Change the modifications in place, with fresh state for each."""
+        self.names = names
+        self.runner.start_game(names)
+        if self._detection_always or self.runner.needs_objects:
+            if self.view.detector is None:
+                self.view.detector = ObjectDetector(self.config.game, self.ale.getRAM)
+            self.view.detector.restart()
+        else:
+            self.view.detector = None
+
+    def step(self, action: int, frameskip: int | None = None) -> float:
+        """Play `frameskip` emulated frames with action index `action`; returns the reward.
+
+        After a game over inside the loop, hackatari runs its modifications and the (now inert) emulator once more; so
+        do we, since random modifications and sticky actions draw numbers there. gymnasium's preprocessing does not.
+        """
+        ale, act = self.ale, self.ale.act
+        chosen = self.actions[action]
+        modifications = self.runner.before_frame
+        reward = 0.0
+        for frame in range((frameskip or self.config.frameskip) - 1):
+            for modify in modifications:
+                modify()
+            reward += act(chosen)
+            if self.between_frames is not None:
+                self.between_frames(frame)
+            if ale.game_over():
+                if self.config.backend == "Gym":
+                    return reward
+                break
+        for modify in modifications:
+            modify()
+        reward += act(chosen)
+        for modify in self.runner.after_last_frame:
+            modify()
+        if self.view.detector is not None:
+            self.view.detector.detect()
+        for modify in self.runner.after_detection:
+            modify()
+        self.view.org_reward = reward
+        self.view.org_return += reward
+        return reward
+
+    def training_reward(self, reward: float) -> float:
+        """The reward to learn from: the game's, or what the reward file makes of the present state."""
+        return reward if self._reward_function is None else float(self._reward_function(self.view))
+
+    @property
+    def terminated(self) -> bool:
+        return self.ale.game_over(with_truncation=False)
+
+    @property
+    def truncated(self) -> bool:
+        return self.ale.game_truncated()
+
+
+class Pixels:
+    """The last frames in grey, shrunk to 84 x 84 by area: uint8 [window, 84, 84], newest last."""
+
+    def __init__(self, game: ModifiedGame) -> None:
+        self._ale = game.ale
+        self._window = game.config.window
+        height, width = game.ale.getScreenDims()
+        self._screen = np.empty((height, width), np.uint8)
+
+    @staticmethod
+    def space(config: GameConfig) -> tuple[tuple[int, ...], type]:
+        """Shape and dtype of an observation."""
+        return (config.window, FRAME_SIZE, FRAME_SIZE), np.uint8
+
+    def start(self, out: np.ndarray) -> None:
+        """Fill `out` with copies of the present frame."""
+        self._draw(out[-1])
+        out[:-1] = out[-1]
+
+    def push(self, out: np.ndarray) -> None:
+        """Shift `out` by one frame and draw the present one."""
+        for i in range(self._window - 1):  # plane by plane: one overlapping assignment would allocate a copy
+            out[i] = out[i + 1]
+        self._draw(out[-1])
+
+    def _draw(self, out: np.ndarray) -> None:
+        self._ale.getScreenGrayscale(self._screen)
+        cv2.resize(self._screen, (FRAME_SIZE, FRAME_SIZE), dst=out, interpolation=cv2.INTER_AREA)
+
+
+class PooledPixels(Pixels):
+    """As `Pixels`, each the maximum of the step's last two frames: ``gymnasium``'s ``AtariPreprocessing``."""
+
+    def __init__(self, game: ModifiedGame) -> None:
+        super().__init__(game)
+        self._before_last = np.zeros_like(self._screen)
+        self._second_to_last = game.config.frameskip - 2
+        if game.config.frameskip > 1:
+            game.between_frames = self._remember
+
+    def _remember(self, frame: int) -> None:
+        if frame == self._second_to_last:
+            self._ale.getScreenGrayscale(self._before_last)
+
+    def start(self, out: np.ndarray) -> None:
+        self._before_last[:] = 0
+        super().start(out)
+
+    def _draw(self, out: np.ndarray) -> None:
+        self._ale.getScreenGrayscale(self._screen)
+        np.maximum(self._screen, self._before_last, out=self._screen)
+        cv2.resize(self._screen, (FRAME_SIZE, FRAME_SIZE), dst=out, interpolation=cv2.INTER_AREA)
+
+
+class ObjectFeatures:
+    """The last feature vectors of the game's objects: float32 [window, features], newest last, in pixels."""
+
+    def __init__(self, game: ModifiedGame) -> None:
+        self._view = game.view
+
+    @staticmethod
+    def space(config: GameConfig) -> tuple[tuple[int, ...], type]:
+        """Shape and dtype of an observation."""
+        num_features = ObjectDetector(config.game, lambda: np.zeros(128, np.uint8)).num_features
+        return (config.window, num_features), np.float32
+
+    def start(self, out: np.ndarray) -> None:
+        """Fill `out` with copies of the present features."""
+        out[:] = self._features(out.shape[1])
+
+    def push(self, out: np.ndarray) -> None:
+        """Shift `out` by one and append the present features."""
+        out[:-1] = out[1:].copy()
+        out[-1] = self._features(out.shape[1])
+
+    def _features(self, expected: int) -> list[float]:
+        assert self._view.detector is not None
+        features = self._view.detector.features()
+        if len(features) != expected:
+            raise GameError(
+                f"the number of object features of {self._view.game_name} changed from {expected} to {len(features)}; "
+                "use `--obs_mode dqn` for this game"
+            )
+        return features
+
+
+def observation_kind(config: GameConfig) -> type[Pixels] | type[ObjectFeatures]:
+    """Which class makes the observations of `config`."""
+    if config.obs_mode == "obj":
+        return ObjectFeatures
+    return PooledPixels if config.backend == "Gym" else Pixels
+
+
+class AgentGame:
+    """A game as the agent meets it, written into shared arrays.
+
+    `observation` is this environment's row of the shared observation array and always holds the newest observation.
+    """
+
+    def __init__(self, config: GameConfig, index: int, observation: np.ndarray, final_observation: np.ndarray) -> None:
+        self.config = config
+        self.index = index
+        emulator_seed, noop_seed, modification_seed = derive_seeds(config.seed, index)
+        self.game = ModifiedGame(config, seed=emulator_seed, modification_seed=modification_seed)
+        self._noops = np.random.default_rng(noop_seed)
+        self._observe = observation_kind(config)(self.game)
+        self.observation = observation
+        self.final_observation = final_observation
+        actions = self.game.actions
+        self._fire = actions.index(FIRE) if config.fire_reset and FIRE in actions else None
+        self._next_names: tuple[str, ...] = ()
+        self._number = -1
+        self._clear_score()
+
+    @property
+    def modification(self) -> str:
+        """The string that this game is played under."""
+        return " ".join(self.game.names)
+
+    def set_modifications(self, names: tuple[str, ...], mode: str) -> GameRecord | None:
+        """Take new modifications: at once in a new game, at the next game start, or in mid-game.
+
+        Returns the record of the game that mode ``reset`` cut short, if it had begun.
+        """
+        self._next_names = names
+        if mode == "episode":
+            return None
+        if mode == "live":
+            self._live_switches += names != self.game.names
+            self.game.set_modifications(names)
+            return None
+        record = self.cut()
+        self.start_game()
+        return record
+
+    def restart_numbering(self) -> None:
+        """Count the games from 0 again: with `reseed_every_game` the same games come again."""
+        self._number = -1
+
+    def cut(self) -> GameRecord | None:
+        """The record of the unfinished game, or None if no step of it was played."""
+        return self._record(cut=True) if self._length else None
+
+    def start_game(self) -> None:
+        """Begin a new game: seed (in evaluation), reset, no-op frames, FIRE, first observation."""
+        self._number += 1
+        if self.config.reseed_every_game:
+            emulator_seed, noop_seed, modification_seed = derive_seeds(
+                self.config.seed, self.index + self._number * self.config.num_envs
+            )
+            self.game.seed(emulator_seed)
+            self._noops = np.random.default_rng(noop_seed)
+            self.game.runner = ModificationRunner(self.config.game, self.game.view, modification_seed)
+        self._clear_score()
+        self.game.start(self._next_names, lambda: self._observe.start(self.observation))
+        if self.config.noop_max:
+            self._score += self.game.step(0, frameskip=int(self._noops.integers(1, self.config.noop_max + 1)))
+            self._observe.start(self.observation)
+        self._press_fire()
+        self._lives = self.game.ale.lives()
+
+    def step(self, action: int) -> tuple[float, bool, bool, GameRecord | None]:
+        """Play one agent step; a finished episode is followed by the next at once (gymnasium's SAME_STEP).
+
+        Returns reward, terminated, truncated, and the record of the game if it ended.
+        """
+        game = self.game
+        reward = game.step(action)
+        self._observe.push(self.observation)
+        self._score += reward
+        self._life_score += reward
+        self._length += 1
+        self._life_length += 1
+        terminated, truncated = game.terminated, game.truncated
+        lives = game.ale.lives()
+        life_lost = 0 < lives < self._lives  # some games show 0 lives for a while before they are over
+        training_reward = game.training_reward(reward)
+        record = None
+        if life_lost or terminated or truncated:
+            self._end_life(self._lives - lives)
+            self._lives = lives
+        if terminated or truncated:
+            self.final_observation[:] = self.observation
+            record = self._record(cut=False)
+            self.start_game()
+        elif life_lost:
+            terminated = self.config.episodic_life
+            if terminated:
+                self.final_observation[:] = self.observation
+            self._press_fire()
+        else:
+            self._lives = max(lives, self._lives)  # an extra life
+        return training_reward, terminated, truncated, record
+
+    def _press_fire(self) -> None:
+        if self._fire is not None:
+            reward = self.game.step(self._fire)
+            self._score += reward
+            self._life_score += reward
+            self._observe.push(self.observation)
+
+    def _clear_score(self) -> None:
+        self._score = self._life_score = 0.0
+        self._length = self._life_length = 0
+        self._lives = self._lives_lost = 0
+        self._live_switches = 0
+        self._life_scores: list[float] = []
+        self._life_lengths: list[int] = []
+
+    def _end_life(self, lost: int) -> None:
+        self._lives_lost += lost
+        self._life_scores.append(self._life_score)
+        self._life_lengths.append(self._life_length)
+        self._life_score, self._life_length = 0.0, 0
+
+    def _record(self, cut: bool) -> GameRecord:
+        return GameRecord(
+            env=self.index,
+            modification=self.modification,
+            score=self._score,
+            length=self._length,
+            lives=self._lives_lost,
+            cut=cut,
+            live_switches=self._live_switches,
+            number=self._number,
+            life_scores=tuple(self._life_scores),
+            life_lengths=tuple(self._life_lengths),
+        )
+
+
+def derive_seeds(seed: int, index: int) -> tuple[int, int, int]:
+    """Seeds of the emulator (31 bits), the no-op starts and the modifications of environment (or game) `index`.
+
+    They depend on nothing else: not on how many workers or environments there are.
+    """
+    emulator, noops, modifications = np.random.SeedSequence(entropy=seed, spawn_key=(index,)).generate_state(3)
+    return int(emulator >> 1), int(noops), int(modifications)
+
+
+def load_reward_function(path: str) -> Callable[[GameView], float]:
+    """``reward_function`` of a Python file, as hackatari's reward files define it.
+
+    Raises:
+        GameError: the file is missing or has no such function. Whatever the file itself raises is passed on.
+    """
+    if not Path(path).is_file():
+        raise GameError(
+            f"`new_rf`: there is no file {path}; give a Python file that defines reward_function(env) -> float"
+        )
+    spec = importlib.util.spec_from_file_location("reward_function_file", path)
+    if spec is None or spec.loader is None:
+        raise GameError(f"`new_rf`: {path} is not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not callable(getattr(module, "reward_function", None)):
+        raise GameError(f"`new_rf`: {path} does not define reward_function(env) -> float")
+    return module.reward_function

@@ -1,0 +1,114 @@
+"""Object detection from RAM with OCAtari, loaded only where something needs objects.
+
+Importing ocatari costs more than a second and pulls in pygame, matplotlib and (if installed) torch, so it happens at
+the first use, with pygame's banner and torch kept out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+# Games whose OCAtari features cannot be an observation: the number of features varies during play, or detection raises.
+VARYING_FEATURES = frozenset(
+    {
+        "Assault",
+        "Asteroids",
+        "BankHeist",
+        "BattleZone",
+        "Enduro",
+        "Frogger",
+        "KeystoneKapers",
+        "Krull",
+        "NameThisGame",
+        "PrivateEye",
+    }
+)
+FAILING_FEATURES = frozenset(
+    {
+        "Adventure",
+        "BeamRider",
+        "Carnival",
+        "Centipede",
+        "CrazyClimber",
+        "Hero",
+        "Phoenix",
+        "Pitfall2",
+        "Qbert",
+        "RoadRunner",
+    }
+    | {"TimePilot", "UpNDown", "VideoPinball", "Zaxxon"}
+)
+
+
+class ObjectDetector:
+    """The objects of one running game.
+
+    Args:
+        game: name as in the environment id, for example ``"Freeway"``.
+        get_ram: returns the 128 bytes of RAM.
+
+    Raises:
+        KeyError: OCAtari has no module for the game (`supports_objects` tells beforehand).
+    """
+
+    def __init__(self, game: str, get_ram: Callable[[], np.ndarray]) -> None:
+        self._extraction = load_extraction()
+        self._game = game
+        self._get_ram = get_ram
+        self.objects: list[Any] = []
+
+    @property
+    def num_features(self) -> int:
+        """Length of the feature vector of one frame."""
+        return int(self._extraction.get_object_state_size(self._game, False))
+
+    def restart(self) -> None:
+        """Forget the objects of the last game and detect those of the new one."""
+        self.objects = self._extraction.init_objects(self._game, False)
+        self.detect()
+
+    def detect(self) -> None:
+        """Update `objects` from the RAM."""
+        self._extraction.detect_objects_ram(self.objects, self._get_ram(), self._game, False)
+
+    def features(self) -> list[float]:
+        """The objects' properties in a row, in pixels: what OCAtari calls the neurosymbolic state."""
+        return [value for item in self.objects for value in item._nsrepr]
+
+
+def load_extraction() -> Any:
+    """Import OCAtari's RAM extraction without its side effects.
+
+    ocatari.utils imports torch where it is installed, only for a helper that nothing here uses; a worker process that
+    has not loaded torch yet keeps it out. The import also must not change the process' warning filters.
+    """
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    keep_torch_out = "torch" not in sys.modules
+    if keep_torch_out:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module("ocatari.ram.extract_ram_info")
+    finally:
+        if keep_torch_out:
+            del sys.modules["torch"]
+
+
+def supports_objects(game: str) -> bool:
+    """Whether OCAtari can detect the objects of `game` (its module exists and declares how many there are)."""
+    load_extraction()
+    module = sys.modules.get(f"ocatari.ram.{game.lower()}")
+    return module is not None and hasattr(module, "MAX_NB_OBJECTS") and hasattr(module, "_detect_objects_ram")
+
+
+def supports_object_features(game: str) -> bool:
+    """Whether the object features of `game` can be an observation (fixed length, no failure)."""
+    return game not in VARYING_FEATURES and game not in FAILING_FEATURES and supports_objects(game)

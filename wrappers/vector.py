@@ -1,0 +1,415 @@
+"""Many modified games in worker processes, as one gymnasium vector environment.
+
+Several games share a worker, workers share memory with the training process, and each worker gets one short message per
+step. Workers live from construction to `close`: a switch of modifications starts no process.
+"""
+
+from __future__ import annotations
+
+import difflib
+import mmap
+import multiprocessing
+import os
+import pickle
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from wrappers.games import GameConfig, GameError, GameRecord, load_reward_function, observation_kind
+from wrappers.modifications import ModificationError, check_modifications, split_modifications
+from wrappers.objects import supports_object_features, supports_objects
+from wrappers.worker import STEP, GameHost, array_layout, layout_size, map_arrays
+
+BACKENDS = ("HackAtari", "OCAtari", "Gym")
+OBS_MODES = ("dqn", "obj")
+SWITCH_MODES = ("reset", "episode", "live")
+WORKER_TIMEOUT = 60.0  # seconds; a step takes milliseconds, a reset of many games a second
+_ROOT = Path(__file__).resolve().parent.parent
+_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv.pop(1)); from wrappers.worker import main; main()"
+
+
+class WorkerError(RuntimeError):
+    """A worker process failed or died; the text names its games and carries its traceback."""
+
+
+def game_config(
+    env_id: str,
+    *,
+    backend: str = "HackAtari",
+    obs_mode: str = "dqn",
+    frameskip: int = 4,
+    window: int = 4,
+    episodic_life: bool = True,
+    noop_max: int = 30,
+    fire_reset: bool = True,
+    reward_file: str = "",
+    seed: int = 0,
+) -> tuple[GameConfig, list[str]]:
+    """The checked description of a game, and lines that a user should see.
+
+    Raises:
+        GameError: unknown game, backend or observation mode, or a combination that cannot work.
+    """
+    _check_choice("backend", backend, BACKENDS)
+    _check_choice("obs_mode", obs_mode, OBS_MODES)
+    resolved, game, rom, kwargs, notes = _resolve(env_id)
+    if backend == "Gym" and obs_mode == "obj":
+        raise GameError(
+            "`obs_mode` obj needs object detection, which backend Gym does not have; use `--backend OCAtari`"
+        )
+    if backend != "Gym" and obs_mode == "obj" and not supports_object_features(game):
+        raise GameError(f"`obs_mode` obj: OCAtari has no usable object features for {game}; use `--obs_mode dqn`")
+    if reward_file:
+        if backend == "Gym":
+            raise GameError(
+                "`new_rf` reads objects and RAM, which backend Gym does not give; use `--backend HackAtari`"
+            )
+        if not supports_objects(game):
+            raise GameError(f"`new_rf` needs OCAtari's objects, and OCAtari does not know {game}")
+        load_reward_function(reward_file)
+    config = GameConfig(
+        env_id=resolved,
+        game=game,
+        rom=rom,
+        repeat_action_probability=kwargs.get("repeat_action_probability", 0.25),
+        full_action_space=kwargs.get("full_action_space", False),
+        max_num_frames_per_episode=kwargs.get("max_num_frames_per_episode") or 108_000,
+        backend=backend,
+        obs_mode=obs_mode,
+        frameskip=frameskip,
+        window=window,
+        episodic_life=episodic_life,
+        noop_max=noop_max,
+        fire_reset=fire_reset,
+        reward_file=str(Path(reward_file).resolve()) if reward_file else "",
+        seed=seed,
+    )
+    return config, notes
+
+
+def check_string(config: GameConfig, string: str) -> tuple[str, list[str]]:
+    """The canonical form of a modification string for this game, and warnings.
+
+    Raises:
+        ModificationError: a name is unknown or refused, or the backend has no modifications.
+    """
+    if config.backend != "HackAtari":
+        if split_modifications(string):
+            raise ModificationError(
+                f"`modifs` {string!r}: backend {config.backend} plays unmodified games only; use `--backend HackAtari`"
+            )
+        return "", []
+    return check_modifications(config.game, string, obs_mode=config.obs_mode)
+
+
+class ModifiedVectorEnv(VectorEnv):
+    """`num_envs` games stepped together; ``AutoresetMode.SAME_STEP``.
+
+    Observations are uint8 [num_envs, window, 84, 84] (``obs_mode`` dqn) or float32 [num_envs, window, features] (obj).
+    With ``copy=False`` they are views of shared memory that the next step overwrites. In ``info``, ``final_obs`` holds
+    the last observation of every episode that just ended (rows where ``_final_obs`` is true), and ``games`` the
+    `GameRecord` of every game that ended.
+
+    Args:
+        config: from `game_config`.
+        num_envs: number of games.
+        num_workers: processes (default: one per core, at most one per game); 0 plays in this process.
+        num_groups: `step_async` and `step_wait` can be called per group, so that one group is emulated while the agent
+            thinks about another; a group is a contiguous slice of the environments.
+        copy: return copies instead of views.
+
+    Raises:
+        GameError: the platform cannot start workers.
+        WorkerError: a worker failed (also from every later call).
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self,
+        config: GameConfig,
+        num_envs: int,
+        *,
+        num_workers: int | None = None,
+        num_groups: int = 1,
+        copy: bool = True,
+    ) -> None:
+        self.config = replace(config, num_envs=num_envs)
+        self.num_envs = num_envs
+        self.modifications: tuple[str, ...] = ()
+        self._copy = copy
+        self.groups = [
+            slice(int(part[0]), int(part[-1]) + 1) for part in np.array_split(np.arange(num_envs), num_groups)
+        ]
+        self._workers: list[_Worker] = []
+        self._host: GameHost | None = None
+        self.num_actions = self._start(available_cores() if num_workers is None else num_workers)
+        self.observation_shape, dtype = observation_kind(config).space(config)
+        low, high = (0, 255) if dtype is np.uint8 else (-np.inf, np.inf)
+        self.single_observation_space = gymnasium.spaces.Box(low, high, self.observation_shape, dtype)
+        self.single_action_space = gymnasium.spaces.Discrete(self.num_actions)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin a new game everywhere. The seed is fixed at construction (``config.seed``); another one is an error."""
+        if seed is not None and seed != self.config.seed:
+            raise GameError(
+                "seed the environment through `game_config(seed=...)`; its games are derived from that seed"
+            )
+        records = self._everywhere("start_games")
+        return self._observations(), {"games": records}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Play one agent step in every game; `actions` int [num_envs]."""
+        for group in range(len(self.groups)):
+            self.step_async(actions[self.groups[group]], group)
+        records = [record for group in range(len(self.groups)) for record in self.step_wait(group)]
+        return *self._results(), self._info(records)
+
+    def step_async(self, actions: np.ndarray, group: int = 0) -> None:
+        """Start one agent step in the games of `group`."""
+        self._arrays.actions[self.groups[group]] = actions
+        if self._host is None:
+            for worker in self._workers:
+                if worker.groups[group]:
+                    worker.send_step(group)
+
+    def step_wait(self, group: int = 0) -> list[GameRecord]:
+        """Wait for the step that `step_async` started; results are then in `arrays`. Returns records of ended games."""
+        if self._host is not None:
+            return self._host.step(group)
+        records = [record for worker in self._workers if worker.groups[group] for record in worker.receive()]
+        return sorted(records, key=lambda record: record.env)
+
+    @property
+    def arrays(self) -> Any:
+        """The `SharedArrays` (views, overwritten by the next step)."""
+        return self._arrays
+
+    def set_modifications(self, string: str, mode: str = "reset") -> tuple[np.ndarray, dict[str, Any]]:
+        """Switch every game to a modification string.
+
+        ``reset``: at once, in a new game; ``episode``: each game at its own next game start; ``live``: in place, in
+        mid-game. Returns the observations after the switch (changed by ``reset`` only) and in ``info["games"]`` the
+        records of games that were cut short.
+
+        Raises:
+            ModificationError: the string cannot be played.
+            GameError: unknown mode.
+        """
+        _check_choice("switch_mode", mode, SWITCH_MODES)
+        canonical, _ = check_string(self.config, string)
+        self.modifications = split_modifications(canonical)
+        records = self._everywhere("set_modifications", self.modifications, mode)
+        return self._observations(), {"games": records}
+
+    def record_next_game(self, path: Path) -> None:
+        """Make an mp4 of the next game that environment 0 starts: `path` without suffix."""
+        self._everywhere("record_next_game", str(path.resolve()))
+
+    def restart_numbering(self) -> None:
+        """Count every environment's games from 0 again: with ``reseed_every_game`` the same games come again."""
+        self._everywhere("restart_numbering")
+
+    def cut_games(self) -> list[GameRecord]:
+        """Records of the games in progress, for the end of a run."""
+        return self._everywhere("cut_games")
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Finish videos and stop the workers."""
+        if self._host is not None:
+            self._host.close()
+        for worker in self._workers:
+            worker.close()
+        self._workers = []
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.process.pid for worker in self._workers]
+
+    def _start(self, num_workers: int) -> int:
+        """Build the games, here or in workers; returns the game's number of actions."""
+        num_workers = min(num_workers, self.num_envs)
+        layout = array_layout(self.num_envs, *observation_kind(self.config).space(self.config))
+        if num_workers == 0:
+            self._memory = mmap.mmap(-1, layout_size(layout))
+            self._arrays = map_arrays(self._memory, self.config, self.num_envs)
+            host_groups = [range(group.start, group.stop) for group in self.groups]
+            self._host = GameHost(self.config, host_groups, self._arrays)
+            return self._host.num_actions
+        if os.name != "posix":
+            raise GameError("worker processes need Linux or macOS; use `--num_workers 0` to play in one process")
+        with _anonymous_file(layout_size(layout)) as memory_file:
+            self._memory = mmap.mmap(memory_file.fileno(), layout_size(layout))
+            self._arrays = map_arrays(self._memory, self.config, self.num_envs)
+            for index in range(num_workers):
+                everyone = range(self.num_envs)
+                groups = [[i for i in everyone[group] if i % num_workers == index] for group in self.groups]
+                self._workers.append(_Worker(self, index, groups, memory_file.fileno()))
+        actions = [worker.receive() for worker in self._workers]
+        return actions[0]
+
+    def _everywhere(self, method: str, *arguments: Any) -> list[GameRecord]:
+        """Call a method of every `GameHost`; returns their records in the order of the environments."""
+        if self._host is not None:
+            results = [getattr(self._host, method)(*arguments)]
+        else:
+            for worker in self._workers:
+                worker.send(method, arguments)
+            results = [worker.receive() for worker in self._workers]
+        records: list[GameRecord] = [record for result in results for record in (result or [])]
+        return sorted(records, key=lambda record: record.env)
+
+    def _observations(self) -> np.ndarray:
+        return self._arrays.observations.copy() if self._copy else self._arrays.observations
+
+    def _results(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        results = (self._observations(), self._arrays.rewards, self._arrays.terminated, self._arrays.truncated)
+        return results if not self._copy else (results[0], *(array.copy() for array in results[1:]))  # type: ignore[return-value]
+
+    def _info(self, records: list[GameRecord]) -> dict[str, Any]:
+        info: dict[str, Any] = {}
+        done = self._arrays.terminated | self._arrays.truncated
+        if done.any():
+            final = self._arrays.final_observations
+            info["final_obs"], info["_final_obs"] = final.copy() if self._copy else final, done
+        if records:
+            info["games"] = sorted(records, key=lambda record: record.env)
+        return info
+
+
+class _Worker:
+    """The training process' end of one worker process."""
+
+    def __init__(self, envs: ModifiedVectorEnv, index: int, groups: Sequence[Sequence[int]], memory_fd: int) -> None:
+        self._envs = envs
+        self.groups = groups
+        environments = ", ".join(str(i) for group in groups for i in group)
+        self._name = f"worker {index} (environments {environments} of {envs.config.env_id})"
+        self._pipe, child = multiprocessing.Pipe()
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _BOOTSTRAP, str(_ROOT), str(child.fileno()), str(memory_fd)],
+            pass_fds=(child.fileno(), memory_fd),
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **threads},
+        )
+        child.close()
+        self._readable = select.poll()  # made once: Connection.poll builds a selector at every call
+        self._readable.register(self._pipe.fileno(), select.POLLIN)
+        self._pipe.send((envs.config, envs.num_envs, groups))
+
+    def send_step(self, group: int) -> None:
+        try:
+            self._pipe.send_bytes(bytes((STEP, group)))
+        except (BrokenPipeError, ConnectionResetError):
+            self._fail()
+
+    def send(self, method: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            self._pipe.send_bytes(pickle.dumps((method, arguments)))
+        except (BrokenPipeError, ConnectionResetError):
+            self._fail()
+
+    def receive(self) -> Any:
+        """The worker's answer to the oldest command that is still open."""
+        try:
+            if not self._readable.poll(1000 * WORKER_TIMEOUT):
+                raise WorkerError(
+                    f"{self._name} has not answered for {WORKER_TIMEOUT:.0f} s under {self._modifications}"
+                )
+            message = self._pipe.recv_bytes()
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            self._fail()
+        if not message:
+            return ()
+        succeeded, value = pickle.loads(message)
+        if succeeded:
+            return value
+        users_fault, text, trace = value
+        if users_fault:
+            raise GameError(text)
+        raise WorkerError(f"{self._name} failed under {self._modifications}:\n{trace}")
+
+    def close(self) -> None:
+        """Let the worker finish its videos and stop it."""
+        try:
+            self._pipe.send_bytes(pickle.dumps(("close", ())))
+            if self._pipe.poll(WORKER_TIMEOUT):
+                self._pipe.recv_bytes()
+        except (EOFError, OSError):
+            pass  # it is gone already, which is what we want
+        self._pipe.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    @property
+    def _modifications(self) -> str:
+        return f"modifications {' '.join(self._envs.modifications)!r}"
+
+    def _fail(self) -> None:
+        try:
+            code: int | None = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            code = None
+        raise WorkerError(f"{self._name} ended unexpectedly (exit code {code}) under {self._modifications}")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _anonymous_file(size: int) -> Any:
+    """A file without a name, in memory if possible: it is gone with its last user, however that one ends."""
+    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
+    file.truncate(size)
+    return file
+
+
+def _resolve(env_id: str) -> tuple[str, str, str, dict[str, Any], list[str]]:
+    """Environment id -> (full id, game, ROM name, keyword arguments of its registration, lines for the user)."""
+    import ale_py
+
+    gymnasium.register_envs(ale_py)
+    registry = {name: spec for name, spec in gymnasium.registry.items() if spec.entry_point == "ale_py.env:AtariEnv"}
+    notes = []
+    if env_id not in registry and f"ALE/{env_id}-v5" in registry:
+        notes.append(f"`env_id` {env_id} means ALE/{env_id}-v5 (sticky actions with probability 0.25)")
+        env_id = f"ALE/{env_id}-v5"
+    if env_id not in registry:
+        games = sorted(name for name in registry if name.startswith("ALE/"))
+        near = difflib.get_close_matches(env_id if "/" in env_id else f"ALE/{env_id}-v5", games, n=3, cutoff=0.5)
+        raise GameError(
+            f"`env_id` {env_id!r} is not an Atari game of ale-py; "
+            + (f"did you mean {' or '.join(near)}?" if near else f"it has {len(games)} games such as {games[0]}")
+        )
+    kwargs = dict(registry[env_id].kwargs)
+    if kwargs.get("obs_type", "rgb") != "rgb":
+        raise GameError(f"`env_id` {env_id} observes RAM; use the game's plain id and `--obs_mode dqn` or `obj`")
+    game = env_id.removeprefix("ALE/").split("-")[0].removesuffix("NoFrameskip").removesuffix("Deterministic")
+    return env_id, game, kwargs["game"], kwargs, notes
+
+
+def _check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise GameError(f"`{argument}` {value!r} is not one of {', '.join(allowed)}{hint}")

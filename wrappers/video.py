@@ -1,0 +1,106 @@
+"""An mp4 of one game, encoded beside the game so that nobody waits for it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from pathlib import Path
+
+import numpy as np
+
+FRAMES_PER_SECOND = 15  # 60 emulated frames per second, one of four is an agent step
+SHORTEST_CUT_VIDEO = 4 * FRAMES_PER_SECOND
+_END = None
+
+
+class GameRecorder:
+    """Records whole games of one environment on request.
+
+    A game that is cut short by a switch keeps its video, marked ``_cut``, if it lasted at least four seconds.
+    """
+
+    def __init__(self) -> None:
+        self._requested: Path | None = None
+        self._writer: _VideoWriter | None = None
+        self._closing: list[_VideoWriter] = []
+
+    def request(self, path: Path) -> None:
+        """Record the next game that starts into `path` (without suffix)."""
+        self._requested = path
+
+    def game_started(self) -> None:
+        """Begin the recording that was requested, if any."""
+        if self._requested is not None:
+            self._writer, self._requested = _VideoWriter(self._requested), None
+
+    @property
+    def recording(self) -> bool:
+        """Whether `add` wants frames."""
+        return self._writer is not None
+
+    def add(self, screen: np.ndarray) -> None:
+        """Append one screen, uint8 [height, width, 3]."""
+        if self._writer is not None:
+            self._writer.add(screen)
+
+    def game_ended(self, cut: bool) -> None:
+        """Finish the recording in the background."""
+        if self._writer is not None:
+            self._writer.finish(cut)
+            self._closing = [writer for writer in self._closing if writer.is_alive()] + [self._writer]
+            self._writer = None
+
+    def close(self) -> None:
+        """Wait until every video is on disk."""
+        self.game_ended(cut=True)
+        for writer in self._closing:
+            writer.join()
+
+
+class _VideoWriter(threading.Thread):
+    """Feeds frames to an encoder process; the file appears under its name only when it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(name=f"video {path.name}")
+        self._path = path
+        self._frames: queue.Queue[np.ndarray | None] = queue.Queue(maxsize=1024)
+        self._num_frames = 0
+        self._cut = False
+        self.start()
+
+    def add(self, screen: np.ndarray) -> None:
+        self._num_frames += 1
+        self._frames.put(screen)
+
+    def finish(self, cut: bool) -> None:
+        self._cut = cut
+        self._frames.put(_END)
+
+    def run(self) -> None:
+        import imageio_ffmpeg
+
+        first = self._frames.get()
+        if first is _END:
+            return
+        height, width = first.shape[:2]
+        unfinished = self._path.with_name(f".{self._path.name}.mp4")
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        encoder = imageio_ffmpeg.write_frames(
+            str(unfinished),
+            (width, height),
+            fps=FRAMES_PER_SECOND,
+            macro_block_size=2,
+            ffmpeg_log_level="error",
+            output_params=["-vf", f"scale={2 * width}:{2 * height}:flags=neighbor", "-threads", "1"],
+        )
+        encoder.send(None)
+        frame: np.ndarray | None = first
+        while frame is not _END:
+            encoder.send(np.ascontiguousarray(frame))
+            frame = self._frames.get()
+        encoder.close()
+        if self._cut and self._num_frames < SHORTEST_CUT_VIDEO:
+            unfinished.unlink()
+        else:
+            os.replace(unfinished, self._path.with_name(f"{self._path.name}{'_cut' if self._cut else ''}.mp4"))

@@ -1,0 +1,199 @@
+"""What runs inside a worker process: some of the games, stepped on command.
+
+A worker is started by `wrappers.vector` as a plain interpreter, not as a copy of the training process: it imports the
+emulator, numpy and OpenCV, never torch, and it ends by itself when the training process is gone.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from wrappers.games import AgentGame, GameConfig, GameError, GameRecord, observation_kind
+from wrappers.modifications import ModificationError
+from wrappers.video import GameRecorder
+
+STEP = 0  # first byte of a step command, followed by the group; everything else is a pickled (method, arguments)
+
+
+class SharedArrays(NamedTuple):
+    """One row per environment; training process and workers see the same memory."""
+
+    actions: np.ndarray
+    """int64 [num_envs]"""
+    observations: np.ndarray
+    """[num_envs, *observation_shape]"""
+    final_observations: np.ndarray
+    """[num_envs, *observation_shape]; a row is meaningful where an episode just ended"""
+    rewards: np.ndarray
+    """float64 [num_envs]"""
+    terminated: np.ndarray
+    """bool [num_envs]"""
+    truncated: np.ndarray
+    """bool [num_envs]"""
+
+
+def array_layout(
+    num_envs: int, observation_shape: tuple[int, ...], dtype: Any
+) -> list[tuple[tuple[int, ...], np.dtype, int]]:
+    """Shape, dtype and byte offset of each of the `SharedArrays`, each on a cache line of its own."""
+    observations = (num_envs, *observation_shape)
+    kinds: list[tuple[tuple[int, ...], Any]] = [((num_envs,), np.int64), (observations, dtype), (observations, dtype)]
+    kinds += [((num_envs,), np.float64), ((num_envs,), np.bool_), ((num_envs,), np.bool_)]
+    layout, offset = [], 0
+    for shape, kind in kinds:
+        layout.append((shape, np.dtype(kind), offset))
+        offset += -(-int(np.prod(shape)) * np.dtype(kind).itemsize // 64) * 64
+    return layout
+
+
+def layout_size(layout: list[tuple[tuple[int, ...], np.dtype, int]]) -> int:
+    """Bytes that a layout needs."""
+    shape, dtype, offset = layout[-1]
+    return offset + int(np.prod(shape)) * dtype.itemsize
+
+
+def map_arrays(memory: Any, config: GameConfig, num_envs: int) -> SharedArrays:
+    """The arrays of `config` inside `memory` (a buffer of `layout_size` bytes)."""
+    layout = array_layout(num_envs, *observation_kind(config).space(config))
+    return SharedArrays(*(np.ndarray(shape, dtype, memory, offset) for shape, dtype, offset in layout))
+
+
+class GameHost:
+    """The games of one process.
+
+    Args:
+        config: the game to build.
+        groups: environment indices per group; a step command plays one group.
+        arrays: where actions come from and results go.
+    """
+
+    def __init__(self, config: GameConfig, groups: Sequence[Sequence[int]], arrays: SharedArrays) -> None:
+        self._arrays = arrays
+        self._groups = [
+            [AgentGame(config, i, arrays.observations[i], arrays.final_observations[i]) for i in group]
+            for group in groups
+        ]
+        self._games = [game for group in self._groups for game in group]
+        self._recorders = {game.index: GameRecorder() for game in self._games if game.index == 0}
+
+    @property
+    def num_actions(self) -> int:
+        """Number of actions of the game."""
+        return len(self._games[0].game.actions)
+
+    def start_games(self) -> list[GameRecord]:
+        """Begin a new game everywhere; returns the records of games that this cut short."""
+        records = self.cut_games()
+        for game in self._games:
+            game.start_game()
+            self._game_started(game)
+        return records
+
+    def set_modifications(self, names: tuple[str, ...], mode: str) -> list[GameRecord]:
+        """Hand new modifications to every game; returns the records of games that this cut short."""
+        records = []
+        for game in self._games:
+            if mode == "reset" and game.index in self._recorders:
+                self._recorders[game.index].game_ended(cut=True)
+            record = game.set_modifications(names, mode)
+            if record is not None:
+                records.append(record)
+            if mode == "reset":
+                self._game_started(game)
+        return records
+
+    def cut_games(self) -> list[GameRecord]:
+        """The records of all unfinished games."""
+        for recorder in self._recorders.values():
+            recorder.game_ended(cut=True)
+        return [record for game in self._games if (record := game.cut()) is not None]
+
+    def restart_numbering(self) -> None:
+        """Count the games of every environment from 0 again."""
+        for game in self._games:
+            game.restart_numbering()
+
+    def record_next_game(self, path: str) -> None:
+        """Make an mp4 of the next game of environment 0, if it is played here."""
+        for recorder in self._recorders.values():
+            recorder.request(Path(path))
+
+    def step(self, group: int) -> list[GameRecord]:
+        """Play one agent step in every game of `group`; returns the records of games that ended."""
+        arrays, records = self._arrays, []
+        for game in self._groups[group]:
+            i = game.index
+            reward, terminated, truncated, record = game.step(int(arrays.actions[i]))
+            arrays.rewards[i], arrays.terminated[i], arrays.truncated[i] = reward, terminated, truncated
+            if record is not None:
+                records.append(record)
+            if i in self._recorders:
+                self._record_frame(game, record)
+        return records
+
+    def close(self) -> None:
+        """Wait for videos that are still being written."""
+        for recorder in self._recorders.values():
+            recorder.close()
+
+    def _record_frame(self, game: AgentGame, record: GameRecord | None) -> None:
+        recorder = self._recorders[game.index]
+        if record is not None:
+            recorder.game_ended(cut=False)
+            self._game_started(game)
+        elif recorder.recording:
+            recorder.add(game.game.view.getScreenRGB())
+
+    def _game_started(self, game: AgentGame) -> None:
+        if game.index in self._recorders:
+            self._recorders[game.index].game_started()
+
+
+def serve(connection: Connection, memory_fd: int) -> None:
+    """Build the games that the first message describes and obey until the other side closes the connection."""
+    config, num_envs, groups = connection.recv()
+    try:
+        host = GameHost(config, groups, map_arrays(mmap.mmap(memory_fd, 0), config, num_envs))
+        connection.send((True, host.num_actions))
+        _obey(connection, host)
+        host.close()
+        connection.send((True, None))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the training process is gone
+    except BaseException as error:
+        connection.send(
+            (False, (isinstance(error, (GameError, ModificationError)), str(error), traceback.format_exc()))
+        )
+
+
+def _obey(connection: Connection, host: GameHost) -> None:
+    while True:
+        message = connection.recv_bytes()
+        if message[0] == STEP:
+            records = host.step(message[1])
+            connection.send_bytes(pickle.dumps((True, records)) if records else b"")
+            continue
+        method, arguments = pickle.loads(message)
+        if method == "close":
+            return
+        connection.send((True, getattr(host, method)(*arguments)))
+
+
+def main() -> None:
+    """Entry point of a worker process: ``main`` with two inherited file descriptors as arguments."""
+    # Ctrl-C and batch systems signal the whole group, but the training process decides when workers stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
