@@ -46,7 +46,7 @@ from wrappers.supplementary_modifications import (
 
 MOMENTS = ("reset", "frame", "post")
 """once after a reset; before every emulated frame; after object detection, once per agent step and once per reset"""
-PROBE_CALLS = 200
+PROBE_STATES = 200
 PROBE_GAME_LENGTH = 100
 
 
@@ -209,25 +209,23 @@ def _constants(code: types.CodeType) -> Iterator[object]:
 
 
 def _probing_rams(constants: list[object], source: str) -> np.ndarray:
-    """States of the RAM, uint8 [PROBE_CALLS, 128], in which the conditions of a module hold again and again.
+    """States of the RAM, uint8 [2 * PROBE_STATES, 128], in which the conditions of a module hold again and again.
 
     Half of the bytes are random and half are numbers of the module; a cell that the module compares with a number
-    holds that number half of the time.
+    holds that number half of the time. Each state comes twice in a row, as in a game that moves slowly.
     """
     generator = np.random.default_rng(0)
     mentioned = sorted({value for value in constants if type(value) is int and 0 <= value <= 255} | {0})
-    shape = (PROBE_CALLS, 128)
-    rams = np.where(
-        generator.random(shape) < 0.5, generator.integers(0, 256, shape), generator.choice(mentioned, shape)
-    )
+    shape = (PROBE_STATES, 128)
+    rams = generator.integers(0, 256, shape)
+    rams = np.where(generator.random(shape) < 0.5, rams, generator.choice(mentioned, shape))
     for comparison in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Compare)):
         if isinstance(comparison.left, ast.Subscript):
-            address, value = (
-                getattr(node, "value", None) for node in (comparison.left.slice, comparison.comparators[0])
-            )
+            address = getattr(comparison.left.slice, "value", None)
+            value = getattr(comparison.comparators[0], "value", None)
             if type(address) is int and type(value) is int and 0 <= address < 128:
-                rams[generator.random(PROBE_CALLS) < 0.5, address] = value % 256
-    return rams.astype(np.uint8)
+                rams[generator.random(PROBE_STATES) < 0.5, address] = value % 256
+    return np.repeat(rams.astype(np.uint8), 2, axis=0)
 
 
 def _probe(module: Any, name: str, rams: np.ndarray) -> _Selection | None:
