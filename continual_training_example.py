@@ -33,7 +33,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from agents import ActorCritic, AgentError, generalised_advantages, make_agent, shrink_and_perturb
+from agents import ActorCritic, AgentError, check_architecture, generalised_advantages, make_agent, shrink_and_perturb
 from agents.precision import ActingAgent, choose_precision
 from agents.reward_scaling import RewardScaler
 from eval import evaluate, split_strings, summarise, table
@@ -557,6 +557,7 @@ def prepare(argv: Sequence[str] | None) -> Setup:
         reward_file=args.new_rf,
         seed=args.seed,
     )
+    check_architecture(args.architecture)
     if (args.obs_mode == "obj") != (args.architecture == "PPO_OBJ"):
         raise ConfigError(
             f"`architecture` {args.architecture} does not fit `obs_mode` {args.obs_mode}; "

@@ -26,11 +26,25 @@ __all__ = [
     "AgentError",
     "PPOObj",
     "RewardScaler",
+    "check_architecture",
     "explain_mismatch",
     "generalised_advantages",
     "make_agent",
     "shrink_and_perturb",
 ]
+
+
+def check_architecture(architecture: str) -> None:
+    """Raise AgentError unless `make_agent` can build `architecture`."""
+    if architecture == "PPO_CBP":
+        raise AgentError(
+            "`architecture`: PPO_CBP (continual backpropagation) is not available in this version; "
+            "choose one of " + ", ".join(ARCHITECTURES) + "."
+        )
+    if architecture not in ARCHITECTURES:
+        near = difflib.get_close_matches(str(architecture).upper(), ARCHITECTURES, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise AgentError(f"`architecture`: {architecture!r} is none of {', '.join(ARCHITECTURES)}.{hint}")
 
 
 def make_agent(
@@ -52,15 +66,7 @@ def make_agent(
 
     Raises AgentError for an unknown architecture, or for sizes that it cannot be built with.
     """
-    if architecture == "PPO_CBP":
-        raise AgentError(
-            "`architecture`: PPO_CBP (continual backpropagation) is not available in this version; "
-            "choose one of " + ", ".join(ARCHITECTURES) + "."
-        )
-    if architecture not in ARCHITECTURES:
-        near = difflib.get_close_matches(str(architecture).upper(), ARCHITECTURES, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise AgentError(f"`architecture`: {architecture!r} is none of {', '.join(ARCHITECTURES)}.{hint}")
+    check_architecture(architecture)
     if num_actions < 1:
         raise AgentError(f"`num_actions` is {num_actions}; an agent needs at least one action to choose from.")
     shape = tuple(int(size) for size in observation_shape)

@@ -1,5 +1,11 @@
 """Shared by all tests."""
 
+import os
+
+# Tests run beside each other: threads that spin or outnumber the cores would slow all of them down many times.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import csv
 import json
 from pathlib import Path

@@ -16,7 +16,7 @@ import continual_training_example as training
 from experiment.checkpoints import load_checkpoint
 from modification_factories import make_factory
 
-SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
+SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda", "--amp", "off"]
 TWO_REGIMES = {
     "modification_factory": "SequentialModificationFactory",
     "modification_factory_kwargs": {
@@ -202,8 +202,9 @@ def test_one_checkpoint_per_switch_before_the_weights_shrink(tmp_path, monkeypat
     names = ["switch_1_step32_all_black_cars.cleanrl_model", "switch_2_step64_all_white_cars.cleanrl_model"]
     assert sorted(path.name for path in run.glob("switch_*")) == names
     assert [row["checkpoint"] for row in read_csv(run / "switches.csv")] == names
-    norms = [float(weights(run, name)["network.7.weight"].norm()) for name in names]
-    assert norms[1] < 0.8 * norms[0], "the second was saved after the first switch had shrunk the weights"
+    before, after = (weights(run, name)["network.7.weight"] for name in names)
+    expected = torch.hypot(0.7 * before.norm(), torch.tensor(0.01 * before.numel() ** 0.5))
+    assert after.norm() == pytest.approx(float(expected), rel=0.02), "saved before its own switch, after the first one"
     assert load_checkpoint(run / names[0]).global_step == 32
 
 
@@ -296,7 +297,7 @@ def test_it_runs_as_a_module_from_any_folder(tmp_path):
 RANDOM = "RandomModificationFactory"
 BAD_CONFIGS = [
     ({"num_env": 4}, ["num_env", "num_envs"]),
-    ({"num_envs": "4"}, ["num_envs", "'4'"]),
+    ({"num_envs": "4"}, ["num_envs", '"4"']),
     ({"track": 1}, ["track", "1"]),
     ({"modification_factory": "RandomModificationFaktory"}, ["RandomModificationFaktory", RANDOM]),
     ({"env_id": "ALE/Freway-v5"}, ["env_id", "ALE/Freeway-v5"]),
@@ -406,6 +407,6 @@ def test_wandb_without_login_says_so_at_the_start(tmp_path):
         timeout=120,
     )
     assert result.returncode == 2
-    assert "wandb login" in result.stderr
+    assert result.stderr.startswith("error: `--track`")
     assert "WANDB_MODE=offline" in result.stderr
-    assert not list((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else True
+    assert not (tmp_path / "runs").exists()
