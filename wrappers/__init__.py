@@ -1,10 +1,10 @@
 """Environments: Atari games, their modifications, preprocessing and vectorisation.
 
-    games.py                        one game: emulator, modifications, observations, lives, scores
-    modifications.py                which modifications exist, checking strings, running them
-    supplementary_modifications.py  our own modifications, for names that the installed hackatari lacks
-    objects.py                      object detection (OCAtari), used only where something needs objects
-    vector.py                       many games in worker processes, as a gymnasium VectorEnv
-    worker.py                       what runs inside a worker process
-    video.py                        an mp4 of one game
+games.py                        one game: emulator, modifications, observations, lives, scores
+modifications.py                which modifications exist, checking strings, running them
+supplementary_modifications.py  our own modifications, for names that the installed hackatari lacks
+objects.py                      object detection (OCAtari), used only where something needs objects
+vector.py                       many games in worker processes, as a gymnasium VectorEnv
+worker.py                       what runs inside a worker process
+video.py                        an mp4 of one game
 """
