@@ -22,6 +22,7 @@ from wrappers.modifications import (
     split_modifications,
 )
 from wrappers.objects import ObjectDetector
+from wrappers.supplementary_modifications import ConstantWrites
 
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 ROM_OF = {rom.replace("_", ""): rom for rom in roms.get_all_rom_ids()}
@@ -109,15 +110,20 @@ def started(game, string, seed=0, view=None):
 
 FULLY_TESTED = ("Breakout", "Freeway", "Frostbite", "Kangaroo", "Pong", "SpaceInvaders")
 STEPS = 300
+MENDED = {("Asterix", "obelix"), ("Boxing", "gravity")}
+"""fail in hackatari 0.0.6: an attribute of the environment, or of the handler, is missing"""
 LATE = {("BankHeist", "no_police"): 500, ("NameThisGame", "endless_oxygen"): 1700}
 
 
 def every_modification():
     """(game, name) of all that can be played; slow but for six whole games and one name of each other game."""
-    for game in ale_games():
+    late = {name for _, name in LATE}
+    for game in filter(catalogue, ale_games()):
         playable = [m for m in catalogue(game).values() if not m.refused and not m.objects_only]
-        fast = {m.name for m in playable} if game in FULLY_TESTED else {m.name for m in playable if not m.no_effect}
-        fast = fast if game in FULLY_TESTED else {min(fast - {name for _, name in LATE}, default="")}
+        fast = {m.name for m in playable}
+        if game not in FULLY_TESTED:
+            acting = [m.name for m in playable if not m.no_effect and m.name not in late]
+            fast = {acting[0]} | {name for mended, name in MENDED if mended == game}
         for modification in playable:
             marks = [] if modification.name in fast else [pytest.mark.slow]
             yield pytest.param(game, modification.name, marks=marks, id=f"{game}-{modification.name}")
@@ -416,11 +422,12 @@ def test_all_names_of_a_game_run_together_in_order(game):
 
 
 def test_ms_pacmans_cages_are_one_function_and_no_conflict():
+    assert set(catalogue("MsPacman")["caged_ghosts"].writes) > set(catalogue("MsPacman")["disable_red"].writes)
     runner, memory = started("MsPacman", "disable_red disable_cyan")
     assert len(runner.before_frame) == 1
     call(runner.before_frame)
     assert dict(memory.written) == {7: 83, 13: 80, 9: 83, 15: 67}
-    assert check_modifications("MsPacman", "disable_red disable_cyan")[1] == []
+    assert check_modifications("MsPacman", "caged_ghosts disable_red")[1] == []
 
 
 def test_handlers_are_new_in_every_game():
@@ -642,6 +649,9 @@ class HackAtari:
             func()
 """
 GAME = '''
+import numpy as np
+
+
 class GameModifications:
     def __init__(self, env):
         self.env = env
@@ -664,6 +674,9 @@ class GameModifications:
     def picture(self):
         return []
 
+    def noise(self):
+        self.env.set_ram(3, np.random.randint(np.uint8(200)))
+
     def broken(self):
         self.missing
 
@@ -671,7 +684,7 @@ class GameModifications:
 def modif_funcs(env, names):
     handler = GameModifications(env)
     lists = {
-        0: {"lights": handler.lights, "broken": handler.broken},
+        0: {"lights": handler.lights, "broken": handler.broken, "noise": handler.noise},
         1: {"add_later": handler.add_later},
         2: {"lights": handler.lights, "hide": handler.hide},
         3: {"picture": handler.picture},
@@ -704,6 +717,7 @@ def test_another_release_of_hackatari_is_asked_not_assumed(capsys):
         "broken": "frame",
         "hide": "post",
         "lights": "frame + post",
+        "noise": "frame",
         "picture": "overlay",
     }
     assert found["lights"].description == "Turns the lights on."
@@ -724,6 +738,30 @@ def test_another_release_of_hackatari_is_asked_not_assumed(capsys):
     assert started("Qbert", "hide")[0].needs_objects
     assert catalogue("Freeway")["disable_cars"].origin == "continual-hackatari"
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("other_hackatari")
+def test_numpys_generator_is_replaced_too():
+    written = []
+    for seed in (1, 1, 2):
+        runner, memory = started("Qbert", "noise", seed)
+        for _ in range(20):
+            call(runner.before_frame)
+        written.append([value for _, value in memory.written])
+    expected = np.random.RandomState(1)
+    assert written[0] == written[1] == [expected.randint(200) for _ in range(20)]
+    assert written[2] != written[0]
+
+
+@pytest.mark.usefixtures("other_hackatari")
+def test_ours_stands_in_for_one_that_cannot_run(monkeypatch):
+    ours = ConstantWrites("Works.", ((9, 1),))
+    monkeypatch.setitem(modifications.SUPPLEMENT, "Qbert", {"broken": ours, "lights": ours})
+    assert catalogue("Qbert")["broken"].origin == "continual-hackatari"
+    assert catalogue("Qbert")["lights"].origin == "hackatari"
+    runner, memory = started("Qbert", "broken")
+    call(runner.before_frame)
+    assert memory.written == [(9, 1)]
 
 
 def test_pypis_core_does_not_run_modifications_after_the_last_frame():

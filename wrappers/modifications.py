@@ -157,14 +157,12 @@ class _Selection:
 
 
 class _Recorder:
-    """Stands in for the environment while a handler is tried out; notes what is written."""
+    """Stands in for the game while a handler is tried out; notes what is written."""
 
     def __init__(self, ram: np.ndarray) -> None:
         self.ram = ram
         self.written: dict[int, set[int]] = {}
-        self.timer = 0
         self.objects: list[Any] = []
-        self.step_modifs: list[Hook] = []
 
     def get_ram(self) -> np.ndarray:
         return self.ram.copy()
@@ -232,7 +230,7 @@ def _probe(module: Any, name: str, rams: np.ndarray) -> _Selection | None:
     """What `name` selects, or None if it selects nothing."""
     recorder = _Recorder(rams[0].copy())
     try:
-        lists = module.modif_funcs(recorder, [name])
+        lists = module.modif_funcs(_HandlerEnvironment(recorder), [name])
     except AttributeError as error:
         return _Selection(frozenset(), frozenset(), _failing(name, "", "", error))
     hooks = [hook for functions in lists[:3] for hook in functions]
@@ -264,6 +262,7 @@ def _try_out(module: Any, name: str, recorder: _Recorder, rams: np.ndarray) -> N
     # These states need not be possible in the game, and there are no objects; only what is missing altogether
     # (AttributeError) tells that a modification cannot run.
     impossible_states = (ArithmeticError, LookupError, TypeError, ValueError)
+    environment = _HandlerEnvironment(recorder)
     frame: Sequence[Hook] = ()
     reset: Sequence[Hook] = ()
     post: Sequence[Hook] = ()
@@ -271,8 +270,8 @@ def _try_out(module: Any, name: str, recorder: _Recorder, rams: np.ndarray) -> N
         recorder.ram = ram.copy()
         new_game = call % PROBE_GAME_LENGTH == 0
         if new_game:
-            frame, reset, post = module.modif_funcs(recorder, [name])[:3]
-        for hook in [*(reset if new_game else ()), *frame, *recorder.step_modifs, *post]:
+            frame, reset, post = module.modif_funcs(environment, [name])[:3]
+        for hook in [*(reset if new_game else ()), *frame, environment.run_added, *post]:
             with suppress(*impossible_states):
                 hook()
 
