@@ -34,7 +34,7 @@ import tyro
 from torch import Tensor, nn
 
 from agents import ActorCritic, AgentError, check_architecture, generalised_advantages, make_agent, shrink_and_perturb
-from agents.precision import ActingAgent, choose_precision
+from agents.acceleration import ActingAgent, GraphedStep, choose_precision
 from agents.reward_scaling import RewardScaler
 from eval import evaluate, split_strings, summarise, table
 from experiment.checkpoints import save_checkpoint
@@ -74,6 +74,10 @@ class Args:
     """train on the GPU if there is one"""
     amp: Literal["auto", "bf16", "off"] = "auto"
     """bfloat16 for the big layers: auto uses it where the hardware is faster with it"""
+    compile: bool = False
+    """compile the network with torch.compile (slower start)"""
+    cuda_graphs: bool = True
+    """on a GPU, replay each gradient step as one CUDA graph"""
 
     # environment
     env_id: str = "ALE/Pong-v5"
@@ -236,6 +240,9 @@ RANGES = {
 }
 
 
+LOSSES = ("value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
+
+
 class Rollout(NamedTuple):
     """What the agent did and saw in T steps of N games; row t is vector step t.
 
@@ -247,6 +254,8 @@ class Rollout(NamedTuple):
     actions: Tensor  # int64 [T, N]
     log_probs: Tensor  # [T, N]
     values: Tensor  # [T, N]
+    advantages: Tensor  # [T, N], filled after the rollout
+    returns: Tensor  # [T, N], filled after the rollout
     rewards: np.ndarray  # float64 [T, N], unscaled
     terminated: np.ndarray  # bool [T, N]
     done: np.ndarray  # bool [T, N]
@@ -305,11 +314,20 @@ def train(setup: Setup) -> None:
             generator=torch.Generator().manual_seed(weights_seed),
         ).to(device)
         agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.Adam(agent.parameters(), lr=args.learning_rate, eps=1e-5, fused=True)
+        on_gpu = device.type == "cuda"
+        learning_rate = torch.tensor(args.learning_rate, device=device) if on_gpu else args.learning_rate
+        if on_gpu:
+            pin(envs.arrays.observations)
+        optimizer = torch.optim.Adam(agent.parameters(), lr=learning_rate, eps=1e-5, fused=True, capturable=on_gpu)
+        if args.compile:
+            agent.compile()
         autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
         acting_agent = ActingAgent(agent, precision)
         reward_scaler = RewardScaler(N, args.gamma, args.reward_scaling)
         rollout = empty_rollout(args, envs, device)
+        update = GraphedStep(
+            functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout), args.cuda_graphs and on_gpu
+        )
         modification_index: dict[str, int] = {}
         last_switch, start_time = 0, time.perf_counter()
         num_switches = global_step = 0
@@ -324,9 +342,13 @@ def train(setup: Setup) -> None:
             steps = min(args.num_steps, -(-(total_timesteps - global_step) // N))  # the last rollout may be shorter
             cut_values: list[tuple[int, np.ndarray, Tensor]] = []  # (t, games, value of their last observation)
             if args.anneal_lr:
-                optimizer.param_groups[0]["lr"] = (1.0 - global_step / total_timesteps) * args.learning_rate
+                annealed = (1.0 - global_step / total_timesteps) * args.learning_rate
+                if isinstance(learning_rate, Tensor):
+                    learning_rate.fill_(annealed)
+                else:
+                    optimizer.param_groups[0]["lr"] = annealed
             acting_agent.refresh()
-            if device.type == "cpu":
+            if not on_gpu:
                 torch.set_num_threads(1)  # during the rollout the cores belong to the emulators
 
             def collect(
@@ -379,6 +401,7 @@ def train(setup: Setup) -> None:
                             generator=perturb_generator,
                         )
                         acting_agent.refresh()
+                        update.reset()  # the optimizer's state may be new
                     if args.capture_video:
                         envs.record_next_game(video_path(folder, global_step, new_modification))
                     _, info = envs.set_modifications(new_modification, args.switch_mode)
@@ -409,7 +432,8 @@ def train(setup: Setup) -> None:
                 for group, games in enumerate(envs.groups):
                     if t > 0 and not switching:
                         collect(t - 1, group)
-                    rollout.observations[t, games].copy_(torch.from_numpy(envs.arrays.observations[games]))
+                    seen = torch.from_numpy(envs.arrays.observations[games])
+                    rollout.observations[t, games].copy_(seen, non_blocking=True)
                     action, log_prob, value = acting_agent.act(rollout.observations[t, games], action_generator)
                     rollout.actions[t, games] = action
                     rollout.log_probs[t, games] = log_prob
@@ -422,13 +446,13 @@ def train(setup: Setup) -> None:
             for group in range(len(envs.groups)):
                 collect(steps - 1, group)
 
-            if device.type == "cpu":
+            if not on_gpu:
                 torch.set_num_threads(num_threads)
 
             # ============================== ADVANTAGES ==============================
             # `next_values[t]` is the value of what really followed step t: the next observation, or, where the game was
             # truncated or cut by a switch, its last observation before the restart.
-            observations, actions, log_probs, values = (tensor[:steps] for tensor in rollout[:4])
+            values = rollout.values[:steps]
             next_values = torch.empty_like(values)
             next_values[:-1] = values[1:]
             next_values[-1] = acting_agent.value(to_device(envs.arrays.observations, device))
@@ -448,65 +472,30 @@ def train(setup: Setup) -> None:
 
             # ============================== UPDATE ==============================
             # PPO (Schulman et al. 2017, https://arxiv.org/abs/1707.06347): several epochs over the rollout's rows,
-            # [T, N, ...] -> [T * N, ...], in minibatches drawn without replacement.
-            observations = observations.flatten(0, 1)
-            actions, old_log_probs, old_values = actions.flatten(), log_probs.flatten(), values.flatten()
-            advantages, returns = advantages.flatten(), returns.flatten()
-            clip_fractions = []
+            # [T, N, ...] -> [T * N, ...], in minibatches drawn without replacement; see `minibatch_step` below.
+            rollout.advantages[:steps], rollout.returns[:steps] = advantages, returns
+            losses = []
             for _ in range(args.update_epochs):
-                order = torch.randperm(len(returns), generator=minibatch_generator).to(device)
+                order = torch.randperm(steps * N, generator=minibatch_generator).to(device)
                 for rows in order.tensor_split(min(args.num_minibatches, len(order))):
-                    with autocast:
-                        _, log_prob, entropy, value = agent.get_action_and_value(observations[rows], actions[rows])
-                    log_ratio = log_prob - old_log_probs[rows]
-                    ratio = log_ratio.exp()
-                    with torch.no_grad():
-                        old_approx_kl = (-log_ratio).mean()
-                        approx_kl = ((ratio - 1) - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html
-                        clip_fractions.append(((ratio - 1.0).abs() > args.clip_coef).float().mean())
-                    advantage = advantages[rows]
-                    if args.norm_adv and len(rows) > 1:
-                        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-                    policy_loss = torch.max(
-                        -advantage * ratio, -advantage * ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
-                    ).mean()
-                    value_error = (value - returns[rows]) ** 2
-                    if args.clip_vloss:
-                        change = (value - old_values[rows]).clamp(-args.clip_coef, args.clip_coef)
-                        value_error = torch.max(value_error, (old_values[rows] + change - returns[rows]) ** 2)
-                    value_loss = 0.5 * value_error.mean()
-                    entropy_loss = entropy.mean()
-                    loss = policy_loss - args.ent_coef * entropy_loss + args.vf_coef * value_loss
-
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    nn.utils.clip_grad_norm_(agent.parameters(), args.max_grad_norm)
-                    optimizer.step()
-                if args.target_kl is not None and approx_kl > args.target_kl:
+                    losses.append(update(rows))
+                if args.target_kl is not None and losses[-1][LOSSES.index("approx_kl")] > args.target_kl:
                     break
-
             timer.lap("update")
 
             # ============================== LOG + CHECKPOINT ==============================
-            returns_variance = returns.var(correction=0)
-            explained = 1 - (returns - old_values).var(correction=0) / returns_variance
-            tracker.scalar("charts/learning_rate", optimizer.param_groups[0]["lr"], global_step)
+            explained = 1 - (returns - values).var(correction=0) / returns.var(correction=0)
+            tracker.scalar("charts/learning_rate", float(optimizer.param_groups[0]["lr"]), global_step)
             tracker.scalar("charts/SPS", global_step / (time.perf_counter() - start_time), global_step)
             tracker.scalar(
                 "charts/modification_index",
                 modification_index.setdefault(modification, len(modification_index)),
                 global_step,
             )
-            for name, number in {
-                "value_loss": value_loss,
-                "policy_loss": policy_loss,
-                "entropy": entropy_loss,
-                "old_approx_kl": old_approx_kl,
-                "approx_kl": approx_kl,
-                "clipfrac": torch.stack(clip_fractions).mean(),
-                "explained_variance": explained,
-            }.items():
-                tracker.scalar(f"losses/{name}", number.item(), global_step)
+            of_last_step, of_update = losses[-1].tolist(), torch.stack(losses).mean(0).tolist()
+            for i, name in enumerate(LOSSES):
+                tracker.scalar(f"losses/{name}", of_update[i] if name == "clipfrac" else of_last_step[i], global_step)
+            tracker.scalar("losses/explained_variance", explained.item(), global_step)
             for phase, seconds in timer.take().items():
                 tracker.scalar(f"time/{phase}", seconds, global_step)
             timer.lap("logging")
@@ -520,6 +509,43 @@ def train(setup: Setup) -> None:
     print("evaluate:   " + shlex.join(["python", script, "--agent_path", str(final), "--env_id", game.env_id]))
     if args.test_modifs:
         test(args, agent, game)
+
+
+def minibatch_step(
+    args: Args,
+    agent: ActorCritic,
+    optimizer: torch.optim.Optimizer,
+    autocast: torch.autocast,
+    rollout: Rollout,
+    rows: Tensor,
+) -> Tensor:
+    """One gradient step on the rows `rows` of the rollout; returns `LOSSES`, [6]."""
+    advantage, returns = rollout.advantages.flatten()[rows], rollout.returns.flatten()[rows]
+    old_values, old_log_probs = rollout.values.flatten()[rows], rollout.log_probs.flatten()[rows]
+    observations, actions = rollout.observations.flatten(0, 1)[rows], rollout.actions.flatten()[rows]
+    with autocast:
+        _, log_probs, entropy, values = agent.get_action_and_value(observations, actions)
+    log_ratio = log_probs - old_log_probs
+    ratio = log_ratio.exp()
+    if args.norm_adv and len(rows) > 1:
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    clipped = ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
+    policy_loss = torch.max(-advantage * ratio, -advantage * clipped).mean()
+    value_error = (values - returns) ** 2
+    if args.clip_vloss:
+        change = (values - old_values).clamp(-args.clip_coef, args.clip_coef)
+        value_error = torch.max(value_error, (old_values + change - returns) ** 2)
+    value_loss = 0.5 * value_error.mean()
+    loss = policy_loss - args.ent_coef * entropy.mean() + args.vf_coef * value_loss
+
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(agent.parameters(), args.max_grad_norm)
+    optimizer.step()
+    with torch.no_grad():
+        approx_kl = ((ratio - 1) - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html
+        clipfrac = ((ratio - 1.0).abs() > args.clip_coef).float().mean()
+        return torch.stack([value_loss, policy_loss, entropy.mean(), -log_ratio.mean(), approx_kl, clipfrac])
 
 
 def prepare(argv: Sequence[str] | None) -> Setup:
@@ -635,10 +661,19 @@ def empty_rollout(args: Args, envs: ModifiedVectorEnv, device: torch.device) -> 
         actions=torch.zeros(rows, dtype=torch.int64, device=device),
         log_probs=torch.zeros(rows, device=device),
         values=torch.zeros(rows, device=device),
+        advantages=torch.zeros(rows, device=device),
+        returns=torch.zeros(rows, device=device),
         rewards=np.zeros(rows),
         terminated=np.zeros(rows, np.bool_),
         done=np.zeros(rows, np.bool_),
     )
+
+
+def pin(array: np.ndarray) -> None:
+    """Lock the array's memory, which the emulators write to, so that a GPU copies from it without waiting."""
+    status = torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0)
+    if int(status) != 0:
+        print(f"note: the observations could not be pinned (CUDA status {int(status)}); copies to the GPU are slower")
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:

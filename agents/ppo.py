@@ -41,8 +41,14 @@ class PPO(ActorCritic):
         """Features `[B, 512]`."""
         first = cast(nn.Conv2d, self.network[0])
         if not x.is_floating_point():
-            x = x.to(first.weight.dtype)
+            x = x.to(_arithmetic(first.weight))
         # Grey levels become 0..1 by scaling the 8 x 8 filters instead of every pixel: the same sum, and the conversion
         # from uint8, exact even in bfloat16, is the only pass over the frames.
         x = F.conv2d(x, first.weight * (1 / 255), first.bias, stride=4)
         return self.network[1:](x)
+
+
+def _arithmetic(weight: Tensor) -> torch.dtype:
+    """The dtype that a convolution with `weight` computes in, here and now."""
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype

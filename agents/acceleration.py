@@ -1,4 +1,4 @@
-"""Which arithmetic an agent computes in, chosen by what the machine can do.
+"""How an agent computes: in which precision, from which copy of its weights, and launched how.
 
 bfloat16 has float32's range and 8 bits of mantissa: weights stay float32, and only the convolutions and the big linear
 layer run in it; log-probabilities, entropies, values and losses are float32 always (see `ActorCritic`).
@@ -7,6 +7,7 @@ layer run in it; log-probabilities, entropies, values and losses are float32 alw
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -68,3 +69,51 @@ class ActingAgent:
     def value(self, x: Tensor) -> Tensor:
         """Value `[B]` of observations `x`."""
         return self._copy.get_value(x)
+
+
+class GraphedStep:
+    """A function of row indices that a GPU replays as one CUDA graph instead of launching hundreds of kernels.
+
+    The first calls run as they are; then one call is recorded and all later ones with as many rows replay it. Whatever
+    the function reads and writes besides `rows` must stay at its place in memory; `reset` forgets the recording where
+    that has changed. Without `enabled` every call runs as it is.
+    """
+
+    WARM_UP = 3  # calls before the recording: libraries choose their algorithms and the optimizer makes its state
+
+    def __init__(self, function: Callable[[Tensor], Tensor], enabled: bool) -> None:
+        self._function = function
+        self._enabled = enabled
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the recording; the next calls run as they are and one of them is recorded anew."""
+        self._calls = 0
+        self._rows: Tensor | None = None
+        self._result: Tensor | None = None
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """The function's result for `rows` (a copy, where it was replayed)."""
+        if not self._enabled or (self._rows is not None and len(self._rows) != len(rows)):
+            return self._function(rows)
+        self._calls += 1
+        if self._calls <= self.WARM_UP:
+            return self._warm_up(rows)
+        if self._graph is None or self._rows is None or self._result is None:
+            self._rows = rows.clone()
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):  # records without running
+                self._result = self._function(self._rows)
+        self._rows.copy_(rows)
+        self._graph.replay()
+        return self._result.clone()
+
+    def _warm_up(self, rows: Tensor) -> Tensor:
+        """Run on a stream of its own, as a recording requires of what comes before it."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            result = self._function(rows)
+        torch.cuda.current_stream().wait_stream(stream)
+        return result
