@@ -72,11 +72,11 @@ class Args:
     """use only deterministic GPU kernels (slower on a GPU, no effect on a CPU)"""
     cuda: bool = True
     """train on the GPU if there is one"""
-    amp: Literal["auto", "bf16", "off"] = "auto"
-    """bfloat16 for the big layers: auto uses it where the hardware is faster with it"""
+    amp: Literal["auto", "bf16", "off"] = "off"
+    """arithmetic of the big layers: off is float32; auto is bfloat16 where the hardware is faster with it"""
     compile: bool = False
     """compile the network with torch.compile (slower start)"""
-    cuda_graphs: bool = True
+    cuda_graphs: bool = False
     """on a GPU, replay each gradient step as one CUDA graph"""
 
     # environment

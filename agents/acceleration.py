@@ -26,7 +26,7 @@ def choose_precision(amp: str, device: torch.device) -> tuple[torch.dtype, str]:
     if amp not in AMP_CHOICES:
         raise AgentError(f"`amp` is {amp!r}; allowed is {', '.join(AMP_CHOICES)}.")
     if amp == "off":
-        return torch.float32, "precision: float32 (--amp off)"
+        return torch.float32, "precision: float32"
     if amp == "bf16":
         return torch.bfloat16, "precision: bfloat16 (--amp bf16)"
     fast, reason = _fast_bfloat16(device)
