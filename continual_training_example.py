@@ -502,13 +502,15 @@ def train(setup: Setup) -> None:
 
         log_games(tracker, progress, envs.cut_games(), global_step)
         final = save_agent(folder / "model.cleanrl_model", tracker, agent, args, global_step, modification)
+        progress.close()
+        envs.close()  # completes the videos
         upload_videos(tracker, folder, global_step)
+        if args.test_modifs:
+            test(args, agent, game, tracker, global_step)
 
     print(f"run folder: {folder}")
     script = os.path.relpath(Path(__file__).with_name("eval.py"))
     print("evaluate:   " + shlex.join(["python", script, "--agent_path", str(final), "--env_id", game.env_id]))
-    if args.test_modifs:
-        test(args, agent, game)
 
 
 def minibatch_step(
@@ -619,8 +621,8 @@ def prepare(argv: Sequence[str] | None) -> Setup:
     return Setup(args, schedule, args.total_timesteps or schedule.num_total_steps, game, device, precision)
 
 
-def test(args: Args, agent: ActorCritic, game: GameConfig) -> None:
-    """Evaluate the final agent under `test_modifs`, as eval.py does, and print the table."""
+def test(args: Args, agent: ActorCritic, game: GameConfig, tracker: Tracker, global_step: int) -> None:
+    """Evaluate the final agent under `test_modifs`, as eval.py does; print and log the results."""
     games = evaluate(
         agent,
         game,
@@ -632,7 +634,10 @@ def test(args: Args, agent: ActorCritic, game: GameConfig) -> None:
         num_workers=args.num_workers,
         device=next(agent.parameters()).device,
     )
-    print(table(summarise(games, game.env_id, args.seed)))
+    results = summarise(games, game.env_id, args.seed)
+    for result in results:
+        tracker.scalar(f"eval/{result.modification or 'no_modif'}/mean", result.mean, global_step)
+    print(table(results))
 
 
 @functools.lru_cache(maxsize=4096)

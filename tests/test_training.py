@@ -240,7 +240,11 @@ def test_final_evaluation_and_videos(tmp_path, monkeypatch, capsys):
     flags = ["--env_id", "ALE/Breakout-v5", "--total_timesteps", "1200", "--capture_video"]
     flags += ["--test_modifs", "no_modif, color_all_blocks_red", "--eval_episodes", "2"]
     run = train_in(tmp_path, monkeypatch, *flags)
-    table = capsys.readouterr().out.splitlines()[-3:]
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[-5:-2]
+    assert lines[-2].startswith("run folder:")
+    assert lines[-1].startswith("evaluate:")
+    assert "eval/color_all_blocks_red/mean" in EventAccumulator(str(run)).Reload().Tags()["scalars"]
     assert table[0].startswith("modification")
     assert table[1].split()[:2] == ["no_modif", "2"]
     assert table[2].split()[:2] == ["color_all_blocks_red", "2"]
