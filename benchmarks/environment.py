@@ -1,0 +1,148 @@
+"""Games alone, with random actions: how many agent steps per second all of them make together.
+
+python -m benchmarks.environment [--num_envs 8] [--seconds 4] [--rounds 5] [--env_id ALE/Freeway-v5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import MissingPeerError, in_turn, report
+from wrappers.vector import ModifiedVectorEnv, game_config
+
+MODIFICATION = "all_black_cars"
+REFERENCE = "SubprocVecEnv of HackAtari"
+
+
+def timed(step: Callable[[np.ndarray], Any], num_envs: int, num_actions: int, seconds: float) -> float:
+    """Agent steps per second of `step`, which plays one vector step."""
+    actions = np.random.default_rng(0).integers(num_actions, size=(1000, num_envs))
+    for i in range(20):
+        step(actions[i])
+    start, steps = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        step(actions[steps % 1000])
+        steps += 1
+    return steps * num_envs / (time.perf_counter() - start)
+
+
+def ours(args: argparse.Namespace, modification: str, num_groups: int = 1) -> float:
+    config, _ = game_config(args.env_id, fire_reset=False)
+    envs = ModifiedVectorEnv(config, args.num_envs, num_groups=num_groups, copy=False)
+    try:
+        envs.set_modifications(modification, "reset")
+        return timed(envs.step, args.num_envs, envs.num_actions, args.seconds)
+    finally:
+        envs.close()
+
+
+def hackatari_environment(env_id: str) -> Any:
+    with warnings.catch_warnings():
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        from hackatari.core import HackAtari
+    return HackAtari(env_id, modifs=[MODIFICATION], obs_mode="dqn", create_buffer_stacks=[], frameskip=4)
+
+
+def subprocess_hackatari(args: argparse.Namespace) -> float:
+    try:
+        from stable_baselines3.common.vec_env import SubprocVecEnv
+    except ImportError:
+        raise MissingPeerError("not installed: pip install stable-baselines3") from None
+    envs: Any = SubprocVecEnv([lambda: hackatari_environment(args.env_id)] * args.num_envs)
+    try:
+        envs.reset()
+        return timed(envs.step, args.num_envs, int(envs.action_space.n), args.seconds)
+    finally:
+        envs.close()
+
+
+def async_hackatari(args: argparse.Namespace) -> float:
+    from gymnasium.vector import AsyncVectorEnv
+
+    envs: Any = AsyncVectorEnv([lambda: hackatari_environment(args.env_id)] * args.num_envs, shared_memory=True)
+    try:
+        envs.reset()
+        return timed(envs.step, args.num_envs, int(envs.single_action_space.n), args.seconds)
+    finally:
+        envs.close()
+
+
+def native_ale(args: argparse.Namespace) -> float:
+    from ale_py.vector_env import AtariVectorEnv
+
+    game = game_config(args.env_id)[0].rom
+    envs: Any = AtariVectorEnv(game, num_envs=args.num_envs, repeat_action_probability=0.25, use_fire_reset=False)
+    try:
+        envs.reset()
+        return timed(envs.step, args.num_envs, int(envs.single_action_space.n), args.seconds)
+    finally:
+        envs.close()
+
+
+def envpool(args: argparse.Namespace) -> float:
+    try:
+        import envpool as library
+    except ImportError:
+        raise MissingPeerError("not installed: pip install envpool") from None
+    game = args.env_id.removeprefix("ALE/")
+    envs = library.make(game, env_type="gymnasium", num_envs=args.num_envs, repeat_action_probability=0.25)
+    try:
+        envs.reset()
+        return timed(envs.step, args.num_envs, int(envs.action_space.n), args.seconds)
+    finally:
+        envs.close()
+
+
+def emulator_alone(args: argparse.Namespace) -> float:
+    """One core, frames played and nothing drawn: no environment can be faster than this times the number of cores."""
+    import ale_py
+    from ale_py import roms
+
+    ale = ale_py.ALEInterface()
+    ale.setLoggerMode(ale_py.LoggerMode.Error)
+    ale.setFloat("repeat_action_probability", 0.25)
+    rom: Any = roms.get_rom_path(game_config(args.env_id)[0].rom)
+    ale.loadROM(rom)
+    legal = ale.getMinimalActionSet()
+
+    def step(actions: np.ndarray) -> None:
+        for _ in range(4):
+            ale.act(legal[actions[0]])
+        if ale.game_over():
+            ale.reset_game()
+
+    return timed(step, 1, len(legal), args.seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env_id", default="ALE/Freeway-v5")
+    parser.add_argument("--num_envs", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=4.0, help="per contestant and round")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    rows = in_turn(
+        {
+            f"this project, {MODIFICATION}": lambda: ours(args, MODIFICATION),
+            "this project, two groups": lambda: ours(args, MODIFICATION, num_groups=2),
+            "this project, no modification": lambda: ours(args, ""),
+            REFERENCE: lambda: subprocess_hackatari(args),
+            "AsyncVectorEnv of HackAtari": lambda: async_hackatari(args),
+            "ale-py AtariVectorEnv, no modification": lambda: native_ale(args),
+            "EnvPool, no modification": lambda: envpool(args),
+            "emulator alone, one core": lambda: emulator_alone(args),
+        },
+        args.rounds,
+    )
+    report("environment", rows, REFERENCE, "steps/s", vars(args))
+
+
+if __name__ == "__main__":
+    main()
