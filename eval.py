@@ -3,22 +3,28 @@
     python eval.py --agent_path runs/.../model.cleanrl_model
     python eval.py --agent_path runs/.../model.cleanrl_model --modifs "no_modif, all_black_cars" --deterministic
 
-Network, game and backend come from the checkpoint; the game, the backend, the frameskip and the modifications may be
-chosen anew. Games are whole (a lost life does not end one) and scored by the emulator. Prints a table, writes games.csv
-and summary.json, and ends with `mean +- std` over all games.
+All else comes from the checkpoint; the game, the backend and the frameskip may be chosen anew. Games are whole (a
+lost life does not end one) and scored by the emulator. Prints a table, writes games.csv and summary.json, and ends with
+`mean +- std` over all games.
 """
 
 from __future__ import annotations
+
+import os
+
+# Threads that spin while they wait would steal the cores that the emulators need; must be set before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from experiment.system import check_system
 
 check_system()  # before anything imports OpenCV
 
+import contextlib
 import csv
 import json
+import math
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -31,9 +37,9 @@ from agents.mismatch import explain_mismatch
 from experiment.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from experiment.config import ConfigError, Range, as_plain_dict, check_ranges, parse_command_line
 from experiment.files import atomic_path
-from experiment.run_folder import slug
+from experiment.run_folder import create_run_folder, slug
 from experiment.scores import human_normalised, mean_std_interval
-from experiment.tracking import Tracker
+from experiment.tracking import Tracker, check_wandb
 from wrappers.games import GameConfig, GameError, GameRecord
 from wrappers.modifications import ModificationError
 from wrappers.vector import ModifiedVectorEnv, check_string, game_config
@@ -61,7 +67,7 @@ class Args:
     cuda: bool = True
     """evaluate on the GPU if there is one"""
     output_dir: str = ""
-    """where games.csv and summary.json go (default: a new folder in eval/ beside the checkpoint)"""
+    """where games.csv and summary.json go, a new or empty folder (default: one in eval/ beside the checkpoint)"""
 
     # the game; by default as in the checkpoint
     env_id: str | None = None
@@ -79,9 +85,9 @@ class Args:
     buffer_window_size: int | None = None
     """number of past frames the agent sees"""
     her: bool | None = None
-    """trained with hindsight"""
+    """--her or --no_her: trained with or without hindsight"""
     game_specific_goals: bool | None = None
-    """trained with the game's own goals"""
+    """--game_specific_goals or --no_game_specific_goals: trained with or without the game's own goals"""
 
     # tracking
     track: bool = False
@@ -93,7 +99,7 @@ class Args:
     wandb_dir: str = ""
     """where W&B keeps its local files (default: the current folder)"""
     wandb_run_id: str | None = None
-    """W&B run to log into (default: a new one)"""
+    """existing W&B run to log into, needs --track (default: a new one)"""
     capture_video: bool = False
     """mp4 of the first game under each string"""
 
@@ -106,7 +112,9 @@ RANGES = {
     "buffer_window_size": Range(1),
     "seed": Range(0),
 }
-# What decides what the network reads and writes, and its value where a checkpoint does not say.
+# Settings that come from the checkpoint, and their values where a checkpoint does not say. The first kind may be chosen
+# anew; the second decides what the network reads and writes, so a flag that contradicts the checkpoint is an error.
+GAME_SETTINGS = {"env_id": "", "backend": "HackAtari", "frameskip": 4}
 NETWORK_SETTINGS = {
     "architecture": "PPO",
     "obs_mode": "dqn",
@@ -130,8 +138,9 @@ class Result(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Check everything, play, print the table and write the files."""
+    words = spell_out_flags(sys.argv[1:] if argv is None else argv)
     try:
-        run(parse_command_line(Args, argv, description=__doc__))
+        run(parse_command_line(Args, words, description=__doc__))
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -139,40 +148,26 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(args: Args) -> None:
     """Evaluate one checkpoint as `args` say."""
-    check_ranges(args, RANGES)
     checkpoint = load_checkpoint(args.agent_path)
-    settings = network_settings(args, checkpoint)
-    game, notes = game_config(
-        args.env_id or trained_on(checkpoint),
-        backend=args.backend or checkpoint.args.get("backend", "HackAtari"),
-        obs_mode=settings["obs_mode"],
-        frameskip=args.frameskip or checkpoint.args.get("frameskip", 4),
-        window=settings["buffer_window_size"],
-        noop_max=checkpoint.args.get("noop_max", 30),
-        fire_reset=checkpoint.args.get("fire_reset", True),
-    )
-    strings = []
-    for string in split_strings(args.modifs):
-        canonical, warnings = check_string(game, string)
-        strings.append(canonical)
-        notes += warnings
-    print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
+    settings = complete_settings(args, checkpoint)
+    game, notes = choose_game(settings, checkpoint)
+    strings, warnings = choose_modifications(args.modifs, game)
+    agent = load_agent(args.agent_path, checkpoint, settings["architecture"], game)
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
-    agent = load_agent(checkpoint, settings, game, args.agent_path).to(device)
+    if args.cuda and device.type == "cpu":
+        notes.append("no GPU found: evaluating on the CPU")
+    if args.track:
+        check_wandb()
+        training_run = checkpoint.extra.get("wandb_run_id")
+        if training_run and args.wandb_run_id is None:
+            notes.append(f"logging to a new W&B run; `--wandb_run_id {training_run}` logs into the training's")
+    for line in dict.fromkeys(notes + warnings):
+        print(line)
 
-    folder = output_folder(args)
-    with Tracker(
-        folder,
-        csv_files=False,
-        track=args.track,
-        config=as_plain_dict(args),
-        project=args.wandb_project_name,
-        entity=args.wandb_entity,
-        wandb_dir=args.wandb_dir or None,
-        wandb_run_id=args.wandb_run_id,
-    ) as tracker:
+    args = replace(args, **{**settings, "env_id": game.env_id})
+    with output_folder(args, game) as folder, open_tracker(args, folder) as tracker:
         games = evaluate(
-            agent,
+            agent.to(device),
             game,
             strings,
             episodes=args.eval_episodes,
@@ -184,11 +179,12 @@ def run(args: Args) -> None:
             video_folder=folder / "videos" if args.capture_video else None,
         )
         results = summarise(games, game.env_id, args.seed)
-        write_files(folder, args, game, checkpoint, games, results)
+        print(table(results))  # before anything is written: a full disk must not lose it
+        mean, std, _, _ = mean_std_interval([record.score for records in games.values() for record in records])
+        write_games(folder / "games.csv", args, checkpoint, games)
+        write_summary(folder / "summary.json", args, checkpoint, results, mean, std)
         log_results(tracker, results, checkpoint.global_step or 0, folder)
-    print(table(results))
     print(f"files: {folder}")
-    mean, std, _, _ = mean_std_interval([record.score for records in games.values() for record in records])
     print(f"{mean:.2f} +- {std:.2f}")
 
 
@@ -250,17 +246,112 @@ def summarise(games: Mapping[str, Sequence[GameRecord]], env_id: str, seed: int)
 
 
 def table(results: Sequence[Result]) -> str:
-    """The results as a text table."""
-    width = max(len("modification"), *(len(result.modification or UNMODIFIED) for result in results))
-    lines = [f"{'modification':{width}}  games     mean      std   95 % interval       human-normalised"]
+    """The results as a text table; `-` stands for what is not known (the spread of one game, a human's score)."""
+    rows = [("modification", "games", "mean", "std", "95 % interval", "human-normalised")]
     for result in results:
-        normalised = "" if result.human_normalised is None else f"{result.human_normalised:8.3f}"
-        lines.append(
-            f"{result.modification or UNMODIFIED:{width}}  {result.episodes:5d} {result.mean:8.2f} {result.std:8.2f}"
-            f"   [{result.low:.2f}, {result.high:.2f}]".ljust(width + 48)
-            + normalised
+        mean, std, low, high = (f"{number:.2f}" for number in result[2:6])
+        alone = result.episodes == 1
+        normalised = result.human_normalised
+        rows.append(
+            (
+                result.modification or UNMODIFIED,
+                str(result.episodes),
+                mean,
+                "-" if alone else std,
+                "-" if alone else f"[{low}, {high}]",
+                "-" if normalised is None else f"{normalised:.3f}",
+            )
         )
-    return "\n".join(lines)
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return "\n".join(
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
+        for row in rows
+    )
+
+
+def spell_out_flags(argv: Sequence[str]) -> list[str]:
+    """``--her`` -> ``--her True``, ``--no-her`` -> ``--her False``.
+
+    tyro has no flags with a third state, which is needed here: not given, that is, as in the checkpoint.
+    """
+    three_states = {"her", "game_specific_goals"}
+    words = []
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        name = word.removeprefix("--").replace("-", "_")
+        if not word.startswith("--") or name.removeprefix("no_") not in three_states:
+            words.append(word)
+        elif name.startswith("no_"):
+            words += [f"--{name.removeprefix('no_')}", "False"]
+        else:
+            words += [word] if following in ("True", "False", "None") else [word, "True"]
+    return words
+
+
+def complete_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Game and network settings: a flag where one was given, else the checkpoint's.
+
+    Raises:
+        ConfigError: a number out of range, a flag that contradicts the checkpoint, or no game anywhere.
+    """
+    settings: dict[str, Any] = {}
+    for name, default in {**GAME_SETTINGS, **NETWORK_SETTINGS}.items():
+        trained, given = trained_with(checkpoint, name, default), getattr(args, name)
+        if name in NETWORK_SETTINGS and name in checkpoint.args and given not in (None, trained):
+            raise ConfigError(
+                f"`{name}` {given} contradicts the checkpoint, which was trained with {trained}; leave the flag out"
+            )
+        settings[name] = trained if given is None else given
+    check_ranges(replace(args, **settings), RANGES)
+    if not settings["env_id"]:
+        raise ConfigError("`env_id`: the checkpoint does not say which game it was trained on; give `--env_id`")
+    if settings["her"]:
+        raise ConfigError("`her`: agents trained with hindsight cannot be evaluated in this version")
+    if args.wandb_run_id is not None and not args.track:
+        raise ConfigError("`wandb_run_id` is given, but nothing is logged to W&B; add `--track`")
+    return settings
+
+
+def trained_with(checkpoint: Checkpoint, name: str, default: Any) -> Any:
+    """A setting of the training run, or `default` where the checkpoint does not say.
+
+    Raises:
+        CheckpointError: it is not of the type of `default`.
+    """
+    value = checkpoint.args.get(name, default)
+    value = list(value) if isinstance(value, tuple) else value
+    if type(value) is not type(default):
+        raise CheckpointError(f"`{name}` is {value!r} in the checkpoint, where a {type(default).__name__} belongs")
+    return value
+
+
+def choose_game(settings: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[GameConfig, list[str]]:
+    """The game to play, and lines that a user should see.
+
+    Raises:
+        GameError: unknown game or backend, or a combination that cannot work.
+    """
+    return game_config(
+        settings["env_id"],
+        backend=settings["backend"],
+        obs_mode=settings["obs_mode"],
+        frameskip=settings["frameskip"],
+        window=settings["buffer_window_size"],
+        noop_max=trained_with(checkpoint, "noop_max", 30),
+        fire_reset=trained_with(checkpoint, "fire_reset", True),
+    )
+
+
+def choose_modifications(text: str, game: GameConfig) -> tuple[list[str], list[str]]:
+    """The modification strings to play, as the games take them, and warnings.
+
+    Raises:
+        ConfigError: the same string twice.
+        ModificationError: the game cannot play one of them.
+    """
+    checked = [check_string(game, string) for string in split_strings(text)]
+    strings = [canonical for canonical, _ in checked]
+    require_different(strings)  # again: an old spelling may name the same modification
+    return strings, [warning for _, warnings in checked for warning in warnings]
 
 
 def split_strings(text: str) -> list[str]:
@@ -271,51 +362,34 @@ def split_strings(text: str) -> list[str]:
     """
     strings = [" ".join(part.split()) for part in text.split(",")]
     strings = ["" if string == UNMODIFIED else string for string in strings]
-    if len(set(strings)) < len(strings):
-        twice = next(string for string in strings if strings.count(string) > 1)
-        raise ConfigError(f"`modifs` names {twice or UNMODIFIED!r} twice; name every modification string once")
+    require_different(strings)
     return strings
 
 
-def network_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the network reads and writes, from the checkpoint.
-
-    Raises:
-        ConfigError: a flag contradicts it.
-    """
-    settings = {}
-    for name, default in NETWORK_SETTINGS.items():
-        trained = checkpoint.args.get(name, default)
-        given = getattr(args, name)
-        if given is not None and given != trained:
+def require_different(strings: Sequence[str]) -> None:
+    """Raise ConfigError if a modification string comes twice."""
+    for string in strings:
+        if strings.count(string) > 1:
             raise ConfigError(
-                f"`{name}` {given} contradicts the checkpoint, which was trained with {trained}; leave the flag out"
+                f"`modifs` names {string or UNMODIFIED!r} twice; name every modification string once, "
+                "and nothing between two commas only for the unmodified game"
             )
-        settings[name] = trained
-    if settings["her"]:
-        raise ConfigError("this checkpoint was trained with hindsight, which is not available in this version")
-    return settings
 
 
-def trained_on(checkpoint: Checkpoint) -> str:
-    """The game that the checkpoint was trained on."""
-    if "env_id" not in checkpoint.args:
-        raise ConfigError("`env_id`: the checkpoint does not say which game it was trained on; give `--env_id`")
-    return checkpoint.args["env_id"]
-
-
-def load_agent(checkpoint: Checkpoint, settings: Mapping[str, Any], game: GameConfig, path: str) -> ActorCritic:
+def load_agent(path: str, checkpoint: Checkpoint, architecture: str, game: GameConfig) -> ActorCritic:
     """The checkpoint's agent, ready to play `game`.
 
     Raises:
         AgentError, CheckpointError: the weights do not fit the game or the architecture.
     """
-    envs = ModifiedVectorEnv(game, 1, num_workers=0)
-    sizes: dict[str, Any] = {
-        name: tuple(checkpoint.args[name]) for name in ("encoder_dims", "decoder_dims") if name in checkpoint.args
+    with contextlib.closing(ModifiedVectorEnv(game, 1, num_workers=0)) as envs:
+        observation_shape, num_actions = envs.observation_shape, envs.num_actions
+    layers = {
+        name: trained_with(checkpoint, name, [])
+        for name in ("encoder_dims", "decoder_dims")
+        if architecture == "PPO_OBJ" and name in checkpoint.args
     }
-    agent = make_agent(settings["architecture"], envs.observation_shape, envs.num_actions, **sizes)
-    envs.close()
+    agent = make_agent(architecture, observation_shape, num_actions, **layers)
     problem = explain_mismatch(agent, checkpoint.model_weights)
     if problem:
         raise CheckpointError(f"{path} does not fit {game.env_id}: {problem}")
@@ -323,60 +397,108 @@ def load_agent(checkpoint: Checkpoint, settings: Mapping[str, Any], game: GameCo
     return agent.eval()
 
 
-def output_folder(args: Args) -> Path:
-    """A new folder for this evaluation.
+@contextlib.contextmanager
+def output_folder(args: Args, game: GameConfig) -> Iterator[Path]:
+    """A new folder for this evaluation; if nothing is written into it, its new parents go again.
 
     Raises:
-        ConfigError: it cannot be created.
+        ConfigError: it cannot be created, or `output_dir` is in use.
     """
-    checkpoint = Path(args.agent_path)
-    name = f"{checkpoint.stem}_s{args.seed}{'_deterministic' if args.deterministic else ''}_{int(time.time())}"
-    folder = Path(args.output_dir) if args.output_dir else checkpoint.parent / "eval" / name
+    place = Path(args.output_dir) if args.output_dir else Path(args.agent_path).parent / "eval"
+    missing = [folder for folder in (place, *place.parents) if not folder.exists()]
+    try:
+        yield empty_folder(place) if args.output_dir else new_folder(place, args, game)
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty, as it should be
+                folder.rmdir()
+
+
+def new_folder(place: Path, args: Args, game: GameConfig) -> Path:
+    """Create a folder in `place` that no other evaluation uses."""
+    try:
+        return create_run_folder(
+            place,
+            env_id=game.env_id,
+            seed=args.seed,
+            exp_name=f"{'greedy' if args.deterministic else 'sampled'}_{Path(args.agent_path).stem}",
+            architecture=str(args.architecture),
+            shrink_and_perturb=False,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rstrip('.')}, with `--output_dir`") from None
+
+
+def empty_folder(folder: Path) -> Path:
+    """Create `folder` unless it is there and empty.
+
+    Raises:
+        ConfigError: it cannot be created, or holds files, which an evaluation must not overwrite.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        in_use = any(folder.iterdir())
     except OSError as error:
-        raise ConfigError(f"`output_dir`: {folder} cannot be created ({error.strerror}); choose another") from None
+        raise ConfigError(f"`output_dir` {folder} cannot be used ({error.strerror}); choose another folder") from None
+    if in_use:
+        raise ConfigError(f"`output_dir` {folder} is not empty; choose a new folder, so that no file is overwritten")
     return folder
 
 
-def write_files(
-    folder: Path,
-    args: Args,
-    game: GameConfig,
-    checkpoint: Checkpoint,
-    games: Mapping[str, Sequence[GameRecord]],
-    results: Sequence[Result],
-) -> None:
-    """games.csv (one row per game) and summary.json."""
-    with atomic_path(folder / "games.csv") as path, path.open("w", newline="") as file:
-        writer = csv.writer(file)
+def open_tracker(args: Args, folder: Path) -> Tracker:
+    """TensorBoard and, if asked for, W&B."""
+    return Tracker(
+        folder,
+        csv_files=False,
+        track=args.track,
+        config=as_plain_dict(args),
+        project=args.wandb_project_name,
+        entity=args.wandb_entity,
+        wandb_dir=args.wandb_dir or None,
+        wandb_run_id=args.wandb_run_id,
+    )
+
+
+def write_games(path: Path, args: Args, checkpoint: Checkpoint, games: Mapping[str, Sequence[GameRecord]]) -> None:
+    """games.csv: one row per game; `length` in agent steps, `lives` lost."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["modification", "game", "score", "length", "lives", "deterministic", "seed", "global_step"])
+        run_columns = [int(args.deterministic), args.seed, checkpoint.global_step]
         for string, records in games.items():
-            for number, record in enumerate(records):
-                writer.writerow([string, number, *record[2:5], args.deterministic, args.seed, checkpoint.global_step])
-    rows = [
-        {key: None if value != value else value for key, value in result._asdict().items()} for result in results
-    ]  # JSON has no NaN (the interval of a single game)
+            for number, game in enumerate(records):
+                writer.writerow([string, number, game.score, game.length, game.lives, *run_columns])
+
+
+def write_summary(
+    path: Path, args: Args, checkpoint: Checkpoint, results: Sequence[Result], mean: float, std: float
+) -> None:
+    """summary.json: what was evaluated, the results per string, and mean and deviation over all games."""
+    settings = ["agent_path", "env_id", "backend", "architecture", "obs_mode", "buffer_window_size", "frameskip"]
+    settings += ["eval_episodes", "deterministic", "seed", "num_envs"]
     summary = {
-        "agent_path": args.agent_path,
+        **{name: getattr(args, name) for name in settings},
         "global_step": checkpoint.global_step,
-        "env_id": game.env_id,
-        "backend": game.backend,
-        "frameskip": game.frameskip,
-        "seed": args.seed,
-        "deterministic": args.deterministic,
-        "results": rows,
+        "results": [{key: number_or_none(value) for key, value in result._asdict().items()} for result in results],
+        "mean": mean,
+        "std": number_or_none(std),
     }
-    with atomic_path(folder / "summary.json") as path:
-        path.write_text(json.dumps(summary, indent=2) + "\n")
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+
+
+def number_or_none(value: Any) -> Any:
+    """`value`, but None for NaN, which JSON does not have."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def log_results(tracker: Tracker, results: Sequence[Result], global_step: int, folder: Path) -> None:
     """The results as scalars, and the videos."""
     for result in results:
-        name = f"eval/{result.modification or UNMODIFIED}"
-        for key in ("mean", "std", "low", "high"):
-            tracker.scalar(f"{name}/{key}", getattr(result, key), global_step)
+        for key in ("mean", "std", "low", "high", "human_normalised"):
+            value = number_or_none(getattr(result, key))
+            if value is not None:
+                tracker.scalar(f"eval/{result.modification or UNMODIFIED}/{key}", value, global_step)
     for path in sorted((folder / "videos").glob("*.mp4")):
         tracker.video(path, f"eval/videos/{path.stem}", global_step)
 
