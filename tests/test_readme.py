@@ -1,0 +1,423 @@
+"""The README is true: tables equal the code, commands are accepted, examples run, links lead somewhere."""
+
+import ast
+import contextlib
+import dataclasses
+import inspect
+import io
+import json
+import re
+import shlex
+import sys
+import typing
+
+import pytest
+from conftest import ROOT
+
+import continual_training_example
+import eval as evaluation
+import modification_factories
+from experiment.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
+from modification_factories import ScheduleError, make_factory, schedule_from_config
+from wrappers import modifications as modifications_command
+from wrappers.games import ModifiedGame, load_reward_function
+from wrappers.modifications import ModificationError
+from wrappers.vector import check_string, game_config
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = {"continual_training_example.py": continual_training_example, "eval.py": evaluation}
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
+
+
+def section(heading):
+    """The text under one heading, down to the next heading of the same or a higher level."""
+    level = heading.split(" ")[0]
+    start = README.index(f"\n{heading}\n") + len(heading) + 2
+    end = re.compile(rf"^#{{1,{len(level)}}} ", re.M).search(README, start)
+    return README[start : end.start() if end else len(README)]
+
+
+def rows(text, columns=3):
+    """The cells of all table rows whose first cell is code."""
+    found = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| `") and len(cells) == columns:
+            found.append([cell.strip("| ") for cell in cells])
+    return found
+
+
+def shown_default(value):
+    """A default as the tables write it."""
+    if value is dataclasses.MISSING or value is inspect.Parameter.empty:
+        return "required"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, str):
+        return f"`{value}`" if value else '`""`'
+    if isinstance(value, dict):
+        return "`{}`"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def assert_default(cell, value):
+    expected = shown_default(value)
+    if isinstance(expected, (int, float)):
+        assert float(cell) == expected
+    else:
+        assert cell == expected
+
+
+def default_of(field):
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+# ------------------------------------------------------------------------------------------------------ first screen
+
+
+def test_first_two_blocks_are_the_ones_that_ci_and_newcomers_run():
+    first, second = blocks("(?:bash|sh|shell|console)")[:2]
+    assert first.splitlines() == [
+        "pip install -e . -c constraints.txt",
+        "python continual_training_example.py --config run_config.json",
+    ]
+    assert second.splitlines() == [
+        'pip install -e ".[test]" -c constraints.txt',
+        "ruff check . && ruff format --check . && mypy && python -m pytest -n 2",
+    ]
+
+
+def test_first_screen_is_name_sentence_picture_and_two_blocks():
+    before, after = README.split("```bash", 1)
+    lines = [line for line in before.splitlines() if line]
+    assert lines[0] == "# continual-hackatari"
+    assert lines[1].count(". ") == 0
+    assert lines[1].endswith(".")
+    assert lines[2].startswith("![")
+    assert len(lines) == 4
+    assert "```bash" in after[:400]
+
+
+def test_links_and_pictures_lead_somewhere():
+    anchors = {
+        re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", README, re.M)
+    }
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(targets) > 20
+    for target in targets:
+        if target.startswith("#"):
+            assert target[1:] in anchors, target
+        elif not target.startswith("https://"):
+            assert (ROOT / target).is_file(), target
+
+
+def test_picture_is_small_and_a_picture():
+    picture = (ROOT / "docs/freeway.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 300_000
+
+
+def test_holds_no_open_work_no_private_path_and_no_hype():
+    words = (
+        r"\b(TO-?DO|FIX-?ME|TBD)\b|(^|[\s`(])/(home|root|tmp|work)\b|\b(blazing|seamless|cutting-edge|revolutionary)\b"
+    )
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.py"), *(ROOT / "docs").glob("*.json")]:
+        assert not re.findall(words, path.read_text(encoding="utf-8"), re.I), path.name
+
+
+def test_what_is_not_available_is_never_advertised():
+    for line in README.splitlines():
+        if re.search(r"PPO_CBP|--her\b|hindsight|continual backprop", line, re.I):
+            assert re.search(r"not available in this version|must agree with the checkpoint", line), line
+
+
+# ------------------------------------------------------------------------------------------------------------ tables
+
+
+@pytest.mark.parametrize(
+    ("heading", "script"),
+    [("## Training: every flag", continual_training_example), ("### Evaluation: every flag", evaluation)],
+)
+def test_flag_tables_equal_the_dataclasses(heading, script):
+    text = section(heading).split("\n### ")[0]  # sections below it have tables of their own
+    table = {re.sub("^`(--)?|`$", "", name): (name, default, meaning) for name, default, meaning in rows(text)}
+    fields = {field.name: field for field in dataclasses.fields(script.Args)}
+    hints = typing.get_type_hints(script.Args)
+    assert list(table) == list(dict.fromkeys(table))
+    assert table.keys() == fields.keys()
+    for name, (written, default, meaning) in table.items():
+        assert written == f"`{name}`" if _is_hidden(script.Args, name) else f"`--{name}`"
+        assert_default(default, default_of(fields[name]))
+        options = [hints[name], *typing.get_args(hints[name])]
+        for choice in [c for option in options if typing.get_origin(option) is typing.Literal for c in option.__args__]:
+            assert f"`{choice}`" in meaning, f"{name}: {choice}"
+
+
+def test_each_flag_has_one_row():
+    for heading in ("## Training: every flag", "### Evaluation: every flag"):
+        names = [row[0] for row in rows(section(heading).split("\n### ")[0])]
+        assert len(names) == len(set(names))
+
+
+def test_factory_tables_equal_the_constructors():
+    described = set()
+    for heading in re.findall(r"^#### (.*)$", section("### The seven factories"), re.M):
+        table = rows(section(f"#### {heading}"))
+        for name in heading.split(", "):
+            described.add(name)
+            mine = [row for row in table if name.startswith("Eps") or not row[2].startswith("Eps only")]
+            parameters = dict(inspect.signature(modification_factories.modification_factory_mapping[name]).parameters)
+            parameters.pop("seed")  # explained once for all factories
+            assert [row[0].strip("`") for row in mine] == list(parameters)
+            for row, parameter in zip(mine, parameters.values(), strict=True):
+                assert_default(row[1], parameter.default)
+    assert described == set(modification_factories.modification_factory_mapping)
+
+
+def test_preview_options_equal_its_parser():
+    table = {row[0].strip("`").split(" ")[0] for row in rows(section("### Preview"))}
+    parser = modification_factories._parser()
+    known = {action.option_strings[0] for action in parser._actions if action.option_strings}
+    assert table == known - {"-h"}
+
+
+def test_columns_of_the_csv_files():
+    from experiment.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS
+
+    for columns in (EPISODE_COLUMNS, SWITCH_COLUMNS):
+        assert f"`{', '.join(columns)}`" in README
+
+
+def test_logged_names_are_those_of_the_code():
+    logged = set(re.findall(r"`((?:charts|losses|switch|time|eval)/[^`]*)`", section("## Tracking and videos")))
+    source = "".join(
+        (ROOT / name).read_text() for name in ("continual_training_example.py", "eval.py", "experiment/tracking.py")
+    )
+    for name in logged:
+        group, leaf = name.split("/", 1)
+        assert f"{group}/" in source
+        if "<" not in leaf:
+            assert leaf in source, name
+
+
+def test_shipped_experiments_are_all_listed_with_their_length():
+    listed = {row[0].strip("`"): row for row in rows(section("### Shipped experiments"), columns=4)}
+    shipped = {"run_config.json", *(f"configs/{path.name}" for path in (ROOT / "configs").glob("*.json"))}
+    assert set(listed) == shipped
+    for name, (_, game, _, steps) in listed.items():
+        config = json.loads((ROOT / name).read_text())
+        assert config["env_id"] == f"ALE/{game}-v5"
+        assert f"{schedule_from_config(config, seed=42).num_total_steps:,}" == steps
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+def command_lines():
+    """(script or module, arguments) of every Python command in the shell blocks."""
+    found = []
+    for block in blocks("bash"):
+        for line in block.splitlines():
+            words = shlex.split(re.sub(r'"?\$\(.*\)"?$', "RUN", line.replace('"$AGENT"', "AGENT")), comments=True)
+            words = [word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word)]
+            if words[:1] == ["python"]:
+                found.append(words[1:])
+    return found
+
+
+def test_there_are_commands_of_every_kind():
+    kinds = {" ".join(words[:2]) if words[0] == "-m" else words[0] for words in command_lines()}
+    assert kinds == {
+        *SCRIPTS,
+        "modification_factories.py",
+        "-m wrappers.modifications",
+        "docs/draw_first_picture.py",
+    }
+
+
+@pytest.mark.parametrize("words", [w for w in command_lines() if w[0] in SCRIPTS], ids=" ".join)
+def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    script = SCRIPTS[words[0]]
+    args = parse_command_line(script.Args, words[1:])
+    check_ranges(args, script.RANGES)
+    if script is evaluation:
+        config, _ = game_config("ALE/Freeway-v5")
+        for string in evaluation.split_strings(args.modifs):
+            check_string(config, string)
+        return
+    arguments = words[1:]
+    if args.new_rf:
+        (tmp_path / args.new_rf).write_text(reward_file())
+        arguments = [str(tmp_path / word) if word == args.new_rf else word for word in arguments]
+    if args.track:  # would ask W&B
+        arguments = [word for word in arguments if word != "--track"]
+    setup = script.prepare(arguments)
+    assert setup.total_timesteps > 0
+
+
+@pytest.mark.parametrize("words", [w for w in command_lines() if w[0] == "modification_factories.py"], ids=" ".join)
+def test_commands_of_the_preview_work(words, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert modification_factories.main(words[1:]) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [w for w in command_lines() if w[0] == "-m"], ids=" ".join)
+def test_commands_of_the_list_work(words, capsys):
+    assert words[1] == "wrappers.modifications"
+    assert modifications_command.main(words[2:]) == 0
+    assert ("all_pink_cars" if words[2:] else "Freeway") in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------------------------- examples
+
+
+@pytest.mark.parametrize("text", blocks("json"), ids=range(len(blocks("json"))))
+def test_config_files_can_be_trained(text, tmp_path, monkeypatch):
+    (tmp_path / "my_schedules.py").write_text(python_block("class Alternating"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with contextlib.redirect_stdout(io.StringIO()):
+        setup = continual_training_example.prepare(["--config", str(path)])
+    args, _ = apply_config_file(continual_training_example.Args(), path)
+    config, _ = game_config(args.env_id)
+    for string in setup.schedule.possible_modifications():
+        check_string(config, string)
+    assert setup.total_timesteps == setup.schedule.num_total_steps
+    sys.modules.pop("my_schedules", None)
+
+
+def python_block(beginning):
+    (found,) = [block for block in blocks("python") if beginning in block]
+    return found
+
+
+def reward_file():
+    return python_block("def reward_function")
+
+
+def test_python_blocks_are_the_known_ones():
+    assert len(blocks("python")) == 4
+    for block in blocks("python"):
+        ast.parse(block)
+
+
+def test_own_schedule_by_its_place(tmp_path, monkeypatch):
+    (tmp_path / "my_schedules.py").write_text(python_block("class Alternating"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    arguments = {"num_total_steps": 70_000, "first": "a", "second": "b"}
+    factory = make_factory("my_schedules:Alternating", arguments, seed=0)
+    assert [start for start, _, _ in factory.segments()] == [0, 10_000, 30_000, 60_000]
+    assert [string for _, _, string in factory.segments()] == ["a", "b", "a", "b"]
+    sys.modules.pop("my_schedules")
+
+
+def test_own_schedule_by_its_name(monkeypatch):
+    mapping = dict(modification_factories.modification_factory_mapping)
+    monkeypatch.setattr(modification_factories, "modification_factory_mapping", mapping)
+    exec(python_block("class EveryOther"), {**vars(modification_factories), "modification_factory_mapping": mapping})
+    factory = make_factory("EveryOther", {"num_total_steps": 40, "modification": "a", "hold": 10}, seed=0)
+    assert [factory.get_modification(step) for step in (0, 9, 10, 19, 20, 39)] == ["", "", "a", "a", "", "a"]
+    with pytest.raises(ScheduleError, match="num_total_steps"):
+        make_factory("EveryOther", {"num_total_steps": 0, "modification": "a", "hold": 10}, seed=0)
+
+
+def test_reward_file(tmp_path):
+    path = tmp_path / "near_the_top.py"
+    path.write_text(reward_file())
+    load_reward_function(str(path))
+    config, _ = game_config("ALE/Freeway-v5", reward_file=str(path))
+    game = ModifiedGame(config, seed=1, modification_seed=1)
+    game.start(("disable_cars",), observe=lambda: None)
+    rewards = [game.training_reward(game.step(1)) for _ in range(100)]  # up, without cars
+    assert min(rewards) >= 6 / 10_000
+    assert sum(reward > 1 for reward in rewards) >= 1  # a crossing, on top of the height
+    assert max(rewards) <= 1 + 177 / 10_000
+    for name in ("org_reward", "org_return", "get_ram", "objects", "getScreenRGB"):
+        assert f"`{name}" in section("### Reward files")
+        getattr(game.view, name)
+
+
+def test_checkpoint_example(tmp_path):
+    import torch
+
+    from experiment.checkpoints import save_checkpoint
+
+    path = tmp_path / "model.cleanrl_model"
+    save_checkpoint(path, model_weights={"w": torch.zeros(30, 40)}, args={"env_id": "ALE/Pong-v5"}, global_step=8)
+    namespace = {}
+    exec(python_block("load_checkpoint"), namespace)
+    assert namespace["describe"](path) == "ALE/Pong-v5 at step 8: 1,200 weights"
+
+
+# ------------------------------------------------------------------------------------------------------ printed text
+
+
+def text_block(beginning):
+    (found,) = [block for block in blocks("text") if block.startswith(beginning)]
+    return found
+
+
+def test_unknown_name_answers_as_printed():
+    config, _ = game_config("ALE/Freeway-v5")
+    with pytest.raises(ModificationError) as caught:
+        check_string(config, "all_pink_car")
+    assert text_block("error: ") == f"error: {caught.value}\n"
+
+
+def test_conflict_warns_as_printed():
+    config, _ = game_config("ALE/Freeway-v5")
+    assert text_block("`all_black_cars`").splitlines() == check_string(config, "all_black_cars all_pink_cars")[1]
+
+
+def test_preview_prints_as_printed(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    modification_factories.main(["run_config.json"])
+    assert capsys.readouterr().out.startswith(text_block("run_config.json: "))
+
+
+def test_first_run_says_as_printed(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    continual_training_example.prepare(["--config", "run_config.json", "--no_cuda"])
+    said = capsys.readouterr().out.splitlines()
+    printed = text_block("run_config.json overrides").splitlines()
+    assert said[:2] == printed[:2]
+    assert next(line for line in printed if line.startswith("precision")) in said
+
+
+def test_old_spellings_as_told():
+    freeway, _ = game_config("ALE/Freeway-v5")
+    frostbite, _ = game_config("ALE/Frostbite-v5")
+    assert check_string(freeway, "disable_all_cars")[0] == "disable_cars"
+    assert check_string(frostbite, "igloo-1")[0] == "one_remaining_igloo"
+
+
+def test_evaluation_table_has_the_columns_as_printed():
+    result = evaluation.Result("", 3, 1.0, 2.0, 0.5, 1.5, 0.1)
+    assert text_block("modification ").splitlines()[0].split() == evaluation.table([result]).splitlines()[0].split()
+
+
+def test_draws_the_picture(tmp_path, monkeypatch):
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import draw_first_picture
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    monkeypatch.setattr(draw_first_picture, "PICTURE", tmp_path / "picture.png")
+    (tmp_path / "episodes.csv").write_text(
+        "global_step,env,modification,return,length,lives,cut,live_switches\n"
+        + "".join(f"{step},0,,{step % 30},2048,0,0,0\n" for step in range(100, 3000, 100))
+    )
+    (tmp_path / "switches.csv").write_text(
+        "switch,global_step,from,to,mode,seconds,shrink_and_perturb,checkpoint\n1,1500,,disable_cars,reset,0.0,0,\n"
+    )
+    draw_first_picture.main(tmp_path)
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
