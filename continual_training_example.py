@@ -139,7 +139,7 @@ class Args:
     target_kl: float | None = None
     """stop the epochs of an update when the policy has moved further than this"""
     reward_scaling: Literal["normalize", "clip", "none"] = "normalize"
-    """divide rewards by the running deviation of the return, clip them to [-1, 1], or leave them"""
+    """divide rewards by the running deviation of the return, keep only their sign (clip), or leave them"""
 
     # agent
     architecture: Literal["PPO", "PPO_OBJ", "PPO_CBP"] = "PPO"
