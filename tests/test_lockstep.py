@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from wrappers.games import GameConfig, ModifiedGame, observation_kind
-from wrappers.modifications import split_modifications
+from wrappers.modifications import catalogue, split_modifications
 from wrappers.vector import game_config
 
 gymnasium.register_envs(ale_py)
@@ -119,6 +119,20 @@ def test_pixels_ram_and_rewards_equal_hackataris(game, string, steps):
     games = play_both(game, string, steps)
     if game == "Freeway" and steps > 2100:
         assert games >= 1, "the case was meant to cross a game over"
+
+
+MANY_GAMES = ("Atlantis", "Boxing", "Breakout", "DoubleDunk", "Freeway", "Frostbite", "Kangaroo")
+MANY_GAMES += ("MsPacman", "Pong", "Seaquest", "SpaceInvaders", "Venture")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", MANY_GAMES)
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_dozen_games_with_three_modifications_each_for_thousands_of_steps(game, which):
+    names = [m.name for m in catalogue(game).values() if m.origin == "hackatari" and not m.refused]
+    mended = {"gravity"} if game == "Boxing" else set()  # hackatari's own raises there, see test_modifications.py
+    names = [name for name in names if name not in mended]
+    play_both(game, names[which * (len(names) - 1) // 2], 2000, seed=which)
 
 
 @pytest.mark.parametrize(("game", "string"), [("Freeway", "stop_random_car"), ("Pong", "lazy_enemy"), ("Kangaroo", "")])

@@ -407,3 +407,29 @@ def test_video_of_the_first_game_after_a_switch(tmp_path):
     blue, _, red = frame[120:160, 40:280].mean(axis=(0, 1))
     assert ok
     assert blue > red + 30, "the blocks are blue"
+
+
+def test_an_object_environment_leaves_nothing_behind():
+    """ocatari keeps a list that every environment shares, hackatari silences all warnings, pygame prints a banner."""
+    program = """
+        import sys, warnings
+        before = list(warnings.filters)
+        from wrappers.vector import ModifiedVectorEnv, game_config
+        for env_id, obs_mode in (("ALE/Freeway-v5", "obj"), ("ALE/Qbert-v5", "dqn")):
+            envs = ModifiedVectorEnv(game_config(env_id, obs_mode=obs_mode)[0], 1, num_workers=0)
+            observation, _ = envs.set_modifications("", "reset")
+            envs.step(envs.action_space.sample())
+            print(observation.shape[1:])
+            envs.close()
+        assert warnings.filters[-len(before):] == before and not any(f[0] == "ignore" and f[2] is UserWarning
+            for f in warnings.filters[: len(warnings.filters) - len(before)]), warnings.filters
+        assert "hackatari" not in sys.modules
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    shapes = result.stdout.splitlines()
+    assert len(shapes) == 2, "no banner, one line per environment"
+    assert shapes[1] == "(4, 84, 84)"
+    assert result.stderr == ""
