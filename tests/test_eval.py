@@ -173,15 +173,15 @@ def test_sampled_by_default_greedy_on_request(checkpoint, monkeypatch):
     get_action = evaluation.ActorCritic.get_action
 
     def record(agent, x, *, deterministic=False, generator=None):
-        asked.append((deterministic, agent.training, torch.is_grad_enabled()))
+        asked.append((deterministic, agent.training, torch.is_grad_enabled(), generator.initial_seed()))
         return get_action(agent, x, deterministic=deterministic, generator=generator)
 
     monkeypatch.setattr(evaluation.ActorCritic, "get_action", record)
     sampled = evaluate(checkpoint)
-    assert set(asked) == {(False, False, False)}
+    assert set(asked) == {(False, False, False, 1)}
     asked.clear()
     greedy = evaluate(checkpoint, "--deterministic")
-    assert set(asked) == {(True, False, False)}
+    assert set(asked) == {(True, False, False, 1)}
     assert [row["length"] for row in read_csv(sampled / "games.csv")] != [
         row["length"] for row in read_csv(greedy / "games.csv")
     ]
