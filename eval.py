@@ -211,6 +211,8 @@ def evaluate(
     config = replace(game, episodic_life=False, reward_file="", seed=seed, reseed_every_game=True)
     envs = ModifiedVectorEnv(config, num_envs, num_workers=num_workers, copy=False)
     played: dict[str, list[GameRecord]] = {}
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
     try:
         with tqdm(total=episodes * len(strings), unit="game", disable=None) as progress:
             for string in strings:
@@ -233,6 +235,7 @@ def evaluate(
                 played[string] = [finished[number] for number in range(episodes)]
     finally:
         envs.close()
+        torch.set_num_threads(num_threads)
     return played
 
 
