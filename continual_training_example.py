@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 
-# Threads that spin while they wait would steal the cores that the emulators need; must be set before torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that spin for long while they wait would steal the cores that the emulators need; a few thousand turns bridge
+# the gaps between the operations of an update. It must be set before torch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 from experiment.system import check_system
 
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 from agents import ActorCritic, AgentError, check_architecture, generalised_advantages, make_agent, shrink_and_perturb
 from agents.acceleration import ActingAgent, GraphedStep, choose_precision
 from agents.reward_scaling import RewardScaler
-from eval import evaluate, split_strings, summarise, table
+from eval import choose_modifications, evaluate, summarise, table
 from experiment.checkpoints import save_checkpoint
 from experiment.config import (
     POSITIVE,
@@ -236,7 +237,7 @@ RANGES = {
     "maturity_threshold": Range(0),
     "decay_rate": Range(0, 1),
     "eval_episodes": Range(1),
-    "seed": Range(0),
+    "seed": Range(0, 2**63 - 1),
 }
 
 
@@ -604,8 +605,8 @@ def prepare(argv: Sequence[str] | None) -> Setup:
     )
     for string in schedule.possible_modifications():
         notes += check_string(game, string)[1]
-    for string in split_strings(args.test_modifs) if args.test_modifs else []:
-        notes += check_string(game, string)[1]
+    if args.test_modifs:
+        notes += choose_modifications(args.test_modifs, game)[1]
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
 
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
@@ -626,7 +627,7 @@ def test(args: Args, agent: ActorCritic, game: GameConfig, tracker: Tracker, glo
     games = evaluate(
         agent,
         game,
-        [canonical(string, game) for string in split_strings(args.test_modifs)],
+        choose_modifications(args.test_modifs, game)[0],
         episodes=args.eval_episodes,
         seed=args.seed,
         deterministic=False,

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 
-# Threads that spin while they wait would steal the cores that the emulators need; must be set before torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that spin for long while they wait would steal the cores that the emulators need; set before torch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 from experiment.system import check_system
 
@@ -110,7 +110,7 @@ RANGES = {
     "num_workers": Range(0),
     "frameskip": Range(1),
     "buffer_window_size": Range(1),
-    "seed": Range(0),
+    "seed": Range(0, 2**63 - 1),
 }
 # Settings that come from the checkpoint, and their values where a checkpoint does not say. The first kind may be chosen
 # anew; the second decides what the network reads and writes, so a flag that contradicts the checkpoint is an error.

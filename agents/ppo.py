@@ -1,5 +1,6 @@
 """PPO on frames: the convolutional network of DQN with a policy and a value head."""
 
+from itertools import islice
 from typing import cast
 
 import torch
@@ -24,14 +25,14 @@ class PPO(ActorCritic):
         # skip_init: `initialise` draws every weight, the layers' own draws would be wasted time and random numbers.
         self.network = nn.Sequential(
             skip_init(nn.Conv2d, num_planes, 32, 8, stride=4),  # -> [B, 32, 20, 20]
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             skip_init(nn.Conv2d, 32, 64, 4, stride=2),  # -> [B, 64, 9, 9]
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             skip_init(nn.Conv2d, 64, 64, 3, stride=1),  # -> [B, 64, 7, 7]
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Flatten(),
             skip_init(nn.Linear, 64 * 7 * 7, 512),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         self.actor = skip_init(nn.Linear, 512, num_actions)
         self.critic = skip_init(nn.Linear, 512, 1)
@@ -45,7 +46,9 @@ class PPO(ActorCritic):
         # Grey levels become 0..1 by scaling the 8 x 8 filters instead of every pixel: the same sum, and the conversion
         # from uint8, exact even in bfloat16, is the only pass over the frames.
         x = F.conv2d(x, first.weight * (1 / 255), first.bias, stride=4)
-        return self.network[1:](x)
+        for layer in islice(self.network, 1, None):  # a slice of the Sequential would build a new module at every call
+            x = layer(x)
+        return x
 
 
 def _arithmetic(weight: Tensor) -> torch.dtype:

@@ -74,7 +74,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     args = content.pop("args", {})
     if not isinstance(args, dict):
         raise CheckpointError(f"`{path}` is not a checkpoint: its `args` are not values by name.")
-    return Checkpoint(dict(weights), args, content.pop("global_step", None), content)
+    global_step = content.pop("global_step", None)
+    if type(global_step) not in (int, type(None)):
+        raise CheckpointError(f"`{path}` is not a checkpoint: its `global_step` is not a whole number.")
+    return Checkpoint(dict(weights), args, global_step, content)
 
 
 def _read(path: Path) -> Any:

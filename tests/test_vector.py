@@ -433,3 +433,24 @@ def test_an_object_environment_leaves_nothing_behind():
     assert len(shapes) == 2, "no banner, one line per environment"
     assert shapes[1] == "(4, 84, 84)"
     assert result.stderr == ""
+
+
+def test_a_video_that_cannot_be_written_stops_nothing(tmp_path, capfd):
+    (tmp_path / "videos").write_text("a file where the folder should be")
+    envs = make("ALE/Breakout-v5", num_envs=1, num_workers=0)
+    envs.record_next_game(tmp_path / "videos" / "step000")
+    envs.set_modifications("", "reset")
+    play(envs, 100)
+    envs.close()
+    assert "step000.mp4 could not be written" in capfd.readouterr().err
+
+
+def test_a_worker_that_cannot_start_takes_the_others_with_it(tmp_path):
+    path = tmp_path / "reward.py"
+    path.write_text("def reward_function(env):\n    return 0.0\n")
+    config, _ = game_config("ALE/Freeway-v5", reward_file=str(path))
+    path.write_text("raise RuntimeError('changed since the check')\n")
+    before = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text()
+    with pytest.raises(WorkerError, match="changed since the check"):
+        ModifiedVectorEnv(config, 4, num_workers=2)
+    assert Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text() == before

@@ -153,7 +153,11 @@ class ModifiedVectorEnv(VectorEnv):
         ]
         self._workers: list[_Worker] = []
         self._host: GameHost | None = None
-        self.num_actions = self._start(available_cores() if num_workers is None else num_workers)
+        try:
+            self.num_actions = self._start(available_cores() if num_workers is None else num_workers)
+        except BaseException:
+            self.close_extras()  # the workers that did start
+            raise
         self.observation_shape, dtype = observation_kind(config).space(config)
         low, high = (0, 255) if dtype is np.uint8 else (-np.inf, np.inf)
         self.single_observation_space = gymnasium.spaces.Box(low, high, self.observation_shape, dtype)

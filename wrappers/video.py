@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 from pathlib import Path
 
@@ -67,6 +68,7 @@ class _VideoWriter(threading.Thread):
         self._frames: queue.Queue[np.ndarray | None] = queue.Queue(maxsize=1024)
         self._num_frames = 0
         self._cut = False
+        self._ended = False
         self.start()
 
     def add(self, screen: np.ndarray) -> None:
@@ -78,9 +80,22 @@ class _VideoWriter(threading.Thread):
         self._frames.put(_END)
 
     def run(self) -> None:
+        try:
+            self._encode()
+        except Exception as error:  # a full disk, a missing encoder: the video is lost, the game must go on
+            print(f"warning: {self._path.name}.mp4 could not be written: {error}", file=sys.stderr)
+            while not self._ended:
+                self._next_frame()
+
+    def _next_frame(self) -> np.ndarray | None:
+        frame = self._frames.get()
+        self._ended = frame is _END
+        return frame
+
+    def _encode(self) -> None:
         import imageio_ffmpeg
 
-        first = self._frames.get()
+        first = self._next_frame()
         if first is _END:
             return
         height, width = first.shape[:2]
@@ -98,7 +113,7 @@ class _VideoWriter(threading.Thread):
         frame: np.ndarray | None = first
         while frame is not _END:
             encoder.send(np.ascontiguousarray(frame))
-            frame = self._frames.get()
+            frame = self._next_frame()
         encoder.close()
         if self._cut and self._num_frames < SHORTEST_CUT_VIDEO:
             unfinished.unlink()
