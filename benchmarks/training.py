@@ -44,10 +44,14 @@ def stable_baselines(args: argparse.Namespace, in_processes: bool) -> float:
         from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack
     except ImportError:
         raise MissingPeerError("not installed: pip install stable-baselines3") from None
-    import ale_py
-    import gymnasium
 
-    gymnasium.register_envs(ale_py)
+    def game(**settings: Any) -> Any:
+        """Registers the games first: in a new process nobody has."""
+        import ale_py
+        import gymnasium
+
+        gymnasium.register_envs(ale_py)
+        return gymnasium.make(args.env_id, frameskip=1, **settings)
 
     class Clock(BaseCallback):
         """When each rollout began."""
@@ -62,13 +66,7 @@ def stable_baselines(args: argparse.Namespace, in_processes: bool) -> float:
         def _on_step(self) -> bool:
             return True
 
-    games = make_atari_env(
-        args.env_id,
-        n_envs=8,
-        seed=1,
-        vec_env_cls=SubprocVecEnv if in_processes else DummyVecEnv,
-        env_kwargs={"frameskip": 1},
-    )
+    games = make_atari_env(game, n_envs=8, seed=1, vec_env_cls=SubprocVecEnv if in_processes else DummyVecEnv)
     envs = VecFrameStack(games, n_stack=4)
     try:
         model: Any = PPO(

@@ -1,0 +1,98 @@
+"""Precision, the acting copy, replayed steps, phase times."""
+
+import time
+
+import pytest
+import torch
+
+from agents import AgentError, make_agent
+from agents.acceleration import ActingAgent, GraphedStep, choose_precision
+from experiment.timing import PhaseTimer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def agent():
+    return make_agent("PPO", (4, 84, 84), 4, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def frames():
+    return torch.randint(0, 256, (6, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+
+
+def test_precision_is_what_was_asked_for():
+    assert choose_precision("off", CPU)[0] == torch.float32
+    assert choose_precision("bf16", CPU)[0] == torch.bfloat16
+    dtype, line = choose_precision("auto", CPU)
+    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    assert dtype == (torch.bfloat16 if has_instructions else torch.float32)
+    assert ("has" if has_instructions else "lacks") in line
+    with pytest.raises(AgentError, match=r"fp16.*auto, bf16, off"):
+        choose_precision("fp16", CPU)
+
+
+def test_in_float32_the_agent_itself_acts(agent, frames):
+    acting = ActingAgent(agent, torch.float32)
+    generator, again = (torch.Generator().manual_seed(3) for _ in range(2))
+    action, log_prob, value = acting.act(frames, generator)
+    expected = agent.get_action_and_value(frames, generator=again)
+    assert torch.equal(action, expected[0])
+    assert torch.equal(log_prob, expected[1])
+    assert torch.equal(value, expected[3])
+    assert not value.requires_grad
+
+
+def test_in_bfloat16_a_copy_acts_that_follows_at_refresh(agent, frames):
+    acting = ActingAgent(agent, torch.bfloat16)
+    with torch.no_grad():
+        before = agent.get_value(frames)
+        assert acting.value(frames).dtype == torch.float32
+        torch.testing.assert_close(acting.value(frames), before, rtol=0.05, atol=0.05)
+        for parameter in agent.parameters():
+            parameter.mul_(0.5)
+        after = agent.get_value(frames)
+    torch.testing.assert_close(acting.value(frames), before, rtol=0.05, atol=0.05)
+    acting.refresh()
+    torch.testing.assert_close(acting.value(frames), after, rtol=0.05, atol=0.05)
+    assert not torch.allclose(before, after, rtol=0.05, atol=0.05)
+    assert all(parameter.dtype == torch.float32 for parameter in agent.parameters())
+
+
+def test_bfloat16_gradients_are_close_to_float32s(agent, frames):
+    def gradient(dtype):
+        agent.zero_grad()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            _, log_prob, _, value = agent.get_action_and_value(frames, torch.zeros(6, dtype=torch.int64))
+        (log_prob.mean() + value.mean()).backward()
+        return torch.cat([parameter.grad.flatten() for parameter in agent.parameters()])
+
+    exact, rounded = gradient(torch.float32), gradient(torch.bfloat16)
+    assert torch.nn.functional.cosine_similarity(exact, rounded, dim=0) > 0.995
+
+
+def test_a_step_that_is_not_recorded_runs_as_it_is():
+    calls = []
+
+    def step(rows):
+        calls.append(rows)
+        return rows.sum()
+
+    graphed = GraphedStep(step, enabled=False)
+    rows = torch.arange(4)
+    assert [int(graphed(rows)) for _ in range(5)] == [6] * 5
+    assert all(given is rows for given in calls)
+
+
+def test_every_moment_belongs_to_the_next_lap():
+    timer = PhaseTimer()
+    time.sleep(0.02)
+    timer.lap("first")
+    time.sleep(0.01)
+    timer.lap("second")
+    timer.lap("first")
+    seconds = timer.take()
+    assert seconds["first"] >= 0.02
+    assert 0.01 <= seconds["second"] < seconds["first"]
+    assert timer.take() == {}
