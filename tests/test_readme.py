@@ -26,6 +26,7 @@ from wrappers.vector import check_string, game_config
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = {"continual_training_example.py": continual_training_example, "eval.py": evaluation}
+BENCHMARKS = ("environment", "training", "switches")
 
 
 def blocks(language):
@@ -237,6 +238,7 @@ def test_there_are_commands_of_every_kind():
         *SCRIPTS,
         "modification_factories.py",
         "-m wrappers.modifications",
+        *(f"-m benchmarks.{name}" for name in BENCHMARKS),
         "docs/draw_first_picture.py",
     }
 
@@ -269,11 +271,28 @@ def test_commands_of_the_preview_work(words, monkeypatch, capsys):
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [w for w in command_lines() if w[0] == "-m"], ids=" ".join)
+@pytest.mark.parametrize("words", [w for w in command_lines() if w[1:2] == ["wrappers.modifications"]], ids=" ".join)
 def test_commands_of_the_list_work(words, capsys):
-    assert words[1] == "wrappers.modifications"
     assert modifications_command.main(words[2:]) == 0
     assert ("all_pink_cars" if words[2:] else "Freeway") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_figures_of_the_speed_section_are_the_measured_ones(name):
+    text = section("## Speed")
+    result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    if name == "switches":
+        for milliseconds in result["settings"]["percentile_95_ms"].values():
+            assert f"{milliseconds:.1f} ms" in text or f"{milliseconds:.0f} ms" in text
+        return
+    shown = [f"{row['median']:,.0f}" for row in result["rows"] if row["median"]]
+    rows = re.findall(r"^\| [^|]* \| ([\d,]+) \| ([\d.]+) \|$", text, re.M)
+    assert sum(figure in shown for figure, _ in rows) >= 4
+    base = next(row["median"] for row in result["rows"] if row["name"] == result["reference"])
+    for figure, ratio in rows:
+        for row in result["rows"]:
+            if row["median"] and f"{row['median']:,.0f}" == figure:
+                assert float(ratio) == round(row["median"] / base, 2)
 
 
 # ---------------------------------------------------------------------------------------------------------- examples
