@@ -1,7 +1,6 @@
 """Run folder names: safe for any text, never used twice."""
 
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -68,14 +67,14 @@ def test_a_root_that_cannot_hold_folders_is_one_sentence_and_leaves_nothing(tmp_
 
 
 def test_parents_made_for_a_folder_that_fails_are_removed(tmp_path, monkeypatch):
-    real_mkdir = os.mkdir
+    real_mkdir = Path.mkdir
 
     def full_disk(path, *arguments, **keywords):
-        if "Freeway" in os.fspath(path):
+        if "Freeway" in path.name:
             raise OSError(28, "No space left on device")
         real_mkdir(path, *arguments, **keywords)
 
-    monkeypatch.setattr(os, "mkdir", full_disk)
+    monkeypatch.setattr(Path, "mkdir", full_disk)
     (tmp_path / "old").mkdir()
     with pytest.raises(ConfigError, match="No space left"):
         create_run_folder(tmp_path / "old" / "new" / "runs", **RUN)
