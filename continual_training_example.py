@@ -3,7 +3,7 @@
     python continual_training_example.py --config run_config.json
     python continual_training_example.py --env_id ALE/Pong-v5 --modifs lazy_enemy --total_timesteps 1000000
 
-This file is the whole training loop; read `main` from top to bottom. Its phases carry banners: SWITCH, ROLLOUT,
+This file is the whole training loop; read `train` from top to bottom. Its phases carry banners: SWITCH, ROLLOUT,
 ADVANTAGES, UPDATE, LOG + CHECKPOINT. The README explains the words, the flags and the schedules.
 """
 

@@ -18,6 +18,7 @@ import json
 import math
 import operator
 import os
+import signal
 import sys
 import textwrap
 from abc import ABC, abstractmethod
@@ -1066,6 +1067,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):  # a reader that stops early, such as `| head`, ends this quietly
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     # A custom class imports this file by its name: without this line it would get a second copy of every class here.
     sys.modules["modification_factories"] = sys.modules["__main__"]
     raise SystemExit(main())

@@ -20,6 +20,7 @@ import importlib.util
 import random
 import re
 import shutil
+import signal
 import sys
 import textwrap
 import types
@@ -614,4 +615,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):  # a reader that stops early, such as `| head`, ends this quietly
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())
