@@ -1,0 +1,333 @@
+"""Continual backpropagation: keep a network able to learn by replacing its least useful units, a few at a time.
+
+Dohare et al. 2024, "Loss of plasticity in deep continual learning", https://doi.org/10.1038/s41586-024-07711-7.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from agents.errors import AgentError
+
+UTILITIES = ("contribution", "zero_contribution", "adaptation", "adaptable_contribution")
+INITS = ("default", "xavier", "lecun", "kaiming", "orthogonal")
+COUNTS = ("eligible", "all")
+RELU_GAIN = math.sqrt(2)
+
+Layer = nn.Linear | nn.Conv2d
+
+
+@dataclass(frozen=True)
+class CbpLayer:
+    """A layer whose units (neurons, or output channels) may be replaced, and the modules that read them.
+
+    Several consumers count as one stacked consumer: all their weights of a unit together are its outgoing weights. A
+    linear consumer of a convolution reads its flattened output, channel after channel.
+    """
+
+    layer: Layer
+    consumers: Sequence[Layer]
+
+
+@dataclass
+class CbpRecord:
+    """What is known of the units of one layer; one number per unit, except `accumulated`."""
+
+    layer: Layer
+    consumers: Sequence[Layer]
+    utility: Tensor
+    """Running average of the utility, not corrected for its start at zero."""
+    mean_feature: Tensor
+    """Running average of the output, over batch and positions, not corrected either."""
+    age: Tensor
+    """Steps since the unit was made, int64. On the CPU: it decides in every step whether there is anything to do."""
+    accumulated: float = 0.0
+    """Fraction of a replacement that is due. A Python float: in float32 some replacements would come a step late."""
+    columns_per_unit: list[int] = field(default_factory=list)
+    """Input columns of each consumer that belong to one unit: 1, or the positions of a flattened channel."""
+
+
+class ContinualBackprop:
+    """Replaces units of low utility; call `step` once after each optimizer step, and at no other time.
+
+    Each step and layer: every unit's age grows by one; running averages (`decay_rate`) of its output and its utility
+    are updated; units older than `maturity_threshold` steps are eligible; `replacement_rate` times their number is
+    due, and when it adds up to whole units, those of lowest utility are replaced: fresh incoming weights, bias and
+    outgoing weights zero, so that the network's output loses the unit's contribution and nothing is added to it.
+
+    | utility | of a unit with output h, incoming weights w_in, outgoing weights w_out |
+    |---|---|
+    | `contribution` | mean abs(w_out) * mean abs(h) |
+    | `zero_contribution` | mean abs(w_out) * mean abs(h - its running mean) |
+    | `adaptation` | 1 / mean abs(w_in) |
+    | `adaptable_contribution` | `zero_contribution` * `adaptation` |
+
+    Means are over the batch, positions and the weights of the unit; weights are those after the optimizer step, outputs
+    those of the forward pass before it. Utilities are compared after correction for their start at zero; among equals
+    the lowest index goes first.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[CbpLayer],
+        *,
+        replacement_rate: float,
+        maturity_threshold: int,
+        decay_rate: float,
+        utility: str = "contribution",
+        init: str = "kaiming",
+        accumulate: bool = True,
+        count: str = "eligible",
+        optimizer: Optimizer | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """
+        layers: in the order of the forward pass.
+        replacement_rate: share of the units replaced per step; 0 switches everything off.
+        maturity_threshold: steps that a unit is safe after it was made.
+        decay_rate: of the running averages; 0 means the present value alone.
+        init: distribution of fresh incoming weights, see `draw_incoming`.
+        accumulate: fractions of a unit add up over the steps; False replaces one unit with their probability instead.
+        count: the rate applies to the `eligible` units, or to `all` as soon as one is eligible.
+        optimizer: its state of replaced weights is reset. `RestartableAdam` and optimizers with one step count per
+            entry start over properly; with a single step count, as in `torch.optim.Adam`, only the moments can.
+        generator: a CPU generator for all draws; None makes one from PyTorch's initial seed.
+
+        Raises AgentError for values outside the allowed ones and for consumers that do not fit their layer.
+        """
+        _check(replacement_rate, maturity_threshold, decay_rate)
+        for name, value, allowed in (("utility", utility, UTILITIES), ("init", init, INITS), ("count", count, COUNTS)):
+            if value not in allowed:
+                raise AgentError(f"`{name}` is {value!r}; allowed is {', '.join(allowed)}.")
+        self.replacement_rate = replacement_rate
+        self.maturity_threshold = maturity_threshold
+        self.decay_rate = decay_rate
+        self.utility = utility
+        self.init = init
+        self.accumulate = accumulate
+        self.count = count
+        self.optimizer = optimizer
+        self.generator = generator or torch.Generator().manual_seed(torch.initial_seed())
+        self.records = [_new_record(cbp_layer, position) for position, cbp_layer in enumerate(layers)]
+
+    @torch.no_grad()
+    def step(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Update all statistics, replace units, and return the replaced ones: one int64 tensor `[k]` per layer.
+
+        features: what each layer's units gave after the activation in the forward pass of the update, in the order of
+            the layers, `[B, units]` or `[B, channels, H, W]`. Raises AgentError when they do not fit.
+        """
+        if len(features) != len(self.records):
+            raise AgentError(f"`features` has {len(features)} tensors; it needs one per layer, {len(self.records)}.")
+        if self.replacement_rate == 0:  # not even the ages move: the same as training without
+            return [torch.empty(0, dtype=torch.int64) for _ in self.records]
+        replaced = []
+        for record, feature in zip(self.records, features, strict=True):
+            record.age += 1
+            self._update_utility(record, feature.detach())
+            replaced.append(self._select(record))
+        # Only now: a layer's outgoing weights are the next one's incoming weights, which its selection still reads.
+        for position, units in enumerate(replaced):
+            if len(units):
+                self._replace(position, units)
+        return replaced
+
+    def draw_uniform(self) -> float:
+        """A number from 0 to 1 that decides, without `accumulate`, whether a fraction of a unit becomes one."""
+        return float(torch.rand(1, generator=self.generator))
+
+    def draw_incoming(self, layer_index: int, units: Tensor) -> Tensor:
+        """Fresh incoming weights `[len(units), *fan_in]` for the `units` of a layer.
+
+        Uniform between -bound and bound, with `bound` sqrt(1 / in) for `default`, sqrt(2) sqrt(6 / (in + out)) for
+        `xavier`, sqrt(3 / in) for `lecun`, sqrt(2) sqrt(3 / in) for `kaiming`; convolutions have the bound of `default`
+        with each of these names, as in the authors' code. `orthogonal` is what one row of an orthogonal matrix of
+        gain sqrt(2) looks like: that norm, any direction; the choice that fits the agents here.
+        """
+        layer = self.records[layer_index].layer
+        shape = (len(units), *layer.weight.shape[1:])
+        if self.init == "orthogonal":
+            rows = torch.randn(shape, generator=self.generator).flatten(1)
+            return (RELU_GAIN * rows / rows.norm(dim=1, keepdim=True)).reshape(shape)
+        bound = incoming_bound(layer, self.init)
+        return bound * (2 * torch.rand(shape, generator=self.generator) - 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a continued run needs besides the weights and the optimizer: tensors and plain values."""
+        records = [
+            {"utility": r.utility, "mean_feature": r.mean_feature, "age": r.age, "accumulated": r.accumulated}
+            for r in self.records
+        ]
+        copied = [{k: v.clone() if isinstance(v, Tensor) else v for k, v in record.items()} for record in records]
+        return {"records": copied, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`; raises AgentError where it was made with other layers."""
+        sizes = [len(saved["age"]) for saved in state["records"]]
+        if sizes != [len(record.age) for record in self.records]:
+            raise AgentError(
+                f"The saved continual backpropagation has layers of {sizes} units, this agent has "
+                f"{[len(record.age) for record in self.records]}; use the architecture it was trained with."
+            )
+        for record, saved in zip(self.records, state["records"], strict=True):
+            for name in ("utility", "mean_feature", "age"):
+                getattr(record, name).copy_(saved[name])
+            record.accumulated = float(saved["accumulated"])
+        self.generator.set_state(state["generator"])
+
+    def _update_utility(self, record: CbpRecord, feature: Tensor) -> None:
+        _check_feature(record, feature)
+        feature = feature.float()  # also for speed: sums of bfloat16 are slow
+        decay = self.decay_rate
+        dims = [0, *range(2, feature.dim())]  # everything but the units
+        record.mean_feature.mul_(decay).add_(feature.mean(dims), alpha=1 - decay)
+        if self.utility == "adaptation":
+            utility = 1 / _incoming_magnitude(record)
+        else:
+            if self.utility == "contribution":
+                centred = feature
+            else:
+                mean = record.mean_feature / self._correction(record)
+                centred = feature - mean.reshape(-1, *[1] * (feature.dim() - 2))
+            utility = _contribution(record, centred)
+            if self.utility == "adaptable_contribution":
+                utility = utility / _incoming_magnitude(record)
+        record.utility.mul_(decay).add_(utility, alpha=1 - decay)
+
+    def _correction(self, record: CbpRecord) -> Tensor:
+        """What a running average started at zero has reached of the true one: `1 - decay^age` per unit."""
+        return (1 - self.decay_rate ** record.age.double()).float().to(record.utility.device)
+
+    def _select(self, record: CbpRecord) -> Tensor:
+        eligible = record.age > self.maturity_threshold  # [units], on the CPU
+        number = int(eligible.sum())
+        if number == 0:
+            return torch.empty(0, dtype=torch.int64)
+        due = self.replacement_rate * (number if self.count == "eligible" else len(record.age))
+        if self.accumulate:
+            record.accumulated += due
+            wanted = int(record.accumulated)
+            record.accumulated -= wanted
+        else:
+            wanted = int(due) if due >= 1 else int(self.draw_uniform() <= due)
+        wanted = min(wanted, number)
+        if wanted == 0:
+            return torch.empty(0, dtype=torch.int64)
+        corrected = record.utility / self._correction(record)
+        corrected = corrected.cpu().masked_fill(~eligible, math.inf)
+        units = corrected.sort(stable=True).indices[:wanted]  # stable: equals stay in the order of their index
+        record.utility[units] = 0
+        record.mean_feature[units] = 0
+        return units
+
+    def _replace(self, position: int, units: Tensor) -> None:
+        record = self.records[position]
+        weight = record.layer.weight
+        fresh = self.draw_incoming(position, units)
+        on_device = units.to(weight.device)
+        weight[on_device] = fresh.to(weight)
+        self._reset_optimizer(weight, 0, on_device)
+        if record.layer.bias is not None:
+            record.layer.bias[on_device] = 0
+            self._reset_optimizer(record.layer.bias, 0, on_device)
+        for consumer, per_unit in zip(record.consumers, record.columns_per_unit, strict=True):
+            columns = (on_device.unsqueeze(1) * per_unit + torch.arange(per_unit, device=on_device.device)).flatten()
+            consumer.weight[:, columns] = 0
+            self._reset_optimizer(consumer.weight, 1, columns)
+        record.age[units] = 0
+
+    def _reset_optimizer(self, parameter: Tensor, dim: int, index: Tensor) -> None:
+        restart = getattr(self.optimizer, "restart", None)
+        if restart is not None:
+            restart(parameter, dim, index)
+            return
+        state = self.optimizer.state.get(parameter, {}) if self.optimizer is not None else {}
+        for value in state.values():
+            # All of the parameter's shape together: both moments, and the step count where each entry has its own.
+            # One moment without the other would divide old momentum by almost nothing.
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                value.index_fill_(dim, index, 0)
+
+
+def incoming_bound(layer: Layer, init: str) -> float:
+    """Largest absolute value of a fresh incoming weight of a layer followed by a ReLU; see `draw_incoming`."""
+    inputs = math.prod(layer.weight.shape[1:])
+    if init == "default" or isinstance(layer, nn.Conv2d):
+        return math.sqrt(1 / inputs)
+    if init == "xavier":
+        return RELU_GAIN * math.sqrt(6 / (inputs + layer.weight.shape[0]))
+    return math.sqrt(3 / inputs) * (RELU_GAIN if init == "kaiming" else 1)
+
+
+def _new_record(cbp_layer: CbpLayer, position: int) -> CbpRecord:
+    layer, consumers = cbp_layer.layer, list(cbp_layer.consumers)
+    units = layer.weight.shape[0]
+    columns = []
+    for consumer in consumers:
+        per_unit, left = divmod(consumer.weight.shape[1], units)
+        flattens = isinstance(layer, nn.Conv2d) and isinstance(consumer, nn.Linear)
+        same_kind = isinstance(consumer, type(layer)) and per_unit == 1
+        if left or per_unit == 0 or not (flattens or same_kind):
+            raise AgentError(
+                f"`layers[{position}]` has {units} units, which a consumer with {consumer.weight.shape[1]} inputs "
+                f"({type(consumer).__name__}) cannot read; consumers must read exactly this layer's output."
+            )
+        columns.append(per_unit)
+    if len(set(columns)) != 1 or len({isinstance(consumer, nn.Linear) for consumer in consumers}) != 1:
+        raise AgentError(f"`layers[{position}]` needs consumers, at least one and all of one kind.")
+    zeros = torch.zeros(units, device=layer.weight.device)
+    age = torch.zeros(units, dtype=torch.int64)
+    return CbpRecord(layer, consumers, zeros.clone(), zeros.clone(), age, columns_per_unit=columns)
+
+
+def _contribution(record: CbpRecord, feature: Tensor) -> Tensor:
+    """Mean abs(outgoing weight) times mean abs(output) per unit `[units]`."""
+    if isinstance(record.layer, nn.Conv2d) and isinstance(record.consumers[0], nn.Linear):
+        # A flattened channel has outgoing weights of its own at every position: the product of each, then their mean.
+        outgoing = _mean_over_rows([consumer.weight for consumer in record.consumers])
+        per_position = feature.abs().flatten(1).mean(0)
+        return (outgoing * per_position).reshape(len(record.utility), -1).mean(1)
+    outgoing = _mean_over_rows([consumer.weight for consumer in record.consumers])
+    return outgoing * feature.abs().mean([0, *range(2, feature.dim())])
+
+
+def _mean_over_rows(weights: list[Tensor]) -> Tensor:
+    """Mean abs(weight) per input column `[columns]` of the stacked weights, over rows and kernel positions."""
+    sums = [weight.float().abs().sum([0, *range(2, weight.dim())]) for weight in weights]
+    count = sum(weight.numel() // weight.shape[1] for weight in weights)
+    return torch.stack(sums).sum(0) / count
+
+
+def _incoming_magnitude(record: CbpRecord) -> Tensor:
+    """Mean abs(incoming weight) per unit `[units]`; a tiny number instead of zero, because it is divided by."""
+    return record.layer.weight.flatten(1).abs().mean(1).float().clamp_min(1e-12)
+
+
+def _check_feature(record: CbpRecord, feature: Tensor) -> None:
+    dims = 4 if isinstance(record.layer, nn.Conv2d) else 2
+    if feature.dim() != dims or feature.shape[1] != len(record.age):
+        raise AgentError(
+            f"`features` of a layer with {len(record.age)} units has shape {tuple(feature.shape)}; needed is "
+            f"{'[B, channels, H, W]' if dims == 4 else '[B, units]'}, as the layer gave it."
+        )
+    if dims == 4:
+        positions = feature.shape[2] * feature.shape[3]
+        for consumer, per_unit in zip(record.consumers, record.columns_per_unit, strict=True):
+            if isinstance(consumer, nn.Linear) and per_unit != positions:
+                raise AgentError(
+                    f"`features` has {positions} positions per channel, but the linear layer after it reads {per_unit}."
+                )
+
+
+def _check(replacement_rate: float, maturity_threshold: int, decay_rate: float) -> None:
+    if not 0 <= replacement_rate <= 1:
+        raise AgentError(f"`replacement_rate` is {replacement_rate}; allowed is 0 (never) to 1 (every step).")
+    if maturity_threshold < 0:
+        raise AgentError(f"`maturity_threshold` is {maturity_threshold}; allowed is 0 or more steps.")
+    if not 0 <= decay_rate < 1:
+        raise AgentError(f"`decay_rate` is {decay_rate}; allowed is 0 to just below 1.")
