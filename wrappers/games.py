@@ -371,7 +371,7 @@ class AgentGame:
         self._clear_score()
         self.game.start(self._next_names, lambda: self._observe.start(self.observation))
         if self.config.noop_max:
-            self._score += self.game.step(0, frameskip=int(self._noops.integers(1, self.config.noop_max + 1)))
+            self._play(0, frameskip=int(self._noops.integers(1, self.config.noop_max + 1)))
             self._observe.start(self.observation)
         self._press_fire()
         self._lives = self.game.ale.lives()
@@ -382,10 +382,8 @@ class AgentGame:
         Returns reward, terminated, truncated, and the record of the game if it ended.
         """
         game = self.game
-        reward = game.step(action)
+        reward = self._play(action)
         self._observe.push(self.observation)
-        self._score += reward
-        self._life_score += reward
         self._length += 1
         self._life_length += 1
         terminated, truncated = game.terminated, game.truncated
@@ -409,11 +407,15 @@ class AgentGame:
             self._lives = max(lives, self._lives)  # an extra life
         return training_reward, terminated, truncated, record
 
+    def _play(self, action: int, frameskip: int | None = None) -> float:
+        reward = self.game.step(action, frameskip)
+        self._score += reward
+        self._life_score += reward
+        return reward
+
     def _press_fire(self) -> None:
         if self._fire is not None:
-            reward = self.game.step(self._fire)
-            self._score += reward
-            self._life_score += reward
+            self._play(self._fire)
             self._observe.push(self.observation)
 
     def _clear_score(self) -> None:
