@@ -79,7 +79,8 @@ def test_the_shipped_example_from_the_shell(tmp_path):
     lengths = np.diff(borders) // 8
     assert [int(row["length"]) for row in episodes] == [length for length in lengths for _ in range(8)]
     assert all(row["cut"] == "1" for row in episodes)
-    assert episodes[0]["modification"] == "disable_cars"
+    played = ["disable_cars", *(after for _, _, after in schedule)]
+    assert [row["modification"] for row in episodes] == [string for string in played for _ in range(8)]
 
     checkpoint = load_checkpoint(run / "model.cleanrl_model")
     assert checkpoint.global_step == 2000

@@ -213,15 +213,37 @@ def test_final_observation_is_the_last_of_the_old_episode():
     envs = make("ALE/Breakout-v5", num_envs=2, fire_reset=False, copy=True)
     previous, _ = envs.set_modifications("", "reset")
     actions = np.random.default_rng(0)
-    ended = 0
-    while ended < 4:
+    ended = games = 0
+    while games < 2:  # lives and whole games
         observation, _, terminated, _, info = envs.step(actions.integers(4, size=2))
+        games += len(info.get("games", ()))
         for i in np.flatnonzero(terminated):
             assert info["_final_obs"][i]
             # the newest three frames of the step before are the oldest three of the final observation
             assert np.array_equal(info["final_obs"][i][:3], previous[i][1:])
             ended += 1
         previous = observation
+    assert ended >= 10
+    envs.close()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
+def test_the_time_limit_truncates_and_keeps_the_last_observation(num_workers):
+    config, _ = game_config("ALE/Freeway-v5", noop_max=0)
+    config = replace(config, max_num_frames_per_episode=100)
+    envs = ModifiedVectorEnv(config, 4, num_workers=num_workers)
+    envs.set_modifications("", "reset")
+    for _ in range(24):
+        previous = envs.step(np.ones(4, int))[0]
+    envs.step_async(np.ones(4, int))
+    records = envs.step_wait()
+    arrays = envs.arrays
+    assert [record.env for record in records] == [0, 1, 2, 3], "in the order of the environments, whoever plays them"
+    assert [(record.length, record.cut) for record in records] == [(25, False)] * 4
+    assert arrays.truncated.all()
+    assert not arrays.terminated.any()
+    assert np.array_equal(arrays.final_observations[:, :3], previous[:, 1:])
+    assert not np.array_equal(arrays.final_observations, arrays.observations)
     envs.close()
 
 
@@ -245,16 +267,16 @@ def test_evaluation_games_are_seeded_by_their_number_alone():
     config, _ = game_config("ALE/Breakout-v5", episodic_life=False, seed=9)
     config = replace(config, reseed_every_game=True)
     scores = {}
-    for num_envs in (1, 3):
+    for num_envs in (1, 2):
         envs = ModifiedVectorEnv(config, num_envs, num_workers=0)
         envs.set_modifications("", "reset")
         found = {}
-        while not {0, 1, 2} <= found.keys():
+        while not {0, 1, 2, 3} <= found.keys():
             for game in envs.step(np.full(num_envs, 2))[4].get("games", ()):
                 found.setdefault(game.env + game.number * num_envs, (game.score, game.length))
-        scores[num_envs] = [found[k] for k in range(3)]
+        scores[num_envs] = [found[k] for k in range(4)]
         envs.close()
-    assert scores[1] == scores[3]
+    assert scores[1] == scores[2]
     assert len(set(scores[1])) > 1
 
 
