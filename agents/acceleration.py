@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from agents.actor_critic import ActorCritic
+from agents.actor_critic import ActorCritic, sample_actions
 from agents.errors import AgentError
 
 AMP_CHOICES = ("auto", "bf16", "off")
@@ -50,7 +50,11 @@ class ActingAgent:
 
     def __init__(self, agent: ActorCritic, dtype: torch.dtype) -> None:
         self._agent = agent
-        self._copy = agent if dtype == torch.float32 else copy.deepcopy(agent).to(dtype)
+        self._copy = agent
+        if dtype != torch.float32:
+            self._copy = copy.deepcopy(agent).to(dtype)
+            self._copy.actor.float()  # the heads compute in float32 anyway
+            self._copy.critic.float()
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -62,8 +66,10 @@ class ActingAgent:
     @torch.no_grad()
     def act(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Action `[B]`, log-probability `[B]` and value `[B]` of observations `x`."""
-        action, log_prob, _, value = self._copy.get_action_and_value(x, generator=generator)
-        return action, log_prob, value
+        logits, value = self._copy(x)
+        log_probs = logits.log_softmax(-1)
+        action = sample_actions(log_probs.exp(), generator)
+        return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), value
 
     @torch.no_grad()
     def value(self, x: Tensor) -> Tensor:

@@ -42,11 +42,13 @@ class ActorCritic(nn.Module, ABC):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `[B, num_actions]` and value `[B]`: the whole network, without sampling (this is what to compile)."""
         hidden = self.hidden(x)
-        return _linear_in_float32(self.actor, hidden), _linear_in_float32(self.critic, hidden).squeeze(-1)
+        with torch.autocast(hidden.device.type, enabled=False):
+            hidden = hidden.float()
+            return _linear_in_float32(self.actor, hidden), _linear_in_float32(self.critic, hidden).squeeze(-1)
 
     def get_value(self, x: Tensor) -> Tensor:
         """Value `[B]` of the observations `x`."""
-        return _linear_in_float32(self.critic, self.hidden(x)).squeeze(-1)
+        return self(x)[1]
 
     def get_action_and_value(
         self, x: Tensor, action: Tensor | None = None, *, generator: torch.Generator | None = None
@@ -67,7 +69,7 @@ class ActorCritic(nn.Module, ABC):
 
     def get_action(self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Action `[B]`: sampled, or with `deterministic` the most probable one (the lowest index among equals)."""
-        logits = _linear_in_float32(self.actor, self.hidden(x))
+        logits, _ = self(x)
         if deterministic:
             return logits.argmax(-1)
         return sample_actions(logits.softmax(-1), generator)
@@ -115,6 +117,5 @@ def orthogonal(shape: torch.Size, generator: torch.Generator | None = None) -> T
 
 
 def _linear_in_float32(layer: nn.Linear, hidden: Tensor) -> Tensor:
-    """The layer's output computed in float32, whatever the precision of the weights and of the surrounding code."""
-    with torch.autocast(hidden.device.type, enabled=False):
-        return F.linear(hidden.float(), layer.weight.float(), layer.bias.float())
+    """The layer's output for float32 features, computed in float32 whatever the precision of the weights."""
+    return F.linear(hidden, layer.weight.float(), layer.bias.float())

@@ -29,8 +29,8 @@ class PPO(ActorCritic):
             skip_init(nn.Conv2d, 32, 64, 4, stride=2),  # -> [B, 64, 9, 9]
             nn.ReLU(inplace=True),
             skip_init(nn.Conv2d, 64, 64, 3, stride=1),  # -> [B, 64, 7, 7]
+            nn.Flatten(),  # before the ReLU: in channels-last memory its gradient then passes the ReLU in one order
             nn.ReLU(inplace=True),
-            nn.Flatten(),
             skip_init(nn.Linear, 64 * 7 * 7, 512),
             nn.ReLU(inplace=True),
         )
