@@ -6,10 +6,14 @@ python -m benchmarks.environment [--num_envs 8] [--seconds 4] [--rounds 5] [--en
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,14 +37,36 @@ def timed(step: Callable[[np.ndarray], Any], num_envs: int, num_actions: int, se
     return steps * num_envs / (time.perf_counter() - start)
 
 
-def ours(args: argparse.Namespace, modification: str, num_groups: int = 1) -> float:
+def ours(args: argparse.Namespace, modification: str, num_groups: int = 1, num_workers: int | None = None) -> float:
     config, _ = game_config(args.env_id, fire_reset=False)
-    envs = ModifiedVectorEnv(config, args.num_envs, num_groups=num_groups, copy=False)
+    envs = ModifiedVectorEnv(config, args.num_envs, num_workers=num_workers, num_groups=num_groups, copy=False)
     try:
         envs.set_modifications(modification, "reset")
         return timed(envs.step, args.num_envs, envs.num_actions, args.seconds)
     finally:
         envs.close()
+
+
+@contextmanager
+def on_cores(number: int) -> Iterator[None]:
+    """This process and those that it starts use the first `number` cores only (on Linux)."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[:number])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def ours_on_cores(args: argparse.Namespace, cores: int) -> float:
+    with on_cores(cores):
+        return ours(args, MODIFICATION, num_workers=cores)
+
+
+def powers_of_two() -> list[int]:
+    """1, 2, 4, ... cores, fewer than there are."""
+    cores = len(os.sched_getaffinity(0))
+    return [2**k for k in range(cores.bit_length()) if 2**k < cores]
 
 
 def hackatari_environment(env_id: str) -> Any:
@@ -101,12 +127,12 @@ def envpool(args: argparse.Namespace) -> float:
 
 
 def emulator_alone(args: argparse.Namespace) -> float:
-    """One core, frames played and nothing drawn: no environment can be faster than this times the number of cores."""
+    """One process, frames played and nothing drawn."""
     import ale_py
     from ale_py import roms
 
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     ale = ale_py.ALEInterface()
-    ale.setLoggerMode(ale_py.LoggerMode.Error)
     ale.setFloat("repeat_action_probability", 0.25)
     rom: Any = roms.get_rom_path(game_config(args.env_id)[0].rom)
     ale.loadROM(rom)
@@ -121,6 +147,14 @@ def emulator_alone(args: argparse.Namespace) -> float:
     return timed(step, 1, len(legal), args.seconds)
 
 
+def emulators_alone(args: argparse.Namespace) -> float:
+    """As many processes as cores, nothing drawn and nobody waiting: no environment can be faster than this."""
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(time.sleep, [0.5] * cores))  # all have started
+        return sum(pool.map(emulator_alone, [args] * cores))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env_id", default="ALE/Freeway-v5")
@@ -132,12 +166,14 @@ def main() -> None:
         {
             f"this project, {MODIFICATION}": lambda: ours(args, MODIFICATION),
             "this project, two groups": lambda: ours(args, MODIFICATION, num_groups=2),
+            **{f"this project, {n} core{'s' * (n > 1)}": partial(ours_on_cores, args, n) for n in powers_of_two()},
             "this project, no modification": lambda: ours(args, ""),
             REFERENCE: lambda: subprocess_hackatari(args),
             "AsyncVectorEnv of HackAtari": lambda: async_hackatari(args),
             "ale-py AtariVectorEnv, no modification": lambda: native_ale(args),
             "EnvPool, no modification": lambda: envpool(args),
-            "emulator alone, one core": lambda: emulator_alone(args),
+            "emulator alone, one process": lambda: emulator_alone(args),
+            "emulators alone, one per core": lambda: emulators_alone(args),
         },
         args.rounds,
     )

@@ -16,24 +16,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 from benchmarks.harness import MissingPeerError, in_turn, report
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = "Stable-Baselines3, SubprocVecEnv"
 
 
-def ours(args: argparse.Namespace, flags: Sequence[str]) -> float:
-    """One run of the training script; its start is not counted, as it is not for the peers."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+def run_training(env_id: str, steps: int, flags: Sequence[str]) -> EventAccumulator:
+    """What a run of the training script logged."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(ROOT / "continual_training_example.py"), "--env_id", args.env_id]
-        command += ["--total_timesteps", str(args.steps), *flags]
+        command = [sys.executable, str(ROOT / "continual_training_example.py"), "--env_id", env_id]
+        command += ["--total_timesteps", str(steps), *flags]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         (run,) = (Path(folder) / "runs").iterdir()
-        events = EventAccumulator(str(run)).Reload().Scalars("charts/SPS")
-    first, last = events[0], events[-1]
+        return EventAccumulator(str(run)).Reload()
+
+
+def speed(events: EventAccumulator) -> float:
+    """Steps per second from the first to the last update: the start is not counted, as it is not for the peers."""
+    first, *_, last = events.Scalars("charts/SPS")
     return (last.step - first.step) / (last.wall_time - first.wall_time)
+
+
+def ours(args: argparse.Namespace, flags: Sequence[str]) -> float:
+    return speed(run_training(args.env_id, args.steps, flags))
 
 
 def stable_baselines(args: argparse.Namespace, in_processes: bool) -> float:
