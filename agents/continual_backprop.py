@@ -18,6 +18,12 @@ UTILITIES = ("contribution", "zero_contribution", "adaptation", "adaptable_contr
 INITS = ("default", "xavier", "lecun", "kaiming", "orthogonal")
 COUNTS = ("eligible", "all")
 RELU_GAIN = math.sqrt(2)
+# A unit is dormant when its mean abs(output) is at most this share of its layer's mean (Sokar et al. 2023,
+# https://arxiv.org/abs/2302.12902).
+DORMANT = 0.025
+
+SAVED = ("utility", "mean_feature", "age", "accumulated", "replaced", "replaced_dormant")
+"""What a record must keep to go on."""
 
 Layer = nn.Linear | nn.Conv2d
 
@@ -32,11 +38,15 @@ class CbpLayer:
 
     layer: Layer
     consumers: Sequence[Layer]
+    name: str = ""
+    """In the summary; default: the position, from 1."""
+    non_negative: bool = False
+    """The features are outputs of a ReLU: their mean is that of their magnitudes, one pass over them instead of two."""
 
 
 @dataclass
 class CbpRecord:
-    """What is known of the units of one layer; one number per unit, except `accumulated`."""
+    """What is known of the units of one layer; one number per unit in each tensor."""
 
     layer: Layer
     consumers: Sequence[Layer]
@@ -48,8 +58,14 @@ class CbpRecord:
     """Steps since the unit was made, int64. On the CPU: it decides in every step whether there is anything to do."""
     accumulated: float = 0.0
     """Fraction of a replacement that is due. A Python float: in float32 some replacements would come a step late."""
+    replaced: int = 0
+    """Units replaced so far."""
+    replaced_dormant: int = 0
+    """How many of them were dormant in the features of that step, see `DORMANT`."""
     columns_per_unit: list[int] = field(default_factory=list)
     """Input columns of each consumer that belong to one unit: 1, or the positions of a flattened channel."""
+    name: str = ""
+    non_negative: bool = False
 
 
 class ContinualBackprop:
@@ -100,10 +116,7 @@ class ContinualBackprop:
 
         Raises AgentError for values outside the allowed ones and for consumers that do not fit their layer.
         """
-        _check(replacement_rate, maturity_threshold, decay_rate)
-        for name, value, allowed in (("utility", utility, UTILITIES), ("init", init, INITS), ("count", count, COUNTS)):
-            if value not in allowed:
-                raise AgentError(f"`{name}` is {value!r}; allowed is {', '.join(allowed)}.")
+        check_settings(replacement_rate, maturity_threshold, decay_rate, utility, init, count)
         self.replacement_rate = replacement_rate
         self.maturity_threshold = maturity_threshold
         self.decay_rate = decay_rate
@@ -130,7 +143,10 @@ class ContinualBackprop:
         for record, feature in zip(self.records, features, strict=True):
             record.age += 1
             self._update_utility(record, feature.detach())
-            replaced.append(self._select(record))
+            units = self._select(record)
+            if len(units):
+                _count_replaced(record, feature.detach(), units)
+            replaced.append(units)
         # Only now: a layer's outgoing weights are the next one's incoming weights, which its selection still reads.
         for position, units in enumerate(replaced):
             if len(units):
@@ -157,12 +173,44 @@ class ContinualBackprop:
         bound = incoming_bound(layer, self.init)
         return bound * (2 * torch.rand(shape, generator=self.generator) - 1)
 
+    def reset_statistics(self) -> None:
+        """Forget what is known of the units, as if all were new; for weights that were changed in another way.
+
+        Ages begin at zero, so that no unit is replaced for `maturity_threshold` steps. The counts stay.
+        """
+        for record in self.records:
+            for tensor in (record.utility, record.mean_feature, record.age):
+                tensor.zero_()
+            record.accumulated = 0.0
+
+    def summary(self) -> dict[str, float]:
+        """Numbers to log, by `<quantity>/<layer>`.
+
+        | quantity | meaning |
+        |---|---|
+        | `replaced` | units replaced so far |
+        | `replaced_dormant` | share of them that were dormant (see `DORMANT`); absent before the first one |
+        | `eligible` | share of the units that may be replaced |
+        | `utility_q05`, `utility_q50`, `utility_q95` | quantiles of the corrected utilities; absent before the first step |
+        | `age_median` | in steps |
+        """
+        numbers: dict[str, float] = {}
+        for r in self.records:
+            numbers[f"replaced/{r.name}"] = r.replaced
+            if r.replaced:
+                numbers[f"replaced_dormant/{r.name}"] = r.replaced_dormant / r.replaced
+            numbers[f"eligible/{r.name}"] = float((r.age > self.maturity_threshold).double().mean())
+            known = (r.age > 0).to(r.utility.device)  # a unit just replaced has no utility yet
+            if known.any():
+                quantiles = (r.utility / self._correction(r))[known].quantile(r.utility.new_tensor([0.05, 0.5, 0.95]))
+                for q, value in zip(("q05", "q50", "q95"), quantiles.tolist(), strict=True):
+                    numbers[f"utility_{q}/{r.name}"] = value
+            numbers[f"age_median/{r.name}"] = float(r.age.double().quantile(0.5))
+        return numbers
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that a continued run needs besides the weights and the optimizer: tensors and plain values."""
-        records = [
-            {"utility": r.utility, "mean_feature": r.mean_feature, "age": r.age, "accumulated": r.accumulated}
-            for r in self.records
-        ]
+        records = [{name: getattr(record, name) for name in SAVED} for record in self.records]
         copied = [{k: v.clone() if isinstance(v, Tensor) else v for k, v in record.items()} for record in records]
         return {"records": copied, "generator": self.generator.get_state()}
 
@@ -175,26 +223,31 @@ class ContinualBackprop:
                 f"{[len(record.age) for record in self.records]}; use the architecture it was trained with."
             )
         for record, saved in zip(self.records, state["records"], strict=True):
-            for name in ("utility", "mean_feature", "age"):
-                getattr(record, name).copy_(saved[name])
-            record.accumulated = float(saved["accumulated"])
+            for name in SAVED:
+                present = getattr(record, name)
+                if isinstance(present, Tensor):
+                    present.copy_(saved[name])
+                else:
+                    setattr(record, name, type(present)(saved[name]))
         self.generator.set_state(state["generator"])
 
     def _update_utility(self, record: CbpRecord, feature: Tensor) -> None:
         _check_feature(record, feature)
-        feature = feature.float()  # also for speed: sums of bfloat16 are slow
         decay = self.decay_rate
-        dims = [0, *range(2, feature.dim())]  # everything but the units
-        record.mean_feature.mul_(decay).add_(feature.mean(dims), alpha=1 - decay)
+        mean = _mean_per_column(record, feature)
+        record.mean_feature.mul_(decay).add_(_mean_per_unit(record, mean), alpha=1 - decay)
         if self.utility == "adaptation":
             utility = 1 / _incoming_magnitude(record)
         else:
             if self.utility == "contribution":
-                centred = feature
+                magnitude = mean if record.non_negative else _mean_per_column(record, feature.abs())
             else:
-                mean = record.mean_feature / self._correction(record)
-                centred = feature - mean.reshape(-1, *[1] * (feature.dim() - 2))
-            utility = _contribution(record, centred)
+                running = record.mean_feature / self._correction(record)
+                centred = feature.float() - running.reshape(-1, *[1] * (feature.dim() - 2))
+                magnitude = _mean_per_column(record, centred.abs_())
+            outgoing = _mean_over_rows([consumer.weight for consumer in record.consumers])
+            # A flattened channel has outgoing weights of its own at every position: the product of each, then their mean.
+            utility = _mean_per_unit(record, outgoing * magnitude)
             if self.utility == "adaptable_contribution":
                 utility = utility / _incoming_magnitude(record)
         record.utility.mul_(decay).add_(utility, alpha=1 - decay)
@@ -282,18 +335,37 @@ def _new_record(cbp_layer: CbpLayer, position: int) -> CbpRecord:
         raise AgentError(f"`layers[{position}]` needs consumers, at least one and all of one kind.")
     zeros = torch.zeros(units, device=layer.weight.device)
     age = torch.zeros(units, dtype=torch.int64)
-    return CbpRecord(layer, consumers, zeros.clone(), zeros.clone(), age, columns_per_unit=columns)
+    return CbpRecord(
+        layer,
+        consumers,
+        zeros.clone(),
+        zeros.clone(),
+        age,
+        columns_per_unit=columns,
+        name=cbp_layer.name or str(position + 1),
+        non_negative=cbp_layer.non_negative,
+    )
 
 
-def _contribution(record: CbpRecord, feature: Tensor) -> Tensor:
-    """Mean abs(outgoing weight) times mean abs(output) per unit `[units]`."""
-    if isinstance(record.layer, nn.Conv2d) and isinstance(record.consumers[0], nn.Linear):
-        # A flattened channel has outgoing weights of its own at every position: the product of each, then their mean.
-        outgoing = _mean_over_rows([consumer.weight for consumer in record.consumers])
-        per_position = feature.abs().flatten(1).mean(0)
-        return (outgoing * per_position).reshape(len(record.utility), -1).mean(1)
-    outgoing = _mean_over_rows([consumer.weight for consumer in record.consumers])
-    return outgoing * feature.abs().mean([0, *range(2, feature.dim())])
+def _mean_per_column(record: CbpRecord, feature: Tensor) -> Tensor:
+    """Mean of the features `[columns]` that each of the consumers' columns reads: over the batch, and over positions
+    unless the consumer reads every position by itself. Sums are float32, also those of bfloat16 features.
+    """
+    if record.columns_per_unit[0] == 1:
+        return feature.mean([0, *range(2, feature.dim())], dtype=torch.float32)
+    # With the channels last, as the features lie in memory: ten times faster.
+    return feature.movedim(1, -1).mean(0, dtype=torch.float32).movedim(-1, 0).flatten()
+
+
+def _mean_per_unit(record: CbpRecord, per_column: Tensor) -> Tensor:
+    return per_column.reshape(len(record.utility), -1).mean(1)
+
+
+def _count_replaced(record: CbpRecord, feature: Tensor, units: Tensor) -> None:
+    magnitude = _mean_per_unit(record, _mean_per_column(record, feature.abs()))
+    dormant = magnitude <= DORMANT * magnitude.mean()
+    record.replaced += len(units)
+    record.replaced_dormant += int(dormant[units.to(dormant.device)].sum())
 
 
 def _mean_over_rows(weights: list[Tensor]) -> Tensor:
@@ -324,10 +396,16 @@ def _check_feature(record: CbpRecord, feature: Tensor) -> None:
                 )
 
 
-def _check(replacement_rate: float, maturity_threshold: int, decay_rate: float) -> None:
+def check_settings(
+    replacement_rate: float, maturity_threshold: int, decay_rate: float, utility: str, init: str, count: str
+) -> None:
+    """Raise AgentError for values that `ContinualBackprop` does not allow."""
     if not 0 <= replacement_rate <= 1:
         raise AgentError(f"`replacement_rate` is {replacement_rate}; allowed is 0 (never) to 1 (every step).")
     if maturity_threshold < 0:
         raise AgentError(f"`maturity_threshold` is {maturity_threshold}; allowed is 0 or more steps.")
     if not 0 <= decay_rate < 1:
         raise AgentError(f"`decay_rate` is {decay_rate}; allowed is 0 to just below 1.")
+    for name, value, allowed in (("utility", utility, UTILITIES), ("init", init, INITS), ("count", count, COUNTS)):
+        if value not in allowed:
+            raise AgentError(f"`{name}` is {value!r}; allowed is {', '.join(allowed)}.")
