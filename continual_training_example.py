@@ -34,8 +34,19 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from agents import ActorCritic, AgentError, check_architecture, generalised_advantages, make_agent, shrink_and_perturb
+from agents import (
+    PPOCBP,
+    ActorCritic,
+    AgentError,
+    ContinualBackprop,
+    check_architecture,
+    generalised_advantages,
+    make_agent,
+    shrink_and_perturb,
+)
 from agents.acceleration import ActingAgent, GraphedStep, choose_precision
+from agents.continual_backprop import check_continual_backprop
+from agents.restartable_adam import RestartableAdam
 from agents.reward_scaling import RewardScaler
 from eval import choose_modifications, evaluate, summarise, table
 from experiment.checkpoints import save_checkpoint
@@ -144,19 +155,26 @@ class Args:
 
     # agent
     architecture: Literal["PPO", "PPO_OBJ", "PPO_CBP"] = "PPO"
-    """PPO: convolutions over frames; PPO_OBJ: an MLP over object features (obs_mode obj)"""
+    """PPO: convolutions over frames; PPO_OBJ: an MLP over object features (obs_mode obj); PPO_CBP: PPO with continual
+    backpropagation"""
     encoder_dims: tuple[int, ...] = (256, 512, 1024, 512)
     """hidden layers of PPO_OBJ's encoder"""
     decoder_dims: tuple[int, ...] = (512,)
     """hidden layers of PPO_OBJ's decoder"""
     replacement_rate: float = 1e-5
-    """PPO_CBP: share of mature units replaced per update step"""
-    init: str = "kaiming"
-    """PPO_CBP: initialiser of replaced units"""
+    """PPO_CBP: share of the eligible units of a layer that is replaced per gradient step (0: none, the same as PPO)"""
+    init: Literal["default", "xavier", "lecun", "kaiming", "orthogonal"] = "kaiming"
+    """PPO_CBP: distribution of the incoming weights of new units (orthogonal: that of the network's own start)"""
     maturity_threshold: int = 100
-    """PPO_CBP: update steps for which a new unit is protected"""
+    """PPO_CBP: gradient steps for which a new unit is protected"""
     decay_rate: float = 0.99
-    """PPO_CBP: decay of the running utility"""
+    """PPO_CBP: decay of the running averages of utility and output"""
+    utility: Literal["contribution", "zero_contribution", "adaptation", "adaptable_contribution"] = "contribution"
+    """PPO_CBP: what makes a unit useful"""
+    accumulate: bool = True
+    """PPO_CBP: fractions of a unit add up until one is due; without it they are its probability in each step"""
+    count: Literal["eligible", "all"] = "eligible"
+    """PPO_CBP: the replacement rate applies to the eligible units, or to all units of the layer"""
 
     # hindsight
     her: bool = False
@@ -174,7 +192,7 @@ class Args:
     perturb_noise: Literal["gaussian", "initialiser"] = "gaussian"
     """noise from N(0, 1), or a fresh draw of each layer's own initialiser"""
     perturb_optimizer: Literal["reset", "keep"] = "reset"
-    """what shrink and perturb does to Adam's state"""
+    """what shrink and perturb does to Adam's state and to PPO_CBP's record of its units"""
     save_agent_with_switch: bool = False
     """save the agent at every switch, before its weights are shrunk"""
 
@@ -287,7 +305,7 @@ def train(setup: Setup) -> None:
     keep_freed_memory()
     args, schedule, total_timesteps, game, device, precision = setup
     N = args.num_envs  # noqa: N806 - as in the shape comments
-    weights_seed, action_seed, minibatch_seed, perturb_seed = derive_seeds(args.seed, 4)
+    weights_seed, action_seed, minibatch_seed, perturb_seed, cbp_seed = derive_seeds(args.seed, 5)
     action_generator = torch.Generator(device).manual_seed(action_seed)
     minibatch_generator = torch.Generator().manual_seed(minibatch_seed)
     perturb_generator = torch.Generator().manual_seed(perturb_seed)
@@ -320,7 +338,9 @@ def train(setup: Setup) -> None:
         learning_rate = torch.tensor(args.learning_rate, device=device) if on_gpu else args.learning_rate
         if on_gpu:
             pin(envs.arrays.observations)
-        optimizer = torch.optim.Adam(agent.parameters(), lr=learning_rate, eps=1e-5, fused=True, capturable=on_gpu)
+        adam = RestartableAdam if isinstance(agent, PPOCBP) else torch.optim.Adam
+        optimizer = adam(agent.parameters(), lr=learning_rate, eps=1e-5, fused=True, capturable=on_gpu)
+        cbp = continual_backprop(args, agent, optimizer, cbp_seed) if isinstance(agent, PPOCBP) else None
         if args.compile:
             agent.compile()
         autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
@@ -328,7 +348,8 @@ def train(setup: Setup) -> None:
         reward_scaler = RewardScaler(N, args.gamma, args.reward_scaling)
         rollout = empty_rollout(args, envs, device)
         update = GraphedStep(
-            functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout), args.cuda_graphs and on_gpu
+            functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout, cbp=cbp),
+            args.cuda_graphs and on_gpu,
         )
         modification_index: dict[str, int] = {}
         last_switch, start_time = 0, time.perf_counter()
@@ -391,7 +412,7 @@ def train(setup: Setup) -> None:
                     checkpoint = ""
                     if args.save_agent_with_switch:
                         checkpoint = f"switch_{num_switches}_step{global_step}_{slug(modification)}.cleanrl_model"
-                        save_agent(folder / checkpoint, tracker, agent, args, global_step, modification)
+                        save_agent(folder / checkpoint, tracker, agent, args, global_step, modification, cbp)
                     if args.shrink_and_perturb:
                         shrink_and_perturb(
                             agent,
@@ -402,6 +423,8 @@ def train(setup: Setup) -> None:
                             optimizer_state=args.perturb_optimizer,
                             generator=perturb_generator,
                         )
+                        if cbp is not None and args.perturb_optimizer == "reset":
+                            cbp.reset_statistics()  # what was measured of the old weights
                         acting_agent.refresh()
                         update.reset()  # the optimizer's state may be new
                     if args.capture_video:
@@ -498,12 +521,14 @@ def train(setup: Setup) -> None:
             for i, name in enumerate(LOSSES):
                 tracker.scalar(f"losses/{name}", of_update[i] if name == "clipfrac" else of_last_step[i], global_step)
             tracker.scalar("losses/explained_variance", explained.item(), global_step)
+            for name, number in (cbp.summary() if cbp is not None else {}).items():
+                tracker.scalar(f"cbp/{name}", number, global_step)
             for phase, seconds in timer.take().items():
                 tracker.scalar(f"time/{phase}", seconds, global_step)
             timer.lap("logging")
 
         log_games(tracker, progress, envs.cut_games(), global_step)
-        final = save_agent(folder / "model.cleanrl_model", tracker, agent, args, global_step, modification)
+        final = save_agent(folder / "model.cleanrl_model", tracker, agent, args, global_step, modification, cbp)
         progress.close()
         envs.close()  # completes the videos
         upload_videos(tracker, folder, global_step)
@@ -522,13 +547,18 @@ def minibatch_step(
     autocast: torch.autocast,
     rollout: Rollout,
     rows: Tensor,
+    cbp: ContinualBackprop | None = None,
 ) -> Tensor:
-    """One gradient step on the rows `rows` of the rollout; returns `LOSSES`, [6]."""
+    """One gradient step on the rows `rows` of the rollout, then one of `cbp`; returns `LOSSES`, [6]."""
     advantage, returns = rollout.advantages.flatten()[rows], rollout.returns.flatten()[rows]
     old_values, old_log_probs = rollout.values.flatten()[rows], rollout.log_probs.flatten()[rows]
     observations, actions = take_rows(rollout.observations, rows), rollout.actions.flatten()[rows]
+    features: list[Tensor] = []
     with autocast:
-        _, log_probs, entropy, values = agent.get_action_and_value(observations, actions)
+        if isinstance(agent, PPOCBP):
+            _, log_probs, entropy, values, features = agent.get_action_value_and_features(observations, actions)
+        else:
+            _, log_probs, entropy, values = agent.get_action_and_value(observations, actions)
     log_ratio = log_probs - old_log_probs
     ratio = log_ratio.exp()
     if args.norm_adv and len(rows) > 1:
@@ -546,6 +576,8 @@ def minibatch_step(
     loss.backward()
     nn.utils.clip_grad_norm_(agent.parameters(), args.max_grad_norm)
     optimizer.step()
+    if cbp is not None:
+        cbp.step(features)  # replaces units of low utility: outputs of this forward pass, weights after this step
     with torch.no_grad():
         approx_kl = ((ratio - 1) - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html
         clipfrac = ((ratio - 1.0).abs() > args.clip_coef).float().mean()
@@ -588,6 +620,14 @@ def prepare(argv: Sequence[str] | None) -> Setup:
         seed=args.seed,
     )
     check_architecture(args.architecture)
+    check_continual_backprop(
+        args.replacement_rate, args.maturity_threshold, args.decay_rate, args.utility, args.init, args.count
+    )
+    if args.cuda_graphs and args.architecture == "PPO_CBP":
+        raise ConfigError(
+            "`cuda_graphs` replays the same operations in every gradient step, but PPO_CBP decides in each one which "
+            "units to replace; leave one of the two out"
+        )
     if (args.obs_mode == "obj") != (args.architecture == "PPO_OBJ"):
         raise ConfigError(
             f"`architecture` {args.architecture} does not fit `obs_mode` {args.obs_mode}; "
@@ -621,6 +661,22 @@ def prepare(argv: Sequence[str] | None) -> Setup:
         check_wandb()
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
     return Setup(args, schedule, args.total_timesteps or schedule.num_total_steps, game, device, precision)
+
+
+def continual_backprop(args: Args, agent: PPOCBP, optimizer: torch.optim.Optimizer, seed: int) -> ContinualBackprop:
+    """What replaces units of `agent`, with random numbers of its own."""
+    return ContinualBackprop(
+        agent.cbp_layers(),
+        replacement_rate=args.replacement_rate,
+        maturity_threshold=args.maturity_threshold,
+        decay_rate=args.decay_rate,
+        utility=args.utility,
+        init=args.init,
+        accumulate=args.accumulate,
+        count=args.count,
+        optimizer=optimizer,
+        generator=torch.Generator().manual_seed(seed),
+    )
 
 
 def test(args: Args, agent: ActorCritic, game: GameConfig, tracker: Tracker, global_step: int) -> None:
@@ -728,8 +784,19 @@ def log_games(tracker: Tracker, progress: ProgressBar, games: Sequence[GameRecor
             progress.game(game.score)
 
 
-def save_agent(path: Path, tracker: Tracker, agent: nn.Module, args: Args, global_step: int, modification: str) -> Path:
-    """Write a checkpoint, and upload it where that was asked for."""
+def save_agent(
+    path: Path,
+    tracker: Tracker,
+    agent: nn.Module,
+    args: Args,
+    global_step: int,
+    modification: str,
+    cbp: ContinualBackprop | None,
+) -> Path:
+    """Write a checkpoint, with PPO_CBP's records and its optimizer, and upload it where that was asked for."""
+    extra = {}
+    if cbp is not None and cbp.optimizer is not None:
+        extra = {"continual_backprop": cbp.state_dict(), "optimizer": cbp.optimizer.state_dict()}
     save_checkpoint(
         path,
         model_weights=agent.state_dict(),
@@ -737,6 +804,7 @@ def save_agent(path: Path, tracker: Tracker, agent: nn.Module, args: Args, globa
         global_step=global_step,
         modification=modification,
         wandb_run_id=tracker.wandb_run_id,
+        **extra,
     )
     if args.save_agent_wandb:
         tracker.save_artifact(path, f"{path.parent.name}-{path.stem}")

@@ -10,20 +10,24 @@ import torch
 
 from agents.actor_critic import ActorCritic
 from agents.advantages import generalised_advantages
+from agents.continual_backprop import ContinualBackprop
 from agents.errors import AgentError
 from agents.mismatch import explain_mismatch
 from agents.ppo import PPO
+from agents.ppo_cbp import PPOCBP
 from agents.ppo_obj import PPOObj
 from agents.reward_scaling import RewardScaler
 from agents.shrink_and_perturb import shrink_and_perturb
 
-ARCHITECTURES = ("PPO", "PPO_OBJ")
+ARCHITECTURES = ("PPO", "PPO_OBJ", "PPO_CBP")
 
 __all__ = [
     "ARCHITECTURES",
     "PPO",
+    "PPOCBP",
     "ActorCritic",
     "AgentError",
+    "ContinualBackprop",
     "PPOObj",
     "RewardScaler",
     "check_architecture",
@@ -36,11 +40,6 @@ __all__ = [
 
 def check_architecture(architecture: str) -> None:
     """Raise AgentError unless `make_agent` can build `architecture`."""
-    if architecture == "PPO_CBP":
-        raise AgentError(
-            "`architecture`: PPO_CBP (continual backpropagation) is not available in this version; "
-            "choose one of " + ", ".join(ARCHITECTURES) + "."
-        )
     if architecture not in ARCHITECTURES:
         near = difflib.get_close_matches(str(architecture).upper(), ARCHITECTURES, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
@@ -58,8 +57,8 @@ def make_agent(
 ) -> ActorCritic:
     """Build a freshly initialised agent, on the CPU and in float32.
 
-    architecture: `PPO` for frames, `PPO_OBJ` for object features.
-    observation_shape: of one game, without the batch: `(planes, 84, 84)` for PPO, `(window, features)` for PPO_OBJ.
+    architecture: `PPO` and `PPO_CBP` for frames, `PPO_OBJ` for object features.
+    observation_shape: of one game, without the batch: `(planes, 84, 84)`, for PPO_OBJ `(window, features)`.
     num_actions: size of the discrete action space.
     encoder_dims, decoder_dims: hidden layer sizes of PPO_OBJ (see `PPOObj`); PPO has no use for them.
     generator: a CPU generator for the initial weights; None draws from PyTorch's global one.
@@ -70,13 +69,14 @@ def make_agent(
     if num_actions < 1:
         raise AgentError(f"`num_actions` is {num_actions}; an agent needs at least one action to choose from.")
     shape = tuple(int(size) for size in observation_shape)
-    if architecture == "PPO":
+    if architecture in ("PPO", "PPO_CBP"):
         if len(shape) != 3 or shape[0] < 1 or shape[1:] != (84, 84):
             raise AgentError(
-                f"`architecture` PPO reads frames of shape (planes, 84, 84), but the observations have shape {shape}; "
-                "use obs_mode dqn, or architecture PPO_OBJ for object features."
+                f"`architecture` {architecture} reads frames of shape (planes, 84, 84), but the observations have "
+                f"shape {shape}; use obs_mode dqn, or architecture PPO_OBJ for object features."
             )
-        return PPO(num_actions, num_planes=shape[0], generator=generator)
+        agent_class = PPOCBP if architecture == "PPO_CBP" else PPO
+        return agent_class(num_actions, num_planes=shape[0], generator=generator)
     if len(shape) != 2 or min(shape) < 1:
         raise AgentError(
             "`architecture` PPO_OBJ reads object features of shape (window, features), but the observations have "

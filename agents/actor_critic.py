@@ -41,7 +41,10 @@ class ActorCritic(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `[B, num_actions]` and value `[B]`: the whole network, without sampling (this is what to compile)."""
-        hidden = self.hidden(x)
+        return self.heads(self.hidden(x))
+
+    def heads(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `[B, num_actions]` and value `[B]` of the features that `hidden` gave."""
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = hidden.float()
             return _linear_in_float32(self.actor, hidden), _linear_in_float32(self.critic, hidden).squeeze(-1)
@@ -59,13 +62,7 @@ class ActorCritic(nn.Module, ABC):
         generator: for the sampling, on the same device as `x`; None means PyTorch's global generator.
         """
         logits, value = self(x)
-        log_probs = F.log_softmax(logits, dim=-1)  # [B, num_actions]
-        probs = log_probs.exp()
-        if action is None:
-            action = sample_actions(probs, generator)
-        log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-        entropy = -(probs * log_probs).sum(-1)
-        return action, log_prob, entropy, value
+        return (*read_policy(logits, action, generator), value)
 
     def get_action(self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Action `[B]`: sampled, or with `deterministic` the most probable one (the lowest index among equals)."""
@@ -89,6 +86,19 @@ class ActorCritic(nn.Module, ABC):
         fresh = copy.deepcopy(self)
         fresh.initialise(generator)
         return fresh
+
+
+def read_policy(
+    logits: Tensor, action: Tensor | None, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Action `[B]` (sampled where it is None), its log-probability `[B]` and the policy's entropy `[B]`."""
+    log_probs = F.log_softmax(logits, dim=-1)  # [B, num_actions]
+    probs = log_probs.exp()
+    if action is None:
+        action = sample_actions(probs, generator)
+    log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    entropy = -(probs * log_probs).sum(-1)
+    return action, log_prob, entropy
 
 
 def sample_actions(probs: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -116,7 +116,7 @@ class ContinualBackprop:
 
         Raises AgentError for values outside the allowed ones and for consumers that do not fit their layer.
         """
-        check_settings(replacement_rate, maturity_threshold, decay_rate, utility, init, count)
+        check_continual_backprop(replacement_rate, maturity_threshold, decay_rate, utility, init, count)
         self.replacement_rate = replacement_rate
         self.maturity_threshold = maturity_threshold
         self.decay_rate = decay_rate
@@ -191,7 +191,7 @@ class ContinualBackprop:
         | `replaced` | units replaced so far |
         | `replaced_dormant` | share of them that were dormant (see `DORMANT`); absent before the first one |
         | `eligible` | share of the units that may be replaced |
-        | `utility_q05`, `utility_q50`, `utility_q95` | quantiles of the corrected utilities; absent before the first step |
+        | `utility_q05`, `utility_q50`, `utility_q95` | quantiles of the corrected utilities; absent before any step |
         | `age_median` | in steps |
         """
         numbers: dict[str, float] = {}
@@ -246,7 +246,7 @@ class ContinualBackprop:
                 centred = feature.float() - running.reshape(-1, *[1] * (feature.dim() - 2))
                 magnitude = _mean_per_column(record, centred.abs_())
             outgoing = _mean_over_rows([consumer.weight for consumer in record.consumers])
-            # A flattened channel has outgoing weights of its own at every position: the product of each, then their mean.
+            # A flattened channel has outgoing weights of its own at every position: the products, then their mean.
             utility = _mean_per_unit(record, outgoing * magnitude)
             if self.utility == "adaptable_contribution":
                 utility = utility / _incoming_magnitude(record)
@@ -396,7 +396,7 @@ def _check_feature(record: CbpRecord, feature: Tensor) -> None:
                 )
 
 
-def check_settings(
+def check_continual_backprop(
     replacement_rate: float, maturity_threshold: int, decay_rate: float, utility: str, init: str, count: str
 ) -> None:
     """Raise AgentError for values that `ContinualBackprop` does not allow."""

@@ -40,15 +40,22 @@ class PPO(ActorCritic):
 
     def hidden(self, x: Tensor) -> Tensor:
         """Features `[B, 512]`."""
+        return self.features(x)[-1]
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Outputs of the four hidden layers after their ReLU: `[B, channels, H, W]` three times, and `[B, 512]`."""
         first = cast(nn.Conv2d, self.network[0])
         if not x.is_floating_point():
             x = x.to(_arithmetic(first.weight))
         # Grey levels become 0..1 by scaling the 8 x 8 filters instead of every pixel: the same sum, and the conversion
         # from uint8, exact even in bfloat16, is the only pass over the frames.
         x = F.conv2d(x, first.weight * (1 / 255), first.bias, stride=4)
+        outputs = []
         for layer in islice(self.network, 1, None):  # a slice of the Sequential would build a new module at every call
             x = layer(x)
-        return x
+            if isinstance(layer, nn.ReLU):
+                outputs.append(x)
+        return outputs
 
 
 def _arithmetic(weight: Tensor) -> torch.dtype:

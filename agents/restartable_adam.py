@@ -62,7 +62,7 @@ class RestartableAdam(torch.optim.Adam):
         if not state:  # no step was made yet: everything is at its start
             return
         if STARTS[0] not in state:
-            for name, size in zip(STARTS, parameter.shape[:2]):
+            for name, size in zip(STARTS, parameter.shape[:2], strict=False):
                 state[name] = torch.zeros(size, device=parameter.device)
         state[STARTS[dim]].index_fill_(0, index, float(state["step"]))
         for moment in MOMENTS:  # never one without the other
@@ -88,7 +88,9 @@ class RestartableAdam(torch.optim.Adam):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step; `closure` as in `torch.optim.Adam`."""
-        young = [{p: entries for p in group["params"] if (entries := self._find(p, group))} for group in self.param_groups]
+        young = [
+            {p: entries for p in group["params"] if (entries := self._find(p, group))} for group in self.param_groups
+        ]
         before = [[_taken(parameter, entries) for parameter, entries in found.items()] for found in young]
         loss = super().step(closure)
         for group, found, values in zip(self.param_groups, young, before, strict=True):
@@ -128,7 +130,9 @@ class RestartableAdam(torch.optim.Adam):
             moment.div_(torch.expm1(steps * (math.log(beta) if beta > 0 else -math.inf)).neg_())  # 1 - beta^steps
         mean, square = moments
         after = before.sub_(mean.div_(square.sqrt_().add_(group["eps"])).mul_(group["lr"]))
-        for (parameter, entries), values in zip(young.items(), after.split([len(y.starts) for y in young.values()]), strict=True):
+        for (parameter, entries), values in zip(
+            young.items(), after.split([len(y.starts) for y in young.values()]), strict=True
+        ):
             _flat(parameter, entries.length).index_copy_(0, entries.blocks, values.reshape(-1, entries.length))
 
 

@@ -106,6 +106,8 @@ def main() -> None:
         {
             "this project, float32": lambda: ours(args, ["--amp", "off"]),
             "this project, bfloat16": lambda: ours(args, ["--amp", "bf16"]),
+            "this project, PPO_CBP, float32": lambda: ours(args, ["--amp", "off", "--architecture", "PPO_CBP"]),
+            "this project, PPO_CBP, bfloat16": lambda: ours(args, ["--amp", "bf16", "--architecture", "PPO_CBP"]),
             REFERENCE: lambda: stable_baselines(args, True),
             "Stable-Baselines3, DummyVecEnv": lambda: stable_baselines(args, False),
         },

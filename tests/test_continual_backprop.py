@@ -392,7 +392,7 @@ def test_saved_and_loaded_in_mid_run_equals_no_interruption(tmp_path: Path) -> N
     optimizer.load_state_dict(loaded["optimizer"])
     cbp = cbp_of(agent, optimizer=optimizer, generator=seeded(99), **options)
     cbp.load_state_dict(loaded["cbp"])
-    assert all("restarted_at" in optimizer.state[p] for p in (agent.network[7].weight, agent.actor.weight))
+    assert all("restarted_rows" in optimizer.state[p] for p in (agent.network[7].weight, agent.actor.weight))
     train(agent, optimizer, cbp, range(4, 8))
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), agent.parameters(), strict=True))
     assert same(whole_cbp.state_dict(), cbp.state_dict())
@@ -425,6 +425,59 @@ def test_restarted_entries_step_as_in_a_new_adam_and_the_others_as_before() -> N
     assert optimizer.entry_steps(weight)[:, 0].tolist() == [60, 40, 60, 60, 40, 60]
 
 
+@pytest.mark.parametrize("shape", [(6, 5), (6, 8, 3, 3), (7,)], ids=["linear", "channels last", "bias"])
+def test_every_entry_has_its_own_adam(shape: tuple[int, ...]) -> None:
+    """Rows and columns restarted at several moments, against Adam's formula entry by entry in double precision."""
+    generator = seeded(10)
+    weight = nn.Parameter(torch.randn(shape, generator=generator))
+    if len(shape) == 4:
+        weight = nn.Parameter(weight.detach().contiguous(memory_format=torch.channels_last))
+    plain = nn.Parameter(weight.detach().clone())
+    optimizer = RestartableAdam([weight], lr=0.01, eps=1e-5, fused=True)
+    adam = torch.optim.Adam([plain], lr=0.01, eps=1e-5, fused=True)
+    restarts = {8: (0, [1, 4]), 15: (1, [0, 3]), 16: (1, [3]), 21: (0, [4])}
+    theta, mean, square, steps = weight.detach().double(), *(torch.zeros(shape).double() for _ in range(3))
+    for t in range(40):
+        dim, index = restarts.get(t, (0, []))
+        if index and dim < len(shape):
+            optimizer.restart(weight, dim, torch.tensor(index))
+            for kept in (mean, square, steps):
+                kept.index_fill_(dim, torch.tensor(index), 0)
+        grad = torch.randn(shape, generator=generator)
+        weight.grad, plain.grad = (torch.empty_like(weight).copy_(grad) for _ in range(2))
+        optimizer.step()
+        adam.step()
+        steps += 1
+        mean.mul_(0.9).add_(0.1 * grad.double())
+        square.mul_(0.999).add_(0.001 * grad.double() ** 2)
+        theta -= 0.01 * (mean / (1 - 0.9**steps)) / ((square / (1 - 0.999**steps)).sqrt() + 1e-5)
+    torch.testing.assert_close(weight.detach().double(), theta, rtol=1e-5, atol=2e-6)
+    assert torch.equal(optimizer.entry_steps(weight).double(), steps)
+    never = steps == 40
+    assert 0 < int(never.sum()) < weight.numel()
+    assert torch.equal(weight[never], plain[never]), "the others take the very same step"
+
+
+def test_moments_loaded_in_another_layout_belong_to_the_same_entries() -> None:
+    weight = nn.Parameter(torch.randn(4, 3, 2, 2, generator=seeded(1)).contiguous(memory_format=torch.channels_last))
+    again = nn.Parameter(weight.detach().clone())
+    first, second = RestartableAdam([weight]), RestartableAdam([again])
+    grads = [torch.randn(weight.shape, generator=seeded(t)) for t in range(4)]
+    for optimizer, parameter in ((first, weight), (second, again)):
+        for t, grad in enumerate(grads):
+            parameter.grad = torch.empty_like(parameter).copy_(grad)
+            if t == 2:
+                optimizer.restart(parameter, 1, torch.tensor([2]))
+            if t == 3 and optimizer is second:
+                state = copy.deepcopy(second.state_dict())
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    state["state"][0][moment] = state["state"][0][moment].contiguous()
+                optimizer = RestartableAdam([again])
+                optimizer.load_state_dict(state)
+            optimizer.step()
+    assert torch.equal(weight, again)
+
+
 def test_old_entries_are_left_to_the_common_step() -> None:
     weight = nn.Parameter(torch.zeros(3, 2))
     optimizer = RestartableAdam([weight], lr=0.01, betas=(0.5, 0.5))
@@ -433,7 +486,7 @@ def test_old_entries_are_left_to_the_common_step() -> None:
         if t == 5:
             optimizer.restart(weight, 1, torch.tensor([1]))
         optimizer.step()
-    assert optimizer._young[weight].slices == []
+    assert len(optimizer._young[weight].blocks) == 0
     assert copy.deepcopy(optimizer)._young == {}
 
 

@@ -355,7 +355,7 @@ def test_flags_that_cannot_work(checkpoint, capsys, flags, words):
 
 
 STRANGE = [
-    ({"architecture": "PPO_CBP"}, ["PPO_CBP", "not available"]),
+    ({"architecture": "PPO_XYZ"}, ["PPO_XYZ", "PPO_CBP"]),
     ({"her": True}, ["hindsight"]),
     ({"obs_mode": "obj"}, ["obs_mode", "PPO"]),
     ({"obs_mode": "ori"}, ["obs_mode", "ori"]),
