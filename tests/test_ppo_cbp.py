@@ -90,8 +90,9 @@ def test_one_pass_over_relu_features_gives_the_same_statistics(utility, precisio
         fast.step(features)
         slow.step([feature.float().contiguous() for feature in features])
     for mine, plain in zip(fast.records, slow.records, strict=True):
-        torch.testing.assert_close(mine.utility, plain.utility, rtol=1e-5, atol=1e-8)
-        torch.testing.assert_close(mine.mean_feature, plain.mean_feature, rtol=1e-5, atol=1e-8)
+        rtol = 1e-5 if precision == torch.float32 else 4e-3  # one rounding to 8 bits; more samples average it out
+        torch.testing.assert_close(mine.utility, plain.utility, rtol=rtol, atol=1e-8)
+        torch.testing.assert_close(mine.mean_feature, plain.mean_feature, rtol=rtol, atol=1e-8)
         assert mine.utility.dtype == torch.float32
 
 
