@@ -359,7 +359,9 @@ def _mean_per_column(record: CbpRecord, feature: Tensor) -> Tensor:
         return feature.mean(0, dtype=torch.float32)
     if record.columns_per_unit[0] == 1:
         return feature.sum([2, 3]).sum(0, dtype=torch.float32) * (feature.shape[1] / feature.numel())
-    # With the channels last, as the features lie in memory: ten times faster.
+    if feature.is_contiguous():
+        return feature.flatten(1).sum(0).float() / len(feature)
+    # With the channels last, as these features lie in memory: ten times faster.
     return feature.movedim(1, -1).sum(0).movedim(-1, 0).flatten().float() / len(feature)
 
 

@@ -55,6 +55,7 @@ class PPO(ActorCritic):
             x = layer(x)
             if isinstance(layer, nn.ReLU):
                 outputs.append(x)
+        outputs[2] = outputs[2].unflatten(1, (64, 7, 7))
         return outputs
 
 

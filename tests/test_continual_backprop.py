@@ -261,6 +261,7 @@ def features_of(agent: Any, x: Tensor) -> list[Tensor]:
         h = module(h)
         if isinstance(module, nn.ReLU):
             outputs.append(h)
+    outputs[2] = outputs[2].reshape(len(x), 64, 7, 7)  # the network flattens the third before its ReLU
     return outputs
 
 
@@ -303,7 +304,8 @@ def test_replacing_removes_the_units_contribution_and_nothing_else() -> None:
         h = module(h)
         if isinstance(module, nn.ReLU):
             h = h.detach().clone()
-            h[:, replaced[position]] = 0
+            units = h.reshape(len(h), len(cbp.records[position].age), -1)  # a view: channel after channel
+            units[:, replaced[position]] = 0
             position += 1
     logits, value = agent(x)
     torch.testing.assert_close(logits, old.actor(h), rtol=1e-4, atol=1e-5)
