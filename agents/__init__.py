@@ -1,4 +1,4 @@
-"""Agents and what acts on them: networks, advantages, reward scaling, shrink and perturb.
+"""Agents and what acts on them: networks, advantages, reward scaling, shrink and perturb, continual backpropagation.
 
 Everything here takes tensors or numbers and returns them; nothing knows about environments, files or the command line.
 """

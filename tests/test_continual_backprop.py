@@ -582,3 +582,111 @@ def test_consumers_and_features_that_do_not_fit_are_refused() -> None:
     other = ContinualBackprop([CbpLayer(nn.Linear(3, 4), [nn.Linear(4, 1)])] * 2, **settings)
     with pytest.raises(AgentError, match=r"layers of \[4, 4\] units, this agent has \[4\]"):
         cbp.load_state_dict(other.state_dict())
+
+
+class ByHand:
+    """The algorithm unit by unit in double precision, written from the paper's and its code's rules alone."""
+
+    def __init__(
+        self, weights: list[Tensor], rate: float, maturity: int, decay: float, options: dict[str, Any]
+    ) -> None:
+        self.weights = [weight.detach().double() for weight in weights]  # the last one: all rows that read the units
+        self.rate, self.maturity, self.decay, self.options = rate, maturity, decay, options
+        sizes = [len(weight) for weight in weights[:-1]]
+        self.utility, self.mean = ([[0.0] * size for size in sizes] for _ in range(2))
+        self.age, self.due = [[0] * size for size in sizes], [0.0] * len(sizes)
+
+    def outgoing(self, layer: int, unit: int, positions: int) -> Tensor:
+        """Weights `[positions, rows]` that read the unit; one position stands for all where a convolution reads it."""
+        following = self.weights[layer + 1]
+        if following.dim() == 4:
+            return following[:, unit].reshape(1, -1)
+        return following.reshape(len(following), -1, positions)[:, unit].T
+
+    def measured(self, layer: int, unit: int, h: Tensor, running: float) -> float:
+        kind = self.options["utility"]
+        incoming = 1 / self.weights[layer][unit].abs().mean().item()
+        if kind == "adaptation":
+            return incoming
+        size = (h - (0 if kind == "contribution" else running)).abs().reshape(len(h), -1)  # [B, positions]
+        out = self.outgoing(layer, unit, size.shape[1])
+        magnitude = size.mean(0) if len(out) == size.shape[1] else size.mean().reshape(1)
+        value = (out.abs().mean(1) * magnitude).mean().item()
+        return value * incoming if kind == "adaptable_contribution" else value
+
+    def step(self, features: list[Tensor], uniforms: list[float]) -> list[list[int]]:
+        chosen: list[list[int]] = []
+        for layer, h in enumerate(features):
+            corrected = []
+            for unit in range(len(self.age[layer])):
+                self.age[layer][unit] += 1
+                correction = 1 - self.decay ** self.age[layer][unit]
+                new = h[:, unit].double()
+                self.mean[layer][unit] = self.decay * self.mean[layer][unit] + (1 - self.decay) * new.mean().item()
+                y = self.measured(layer, unit, new, self.mean[layer][unit] / correction)
+                self.utility[layer][unit] = self.decay * self.utility[layer][unit] + (1 - self.decay) * y
+                corrected.append(self.utility[layer][unit] / correction)
+            eligible = [unit for unit, age in enumerate(self.age[layer]) if age > self.maturity]
+            due = self.rate * (len(eligible) if self.options["count"] == "eligible" else len(corrected))
+            number = 0
+            if eligible and self.options["accumulate"]:
+                self.due[layer] += due
+                number = int(self.due[layer])
+                self.due[layer] -= number
+            elif eligible:
+                number = int(due) if due >= 1 else int(uniforms.pop(0) <= due)
+            chosen.append(sorted(eligible, key=lambda unit: corrected[unit])[:number])
+        for layer, units in enumerate(chosen):
+            for unit in units:
+                self.utility[layer][unit] = self.mean[layer][unit] = 0.0
+                self.age[layer][unit] = 0
+        return chosen
+
+
+@pytest.mark.parametrize("accumulate", [True, False])
+@pytest.mark.parametrize("count", ["eligible", "all"])
+@pytest.mark.parametrize("utility", UTILITIES)
+def test_signed_features_through_all_kinds_of_layers_as_worked_out_by_hand(
+    utility: str, count: str, accumulate: bool
+) -> None:
+    """Convolution, flattened convolution, linear layer with two heads; several units at once, adjacent layers too."""
+    generator = seeded(UTILITIES.index(utility))
+    conv_1, conv_2, linear, heads = (
+        nn.Conv2d(2, 8, 2),
+        nn.Conv2d(8, 6, 2),
+        nn.Linear(24, 10),
+        split_heads([nn.Linear(10, 4)]),
+    )
+    layers = [conv_1, conv_2, linear]
+    options: dict[str, Any] = {"utility": utility, "count": count, "accumulate": accumulate}
+    cbp = ContinualBackprop(
+        [CbpLayer(conv_1, [conv_2]), CbpLayer(conv_2, [linear]), CbpLayer(linear, heads)],
+        replacement_rate=0.03, maturity_threshold=6, decay_rate=0.9, generator=generator, **options,
+    )  # fmt: skip
+    drawn: list[float] = []
+    draw = cbp.draw_uniform
+    cbp.draw_uniform = lambda: drawn.append(draw()) or drawn[-1]  # type: ignore[method-assign, func-returns-value]
+    hand = ByHand([*(layer.weight for layer in layers), heads[0].weight], 0.03, 6, 0.9, options)
+    replaced = 0
+    for t in range(150):
+        means = [torch.linspace(-1, 1, n) * math.sin(t / 20 + n) for n in (8, 6, 10)]
+        shapes = [(3, 8, 3, 3), (3, 6, 2, 2), (3, 10)]
+        features = [
+            torch.randn(shape, generator=generator) * 0.5 + mean.reshape(-1, *[1] * (len(shape) - 2))
+            for shape, mean in zip(shapes, means, strict=True)
+        ]
+        with torch.no_grad():
+            for layer in (*layers, *heads):
+                layer.weight += 0.02 * torch.randn(layer.weight.shape, generator=generator)
+        hand.weights = [layer.weight.detach().double() for layer in layers]
+        hand.weights.append(torch.cat([head.weight for head in heads]).detach().double())
+        drawn.clear()
+        given = cbp.step(features)
+        expected = hand.step(features, list(drawn))
+        assert [sorted(units.tolist()) for units in given] == [sorted(units) for units in expected], t
+        for record, age, u, f in zip(cbp.records, hand.age, hand.utility, hand.mean, strict=True):
+            assert record.age.tolist() == age
+            torch.testing.assert_close(record.utility.tolist(), u, rtol=2e-5, atol=1e-7)
+            torch.testing.assert_close(record.mean_feature.tolist(), f, rtol=2e-5, atol=1e-6)
+        replaced += sum(map(len, given))
+    assert replaced > 40
