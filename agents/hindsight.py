@@ -9,7 +9,7 @@ with the desired goal; column N + n is game n again, with the same frames and ac
 2. Rewards of both halves follow one rule (`goal_rewards`), so that reward is one function of state, action and goal.
 3. Values and log-probabilities are computed anew under the new goal, with the weights that the update starts from
    (`reevaluate`), advantages from these values and rewards.
-4. Minibatches are drawn from all 2TN rows. Advantages are normalised in each half by itself (`normalise_halves`): a
+4. Minibatches are drawn from all 2TN rows. Advantages are centred in each half by itself (`normalise_halves`): a
    common mean would call everything that was played for a goal seldom reached bad, whatever was done.
 
 A segment that was at its new goal in *every* step keeps the desired goal: nothing in it was done to reach the new one,
@@ -148,17 +148,14 @@ def importance_weights(new_log_probs: Tensor, played_log_probs: Tensor, clip: fl
 
 
 def normalise_halves(advantages: Tensor, relabelled: Tensor) -> Tensor:
-    """`advantages` [B] with mean 0 and deviation 1 among the rows as played and among the `relabelled` ones (bool [B]).
+    """`advantages` [B] centred among the rows as played and among the `relabelled` ones (bool [B]), at a common scale.
 
-    As for a whole minibatch elsewhere: the deviation is that of a sample, and 1e-8 keeps it from 0.
+    The scale is the deviation of all centred rows, so that a half in which nothing was earned stays small: on a scale
+    of its own, the errors of its values would count as much as the other's successes.
     """
-    normalised = torch.zeros_like(advantages)
-    for half in (~relabelled, relabelled):
-        size = half.sum()
-        centred = torch.where(half, advantages - (advantages * half).sum() / size.clamp(min=1), 0.0)
-        deviation = (centred.square().sum() / (size - 1).clamp(min=1)).sqrt()
-        normalised = normalised + centred / (deviation + 1e-8)
-    return normalised
+    centres = means_of_halves(advantages, relabelled)
+    centred = advantages - torch.where(relabelled, centres[1], centres[0])
+    return centred / (centred.square().mean().sqrt() + 1e-8)
 
 
 def means_of_halves(per_row: Tensor, relabelled: Tensor) -> list[Tensor]:
