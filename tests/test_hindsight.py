@@ -1,6 +1,7 @@
 """Hindsight: its functions against brute force, the training script with them, and a world that only they solve."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -198,10 +199,10 @@ class Recorder:
             monkeypatch.setattr(training, name, self._recording(getattr(training, name), calls))
         minibatch_step, make = training.minibatch_step, training.make_agent
 
-        def record_minibatch(*arguments):
+        def record_minibatch(*arguments, **keywords):
             self.minibatches.append(arguments[-1].clone())
             self.rollout, self.agent_at_first_step = arguments[-2], copy.deepcopy(arguments[1])
-            return minibatch_step(*arguments)
+            return minibatch_step(*arguments, **keywords)
 
         def record_agent(*arguments, **keywords):
             self.agent = make(*arguments, **keywords)
@@ -229,7 +230,12 @@ def value_under(agent, observations, goals):
 
 
 def test_the_second_half_of_a_rollout_is_computed_under_its_new_goals(tmp_path, monkeypatch):
-    """A switch cuts both games at step 4 of the second rollout of 16; rewards are left unscaled."""
+    """A switch cuts both games at step 4 of the second rollout of 16; rewards are left unscaled.
+
+    The desired goal is made an easy one, the second step from the bottom, so that both halves hold successes.
+    """
+    freeway = POSITIONS["Freeway"]
+    monkeypatch.setitem(POSITIONS, "Freeway", replace(freeway, axes=(freeway.axes[0]._replace(target=10),)))
     recorder = Recorder(monkeypatch)
     cut, newest = {}, {}
     set_modifications = training.ModifiedVectorEnv.set_modifications
@@ -257,8 +263,8 @@ def test_the_second_half_of_a_rollout_is_computed_under_its_new_goals(tmp_path, 
     assert rewards.shape == (16, 2 * N)
     ends = [3] * 4 + [15] * 12
     goals = np.array([[achieved[ends[t], n, 0] for n in range(N)] for t in range(16)])
-    assert set(np.unique(relabelling.goals)) <= {*goals.ravel(), 178.0}
-    goals = np.where(relabelling.changed, goals, 178.0)
+    assert set(np.unique(relabelling.goals)) <= {*goals.ravel(), 10.0}
+    goals = np.where(relabelling.changed, goals, 10.0)
     assert np.array_equal(relabelling.goals[..., 0], goals)
     assert relabelling.changed.mean() > 0
 
@@ -274,9 +280,16 @@ def test_the_second_half_of_a_rollout_is_computed_under_its_new_goals(tmp_path, 
         else:
             last = values[t + 1, N:]
         torch.testing.assert_close(next_values[t, N:], last)
-    at_goal = achieved[..., 0] >= goals
-    assert rewards[:, N:].tolist() == np.where(at_goal, 2.0, 0.0).tolist(), "no chicken crossed the road yet"
-    assert rewards[:, :N].abs().sum() == 0
+    for columns, half_goals in ((slice(N), np.full_like(goals, 10.0)), (slice(N, None), goals)):
+        at_goal = achieved[..., 0] >= half_goals
+        assert 0 < at_goal.mean() < 1
+        assert rewards[:, columns].tolist() == np.where(at_goal, 2.0, 0.0).tolist(), "no chicken crossed the road yet"
+    with torch.no_grad():
+        shown = observations.clone()
+        shown[:, 4] = torch.round(torch.as_tensor(goals.ravel()) * 255 / 178).byte()[:, None, None]
+        _, log_probs, _, _ = agent.get_action_and_value(shown, recorder.rollout.actions[:, :N].flatten())
+    torch.testing.assert_close(recorder.rollout.log_probs[:, N:].flatten(), log_probs)
+    torch.testing.assert_close(recorder.rollout.advantages, advantages)
     for tensor in (terminated, done2):
         assert torch.equal(tensor[:, :N], tensor[:, N:])
 
