@@ -46,7 +46,6 @@ from agents.hindsight import (
     reevaluate,
     relabel,
     show_goals,
-    under_goals,
 )
 from agents.reward_scaling import RewardScaler
 from eval import choose_modifications, evaluate, summarise, table
@@ -497,7 +496,7 @@ def train(setup: Setup) -> None:
                 rollout.log_probs[:steps, N:] = new_log_probs.view(steps, N)
                 rollout.values[:steps, N:] = new_values.view(steps, N)
                 for t, ended, seen, _ in [(steps - 1, np.arange(N), last, last), *cuts]:  # what followed, likewise
-                    seen = under_goals(seen, rollout.goals[t, N + torch.from_numpy(ended).to(device)])
+                    seen = show_goals(seen.clone(), rollout.goals[t, N + torch.from_numpy(ended).to(device)])
                     cuts.append((t, N + ended, seen, acting_agent.value(seen)))
                 if rollout.weights is not None:
                     played, new = rollout.log_probs[:steps, :N], rollout.log_probs[:steps, N:]

@@ -74,8 +74,8 @@ class ActingAgent:
     @torch.no_grad()
     def evaluate(self, x: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability `[B]` of given actions and value `[B]` of observations `x`."""
-        _, log_prob, _, value = self._copy.get_action_and_value(x, action)
-        return log_prob, value
+        logits, value = self._copy(x)
+        return logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1), value
 
     @torch.no_grad()
     def value(self, x: Tensor) -> Tensor:

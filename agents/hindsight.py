@@ -105,27 +105,25 @@ def goal_rewards(rewards: NDArray[Any], reached: NDArray[np.bool_]) -> NDArray[A
     return np.where(reached, (rewards + 1) * 2, rewards)
 
 
-def under_goals(observations: Tensor, goals: Tensor) -> Tensor:
-    """Copy of `observations` [B, planes, ...] whose last G planes show `goals` [B, G] (grey levels)."""
-    shown = observations.clone()
-    shown[:, -goals.shape[1] :] = goals.view(*goals.shape, *[1] * (observations.dim() - 2)).to(observations.dtype)
-    return shown
+def show_goals(observations: Tensor, goals: Tensor) -> Tensor:
+    """Overwrite the last G planes of `observations` [B, planes, ...] by `goals` [B, G] (grey levels); returns them."""
+    planes = goals.view(*goals.shape, *[1] * (observations.dim() - 2))
+    observations[:, -goals.shape[1] :] = planes
+    return observations
 
 
-def rows_under_goals(frames: Tensor, goals: Tensor, rows: Tensor, num_envs: int) -> Tensor:
-    """The observations of `rows` of a rollout with both halves, frames stored once.
+# In a rollout with both halves, row t * 2N + n is step t of game n, and row t * 2N + N + n the same under its new goal.
+# Frames are stored once, [T, N, planes, ...]; so `rows` of any minibatch take the frames of `frame_rows` and their own
+# goals. The halves lie side by side, not one after the other, so that a shorter last rollout still has no gap.
 
-    frames: [T * N, planes, ...], row t * N + n is step t of game n. goals: grey levels [T, 2N, G].
-    rows: int64 [B]; row t * 2N + n is step t of game n, row t * 2N + N + n the same under its new goal.
-    """
-    frame_rows = rows // (2 * num_envs) * num_envs + rows % num_envs  # N divides 2N, so rows % N is the game
-    shown = frames[frame_rows]  # a copy
-    shown[:, -goals.shape[-1] :] = goals.flatten(0, 1)[rows].view(len(rows), -1, *[1] * (frames.dim() - 2))
-    return shown
+
+def frame_rows(rows: Tensor, num_envs: int) -> Tensor:
+    """Where the frames of `rows` lie among the T * N that are stored, int64 [B]; row t * N + n is step t of game n."""
+    return rows // (2 * num_envs) * num_envs + rows % num_envs  # N divides 2N, so rows % N is the game
 
 
 def is_relabelled(rows: Tensor, num_envs: int) -> Tensor:
-    """Which `rows` (as in `rows_under_goals`) belong to the second half: bool [B]."""
+    """Which `rows` belong to the second half, bool [B]."""
     return rows % (2 * num_envs) >= num_envs
 
 
@@ -138,7 +136,8 @@ def reevaluate(
     evaluate: (observations, actions) -> (log-probabilities, values), with the weights that the update starts from.
     """
     parts = zip(observations.split(CHUNK), actions.split(CHUNK), goals.split(CHUNK), strict=True)
-    log_probs, values = zip(*(evaluate(under_goals(seen, goal), action) for seen, action, goal in parts), strict=True)
+    results = [evaluate(show_goals(seen.clone(), goal), action) for seen, action, goal in parts]
+    log_probs, values = zip(*results, strict=True)
     return torch.cat(log_probs), torch.cat(values)
 
 

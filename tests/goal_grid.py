@@ -14,7 +14,7 @@ import continual_training_example as training
 from agents import RewardScaler, generalised_advantages
 from agents.acceleration import ActingAgent
 from agents.actor_critic import ActorCritic
-from agents.hindsight import goal_rewards, reevaluate, relabel, under_goals
+from agents.hindsight import goal_rewards, reevaluate, relabel, show_goals
 
 SIZE, HORIZON, GAMES = 32, 32, 16
 MOVES = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
@@ -103,7 +103,7 @@ def fill_advantages(rollout, acting, scaler, achieved, last, args):
             rollout.goals[:, GAMES:].flatten(0, 1),
         )
         rollout.log_probs[:, GAMES:], rollout.values[:, GAMES:] = (x.view(HORIZON, GAMES) for x in new)
-        last_values = torch.cat([last_values, acting.value(under_goals(last, rollout.goals[-1, GAMES:]))])
+        last_values = torch.cat([last_values, acting.value(show_goals(last.clone(), rollout.goals[-1, GAMES:]))])
         rewards, at_goal = np.tile(rewards, (1, 2)), np.hstack([at_goal, relabelling.reached])
         done = np.tile(done, (1, 2))
     rewards = goal_rewards(rewards, at_goal)

@@ -16,6 +16,7 @@ from agents import AgentError, make_agent
 from agents.acceleration import ActingAgent
 from agents.hindsight import (
     CHUNK,
+    frame_rows,
     goal_rewards,
     importance_weights,
     is_relabelled,
@@ -23,9 +24,8 @@ from agents.hindsight import (
     normalise_halves,
     reevaluate,
     relabel,
-    rows_under_goals,
     segment_ends,
-    under_goals,
+    show_goals,
 )
 from wrappers.goals import POSITIONS
 
@@ -116,7 +116,8 @@ def test_rows_of_any_minibatch_have_their_own_frames_and_goals(num_envs):
     for number in (2 * num_envs * steps, 2 * num_envs * 3):  # a whole rollout, and a shorter one in the same storage
         order = torch.randperm(number, generator=generator)
         for rows in order.tensor_split(3):
-            seen = rows_under_goals(frames.flatten(0, 1), goals, rows, num_envs)
+            seen = training.take_rows(frames, frame_rows(rows, num_envs))
+            show_goals(seen, goals.flatten(0, 1)[rows])
             relabelled = is_relabelled(rows, num_envs)
             for i, row in enumerate(rows.tolist()):
                 t, column = divmod(row, 2 * num_envs)
@@ -126,20 +127,12 @@ def test_rows_of_any_minibatch_have_their_own_frames_and_goals(num_envs):
     assert torch.equal(frames, stored), "the stored frames stay as they were"
 
 
-def test_planes_are_overwritten_in_a_copy():
-    observations = torch.zeros(3, 5, 2, 2, dtype=torch.uint8)
-    goals = torch.tensor([[1], [2], [3]], dtype=torch.uint8)
-    shown = under_goals(observations, goals)
-    assert shown[:, 4, 0, 1].tolist() == [1, 2, 3]
-    assert not shown[:, :4].any()
-    assert not observations.any()
-
-
 def test_reevaluation_in_chunks_equals_one_pass_and_keeps_no_graph():
     number = 2 * CHUNK + 7
     agent = make_agent("PPO", (2, 84, 84), 3, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     observations = torch.randint(0, 256, (number, 2, 84, 84), generator=generator).byte()
+    stored = observations.clone()
     actions = torch.randint(0, 3, (number,), generator=generator)
     goals = torch.randint(0, 256, (number, 1), generator=generator).byte()
     log_probs, values = reevaluate(ActingAgent(agent, torch.float32).evaluate, observations, actions, goals)
@@ -151,6 +144,7 @@ def test_reevaluation_in_chunks_equals_one_pass_and_keeps_no_graph():
         torch.testing.assert_close(log_probs[part], expected_log_probs)
         torch.testing.assert_close(values[part], expected_values)
     assert log_probs.shape == values.shape == (number,)
+    assert torch.equal(observations, stored)
     assert not log_probs.requires_grad
 
 
@@ -331,7 +325,15 @@ def test_without_her_nothing_of_it_runs_or_is_logged(tmp_path, monkeypatch):
     def never(*_):
         raise AssertionError("called without --her")
 
-    for name in ("relabel", "reevaluate", "goal_rewards", "rows_under_goals", "normalise_halves", "is_relabelled"):
+    for name in (
+        "relabel",
+        "reevaluate",
+        "goal_rewards",
+        "frame_rows",
+        "show_goals",
+        "normalise_halves",
+        "is_relabelled",
+    ):
         monkeypatch.setattr(training, name, never)
     run = train_in(tmp_path, monkeypatch, "--env_id", "Freeway", "--total_timesteps", "64")
     tags = EventAccumulator(str(run)).Reload().Tags()["scalars"]
