@@ -138,12 +138,15 @@ def test_kangaroo_floors_survive_a_jump(cell, floor):
 def test_frostbite_igloo_is_built_by_jumping_and_then_entered():
     game, igloo, position = emulator("Frostbite"), GAME_SPECIFIC["Frostbite"], POSITIONS["Frostbite"]
     play(game, A.NOOP, 20)
-    blocks = [igloo.achieved(game.ale.getRAM(), 0.0)]
-    for i in range(6):
-        play(game, (A.DOWN, A.UP)[i % 2], 16)
+    blocks, highest = [igloo.achieved(game.ale.getRAM(), 0.0)], 255
+    for frame in range(6 * 16):
+        play(game, (A.DOWN, A.UP)[frame // 16 % 2], 1)
+        highest = min(highest, game.ale.getRAM()[100])
         blocks.append(igloo.achieved(game.ale.getRAM(), 0.0))
+    assert highest == 22, "as high as a jump leads"
+    assert not any(inside for _, inside in blocks)
     assert blocks[0] == (0, 0)
-    assert blocks[-1] == (1, 0), "the first floe gave one block; the jumps did not count as entering"
+    assert blocks[-1] == (1, 0), "the first floe gave one block"
 
     game.ale.setRAM(77, 15)
     while game.ale.getRAM()[102] < 122:

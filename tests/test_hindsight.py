@@ -391,6 +391,12 @@ def test_the_same_seed_gives_the_same_run_with_hindsight_whatever_the_number_of_
         assert torch.equal(tensor, weights(second)[name]), name
 
 
+def test_flags_choose_the_goals():
+    common = [*SMALL, "--env_id", "Frostbite"]
+    for flags, kind in (([], ""), (["--her"], "position"), (["--her", "--game_specific_goals"], "game_specific")):
+        assert training.prepare([*common, *flags]).game.goal_kind == kind
+
+
 def test_impossible_settings_are_refused_before_anything_is_written(workdir, capsys):
     for flags, words in (
         (["--env_id", "Pong", "--her"], ["`her`", "Freeway, Frostbite, Kangaroo"]),
