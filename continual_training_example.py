@@ -4,7 +4,7 @@
     python continual_training_example.py --env_id ALE/Pong-v5 --modifs lazy_enemy --total_timesteps 1000000
 
 This file is the whole training loop; read `train` from top to bottom. Its phases carry banners: SWITCH, ROLLOUT,
-ADVANTAGES, UPDATE, LOG + CHECKPOINT. The README explains the words, the flags and the schedules.
+HINDSIGHT, ADVANTAGES, UPDATE, LOG + CHECKPOINT. The README explains the words, the flags and the schedules.
 """
 
 from __future__ import annotations
@@ -46,6 +46,17 @@ from agents import (
 )
 from agents.acceleration import ActingAgent, GraphedStep, choose_precision
 from agents.continual_backprop import check_continual_backprop
+from agents.hindsight import (
+    frame_rows,
+    goal_rewards,
+    importance_weights,
+    is_relabelled,
+    means_of_halves,
+    normalise_halves,
+    reevaluate,
+    relabel,
+    show_goals,
+)
 from agents.restartable_adam import RestartableAdam
 from agents.reward_scaling import RewardScaler
 from eval import choose_modifications, evaluate, summarise, table
@@ -65,6 +76,7 @@ from experiment.timing import PhaseTimer
 from experiment.tracking import Tracker, check_wandb
 from modification_factories import ScheduleError, normalise_modification, regime_warning, schedule_from_config
 from wrappers.games import GameConfig, GameError, GameRecord
+from wrappers.goals import goal_kind
 from wrappers.modifications import ModificationError
 from wrappers.vector import ModifiedVectorEnv, check_string, game_config
 
@@ -178,9 +190,11 @@ class Args:
 
     # hindsight
     her: bool = False
-    """relabel rollouts with the goals they reached"""
+    """hindsight: learn from every rollout a second time, under the goals that it did reach"""
     game_specific_goals: bool = False
-    """use a game's own goals instead of a target position"""
+    """with her: the game's own goals instead of a target position"""
+    her_importance_clip: float = 0.0
+    """with her: weigh relabelled steps by how likely their action is under the new goal, at most this (0: do not)"""
 
     # switch
     shrink_and_perturb: bool = False
@@ -254,30 +268,36 @@ RANGES = {
     "replacement_rate": Range(0, 1),
     "maturity_threshold": Range(0),
     "decay_rate": Range(0, 1),
+    "her_importance_clip": Range(0),
     "eval_episodes": Range(1),
     "seed": Range(0, 2**63 - 1),
 }
 
 
 LOSSES = ("value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
+HINDSIGHT_LOSSES = ("original_policy_loss", "relabelled_policy_loss", "original_value_loss", "relabelled_value_loss")
 
 
 class Rollout(NamedTuple):
     """What the agent did and saw in T steps of N games; row t is vector step t.
 
     ``done`` marks every end of an episode: a lost life or game over (``terminated``: nothing follows), a truncation, or
-    a switch that cut the game. The arrays are filled by the emulators, the tensors by the agent.
+    a switch that cut the game. The arrays are filled by the emulators, the tensors by the agent. With hindsight M is 2N
+    and column N + n is game n again, under the goal that it reached; frames are not kept twice. Without, M is N.
     """
 
     observations: Tensor  # [T, N, *observation_shape], uint8 or float32
-    actions: Tensor  # int64 [T, N]
-    log_probs: Tensor  # [T, N]
-    values: Tensor  # [T, N]
-    advantages: Tensor  # [T, N], filled after the rollout
-    returns: Tensor  # [T, N], filled after the rollout
+    actions: Tensor  # int64 [T, M]
+    log_probs: Tensor  # [T, M]
+    values: Tensor  # [T, M]
+    advantages: Tensor  # [T, M], filled after the rollout
+    returns: Tensor  # [T, M], filled after the rollout
     rewards: np.ndarray  # float64 [T, N], unscaled
     terminated: np.ndarray  # bool [T, N]
     done: np.ndarray  # bool [T, N]
+    achieved: np.ndarray  # float32 [T, N, G], what goal each step achieved; G is 0 without hindsight
+    goals: Tensor | None  # uint8 [T, M, G], the goal of each row in grey levels; None without hindsight
+    weights: Tensor | None  # [T, M], importance weights; None: all rows weigh the same
 
 
 class Setup(NamedTuple):
@@ -304,8 +324,8 @@ def train(setup: Setup) -> None:
     """The whole run: schedule -> games -> rollouts -> updates -> logs and checkpoints."""
     keep_freed_memory()
     args, schedule, total_timesteps, game, device, precision = setup
-    N = args.num_envs  # noqa: N806 - as in the shape comments
     weights_seed, action_seed, minibatch_seed, perturb_seed, cbp_seed = derive_seeds(args.seed, 5)
+    N, goal = args.num_envs, game.goal  # noqa: N806 - as in the shape comments
     action_generator = torch.Generator(device).manual_seed(action_seed)
     minibatch_generator = torch.Generator().manual_seed(minibatch_seed)
     perturb_generator = torch.Generator().manual_seed(perturb_seed)
@@ -345,7 +365,7 @@ def train(setup: Setup) -> None:
             agent.compile()
         autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
         acting_agent = ActingAgent(agent, precision)
-        reward_scaler = RewardScaler(N, args.gamma, args.reward_scaling)
+        reward_scaler = RewardScaler(N if goal is None else 2 * N, args.gamma, args.reward_scaling)
         rollout = empty_rollout(args, envs, device)
         update = GraphedStep(
             functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout, cbp=cbp),
@@ -363,7 +383,7 @@ def train(setup: Setup) -> None:
 
         while global_step < total_timesteps:
             steps = min(args.num_steps, -(-(total_timesteps - global_step) // N))  # the last rollout may be shorter
-            cut_values: list[tuple[int, np.ndarray, Tensor]] = []  # (t, games, value of their last observation)
+            cuts: list[tuple[int, np.ndarray, Tensor, Tensor]] = []  # (t, games, their last observations, its values)
             if args.anneal_lr:
                 annealed = (1.0 - global_step / total_timesteps) * args.learning_rate
                 if isinstance(learning_rate, Tensor):
@@ -375,7 +395,7 @@ def train(setup: Setup) -> None:
                 torch.set_num_threads(1)  # during the rollout the cores belong to the emulators
 
             def collect(
-                t: int, group: int, rollout: Rollout = rollout, cut_values: list = cut_values, first: int = global_step
+                t: int, group: int, rollout: Rollout = rollout, cuts: list = cuts, first: int = global_step
             ) -> None:
                 """Wait for step t of one group of games and note what it gave."""
                 records, games, arrays = envs.step_wait(group), envs.groups[group], envs.arrays
@@ -383,10 +403,11 @@ def train(setup: Setup) -> None:
                 rollout.rewards[t, games] = arrays.rewards[games]
                 rollout.terminated[t, games] = arrays.terminated[games]
                 rollout.done[t, games] = arrays.terminated[games] | arrays.truncated[games]
+                rollout.achieved[t, games] = arrays.achieved[games]
                 truncated = np.flatnonzero(arrays.truncated[games] & ~arrays.terminated[games]) + games.start
                 if len(truncated):
                     last = to_device(arrays.final_observations[truncated], device)
-                    cut_values.append((t, truncated, acting_agent.value(last)))
+                    cuts.append((t, truncated, last, acting_agent.value(last)))
                 log_games(tracker, progress, records, first + (t + 1) * N)
 
             for t in range(steps):
@@ -407,7 +428,7 @@ def train(setup: Setup) -> None:
                     elif args.switch_mode == "reset":
                         running = np.flatnonzero(~rollout.done[t - 1])
                         last = to_device(envs.arrays.observations[running], device)
-                        cut_values.append((t - 1, running, acting_agent.value(last)))
+                        cuts.append((t - 1, running, last, acting_agent.value(last)))
                         rollout.done[t - 1] = True
                     checkpoint = ""
                     if args.save_agent_with_switch:
@@ -474,22 +495,53 @@ def train(setup: Setup) -> None:
             if not on_gpu:
                 torch.set_num_threads(num_threads)
 
+            rewards, terminated, done = rollout.rewards[:steps], rollout.terminated[:steps], rollout.done[:steps]
+            last = to_device(envs.arrays.observations, device)
+
+            # ============================== HINDSIGHT ==============================
+            # Every game a second time, in the columns N to 2N - 1: the goal of each episode becomes what it achieved at
+            # its end (strategy `final` of Andrychowicz et al. 2017, https://arxiv.org/abs/1707.01495). Frames and
+            # actions stay; the rewards of both halves are those of their goals, and log-probabilities and values
+            # are computed anew. `agents/hindsight.py` says which part of this is on-policy.
+            if goal is not None and rollout.goals is not None:
+                relabelling = relabel(rollout.achieved[:steps], done, goal.target, goal.reached)
+                reached = np.hstack([relabelling.desired_reached, relabelling.reached])
+                rewards = goal_rewards(np.tile(rewards, (1, 2)), reached)  # [steps, 2N], still unscaled
+                terminated, done = np.tile(terminated, (1, 2)), np.tile(done, (1, 2))
+                rollout.goals[:steps, N:] = to_device(goal.grey(relabelling.goals), device)
+                rollout.actions[:steps, N:] = rollout.actions[:steps, :N]
+                new_log_probs, new_values = reevaluate(
+                    acting_agent.evaluate,
+                    rollout.observations[:steps].flatten(0, 1),
+                    rollout.actions[:steps, N:].flatten(),
+                    rollout.goals[:steps, N:].flatten(0, 1),
+                )
+                rollout.log_probs[:steps, N:] = new_log_probs.view(steps, N)
+                rollout.values[:steps, N:] = new_values.view(steps, N)
+                for t, ended, seen, _ in [(steps - 1, np.arange(N), last, last), *cuts]:  # what followed, likewise
+                    seen = show_goals(seen.clone(), rollout.goals[t, N + torch.from_numpy(ended).to(device)])
+                    cuts.append((t, N + ended, seen, acting_agent.value(seen)))
+                if rollout.weights is not None:
+                    played, new = rollout.log_probs[:steps, :N], rollout.log_probs[:steps, N:]
+                    rollout.weights[:steps, N:] = importance_weights(new, played, args.her_importance_clip)
+                timer.lap("hindsight")
+
             # ============================== ADVANTAGES ==============================
             # `next_values[t]` is the value of what really followed step t: the next observation, or, where the game was
             # truncated or cut by a switch, its last observation before the restart.
             values = rollout.values[:steps]
             next_values = torch.empty_like(values)
             next_values[:-1] = values[1:]
-            next_values[-1] = acting_agent.value(to_device(envs.arrays.observations, device))
-            for t, cut_games, value in cut_values:
-                next_values[t, torch.from_numpy(cut_games).to(device)] = value
-            rewards = np.stack([reward_scaler(rollout.rewards[t], rollout.done[t]) for t in range(steps)])
+            next_values[-1, :N] = acting_agent.value(last)
+            for t, columns, _, value in cuts:
+                next_values[t, torch.from_numpy(columns).to(device)] = value
+            scaled = np.stack([reward_scaler(rewards[t], done[t]) for t in range(steps)])
             advantages, returns = generalised_advantages(
-                to_device(rewards, device),
+                to_device(scaled, device),
                 values,
                 next_values,
-                to_device(rollout.terminated[:steps], device),
-                to_device(rollout.done[:steps], device),
+                to_device(terminated, device),
+                to_device(done, device),
                 args.gamma,
                 args.gae_lambda,
             )
@@ -497,11 +549,12 @@ def train(setup: Setup) -> None:
 
             # ============================== UPDATE ==============================
             # PPO (Schulman et al. 2017, https://arxiv.org/abs/1707.06347): several epochs over the rollout's rows,
-            # [T, N, ...] -> [T * N, ...], in minibatches drawn without replacement; see `minibatch_step` below.
+            # [T, M] -> [T * M], in minibatches drawn without replacement; see `minibatch_step` below. With hindsight a
+            # minibatch is twice as large, so that there are as many gradient steps as without.
             rollout.advantages[:steps], rollout.returns[:steps] = advantages, returns
             losses = []
             for _ in range(args.update_epochs):
-                order = torch.randperm(steps * N, generator=minibatch_generator).to(device)
+                order = torch.randperm(values.numel(), generator=minibatch_generator).to(device)
                 for rows in order.tensor_split(min(args.num_minibatches, len(order))):
                     losses.append(update(rows))
                 if args.target_kl is not None and losses[-1][LOSSES.index("approx_kl")] > args.target_kl:
@@ -523,6 +576,11 @@ def train(setup: Setup) -> None:
             tracker.scalar("losses/explained_variance", explained.item(), global_step)
             for name, number in (cbp.summary() if cbp is not None else {}).items():
                 tracker.scalar(f"cbp/{name}", number, global_step)
+            if goal is not None:
+                for name, number in zip(HINDSIGHT_LOSSES, of_update[len(LOSSES) :], strict=True):
+                    tracker.scalar(f"her/{name}", number, global_step)
+                for name, number in relabelling.shares.items():
+                    tracker.scalar(f"her/{name}", number, global_step)
             for phase, seconds in timer.take().items():
                 tracker.scalar(f"time/{phase}", seconds, global_step)
             timer.lap("logging")
@@ -552,8 +610,14 @@ def minibatch_step(
     """One gradient step on the rows `rows` of the rollout, then one of `cbp`; returns `LOSSES`, [6]."""
     advantage, returns = rollout.advantages.flatten()[rows], rollout.returns.flatten()[rows]
     old_values, old_log_probs = rollout.values.flatten()[rows], rollout.log_probs.flatten()[rows]
-    observations, actions = take_rows(rollout.observations, rows), rollout.actions.flatten()[rows]
     features: list[Tensor] = []
+    actions = rollout.actions.flatten()[rows]
+    if rollout.goals is None:
+        observations = take_rows(rollout.observations, rows)
+    else:
+        relabelled = is_relabelled(rows, args.num_envs)
+        observations = take_rows(rollout.observations, frame_rows(rows, args.num_envs))
+        show_goals(observations, rollout.goals.flatten(0, 1)[rows])
     with autocast:
         if isinstance(agent, PPOCBP):
             _, log_probs, entropy, values, features = agent.get_action_value_and_features(observations, actions)
@@ -561,10 +625,15 @@ def minibatch_step(
             _, log_probs, entropy, values = agent.get_action_and_value(observations, actions)
     log_ratio = log_probs - old_log_probs
     ratio = log_ratio.exp()
-    if args.norm_adv and len(rows) > 1:
+    if args.norm_adv and rollout.goals is not None:
+        advantage = normalise_halves(advantage, relabelled)
+    elif args.norm_adv and len(rows) > 1:
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    if rollout.weights is not None:
+        advantage = advantage * rollout.weights.flatten()[rows]
     clipped = ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
-    policy_loss = torch.max(-advantage * ratio, -advantage * clipped).mean()
+    policy_error = torch.max(-advantage * ratio, -advantage * clipped)
+    policy_loss = policy_error.mean()
     value_error = (values - returns) ** 2
     if args.clip_vloss:
         change = (values - old_values).clamp(-args.clip_coef, args.clip_coef)
@@ -581,7 +650,10 @@ def minibatch_step(
     with torch.no_grad():
         approx_kl = ((ratio - 1) - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html
         clipfrac = ((ratio - 1.0).abs() > args.clip_coef).float().mean()
-        return torch.stack([value_loss, policy_loss, entropy.mean(), -log_ratio.mean(), approx_kl, clipfrac])
+        numbers = [value_loss, policy_loss, entropy.mean(), -log_ratio.mean(), approx_kl, clipfrac]
+        if rollout.goals is not None:
+            numbers += means_of_halves(policy_error, relabelled) + means_of_halves(0.5 * value_error, relabelled)
+        return torch.stack(numbers)
 
 
 def prepare(argv: Sequence[str] | None) -> Setup:
@@ -600,12 +672,10 @@ def prepare(argv: Sequence[str] | None) -> Setup:
             f"`num_minibatches` {args.num_minibatches} does not divide the batch of num_envs * num_steps = "
             f"{args.num_envs} * {args.num_steps} = {args.batch_size} rows; choose a divisor of it"
         )
-    if args.her or args.game_specific_goals:
-        if args.backend == "Gym":
-            raise ConfigError(
-                "`her` needs the player's position, which backend Gym does not give; use `--backend HackAtari`"
-            )
-        raise ConfigError("`her` and `game_specific_goals` are not available in this version; train without them")
+    if not args.her and (args.game_specific_goals or args.her_importance_clip):
+        raise ConfigError(
+            "`game_specific_goals` and `her_importance_clip` say how hindsight works, which is off; add `--her`"
+        )
 
     game, notes = game_config(
         args.env_id,
@@ -617,6 +687,7 @@ def prepare(argv: Sequence[str] | None) -> Setup:
         noop_max=args.noop_max,
         fire_reset=args.fire_reset,
         reward_file=args.new_rf,
+        goal_kind=goal_kind(args.her, args.game_specific_goals),
         seed=args.seed,
     )
     check_architecture(args.architecture)
@@ -711,14 +782,16 @@ def derive_seeds(seed: int, number: int) -> list[int]:
 
 def empty_rollout(args: Args, envs: ModifiedVectorEnv, device: torch.device) -> Rollout:
     """Storage for one rollout; frames stay uint8, a quarter of the memory of floats."""
-    rows = (args.num_steps, args.num_envs)
-    shape = envs.observation_shape
+    steps = (args.num_steps, args.num_envs)
+    rows = (args.num_steps, args.num_envs * (2 if args.her else 1))
+    shape, goal = envs.observation_shape, envs.config.goal
     if args.obs_mode == "dqn":  # channels last, [T, N, 84, 84, planes] in memory: the layout that convolutions want
         planes, height, width = shape
-        observations = torch.zeros((*rows, height, width, planes), dtype=torch.uint8, device=device)
+        observations = torch.zeros((*steps, height, width, planes), dtype=torch.uint8, device=device)
         observations = observations.permute(0, 1, 4, 2, 3)
     else:
-        observations = torch.zeros((*rows, *shape), device=device)
+        observations = torch.zeros((*steps, *shape), device=device)
+    goals = None if goal is None else to_device(goal.grey(goal.target), device).expand(*rows, -1).clone()
     return Rollout(
         observations=observations,
         actions=torch.zeros(rows, dtype=torch.int64, device=device),
@@ -726,9 +799,12 @@ def empty_rollout(args: Args, envs: ModifiedVectorEnv, device: torch.device) -> 
         values=torch.zeros(rows, device=device),
         advantages=torch.zeros(rows, device=device),
         returns=torch.zeros(rows, device=device),
-        rewards=np.zeros(rows),
-        terminated=np.zeros(rows, np.bool_),
-        done=np.zeros(rows, np.bool_),
+        rewards=np.zeros(steps),
+        terminated=np.zeros(steps, np.bool_),
+        done=np.zeros(steps, np.bool_),
+        achieved=np.zeros((*steps, envs.config.num_goals), np.float32),
+        goals=goals,
+        weights=torch.ones(rows, device=device) if args.her_importance_clip else None,
     )
 
 

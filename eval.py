@@ -41,6 +41,7 @@ from experiment.run_folder import create_run_folder, slug
 from experiment.scores import human_normalised, mean_std_interval
 from experiment.tracking import Tracker, check_wandb
 from wrappers.games import GameConfig, GameError, GameRecord
+from wrappers.goals import goal_kind
 from wrappers.modifications import ModificationError
 from wrappers.vector import ModifiedVectorEnv, check_string, game_config
 
@@ -307,8 +308,6 @@ def complete_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
     check_ranges(replace(args, **settings), RANGES)
     if not settings["env_id"]:
         raise ConfigError("`env_id`: the checkpoint does not say which game it was trained on; give `--env_id`")
-    if settings["her"]:
-        raise ConfigError("`her`: agents trained with hindsight cannot be evaluated in this version")
     if args.wandb_run_id is not None and not args.track:
         raise ConfigError("`wandb_run_id` is given, but nothing is logged to W&B; add `--track`")
     return settings
@@ -341,6 +340,7 @@ def choose_game(settings: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[Ga
         window=settings["buffer_window_size"],
         noop_max=trained_with(checkpoint, "noop_max", 30),
         fire_reset=trained_with(checkpoint, "fire_reset", True),
+        goal_kind=goal_kind(settings["her"], settings["game_specific_goals"]),
     )
 
 

@@ -72,6 +72,12 @@ class ActingAgent:
         return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), value
 
     @torch.no_grad()
+    def evaluate(self, x: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability `[B]` of given actions and value `[B]` of observations `x`."""
+        logits, value = self._copy(x)
+        return logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1), value
+
+    @torch.no_grad()
     def value(self, x: Tensor) -> Tensor:
         """Value `[B]` of observations `x`."""
         return self._copy.get_value(x)

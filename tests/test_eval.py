@@ -356,7 +356,8 @@ def test_flags_that_cannot_work(checkpoint, capsys, flags, words):
 
 STRANGE = [
     ({"architecture": "PPO_XYZ"}, ["PPO_XYZ", "PPO_CBP"]),
-    ({"her": True}, ["hindsight"]),
+    ({"her": True}, ["her", "Breakout", "Freeway"]),
+    ({"her": True, "env_id": "ALE/Frostbite-v5"}, ["4 actions", "18"]),
     ({"obs_mode": "obj"}, ["obs_mode", "PPO"]),
     ({"obs_mode": "ori"}, ["obs_mode", "ori"]),
     ({"buffer_window_size": 3}, ["4 input planes", "3"]),

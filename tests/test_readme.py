@@ -23,6 +23,7 @@ from experiment.config import _is_hidden, apply_config_file, check_ranges, parse
 from modification_factories import ScheduleError, make_factory, schedule_from_config
 from wrappers import modifications as modifications_command
 from wrappers.games import ModifiedGame, load_reward_function
+from wrappers.goals import GOALS
 from wrappers.modifications import ModificationError
 from wrappers.vector import check_string, game_config
 
@@ -134,12 +135,6 @@ def test_holds_no_open_work_no_private_path_and_no_hype():
         assert not re.findall(words, path.read_text(encoding="utf-8"), re.I), path.name
 
 
-def test_what_is_not_available_is_never_advertised():
-    for line in README.splitlines():
-        if re.search(r"--her\b|hindsight", line, re.I):
-            assert re.search(r"not available in this version|must agree with the checkpoint", line), line
-
-
 # ------------------------------------------------------------------------------------------------------------ tables
 
 
@@ -183,6 +178,27 @@ def test_factory_tables_equal_the_constructors():
     assert described == set(modification_factories.modification_factory_mapping)
 
 
+def test_goal_table_equals_the_goals():
+    flags = {"position": "`--her`", "game_specific": "`--game_specific_goals`"}
+    expected = []
+    for kind, goals in GOALS.items():
+        for game, goal in goals.items():
+            for axis in goal.axes:
+                reached = {None: "at or above", 0: "exactly"}.get(axis.tolerance, f"within {axis.tolerance}")
+                words = (
+                    f"`{game}`",
+                    flags[kind],
+                    goal.meaning,
+                    axis.name,
+                    axis.unit,
+                    axis.cells,
+                    f"{axis.target}",
+                    reached,
+                )
+                expected.append(words)
+    assert [tuple(row) for row in rows(section("### Goals"), columns=8)] == expected
+
+
 def test_preview_options_equal_its_parser():
     table = {row[0].strip("`").split(" ")[0] for row in rows(section("### Preview"))}
     parser = modification_factories._parser()
@@ -198,9 +214,10 @@ def test_columns_of_the_csv_files():
 
 
 def test_logged_names_are_those_of_the_code():
-    logged = set(re.findall(r"`((?:charts|losses|switch|time|eval|cbp)/[^`]*)`", section("## Tracking and videos")))
+    logged = set(re.findall(r"`((?:charts|losses|switch|time|eval|cbp|her)/[^`]*)`", section("## Tracking and videos")))
     source = "".join(
-        (ROOT / name).read_text() for name in ("continual_training_example.py", "eval.py", "experiment/tracking.py")
+        (ROOT / name).read_text()
+        for name in ("continual_training_example.py", "eval.py", "experiment/tracking.py", "agents/hindsight.py")
     )
     for name in logged:
         group, leaf = name.split("/", 1)

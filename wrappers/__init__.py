@@ -3,6 +3,7 @@
 games.py                        one game: emulator, modifications, observations, lives, scores
 modifications.py                which modifications exist, checking strings, running them
 supplementary_modifications.py  our own modifications, for names that the installed hackatari lacks
+goals.py                        what a game's goals are, when they count as reached, how the agent sees them
 objects.py                      object detection (OCAtari), used only where something needs objects
 vector.py                       many games in worker processes, as a gymnasium VectorEnv
 worker.py                       what runs inside a worker process

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from ale_py import roms
 
+from wrappers.goals import GOALS, Goal
 from wrappers.modifications import ModificationRunner
 from wrappers.objects import ObjectDetector
 
@@ -62,6 +63,18 @@ class GameConfig:
     """evaluation: game number k of the run is seeded by (seed, k) alone, whoever plays it"""
     num_envs: int = 1
     """how many environments share the run's game numbers (environment i plays games i, i + num_envs, ...)"""
+    goal_kind: str = ""
+    """kind of goal that follows the frames as grey planes, a key of `wrappers.goals.GOALS`; empty: none"""
+
+    @property
+    def goal(self) -> Goal | None:
+        """The goals of this game, where goals are asked for."""
+        return GOALS[self.goal_kind][self.game] if self.goal_kind else None
+
+    @property
+    def num_goals(self) -> int:
+        """Numbers per goal, and planes behind the frames."""
+        return len(self.goal.axes) if self.goal else 0
 
 
 class GameRecord(NamedTuple):
@@ -226,8 +239,8 @@ class Pixels:
 
     @staticmethod
     def space(config: GameConfig) -> tuple[tuple[int, ...], type]:
-        """Shape and dtype of an observation."""
-        return (config.window, FRAME_SIZE, FRAME_SIZE), np.uint8
+        """Shape and dtype of an observation, goal planes included."""
+        return (config.window + config.num_goals, FRAME_SIZE, FRAME_SIZE), np.uint8
 
     def start(self, out: np.ndarray) -> None:
         """Fill `out` with copies of the present frame."""
@@ -311,10 +324,19 @@ def observation_kind(config: GameConfig) -> type[Pixels] | type[ObjectFeatures]:
 class AgentGame:
     """A game as the agent meets it, written into shared arrays.
 
-    `observation` is this environment's row of the shared observation array and always holds the newest observation.
+    `observation` is this environment's row of the shared observation array and always holds the newest observation:
+    the frames, then the planes of the desired goal, if any. `achieved` [G] then holds what goal the last step achieved,
+    before whatever game or life it began.
     """
 
-    def __init__(self, config: GameConfig, index: int, observation: np.ndarray, final_observation: np.ndarray) -> None:
+    def __init__(
+        self,
+        config: GameConfig,
+        index: int,
+        observation: np.ndarray,
+        final_observation: np.ndarray,
+        achieved: np.ndarray | None = None,
+    ) -> None:
         self.config = config
         self.index = index
         emulator_seed, noop_seed, modification_seed = derive_seeds(config.seed, index)
@@ -323,6 +345,11 @@ class AgentGame:
         self._observe = observation_kind(config)(self.game)
         self.observation = observation
         self.final_observation = final_observation
+        self.achieved = np.zeros(config.num_goals, np.float32) if achieved is None else achieved
+        self._goal = config.goal
+        if self._goal is not None:
+            observation[config.window :] = self._goal.grey(self._goal.target)[:, None, None]
+        self._frames = observation[: config.window]
         actions = self.game.actions
         self._fire = actions.index(FIRE) if config.fire_reset and FIRE in actions else None
         self._next_names: tuple[str, ...] = ()
@@ -369,10 +396,10 @@ class AgentGame:
             self._noops = np.random.default_rng(noop_seed)
             self.game.runner = ModificationRunner(self.config.game, self.game.view, modification_seed)
         self._clear_score()
-        self.game.start(self._next_names, lambda: self._observe.start(self.observation))
+        self.game.start(self._next_names, lambda: self._observe.start(self._frames))
         if self.config.noop_max:
             self._play(0, frameskip=int(self._noops.integers(1, self.config.noop_max + 1)))
-            self._observe.start(self.observation)
+            self._observe.start(self._frames)
         self._press_fire()
         self._lives = self.game.ale.lives()
 
@@ -383,9 +410,11 @@ class AgentGame:
         """
         game = self.game
         reward = self._play(action)
-        self._observe.push(self.observation)
+        self._observe.push(self._frames)
         self._length += 1
         self._life_length += 1
+        if self._goal is not None:
+            self.achieved[:] = self._goal.achieved(game.view.get_ram(), reward)
         terminated, truncated = game.terminated, game.truncated
         lives = game.ale.lives()
         life_lost = 0 < lives < self._lives  # some games show 0 lives for a while before they are over
@@ -416,7 +445,7 @@ class AgentGame:
     def _press_fire(self) -> None:
         if self._fire is not None:
             self._play(self._fire)
-            self._observe.push(self.observation)
+            self._observe.push(self._frames)
 
     def _clear_score(self) -> None:
         self._score = self._life_score = 0.0

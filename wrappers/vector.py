@@ -26,6 +26,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from wrappers.games import GameConfig, GameError, GameRecord, load_reward_function, observation_kind
+from wrappers.goals import GOALS
 from wrappers.modifications import ModificationError, check_modifications, split_modifications
 from wrappers.objects import supports_object_features, supports_objects
 from wrappers.worker import STEP, GameHost, array_layout, layout_size, map_arrays
@@ -53,6 +54,7 @@ def game_config(
     noop_max: int = 30,
     fire_reset: bool = True,
     reward_file: str = "",
+    goal_kind: str = "",
     seed: int = 0,
 ) -> tuple[GameConfig, list[str]]:
     """The checked description of a game, and lines that a user should see.
@@ -77,6 +79,8 @@ def game_config(
         if not supports_objects(game):
             raise GameError(f"`new_rf` needs OCAtari's objects, and OCAtari does not know {game}")
         load_reward_function(reward_file)
+    if goal_kind:
+        _check_goal(goal_kind, game, backend, obs_mode)
     config = GameConfig(
         env_id=resolved,
         game=game,
@@ -92,6 +96,7 @@ def game_config(
         noop_max=noop_max,
         fire_reset=fire_reset,
         reward_file=str(Path(reward_file).resolve()) if reward_file else "",
+        goal_kind=goal_kind,
         seed=seed,
     )
     return config, notes
@@ -116,6 +121,7 @@ class ModifiedVectorEnv(VectorEnv):
     """`num_envs` games stepped together; ``AutoresetMode.SAME_STEP``.
 
     Observations are uint8 [num_envs, window, 84, 84] (``obs_mode`` dqn) or float32 [num_envs, window, features] (obj).
+    With goals, G planes of the desired goal follow the frames, and ``arrays.achieved`` [num_envs, G] is filled.
     With ``copy=False`` they are views of shared memory that the next step overwrites. In ``info``, ``final_obs`` holds
     the last observation of every episode that just ended (rows where ``_final_obs`` is true), and ``games`` the
     `GameRecord` of every game that ended.
@@ -247,7 +253,7 @@ class ModifiedVectorEnv(VectorEnv):
     def _start(self, num_workers: int) -> int:
         """Build the games, here or in workers; returns the game's number of actions."""
         num_workers = min(num_workers, self.num_envs)
-        layout = array_layout(self.num_envs, *observation_kind(self.config).space(self.config))
+        layout = array_layout(self.num_envs, *observation_kind(self.config).space(self.config), self.config.num_goals)
         if num_workers == 0:
             self._memory = mmap.mmap(-1, layout_size(layout))
             self._arrays = map_arrays(self._memory, self.config, self.num_envs)
@@ -410,6 +416,20 @@ def _resolve(env_id: str) -> tuple[str, str, str, dict[str, Any], list[str]]:
         raise GameError(f"`env_id` {env_id} observes RAM; use the game's plain id and `--obs_mode dqn` or `obj`")
     game = env_id.removeprefix("ALE/").split("-")[0].removesuffix("NoFrameskip").removesuffix("Deterministic")
     return env_id, game, kwargs["game"], kwargs, notes
+
+
+def _check_goal(kind: str, game: str, backend: str, obs_mode: str) -> None:
+    """Raise GameError unless this game has goals of `kind` and they can be shown."""
+    _check_choice("goal_kind", kind, tuple(GOALS))
+    if backend == "Gym":
+        raise GameError("`her` reads the game's memory, which backend Gym does not give; use `--backend HackAtari`")
+    if obs_mode == "obj":
+        raise GameError("`her` shows its goals as planes behind the frames; use `--obs_mode dqn`")
+    if game not in GOALS[kind]:
+        flags = {"position": "`her`", "game_specific": "`her` with `game_specific_goals`"}
+        other = next(name for name in GOALS if name != kind)
+        hint = f"; {game} has goals for {flags[other]}" if game in GOALS[other] else ""
+        raise GameError(f"{flags[kind]}: {game} has no such goals; the games that do: {', '.join(GOALS[kind])}{hint}")
 
 
 def _check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:

@@ -41,15 +41,18 @@ class SharedArrays(NamedTuple):
     """bool [num_envs]"""
     truncated: np.ndarray
     """bool [num_envs]"""
+    achieved: np.ndarray
+    """float32 [num_envs, G]: what goal the step achieved, before any restart; G is 0 without goals"""
 
 
 def array_layout(
-    num_envs: int, observation_shape: tuple[int, ...], dtype: Any
+    num_envs: int, observation_shape: tuple[int, ...], dtype: Any, num_goals: int = 0
 ) -> list[tuple[tuple[int, ...], np.dtype, int]]:
     """Shape, dtype and byte offset of each of the `SharedArrays`, each on a cache line of its own."""
     observations = (num_envs, *observation_shape)
     kinds: list[tuple[tuple[int, ...], Any]] = [((num_envs,), np.int64), (observations, dtype), (observations, dtype)]
     kinds += [((num_envs,), np.float64), ((num_envs,), np.bool_), ((num_envs,), np.bool_)]
+    kinds += [((num_envs, num_goals), np.float32)]
     layout, offset = [], 0
     for shape, kind in kinds:
         layout.append((shape, np.dtype(kind), offset))
@@ -65,7 +68,7 @@ def layout_size(layout: list[tuple[tuple[int, ...], np.dtype, int]]) -> int:
 
 def map_arrays(memory: Any, config: GameConfig, num_envs: int) -> SharedArrays:
     """The arrays of `config` inside `memory` (a buffer of `layout_size` bytes)."""
-    layout = array_layout(num_envs, *observation_kind(config).space(config))
+    layout = array_layout(num_envs, *observation_kind(config).space(config), config.num_goals)
     return SharedArrays(*(np.ndarray(shape, dtype, memory, offset) for shape, dtype, offset in layout))
 
 
@@ -81,7 +84,10 @@ class GameHost:
     def __init__(self, config: GameConfig, groups: Sequence[Sequence[int]], arrays: SharedArrays) -> None:
         self._arrays = arrays
         self._groups = [
-            [AgentGame(config, i, arrays.observations[i], arrays.final_observations[i]) for i in group]
+            [
+                AgentGame(config, i, arrays.observations[i], arrays.final_observations[i], arrays.achieved[i])
+                for i in group
+            ]
             for group in groups
         ]
         self._games = [game for group in self._groups for game in group]

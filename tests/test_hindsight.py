@@ -1,0 +1,473 @@
+"""Hindsight: its functions against brute force, the training script with them, and a world that only they solve."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import only_run
+from goal_grid import GAMES, learn
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_training import SMALL, TWO_REGIMES, train_in, weights
+
+import continual_training_example as training
+from agents import AgentError, make_agent
+from agents.acceleration import ActingAgent
+from agents.hindsight import (
+    CHUNK,
+    frame_rows,
+    goal_rewards,
+    importance_weights,
+    is_relabelled,
+    means_of_halves,
+    normalise_halves,
+    reevaluate,
+    relabel,
+    segment_ends,
+    show_goals,
+)
+from wrappers.goals import POSITIONS
+
+# --------------------------------------------------------------------------------------------------- pure functions
+
+
+def random_rollout(seed, steps=23, games=5):
+    rng = np.random.default_rng(seed)
+    achieved = rng.integers(0, 4, size=(steps, games, 2)).astype(np.float32)
+    return achieved, rng.random((steps, games)) < 0.2
+
+
+def near(achieved, goal):
+    return (np.abs(achieved - goal) <= 1).all(-1)
+
+
+def segments(done):
+    """(game, first step, last step) of every segment, one by one."""
+    found = []
+    for game in range(done.shape[1]):
+        first = 0
+        for t in range(len(done)):
+            if done[t, game] or t == len(done) - 1:
+                found.append((game, first, t))
+                first = t + 1
+    return found
+
+
+def test_segment_ends_of_the_docstring():
+    done = np.array([False, True, True, False, False])[:, None]
+    assert segment_ends(done)[:, 0].tolist() == [1, 1, 2, 4, 4]
+    with pytest.raises(AgentError, match=r"\[T, N\]"):
+        segment_ends(done[:, 0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_relabelling_equals_a_walk_over_the_segments(seed):
+    achieved, done = random_rollout(seed)
+    desired = np.array([3.0, 0.0], np.float32)
+    relabelling = relabel(achieved, done, desired, near)
+    kept = 0
+    for game, first, last in segments(done):
+        steps = range(first, last + 1)
+        at_final = [bool(near(achieved[t, game], achieved[last, game])) for t in steps]
+        goal = desired if all(at_final) else achieved[last, game]
+        kept += all(at_final)
+        for t in steps:
+            assert (relabelling.goals[t, game] == goal).all()
+            assert relabelling.reached[t, game] == near(achieved[t, game], goal)
+            assert relabelling.desired_reached[t, game] == near(achieved[t, game], desired)
+            assert relabelling.changed[t, game] == (not all(at_final))
+    assert 0 < kept < len(segments(done))
+    shares = relabelling.shares
+    changed = relabelling.changed
+    assert shares["relabelled"] == pytest.approx(changed.sum() / changed.size)
+    assert shares["relabelled_reached"] == pytest.approx(relabelling.reached[changed].sum() / changed.sum())
+    assert shares["original_reached"] == pytest.approx(near(achieved, desired).mean())
+
+
+def test_where_no_goal_is_new_the_halves_are_alike():
+    achieved, done = np.full((4, 2, 1), 6.0), np.zeros((4, 2), bool)
+    relabelling = relabel(achieved, done, np.array([178.0]), POSITIONS["Freeway"].reached)
+    assert (relabelling.goals == 178).all(), "a chicken that never moved has reached nothing"
+    assert relabelling.shares == {"original_reached": 0.0, "relabelled_reached": 0.0, "relabelled": 0.0}
+
+
+def test_relabel_refuses_other_shapes():
+    achieved, done = random_rollout(0)
+    with pytest.raises(AgentError, match="shapes"):
+        relabel(achieved, done.T, np.zeros(2), near)
+    with pytest.raises(AgentError, match="shapes"):
+        relabel(achieved, done, np.zeros(3), near)
+
+
+def test_goal_rewards():
+    rewards = np.array([[0.0, 0.0, 1.0, 1.0, -1.0]])
+    reached = np.array([[False, True, False, True, True]])
+    assert goal_rewards(rewards, reached).tolist() == [[0.0, 2.0, 1.0, 4.0, 0.0]]
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 5])
+def test_rows_of_any_minibatch_have_their_own_frames_and_goals(num_envs):
+    steps, planes, goals_per_row = 7, 4, 2
+    generator = torch.Generator().manual_seed(num_envs)
+    frames = torch.randint(0, 256, (steps, num_envs, planes + goals_per_row, 3, 3), generator=generator).byte()
+    goals = torch.randint(0, 256, (steps, 2 * num_envs, goals_per_row), generator=generator).byte()
+    stored = frames.clone()
+    for number in (2 * num_envs * steps, 2 * num_envs * 3):  # a whole rollout, and a shorter one in the same storage
+        order = torch.randperm(number, generator=generator)
+        for rows in order.tensor_split(3):
+            seen = training.take_rows(frames, frame_rows(rows, num_envs))
+            show_goals(seen, goals.flatten(0, 1)[rows])
+            relabelled = is_relabelled(rows, num_envs)
+            for i, row in enumerate(rows.tolist()):
+                t, column = divmod(row, 2 * num_envs)
+                assert torch.equal(seen[i, :planes], frames[t, column % num_envs, :planes])
+                assert (seen[i, planes:] == goals[t, column][:, None, None]).all()
+                assert relabelled[i] == (column >= num_envs)
+    assert torch.equal(frames, stored), "the stored frames stay as they were"
+
+
+def test_reevaluation_in_chunks_equals_one_pass_and_keeps_no_graph():
+    number = 2 * CHUNK + 7
+    agent = make_agent("PPO", (2, 84, 84), 3, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    observations = torch.randint(0, 256, (number, 2, 84, 84), generator=generator).byte()
+    stored = observations.clone()
+    actions = torch.randint(0, 3, (number,), generator=generator)
+    goals = torch.randint(0, 256, (number, 1), generator=generator).byte()
+    log_probs, values = reevaluate(ActingAgent(agent, torch.float32).evaluate, observations, actions, goals)
+    for part in (slice(0, 5), slice(CHUNK - 2, CHUNK + 3), slice(number - 5, number)):
+        shown = observations[part].clone()
+        shown[:, 1] = goals[part][:, :, None]
+        with torch.no_grad():
+            _, expected_log_probs, _, expected_values = agent.get_action_and_value(shown, actions[part])
+        torch.testing.assert_close(log_probs[part], expected_log_probs)
+        torch.testing.assert_close(values[part], expected_values)
+    assert log_probs.shape == values.shape == (number,)
+    assert torch.equal(observations, stored)
+    assert not log_probs.requires_grad
+
+
+def test_importance_weights_make_an_average_over_played_actions_one_over_the_new_policy():
+    """E over pi(. | g) of w * f = E over pi(. | g') of f, exactly, as long as nothing is clipped."""
+    played, new = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.1, 0.3, 0.6])
+    f = torch.tensor([2.0, -1.0, 5.0])
+    weight = importance_weights(new.log(), played.log(), 100.0)
+    assert float((played * weight * f).sum()) == pytest.approx(float((new * f).sum()))
+    assert importance_weights(new.log(), played.log(), 1.5).tolist() == pytest.approx([0.2, 1.0, 1.5])
+
+
+def test_halves_are_centred_by_themselves_at_a_common_scale():
+    generator = torch.Generator().manual_seed(0)
+    advantages = torch.randn(50, generator=generator) * 0.01
+    relabelled = torch.rand(50, generator=generator) < 0.4
+    advantages[relabelled] = advantages[relabelled] * 300 + 7
+    normalised = normalise_halves(advantages, relabelled)
+    assert normalised[relabelled].mean().item() == pytest.approx(0, abs=1e-6)
+    assert normalised[~relabelled].mean().item() == pytest.approx(0, abs=1e-6)
+    assert normalised.std(correction=0).item() == pytest.approx(1, rel=1e-5)
+    ratio = normalised[relabelled].std() / normalised[~relabelled].std()
+    assert ratio.item() == pytest.approx((advantages[relabelled].std() / advantages[~relabelled].std()).item())
+    assert torch.isfinite(normalise_halves(advantages[:1], relabelled[:1])).all()
+    first, second = means_of_halves(advantages, relabelled)
+    assert first == pytest.approx(advantages[~relabelled].mean())
+    assert second == pytest.approx(advantages[relabelled].mean())
+    assert means_of_halves(advantages, torch.zeros(50, dtype=torch.bool))[1] == 0
+
+
+# ------------------------------------------------------------------------------------------------ the training script
+
+HER = ["--her", "--num_steps", "32"]
+
+
+class Recorder:
+    """What the script computed in each update: the arguments of its own functions."""
+
+    def __init__(self, monkeypatch):
+        self.relabelled, self.reevaluated, self.advantages, self.minibatches = [], [], [], []
+        for name, calls in (
+            ("relabel", self.relabelled),
+            ("reevaluate", self.reevaluated),
+            ("generalised_advantages", self.advantages),
+        ):
+            monkeypatch.setattr(training, name, self._recording(getattr(training, name), calls))
+        minibatch_step, make = training.minibatch_step, training.make_agent
+
+        def record_minibatch(*arguments, **keywords):
+            self.minibatches.append(arguments[-1].clone())
+            self.rollout, self.agent_at_first_step = arguments[-2], copy.deepcopy(arguments[1])
+            return minibatch_step(*arguments, **keywords)
+
+        def record_agent(*arguments, **keywords):
+            self.agent = make(*arguments, **keywords)
+            return self.agent
+
+        monkeypatch.setattr(training, "minibatch_step", record_minibatch)
+        monkeypatch.setattr(training, "make_agent", record_agent)
+
+    def _recording(self, function, calls):
+        def record(*arguments):
+            result = function(*arguments)
+            kept = [None if callable(argument) else copy.deepcopy(argument) for argument in arguments]
+            calls.append((kept, result, copy.deepcopy(self.agent)))
+            return result
+
+        return record
+
+
+def value_under(agent, observations, goals):
+    """V of observations [B, 5, 84, 84] whose fifth plane shows `goals` [B] (rows of Freeway)."""
+    shown = torch.as_tensor(observations).clone()
+    shown[:, 4] = torch.round(torch.as_tensor(goals) * 255 / 178).byte()[:, None, None]
+    with torch.no_grad():
+        return agent.get_value(shown)
+
+
+def test_the_second_half_of_a_rollout_is_computed_under_its_new_goals(tmp_path, monkeypatch):
+    """A switch cuts both games at step 4 of the second rollout of 16; rewards are left unscaled.
+
+    The desired goal is made an easy one, the second step from the bottom, so that both halves hold successes.
+    """
+    freeway = POSITIONS["Freeway"]
+    monkeypatch.setitem(POSITIONS, "Freeway", replace(freeway, axes=(freeway.axes[0]._replace(target=10),)))
+    recorder = Recorder(monkeypatch)
+    cut, newest = {}, {}
+    set_modifications = training.ModifiedVectorEnv.set_modifications
+    step_wait = training.ModifiedVectorEnv.step_wait
+
+    def record_switch(envs, string, mode):
+        cut[string] = envs.arrays.observations.copy()
+        return set_modifications(envs, string, mode)
+
+    def record_step(envs, group=0):
+        records = step_wait(envs, group)
+        newest["observations"] = envs.arrays.observations.copy()
+        return records
+
+    monkeypatch.setattr(training.ModifiedVectorEnv, "set_modifications", record_switch)
+    monkeypatch.setattr(training.ModifiedVectorEnv, "step_wait", record_step)
+    flags = ["--her", "--reward_scaling", "none", "--total_timesteps", "64"]
+    train_in(tmp_path, monkeypatch, *flags, config=TWO_REGIMES)
+
+    (achieved, done, *_), relabelling, _ = recorder.relabelled[1]
+    (_, observations, *_), (_, new_values), _ = recorder.reevaluated[1]
+    (rewards, values, next_values, terminated, done2, gamma, lam), (advantages, _), agent = recorder.advantages[1]
+    N = 2  # noqa: N806
+    assert done.tolist() == [[t == 3] * N for t in range(16)]
+    assert rewards.shape == (16, 2 * N)
+    ends = [3] * 4 + [15] * 12
+    goals = np.array([[achieved[ends[t], n, 0] for n in range(N)] for t in range(16)])
+    assert set(np.unique(relabelling.goals)) <= {*goals.ravel(), 10.0}
+    goals = np.where(relabelling.changed, goals, 10.0)
+    assert np.array_equal(relabelling.goals[..., 0], goals)
+    assert relabelling.changed.mean() > 0
+
+    expected = value_under(agent, observations, goals.ravel()).view(16, N)
+    torch.testing.assert_close(values[:, N:], expected)
+    torch.testing.assert_close(new_values.view(16, N), expected)
+    assert not torch.allclose(values[:, N:], values[:, :N])
+    for t in range(16):
+        if t == 3:
+            last = value_under(agent, cut["all_white_cars"], goals[3])
+        elif t == 15:
+            last = value_under(agent, newest["observations"], goals[15])
+        else:
+            last = values[t + 1, N:]
+        torch.testing.assert_close(next_values[t, N:], last)
+    for columns, half_goals in ((slice(N), np.full_like(goals, 10.0)), (slice(N, None), goals)):
+        at_goal = achieved[..., 0] >= half_goals
+        assert 0 < at_goal.mean() < 1
+        assert rewards[:, columns].tolist() == np.where(at_goal, 2.0, 0.0).tolist(), "no chicken crossed the road yet"
+    with torch.no_grad():
+        shown = observations.clone()
+        shown[:, 4] = torch.round(torch.as_tensor(goals.ravel()) * 255 / 178).byte()[:, None, None]
+        _, log_probs, _, _ = agent.get_action_and_value(shown, recorder.rollout.actions[:, :N].flatten())
+    torch.testing.assert_close(recorder.rollout.log_probs[:, N:].flatten(), log_probs)
+    torch.testing.assert_close(recorder.rollout.advantages, advantages)
+    for tensor in (terminated, done2):
+        assert torch.equal(tensor[:, :N], tensor[:, N:])
+
+    delta = rewards + gamma * next_values - values  # advantages of each column by their definition, one sum per step
+    for column in range(2 * N):
+        for t in range(16):
+            total = sum((gamma * lam) ** (k - t) * delta[k, column] for k in range(t, ends[t] + 1))
+            assert advantages[t, column].item() == pytest.approx(total.item(), abs=1e-5)
+
+
+def test_minibatches_are_drawn_from_both_halves_and_every_row_once_per_epoch(tmp_path, monkeypatch):
+    recorder = Recorder(monkeypatch)
+    flags = ["--env_id", "Freeway", "--her", "--total_timesteps", "80"]  # two rollouts of 16 steps and one of 8
+    train_in(tmp_path, monkeypatch, *flags)
+    sizes = [16] * 32 + [8] * 16
+    assert [len(rows) for rows in recorder.minibatches] == sizes, "as many minibatches as without, twice the rows"
+    for first in range(0, 48, 4):
+        epoch = torch.cat(recorder.minibatches[first : first + 4])
+        assert sorted(epoch.tolist()) == list(range(64 if first < 32 else 32))
+    rollout = recorder.rollout
+    assert rollout.observations.shape[:2] == (16, 2), "frames are kept once"
+    assert rollout.log_probs.shape == (16, 4)
+    assert torch.equal(rollout.actions[:, :2], rollout.actions[:, 2:])
+
+
+def test_logged_shares_are_neither_zero_nor_one_on_real_play(tmp_path, monkeypatch):
+    run = train_in(tmp_path, monkeypatch, "--env_id", "Freeway", *HER, "--num_steps", "96", "--total_timesteps", "384")
+    logged = EventAccumulator(str(run)).Reload()
+    names = {name for name in logged.Tags()["scalars"] if name.startswith("her/")}
+    losses = {f"{half}_{kind}_loss" for half in ("original", "relabelled") for kind in ("policy", "value")}
+    assert names == {f"her/{name}" for name in losses | {"original_reached", "relabelled_reached", "relabelled"}}
+    assert "time/hindsight" in logged.Tags()["scalars"]
+    for event in logged.Scalars("her/relabelled_reached"):
+        assert 0.02 < event.value < 0.98
+    assert all(event.value < 0.05 for event in logged.Scalars("her/original_reached"))
+
+
+def test_without_her_nothing_of_it_runs_or_is_logged(tmp_path, monkeypatch):
+    def never(*_):
+        raise AssertionError("called without --her")
+
+    for name in (
+        "relabel",
+        "reevaluate",
+        "goal_rewards",
+        "frame_rows",
+        "show_goals",
+        "normalise_halves",
+        "is_relabelled",
+    ):
+        monkeypatch.setattr(training, name, never)
+    run = train_in(tmp_path, monkeypatch, "--env_id", "Freeway", "--total_timesteps", "64")
+    tags = EventAccumulator(str(run)).Reload().Tags()["scalars"]
+    assert not [name for name in tags if "her/" in name or "hindsight" in name]
+    assert weights(run)["network.0.weight"].shape[1] == 4
+
+
+def test_on_freeway_relabelled_successes_change_the_policys_gradient(tmp_path, monkeypatch):
+    """No chicken crosses the road: all that there is to learn is in the relabelled rows."""
+
+    def first_policy_losses(run):
+        logged = EventAccumulator(str(run)).Reload()
+        return [logged.Scalars(f"her/{half}_policy_loss")[0].value for half in ("original", "relabelled")]
+
+    flags = ["--env_id", "Freeway", "--her", "--num_steps", "64", "--total_timesteps", "128", "--vf_coef", "0"]
+    flags += ["--ent_coef", "0", "--num_minibatches", "1", "--update_epochs", "2"]
+    with_successes = train_in(tmp_path / "with", monkeypatch, *flags)
+    monkeypatch.setattr(training, "goal_rewards", lambda rewards, reached: rewards)
+    without = train_in(tmp_path / "without", monkeypatch, *flags)
+    change = weights(with_successes)["actor.weight"] - weights(without)["actor.weight"]
+    assert change.norm() > 0.1 * weights(without)["actor.weight"].norm()
+    played, relabelled = zip(first_policy_losses(with_successes), first_policy_losses(without), strict=True)
+    assert relabelled[0] != relabelled[1]
+    assert played != relabelled
+
+
+def test_importance_weights_reach_the_loss_of_the_second_half_only(tmp_path, monkeypatch):
+    recorder = Recorder(monkeypatch)
+    flags = ["--env_id", "Freeway", *HER, "--total_timesteps", "192", "--learning_rate", "0.01"]
+    train_in(tmp_path, monkeypatch, *flags, "--her_importance_clip", "1.05")
+    rollout = recorder.rollout
+    expected = (rollout.log_probs[:, 2:] - rollout.log_probs[:, :2]).exp().clamp(max=1.05)
+    torch.testing.assert_close(rollout.weights[:, 2:], expected)
+    assert (rollout.weights[:, :2] == 1).all()
+    assert len(rollout.weights[:, 2:].unique()) > 1
+
+    args = training.Args(num_envs=2, norm_adv=False, max_grad_norm=1e9, vf_coef=0.0, ent_coef=0.0)
+    rows = torch.arange(rollout.log_probs.numel())
+    loss = {}
+    for name, weight in (("none", None), ("half", torch.full_like(rollout.weights, 0.5))):
+        agent = copy.deepcopy(recorder.agent_at_first_step)
+        optimizer = torch.optim.SGD(agent.parameters(), lr=0.0)
+        step = training.minibatch_step(
+            args, agent, optimizer, torch.autocast("cpu", enabled=False), rollout._replace(weights=weight), rows
+        )
+        loss[name] = step[1].item()
+    assert loss["half"] == pytest.approx(0.5 * loss["none"], rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_run_with_hindsight_whatever_the_number_of_workers(tmp_path, monkeypatch):
+    flags = ["--env_id", "Kangaroo", *HER, "--game_specific_goals", "--total_timesteps", "128"]
+    first = train_in(tmp_path / "first", monkeypatch, *flags)
+    second = train_in(tmp_path / "second", monkeypatch, *flags, "--num_workers", "2")
+    for name, tensor in weights(first).items():
+        assert torch.equal(tensor, weights(second)[name]), name
+
+
+def test_flags_choose_the_goals():
+    common = [*SMALL, "--env_id", "Frostbite"]
+    for flags, kind in (([], ""), (["--her"], "position"), (["--her", "--game_specific_goals"], "game_specific")):
+        assert training.prepare([*common, *flags]).game.goal_kind == kind
+
+
+def test_impossible_settings_are_refused_before_anything_is_written(workdir, capsys):
+    for flags, words in (
+        (["--env_id", "Pong", "--her"], ["`her`", "Freeway, Frostbite, Kangaroo"]),
+        (["--env_id", "Freeway", "--her", "--backend", "Gym"], ["`her`", "Gym"]),
+        (["--env_id", "Freeway", "--her", "--obs_mode", "obj", "--architecture", "PPO_OBJ"], ["dqn"]),
+        (["--env_id", "Freeway", "--game_specific_goals"], ["add `--her`"]),
+        (["--env_id", "Freeway", "--her", "--her_importance_clip", "-1"], ["her_importance_clip"]),
+    ):
+        with pytest.raises(SystemExit) as end:
+            training.main([*SMALL, *flags])
+        assert end.value.code == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        for word in words:
+            assert word in error
+        assert not list(workdir.iterdir())
+
+
+# --------------------------------------------------------------------------------- a world that only hindsight solves
+
+
+def success_rates(seed):
+    """With hindsight, and without. Advantages are not normalised: where nothing is ever earned, that would blow up the
+    value's errors to full size, and a policy that wanders about for that reason may stumble over the cell that pays."""
+    args = training.Args(num_envs=GAMES, learning_rate=2e-3, ent_coef=0.05, norm_adv=False)
+    return [learn(seed, her, iterations=80, args=args) for her in (True, False)]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_hindsight_solves_what_ppo_alone_does_not(seed):
+    with_hindsight, alone = success_rates(seed)
+    assert with_hindsight > 0.8
+    assert alone < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 10))
+def test_hindsight_solves_it_for_other_seeds_too(seed):
+    with_hindsight, alone = success_rates(seed)
+    assert with_hindsight > 0.8
+    assert alone < 0.1
+
+
+# -------------------------------------------------------------------------------------------------------- evaluation
+
+
+def test_a_checkpoint_with_hindsight_evaluates_with_no_flag_repeated(tmp_path, monkeypatch, capsys):
+    import eval as evaluation
+
+    flags = ["--env_id", "Frostbite", *HER, "--game_specific_goals", "--total_timesteps", "64"]
+    path = str(train_in(tmp_path, monkeypatch, *flags) / "model.cleanrl_model")
+    seen = []
+    get_action = evaluation.ActorCritic.get_action
+
+    def record(agent, x, **keywords):
+        seen.append(x.clone())
+        return get_action(agent, x, **keywords)
+
+    monkeypatch.setattr(evaluation.ActorCritic, "get_action", record)
+    common = ["--agent_path", path, "--eval_episodes", "1", "--num_workers", "0", "--no-cuda"]
+    evaluation.main(common)
+    assert len(seen) > 100
+    assert all(x.shape[1] == 6 for x in seen)
+    assert all((x[:, 4:] == 255).all() for x in seen), "igloo built and entered: both planes white"
+    assert any(x[:, :4].float().std() > 0 for x in seen)
+    capsys.readouterr()
+    for flag in ("--no-her", "--no-game_specific_goals"):
+        with pytest.raises(SystemExit):
+            evaluation.main([*common, flag])
+        assert "contradicts the checkpoint" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluation.main([*common, "--env_id", "Qbert"])
+    assert "the games that do: Freeway" in capsys.readouterr().err
+    assert only_run(tmp_path).is_dir()
