@@ -24,6 +24,7 @@ DORMANT = 0.025
 
 SAVED = ("utility", "mean_feature", "age", "accumulated", "replaced", "replaced_dormant")
 """What a record must keep to go on."""
+PER_UNIT = ("utility", "mean_feature", "age")
 
 Layer = nn.Linear | nn.Conv2d
 
@@ -127,6 +128,9 @@ class ContinualBackprop:
         self.optimizer = optimizer
         self.generator = generator or torch.Generator().manual_seed(torch.initial_seed())
         self.records = [_new_record(cbp_layer, position) for position, cbp_layer in enumerate(layers)]
+        # One tensor for the units of all layers, of which each record holds its part: a step then makes a few big
+        # operations instead of many small ones, whose number is what it would cost.
+        self._utility, self._mean_feature, self._age = (self._joined(name) for name in PER_UNIT)
 
     @torch.no_grad()
     def step(self, features: Sequence[Tensor]) -> list[Tensor]:
@@ -139,13 +143,14 @@ class ContinualBackprop:
             raise AgentError(f"`features` has {len(features)} tensors; it needs one per layer, {len(self.records)}.")
         if self.replacement_rate == 0:  # not even the ages move: the same as training without
             return [torch.empty(0, dtype=torch.int64) for _ in self.records]
+        features = [feature.detach() for feature in features]
+        self._age += 1
+        self._update_statistics(features)
         replaced = []
         for record, feature in zip(self.records, features, strict=True):
-            record.age += 1
-            self._update_utility(record, feature.detach())
             units = self._select(record)
             if len(units):
-                _count_replaced(record, feature.detach(), units)
+                _count_replaced(record, feature, units)
             replaced.append(units)
         # Only now: a layer's outgoing weights are the next one's incoming weights, which its selection still reads.
         for position, units in enumerate(replaced):
@@ -231,33 +236,45 @@ class ContinualBackprop:
                     setattr(record, name, type(present)(saved[name]))
         self.generator.set_state(state["generator"])
 
-    def _update_utility(self, record: CbpRecord, feature: Tensor) -> None:
-        _check_feature(record, feature)
-        decay = self.decay_rate
-        mean = _mean_per_column(record, feature)
-        record.mean_feature.mul_(decay).add_(_mean_per_unit(record, mean), alpha=1 - decay)
+    def _joined(self, name: str) -> Tensor:
+        """One tensor with what all records have under `name`, their own ones becoming views of it."""
+        joined = torch.cat([getattr(record, name) for record in self.records])
+        for record, part in zip(self.records, joined.split([len(r.age) for r in self.records]), strict=True):
+            setattr(record, name, part)
+        return joined
+
+    def _update_statistics(self, features: Sequence[Tensor]) -> None:
+        """Move the running averages of outputs, then those of utilities, by one step."""
+        for record, feature in zip(self.records, features, strict=True):
+            _check_feature(record, feature)
+        pairs = list(zip(self.records, features, strict=True))
+        means = [_mean_per_column(record, feature) for record, feature in pairs]
+        per_unit = [_mean_per_unit(record, mean) for record, mean in zip(self.records, means, strict=True)]
+        self._mean_feature.mul_(self.decay_rate).add_(torch.cat(per_unit), alpha=1 - self.decay_rate)
+        utilities = [self._present_utility(*pair, mean) for pair, mean in zip(pairs, means, strict=True)]
+        self._utility.mul_(self.decay_rate).add_(torch.cat(utilities), alpha=1 - self.decay_rate)
+
+    def _present_utility(self, record: CbpRecord, feature: Tensor, mean: Tensor) -> Tensor:
+        """Utility `[units]` in this step alone; `mean` is that of the features per column."""
         if self.utility == "adaptation":
-            utility = 1 / _incoming_magnitude(record)
+            return 1 / _incoming_magnitude(record)
+        if self.utility == "contribution":
+            magnitude = mean if record.non_negative else _mean_per_column(record, feature.abs())
         else:
-            if self.utility == "contribution":
-                magnitude = mean if record.non_negative else _mean_per_column(record, feature.abs())
-            else:
-                running = record.mean_feature / self._correction(record)
-                centred = feature.float() - running.reshape(-1, *[1] * (feature.dim() - 2))
-                magnitude = _mean_per_column(record, centred.abs_())
-            outgoing = _mean_over_rows([consumer.weight for consumer in record.consumers])
-            # A flattened channel has outgoing weights of its own at every position: the products, then their mean.
-            utility = _mean_per_unit(record, outgoing * magnitude)
-            if self.utility == "adaptable_contribution":
-                utility = utility / _incoming_magnitude(record)
-        record.utility.mul_(decay).add_(utility, alpha=1 - decay)
+            running = record.mean_feature / self._correction(record)
+            centred = feature.float() - running.reshape(-1, *[1] * (feature.dim() - 2))
+            magnitude = _mean_per_column(record, centred.abs_())
+        outgoing = _mean_over_rows([consumer.weight for consumer in record.consumers])
+        # A flattened channel has outgoing weights of its own at every position: the products, then their mean.
+        utility = _mean_per_unit(record, outgoing * magnitude)
+        return utility / _incoming_magnitude(record) if self.utility == "adaptable_contribution" else utility
 
     def _correction(self, record: CbpRecord) -> Tensor:
         """What a running average started at zero has reached of the true one: `1 - decay^age` per unit."""
         return (1 - self.decay_rate ** record.age.double()).float().to(record.utility.device)
 
     def _select(self, record: CbpRecord) -> Tensor:
-        eligible = record.age > self.maturity_threshold  # [units], on the CPU
+        eligible = record.age.numpy() > self.maturity_threshold  # [units], on the CPU
         number = int(eligible.sum())
         if number == 0:
             return torch.empty(0, dtype=torch.int64)
@@ -272,7 +289,7 @@ class ContinualBackprop:
         if wanted == 0:
             return torch.empty(0, dtype=torch.int64)
         corrected = record.utility / self._correction(record)
-        corrected = corrected.cpu().masked_fill(~eligible, math.inf)
+        corrected = corrected.cpu().masked_fill(torch.from_numpy(~eligible), math.inf)
         units = corrected.sort(stable=True).indices[:wanted]  # stable: equals stay in the order of their index
         record.utility[units] = 0
         record.mean_feature[units] = 0
@@ -380,9 +397,8 @@ def _count_replaced(record: CbpRecord, feature: Tensor, units: Tensor) -> None:
 
 def _mean_over_rows(weights: list[Tensor]) -> Tensor:
     """Mean abs(weight) per input column `[columns]` of the stacked weights, over rows and kernel positions."""
-    sums = [weight.float().abs().sum([0, *range(2, weight.dim())]) for weight in weights]
-    count = sum(weight.numel() // weight.shape[1] for weight in weights)
-    return (sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)) / count
+    stacked = (weights[0] if len(weights) == 1 else torch.cat(weights)).float()
+    return stacked.abs().sum([0, *range(2, stacked.dim())]) / (stacked.numel() // stacked.shape[1])
 
 
 def _incoming_magnitude(record: CbpRecord) -> Tensor:
