@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import MissingPeerError, in_turn, report
+from benchmarks.harness import MissingPeerError, in_turn, report, spread
 from wrappers.vector import ModifiedVectorEnv, game_config
 
 MODIFICATION = "all_black_cars"
@@ -26,7 +26,8 @@ REFERENCE = "SubprocVecEnv of HackAtari"
 
 
 def timed(step: Callable[[np.ndarray], Any], num_envs: int, num_actions: int, seconds: float) -> float:
-    """Agent steps per second of `step`, which plays one vector step."""
+    """Agent steps per second of `step`, which plays one vector step; its processes and threads have started."""
+    spread()
     actions = np.random.default_rng(0).integers(num_actions, size=(1000, num_envs))
     for i in range(20):
         step(actions[i])
@@ -152,6 +153,7 @@ def emulators_alone(args: argparse.Namespace) -> float:
     cores = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(time.sleep, [0.5] * cores))  # all have started
+        spread()
         return sum(pool.map(emulator_alone, [args] * cores))
 
 

@@ -35,6 +35,30 @@ class MissingPeerError(Exception):
     """A contestant that is not installed; the text says what to install."""
 
 
+def tree(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has just ended
+        return []
+    return [pid, *(grandchild for child in children for grandchild in tree(int(child)))]
+
+
+def spread() -> None:
+    """Bind all descendants of this process, and its own further threads, to the allowed cores in turn (on Linux).
+
+    Some machines put processes that wait for each other on one core while another is idle, or do not, by chance: that
+    would decide a comparison. Every contestant is treated alike.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    own_threads = sorted(int(name) for name in os.listdir("/proc/self/task") if int(name) != os.getpid())
+    for tasks in (sorted(tree(os.getpid())[1:]), own_threads):
+        for i, task in enumerate(tasks):
+            os.sched_setaffinity(task, {cores[i % len(cores)]})
+
+
 def in_turn(contestants: Mapping[str, Callable[[], float]], rounds: int) -> list[Row]:
     """Measure every contestant once per round, after one round that does not count.
 

@@ -14,20 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.harness import Row, report
+from benchmarks.harness import Row, report, tree
 from benchmarks.training import ROOT
 
 STANDARD = (8, 128)
 SHAPES = (STANDARD, (16, 128), (32, 128), (8, 256), (8, 512))
-
-
-def tree(pid: int) -> list[int]:
-    """The process and all its descendants."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # it has just ended
-        return []
-    return [pid, *(grandchild for child in children for grandchild in tree(int(child)))]
 
 
 def proportional_set_size(pid: int) -> float:

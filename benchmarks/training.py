@@ -22,9 +22,7 @@ from benchmarks.harness import MissingPeerError, in_turn, report
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = "Stable-Baselines3, SubprocVecEnv"
-# After these few gradient steps as many units are young as in a long run with the default rate, about 20 of the 512;
-# young ones make the optimizer slower.
-CONTINUAL_BACKPROP = ["--architecture", "PPO_CBP", "--replacement_rate", "5e-4", "--maturity_threshold", "10"]
+CONTINUAL_BACKPROP = ["--architecture", "PPO_CBP"]
 
 
 def run_training(env_id: str, steps: int, flags: Sequence[str]) -> EventAccumulator:

@@ -29,7 +29,7 @@ from wrappers.vector import check_string, game_config
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = {"continual_training_example.py": continual_training_example, "eval.py": evaluation}
-BENCHMARKS = ("environment", "training", "switches")
+BENCHMARKS = ("environment", "training", "switches", "limits", "memory", "precision")
 
 
 def blocks(language):
@@ -309,10 +309,13 @@ def test_commands_of_the_list_work(words, capsys):
     assert ("all_pink_cars" if words[2:] else "Freeway") in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+def measured(name):
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["environment", "training", "switches"])
 def test_the_figures_of_the_speed_section_are_the_measured_ones(name):
-    text = section("## Speed")
-    result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    text, result = section("## Speed"), measured(name)
     if name == "switches":
         for milliseconds in result["settings"]["percentile_95_ms"].values():
             assert f"{milliseconds:.1f} ms" in text or f"{milliseconds:.0f} ms" in text
@@ -325,6 +328,25 @@ def test_the_figures_of_the_speed_section_are_the_measured_ones(name):
         for row in result["rows"]:
             if row["median"] and f"{row['median']:,.0f}" == figure:
                 assert float(ratio) == round(row["median"] / base, 2)
+
+
+def test_the_figures_of_where_the_time_goes_are_the_measured_ones():
+    text = (ROOT / "benchmarks" / "WHERE_THE_TIME_GOES.md").read_text()
+    limits, memory = measured("limits"), measured("memory")
+    median = {row["name"]: row["median"] for row in limits["rows"]}
+    parts = re.findall(r"^\| [^|]* \| ([\d,]+) \|$", text, re.M)
+    assert len(parts) == 6
+    assert set(parts) <= {f"{value:,.0f}" for value in median.values()}
+    for dtype in ("float32", "bfloat16"):
+        best, whole = median[f"at best, {dtype}"], median[f"training, {dtype}"]
+        assert f"| {dtype} | {best:,.0f} | {whole:,.0f} | {whole / best:.2f} |" in text
+    for phase in ("inference", "emulation", "advantages", "update", "logging"):
+        milliseconds = [limits["settings"]["phases_ms"][dtype][phase] for dtype in ("float32", "bfloat16")]
+        assert re.search(rf"^\| {phase}[^|]* \| {milliseconds[0]:.0f} \| {milliseconds[1]:.0f} \|$", text, re.M), phase
+    for row in memory["rows"]:
+        games, steps = re.findall(r"\d+", row["name"])
+        assert f"| {games} | {steps} | {row['median']:.0f} |" in text
+    assert not memory["settings"]["workers_load_torch"]
 
 
 # ---------------------------------------------------------------------------------------------------------- examples
