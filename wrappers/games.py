@@ -9,6 +9,8 @@ Layers, innermost first; each does one thing and hands on numbers:
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from ale_py import roms
 from wrappers.goals import GOALS, Goal
 from wrappers.modifications import ModificationRunner
 from wrappers.objects import ObjectDetector
+from wrappers.state import is_plain
 
 FRAME_SIZE = 84
 NOOP, FIRE = ale_py.Action.NOOP, ale_py.Action.FIRE
@@ -219,6 +222,26 @@ class ModifiedGame:
         """The reward to learn from: the game's, or what the reward file makes of the present state."""
         return reward if self._reward_function is None else float(self._reward_function(self.view))
 
+    def carried_over(self) -> dict[str, Any]:
+        """All that the next game takes over from this one, as plain data: emulator, generators, a reward file's memory.
+
+        Whatever else there is begins anew with `start`: handlers of modifications and the detector's objects too.
+        """
+        memory = {} if self._reward_function is None else _plain_globals(self._reward_function)
+        emulator = self.ale.cloneState(include_rng=True).serialize()
+        return {"emulator": emulator, "modifications": self.runner.random_state(), "reward_file": memory}
+
+    def carry_over(self, state: dict[str, Any]) -> None:
+        """Take over what `carried_over` returned in another process; good for `start`, not for `step`.
+
+        The emulator's own states do not hold everything (ale-py 0.12: which action a sticky action would repeat, some
+        registers of the television chip). At a reset it clears what they lack.
+        """
+        self.ale.restoreState(ale_py.ALEState(state["emulator"]))
+        self.runner.set_random_state(state["modifications"])
+        if self._reward_function is not None:
+            self._reward_function.__globals__.update(state["reward_file"])
+
     @property
     def terminated(self) -> bool:
         return self.ale.game_over(with_truncation=False)
@@ -354,6 +377,9 @@ class AgentGame:
         self._fire = actions.index(FIRE) if config.fire_reset and FIRE in actions else None
         self._next_names: tuple[str, ...] = ()
         self._number = -1
+        self._origin: dict[str, Any] | None = None  # what the present game began with, see `get_state`
+        self._actions: list[int] = []
+        self._live_changes: list[tuple[int, tuple[str, ...]]] = []
         self._clear_score()
 
     @property
@@ -370,6 +396,7 @@ class AgentGame:
         if mode == "episode":
             return None
         if mode == "live":
+            self._live_changes.append((len(self._actions), names))
             self._live_switches += names != self.game.names
             self.game.set_modifications(names)
             return None
@@ -387,6 +414,13 @@ class AgentGame:
 
     def start_game(self) -> None:
         """Begin a new game: seed (in evaluation), reset, no-op frames, FIRE, first observation."""
+        self._origin = {
+            "number": self._number,
+            "names": self._next_names,
+            "noops": self._noops.bit_generator.state,
+            **self.game.carried_over(),
+        }
+        self._actions, self._live_changes = [], []
         self._number += 1
         if self.config.reseed_every_game:
             emulator_seed, noop_seed, modification_seed = derive_seeds(
@@ -409,6 +443,7 @@ class AgentGame:
         Returns reward, terminated, truncated, and the record of the game if it ended.
         """
         game = self.game
+        self._actions.append(action)
         reward = self._play(action)
         self._observe.push(self._frames)
         self._length += 1
@@ -435,6 +470,80 @@ class AgentGame:
         else:
             self._lives = max(lives, self._lives)  # an extra life
         return training_reward, terminated, truncated, record
+
+    def get_state(self) -> dict[str, Any]:
+        """Plain data that lets a new environment continue exactly: what the game began with, and all actions since.
+
+        The same beginning and the same actions give the same game, so this holds for everything, known or not, that
+        emulator, modifications, detector and observations remember. Playing it again costs its number of steps.
+        """
+        state: dict[str, Any] = {"number": self._number, "next_names": list(self._next_names), "origin": None}
+        if self._origin is not None:
+            state["origin"] = {**self._origin, "names": list(self._origin["names"])}
+            state["actions"] = np.array(self._actions, np.int16)
+            state["live_changes"] = [(step, list(names)) for step, names in self._live_changes]
+            state["fingerprint"] = self._fingerprint()
+        return state
+
+    def set_state(self, state: dict[str, Any], watch: Callable[[], None] | None = None) -> None:
+        """Continue from a state that `get_state` returned in an environment of the same configuration and index.
+
+        Args:
+            state: plain data; it may come from a file that somebody has changed.
+            watch: called after each step that is played again.
+
+        Raises:
+            GameError: the state is damaged, or this machine's versions play another game.
+        """
+        try:
+            if state["origin"] is not None:
+                self._play_again(state, watch)
+            self._number, self._next_names = int(state["number"]), tuple(state["next_names"])
+            fits = state["origin"] is None or state["fingerprint"] == self._fingerprint()
+        except Exception as error:  # whatever emulator, modifications or generators raise about what they are given
+            raise GameError(f"the saved state of environment {self.index} is damaged: {error!r}") from error
+        if not fits:
+            raise GameError(
+                f"the saved state of environment {self.index} leads to another game here: it is damaged, "
+                "or was saved with other versions of ale-py, hackatari or ocatari, or with another reward file"
+            )
+
+    def _play_again(self, state: dict[str, Any], watch: Callable[[], None] | None) -> None:
+        origin = state["origin"]
+        self._number, self._next_names = int(origin["number"]), tuple(origin["names"])
+        self._noops.bit_generator.state = origin["noops"]
+        self.game.carry_over(origin)
+        self.start_game()
+        changes = list(state["live_changes"])
+        for step, action in enumerate(state["actions"].tolist()):
+            changes = self._change_live(changes, step)
+            self.step(action)
+            if watch is not None:
+                watch()
+        self._change_live(changes, len(state["actions"]))
+
+    def _change_live(self, changes: list[Any], step: int) -> list[Any]:
+        """Make the live switches that came before `step`; returns the others."""
+        while changes and changes[0][0] == step:
+            self.set_modifications(tuple(changes[0][1]), "live")
+            changes = changes[1:]
+        return changes
+
+    def _fingerprint(self) -> bytes:
+        """Tells games apart: emulator, generators, score, observation."""
+        game, digest = self.game, hashlib.sha256()
+        counts = (self._score, self._lives, self._lives_lost, self._life_scores, self._life_lengths, game.names)
+        carried = game.carried_over()
+        generators = [
+            self._noops.bit_generator.state,
+            *(carried["modifications"][kind] for kind in ("python", "numpy")),
+        ]
+        for part in (carried["emulator"], game.ale.getRAM().tobytes(), self._frames.tobytes(), repr(counts).encode()):
+            digest.update(part)
+        for generator in generators:
+            for value in generator.values():
+                digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+        return digest.digest()
 
     def _play(self, action: int, frameskip: int | None = None) -> float:
         reward = self.game.step(action, frameskip)
@@ -483,6 +592,12 @@ def derive_seeds(seed: int, index: int) -> tuple[int, int, int]:
     """
     emulator, noops, modifications = np.random.SeedSequence(entropy=seed, spawn_key=(index,)).generate_state(3)
     return int(emulator >> 1), int(noops), int(modifications)
+
+
+def _plain_globals(function: Callable[..., Any]) -> dict[str, Any]:
+    """What a file remembers in its globals, as far as that is plain data."""
+    values = {name: value for name, value in function.__globals__.items() if not name.startswith("__")}
+    return copy.deepcopy({name: value for name, value in values.items() if is_plain(value)})
 
 
 def load_reward_function(path: str) -> Callable[[GameView], float]:

@@ -7,8 +7,8 @@ Names come from the installed hackatari first, then from `wrappers.supplementary
 select is found by asking each game's module, because its documentation and its version number do not tell.
 
 hackatari itself is never imported (its package pulls in pygame, matplotlib and torch, and silences all warnings of the
-process): only the file of the one game is run, once per environment, with generators of that environment's own in
-place of the global `random` and `np.random`. So every environment is reproducible by itself.
+process): only the file of the one game is run, anew for every game, with generators of that environment's own in
+place of the global `random` and `np.random`. So every environment is reproducible by itself, and so is every game.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from wrappers.objects import load_extraction
+from wrappers.state import mersenne_state, set_mersenne_state
 from wrappers.supplementary_modifications import (
     ALIASES,
     HANDLER_MENDS,
@@ -477,7 +478,6 @@ class ModificationRunner:
         self._view = view
         self._python = random.Random(seed)
         self._numpy = np.random.RandomState(seed)
-        self._module: Any = None
         self._set_hooks({})
         self.needs_objects = False
 
@@ -507,14 +507,13 @@ class ModificationRunner:
             known[name].objects_only or (name in installed and "objects" in installed[name].uses) for name in names
         )
 
-    def random_state(self) -> tuple[Any, ...]:
-        """State of the generators; can be pickled."""
-        return self._python.getstate(), self._numpy.get_state()
+    def random_state(self) -> dict[str, Any]:
+        """State of the generators: plain data."""
+        return mersenne_state(self._python, self._numpy)
 
-    def set_random_state(self, state: tuple[Any, ...]) -> None:
+    def set_random_state(self, state: dict[str, Any]) -> None:
         """Continue from a state that `random_state` returned."""
-        self._python.setstate(state[0])
-        self._numpy.set_state(state[1])
+        set_mersenne_state(state, self._python, self._numpy)
 
     def _handler_hooks(
         self, installed_names: list[str], environment: _HandlerEnvironment, names: Sequence[str]
@@ -527,9 +526,9 @@ class ModificationRunner:
         hooks: dict[str, list[tuple[tuple[int, int], Hook]]] = {moment: [] for moment in MOMENTS}
         if not installed_names:
             return hooks
-        if self._module is None:
-            self._module = _load(self._game, self._python, self._numpy)
-        frame, reset, post = self._module.modif_funcs(environment, installed_names)[:3]
+        # A new module as well (0.1 ms): what a release keeps in its globals must not outlive a game either.
+        module = _load(self._game, self._python, self._numpy)
+        frame, reset, post = module.modif_funcs(environment, installed_names)[:3]
         installed = _installed(self._game)
         for moment, functions in zip(MOMENTS, (reset, frame, post), strict=True):
             for function in functions:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+import types
 import warnings
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +65,7 @@ class ObjectDetector:
         self._extraction = load_extraction()
         self._game = game
         self._get_ram = get_ram
+        self._module = _private_module(game)
         self.objects: list[Any] = []
 
     @property
@@ -70,17 +74,45 @@ class ObjectDetector:
         return int(self._extraction.get_object_state_size(self._game, False))
 
     def restart(self) -> None:
-        """Forget the objects of the last game and detect those of the new one."""
-        self.objects = self._extraction.init_objects(self._game, False)
+        """Forget the objects of the last game, and all else that was kept of it, and detect those of the new one."""
+        self._module = _private_module(self._game)
+        self.objects = self._module._init_objects_ram(False)
         self.detect()
 
     def detect(self) -> None:
         """Update `objects` from the RAM."""
-        self._extraction.detect_objects_ram(self.objects, self._get_ram(), self._game, False)
+        for item in self.objects:
+            if item:  # ocatari's stand-in for a missing object is false
+                item._save_prev()
+        self._module._detect_objects_ram(self.objects, self._get_ram(), False)
 
     def features(self) -> list[float]:
         """The objects' properties in a row, in pixels: what OCAtari calls the neurosymbolic state."""
         return [value for item in self.objects for value in item._nsrepr]
+
+
+@cache
+def _module_code(game: str) -> types.CodeType:
+    """The compiled module of a game."""
+    load_extraction()
+    module = sys.modules[f"ocatari.ram.{game.lower()}"]
+    assert module.__file__ is not None
+    return compile(Path(module.__file__).read_text(encoding="utf-8"), module.__file__, "exec")
+
+
+def _private_module(game: str) -> Any:
+    """A copy of ocatari's module of a game (0.05 ms).
+
+    Some modules remember the last state of the RAM in their globals; shared, these would mix the games of a process,
+    and what is detected would depend on which games those are.
+    """
+    code = _module_code(game)
+    original = sys.modules[f"ocatari.ram.{game.lower()}"]
+    module: Any = types.ModuleType(original.__name__)
+    module.__package__ = original.__package__
+    exec(code, module.__dict__)
+    module.sys = types.SimpleNamespace(modules={module.__name__: module})  # where it looks its own classes up
+    return module
 
 
 def load_extraction() -> Any:

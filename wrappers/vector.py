@@ -7,18 +7,25 @@ step. Workers live from construction to `close`: a switch of modifications start
 from __future__ import annotations
 
 import difflib
+import hashlib
 import mmap
 import multiprocessing
 import os
 import pickle
 import select
+import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -29,18 +36,22 @@ from wrappers.games import GameConfig, GameError, GameRecord, load_reward_functi
 from wrappers.goals import GOALS
 from wrappers.modifications import ModificationError, check_modifications, split_modifications
 from wrappers.objects import supports_object_features, supports_objects
+from wrappers.state import is_plain
 from wrappers.worker import STEP, GameHost, array_layout, layout_size, map_arrays
 
 BACKENDS = ("HackAtari", "OCAtari", "Gym")
 OBS_MODES = ("dqn", "obj")
 SWITCH_MODES = ("reset", "episode", "live")
-WORKER_TIMEOUT = 60.0  # seconds; a step takes milliseconds, a reset of many games a second
+WORKER_TIMEOUT = 60.0  # seconds; a step takes milliseconds
+GAME_TIMEOUT = 1.0  # seconds more per game for everything but a step; to build a game takes 0.1 s
+REPLAY_TIMEOUT = 0.02  # seconds more per step that is played again; it takes 0.0003 s
+CLOSING_TIMEOUT = 5.0  # seconds that the other workers get to finish videos after one failed
 _ROOT = Path(__file__).resolve().parent.parent
 _BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv.pop(1)); from wrappers.worker import main; main()"
 
 
 class WorkerError(RuntimeError):
-    """A worker process failed or died; the text names its games and carries its traceback."""
+    """A worker process died, hung or failed; the text says how and names its games and their modifications."""
 
 
 def game_config(
@@ -133,10 +144,11 @@ class ModifiedVectorEnv(VectorEnv):
         num_groups: `step_async` and `step_wait` can be called per group, so that one group is emulated while the agent
             thinks about another; a group is a contiguous slice of the environments.
         copy: return copies instead of views.
+        worker_timeout: a worker that does not answer a step for so many seconds hangs.
 
     Raises:
         GameError: the platform cannot start workers.
-        WorkerError: a worker failed (also from every later call).
+        WorkerError: a worker died, hung or failed. The others are stopped, and every later call raises the same.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
@@ -149,6 +161,7 @@ class ModifiedVectorEnv(VectorEnv):
         num_workers: int | None = None,
         num_groups: int = 1,
         copy: bool = True,
+        worker_timeout: float = WORKER_TIMEOUT,
     ) -> None:
         self.config = replace(config, num_envs=num_envs)
         self.num_envs = num_envs
@@ -157,7 +170,9 @@ class ModifiedVectorEnv(VectorEnv):
         self.groups = [
             slice(int(part[0]), int(part[-1]) + 1) for part in np.array_split(np.arange(num_envs), num_groups)
         ]
+        self._worker_timeout = worker_timeout
         self._workers: list[_Worker] = []
+        self._failure: Exception | None = None
         self._host: GameHost | None = None
         try:
             self.num_actions = self._start(available_cores() if num_workers is None else num_workers)
@@ -193,15 +208,26 @@ class ModifiedVectorEnv(VectorEnv):
         """Start one agent step in the games of `group`."""
         self._arrays.actions[self.groups[group]] = actions
         if self._host is None:
-            for worker in self._workers:
-                if worker.groups[group]:
-                    worker.send_step(group)
+            self._require_workers()
+            try:
+                for worker in self._workers:
+                    if worker.groups[group]:
+                        worker.send_step(group)
+            except WorkerError as error:
+                self._stop_workers(error)
+                raise
 
     def step_wait(self, group: int = 0) -> list[GameRecord]:
         """Wait for the step that `step_async` started; results are then in `arrays`. Returns records of ended games."""
         if self._host is not None:
             return self._host.step(group)
-        records = [record for worker in self._workers if worker.groups[group] for record in worker.receive()]
+        self._require_workers()
+        timeout = self._worker_timeout
+        try:
+            records = [record for worker in self._workers if worker.groups[group] for record in worker.receive(timeout)]
+        except (WorkerError, GameError, ModificationError) as error:
+            self._stop_workers(error)
+            raise
         return sorted(records, key=lambda record: record.env)
 
     @property
@@ -238,13 +264,49 @@ class ModifiedVectorEnv(VectorEnv):
         """Records of the games in progress, for the end of a run."""
         return self._everywhere("cut_games")
 
+    def get_state(self) -> dict[str, Any]:
+        """The state of all games, while no step is in flight: plain data (see `wrappers.state`) that holds no code.
+
+        It is small (about 20 kB per game, and an observation), takes a millisecond per game, and changes nothing.
+        """
+        parts = self._ask_each("get_state", [()] * len(self._parts()))
+        states = {index: state for part in parts for index, state in part.items()}
+        return {
+            "config": _plain_config(self.config),
+            "modifications": list(self.modifications),
+            "games": [states[index] for index in range(self.num_envs)],
+            "arrays": {name: array.copy() for name, array in self._arrays._asdict().items()},
+        }
+
+    def set_state(self, state: dict[str, Any], videos: Path | None = None) -> None:
+        """Make this new environment continue exactly where another one was at `get_state`; takes no step.
+
+        Every game is played again from its own start, at some thousand steps per second and worker, and the outcome is
+        compared with the saved one. The number of workers and groups may be another one.
+
+        Args:
+            state: what `get_state` returned; it may come from a file that somebody has changed.
+            videos: the folder of the videos; a video that was being made is made again from its game's start, and one
+                that was requested is remembered. None: neither.
+
+        Raises:
+            GameError: the state belongs to other games, is damaged, or this machine's versions play other games.
+        """
+        _check_state(state, self.config, self._arrays)
+        games = state["games"]
+        folder = None if videos is None else str(videos.resolve())
+        parts = [({index: games[index] for index in part}, folder) for part in self._parts()]
+        steps = max(sum(len(game.get("actions", ())) for game in part.values()) for part, _ in parts)
+        self._ask_each("set_state", parts, REPLAY_TIMEOUT * steps)
+        self.modifications = tuple(state["modifications"])
+        for name, array in state["arrays"].items():
+            np.copyto(getattr(self._arrays, name), array)
+
     def close_extras(self, **kwargs: Any) -> None:
         """Finish videos and stop the workers."""
         if self._host is not None:
             self._host.close()
-        for worker in self._workers:
-            worker.close()
-        self._workers = []
+        self._end_workers(WORKER_TIMEOUT)
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers."""
@@ -269,19 +331,54 @@ class ModifiedVectorEnv(VectorEnv):
                 everyone = range(self.num_envs)
                 groups = [[i for i in everyone[group] if i % num_workers == index] for group in self.groups]
                 self._workers.append(_Worker(self, index, groups, memory_file.fileno()))
-        actions = [worker.receive() for worker in self._workers]
+        actions = [worker.receive(self._worker_timeout + GAME_TIMEOUT * self.num_envs) for worker in self._workers]
         return actions[0]
 
     def _everywhere(self, method: str, *arguments: Any) -> list[GameRecord]:
         """Call a method of every `GameHost`; returns their records in the order of the environments."""
-        if self._host is not None:
-            results = [getattr(self._host, method)(*arguments)]
-        else:
-            for worker in self._workers:
-                worker.send(method, arguments)
-            results = [worker.receive() for worker in self._workers]
+        results = self._ask_each(method, [arguments] * len(self._parts()))
         records: list[GameRecord] = [record for result in results for record in (result or [])]
         return sorted(records, key=lambda record: record.env)
+
+    def _ask_each(self, method: str, arguments: Sequence[tuple[Any, ...]], more_seconds: float = 0.0) -> list[Any]:
+        """Call a method of every `GameHost`, each with its own arguments; returns what they return."""
+        if self._host is not None:
+            return [getattr(self._host, method)(*arguments[0])]
+        self._require_workers()
+        timeout = self._worker_timeout + GAME_TIMEOUT * self.num_envs + more_seconds
+        try:
+            for worker, own in zip(self._workers, arguments, strict=True):
+                worker.send(method, own)
+            return [worker.receive(timeout) for worker in self._workers]
+        except (WorkerError, GameError, ModificationError) as error:
+            self._stop_workers(error)
+            raise
+
+    def _parts(self) -> list[list[int]]:
+        """The environments of every `GameHost`."""
+        if self._host is not None:
+            return [list(range(self.num_envs))]
+        return [[index for group in worker.groups for index in group] for worker in self._workers]
+
+    def _require_workers(self) -> None:
+        """Raise what ended the workers, if they have ended."""
+        if self._failure is not None:
+            raise self._failure
+        if not self._workers:
+            raise WorkerError("the environments are closed")
+
+    def _stop_workers(self, error: Exception) -> None:
+        """After one worker failed: no process is left behind, and no later call waits for one."""
+        self._failure = error
+        self._end_workers(CLOSING_TIMEOUT)
+
+    def _end_workers(self, seconds: float) -> None:
+        for worker in self._workers:
+            worker.ask_to_close()
+        deadline = time.monotonic() + seconds
+        for worker in self._workers:
+            worker.wait_closed(deadline)
+        self._workers = []
 
     def _observations(self) -> np.ndarray:
         return self._arrays.observations.copy() if self._copy else self._arrays.observations
@@ -311,8 +408,11 @@ class _Worker:
         self._name = f"worker {index} (environments {environments} of {envs.config.env_id})"
         self._pipe, child = multiprocessing.Pipe()
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        # The kernel ends a worker with the thread that started it, so only the thread that lasts to the end may ask.
+        lasts = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+        arguments = (child.fileno(), memory_fd, os.getpid() if lasts else 0)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _BOOTSTRAP, str(_ROOT), str(child.fileno()), str(memory_fd)],
+            [sys.executable, "-c", _BOOTSTRAP, str(_ROOT), *map(str, arguments)],
             pass_fds=(child.fileno(), memory_fd),
             stdin=subprocess.DEVNULL,
             env={**os.environ, **threads},
@@ -320,30 +420,23 @@ class _Worker:
         child.close()
         self._readable = select.poll()  # made once: Connection.poll builds a selector at every call
         self._readable.register(self._pipe.fileno(), select.POLLIN)
-        self._pipe.send((envs.config, envs.num_envs, groups))
+        _limit_sending(self._pipe.fileno(), WORKER_TIMEOUT)
+        self._send(pickle.dumps((envs.config, envs.num_envs, groups)))
 
     def send_step(self, group: int) -> None:
-        try:
-            self._pipe.send_bytes(bytes((STEP, group)))
-        except (BrokenPipeError, ConnectionResetError):
-            self._fail()
+        self._send(bytes((STEP, group)))
 
     def send(self, method: str, arguments: tuple[Any, ...]) -> None:
-        try:
-            self._pipe.send_bytes(pickle.dumps((method, arguments)))
-        except (BrokenPipeError, ConnectionResetError):
-            self._fail()
+        self._send(pickle.dumps((method, arguments)))
 
-    def receive(self) -> Any:
+    def receive(self, seconds: float) -> Any:
         """The worker's answer to the oldest command that is still open."""
+        if not self._readable.poll(1000 * seconds):
+            self._hung(seconds)
         try:
-            if not self._readable.poll(1000 * WORKER_TIMEOUT):
-                raise WorkerError(
-                    f"{self._name} has not answered for {WORKER_TIMEOUT:.0f} s under {self._modifications}"
-                )
             message = self._pipe.recv_bytes()
-        except (EOFError, ConnectionResetError, BrokenPipeError):
-            self._fail()
+        except (EOFError, OSError):
+            self._ended()
         if not message:
             return ()
         succeeded, value = pickle.loads(message)
@@ -354,31 +447,55 @@ class _Worker:
             raise GameError(text)
         raise WorkerError(f"{self._name} failed under {self._modifications}:\n{trace}")
 
-    def close(self) -> None:
-        """Let the worker finish its videos and stop it."""
+    def ask_to_close(self) -> None:
+        """Let the worker finish its videos and end."""
+        with suppress(OSError, WorkerError):  # it is gone already, which is what we want
+            self._send(pickle.dumps(("close", ())))
+
+    def wait_closed(self, deadline: float) -> None:
+        """Wait until the worker has ended, and end it at `deadline` (of the monotonic clock)."""
         try:
-            self._pipe.send_bytes(pickle.dumps(("close", ())))
-            if self._pipe.poll(WORKER_TIMEOUT):
-                self._pipe.recv_bytes()
-        except (EOFError, OSError):
-            pass  # it is gone already, which is what we want
-        self._pipe.close()
-        try:
-            self.process.wait(timeout=5)
+            self.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._pipe.close()
 
     @property
     def _modifications(self) -> str:
         return f"modifications {' '.join(self._envs.modifications)!r}"
 
-    def _fail(self) -> None:
+    def _send(self, message: bytes) -> None:
         try:
-            code: int | None = self.process.wait(timeout=5)
+            self._pipe.send_bytes(message)
+        except BlockingIOError:
+            self._hung(WORKER_TIMEOUT)
+        except OSError:
+            self._ended()
+
+    def _hung(self, seconds: float) -> NoReturn:
+        self.process.kill()  # also ends a stopped process, and one that hears no signal
+        self.process.wait()
+        raise WorkerError(
+            f"{self._name} has not answered for {seconds:.0f} s under {self._modifications} and was killed"
+        )
+
+    def _ended(self) -> NoReturn:
+        try:
+            code = self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            code = None
-        raise WorkerError(f"{self._name} ended unexpectedly (exit code {code}) under {self._modifications}")
+            self.process.kill()
+            self.process.wait()
+            how = "closed its pipe"
+        else:
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        raise WorkerError(f"{self._name} ended unexpectedly ({how}) under {self._modifications}")
+
+
+def _limit_sending(descriptor: int, seconds: float) -> None:
+    """Let a blocked write to a socket fail after so long: a worker that hangs reads nothing."""
+    with socket.socket(fileno=os.dup(descriptor)) as end:  # the option belongs to the connection, not the descriptor
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(seconds), 0))
 
 
 def available_cores() -> int:
@@ -437,3 +554,33 @@ def _check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
         near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise GameError(f"`{argument}` {value!r} is not one of {', '.join(allowed)}{hint}")
+
+
+def _plain_config(config: GameConfig) -> dict[str, Any]:
+    """The fields that saved games depend on; of the reward file its contents, because its folder may move."""
+    values = asdict(config)
+    if config.reward_file:
+        values["reward_file"] = hashlib.sha256(Path(config.reward_file).read_bytes()).hexdigest()
+    return values
+
+
+def _check_state(state: Any, config: GameConfig, arrays: Any) -> None:
+    """Raise GameError unless `state` has the form of a state of such games; each game checks its own part."""
+    if not is_plain(state):
+        raise GameError("the saved state of the environments holds something else than plain data; it is not loaded")
+    try:
+        saved, present = state["config"], _plain_config(config)
+        differing = [name for name in {**saved, **present} if saved.get(name, "") != present.get(name, "")]
+        shapes = {name: (array.shape, array.dtype) for name, array in state["arrays"].items()}
+        whole = len(state["games"]) == saved["num_envs"] and all(type(game) is dict for game in state["games"])
+        whole &= all(type(name) is str for name in state["modifications"])
+    except (AttributeError, LookupError, TypeError) as error:
+        raise GameError(f"the saved state of the environments is damaged: {error!r}") from error
+    if differing:
+        name = differing[0]
+        raise GameError(
+            f"the saved state belongs to other environments: its `{name}` is {saved.get(name)!r}, "
+            f"the present one is {present.get(name)!r}"
+        )
+    if not whole or shapes != {name: (array.shape, array.dtype) for name, array in arrays._asdict().items()}:
+        raise GameError("the saved state of the environments is damaged: parts of it are missing or have another shape")

@@ -35,6 +35,30 @@ class GameRecorder:
         if self._requested is not None:
             self._writer, self._requested = _VideoWriter(self._requested), None
 
+    def get_state(self) -> dict[str, str | None]:
+        """Plain data: names of the video that was requested and of the one in progress."""
+        return {
+            "requested": None if self._requested is None else self._requested.name,
+            "recording": None if self._writer is None else self._writer.path.name,
+        }
+
+    def set_state(self, state: dict[str, str | None], folder: Path) -> None:
+        """Continue from what `get_state` returned; the video in progress begins anew and wants all its frames again.
+
+        Raises:
+            ValueError: a name would lead out of `folder`.
+        """
+        recording, requested = state["recording"], state["requested"]
+        for name in (recording, requested):
+            if name is not None and (name in ("", "..") or Path(name).name != name):
+                raise ValueError(f"{name!r} is no name of a video")
+        if recording is not None:
+            (folder / f"{recording}_cut.mp4").unlink(missing_ok=True)  # what the stopped run left of it
+            self.request(folder / recording)
+            self.game_started()
+        if requested is not None:
+            self.request(folder / requested)
+
     @property
     def recording(self) -> bool:
         """Whether `add` wants frames."""
@@ -64,7 +88,7 @@ class _VideoWriter(threading.Thread):
 
     def __init__(self, path: Path) -> None:
         super().__init__(name=f"video {path.name}")
-        self._path = path
+        self.path = path
         self._frames: queue.Queue[np.ndarray | None] = queue.Queue(maxsize=1024)
         self._num_frames = 0
         self._cut = False
@@ -83,7 +107,7 @@ class _VideoWriter(threading.Thread):
         try:
             self._encode()
         except Exception as error:  # a full disk, a missing encoder: the video is lost, the game must go on
-            print(f"warning: {self._path.name}.mp4 could not be written: {error}", file=sys.stderr)
+            print(f"warning: {self.path.name}.mp4 could not be written: {error}", file=sys.stderr)
             while not self._ended:
                 self._next_frame()
 
@@ -99,7 +123,7 @@ class _VideoWriter(threading.Thread):
         if first is _END:
             return
         height, width = first.shape[:2]
-        unfinished = self._path.with_name(f".{self._path.name}.mp4")
+        unfinished = self.path.with_name(f".{self.path.name}.mp4")
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         encoder = imageio_ffmpeg.write_frames(
             str(unfinished),
@@ -118,4 +142,4 @@ class _VideoWriter(threading.Thread):
         if self._cut and self._num_frames < SHORTEST_CUT_VIDEO:
             unfinished.unlink()
         else:
-            os.replace(unfinished, self._path.with_name(f"{self._path.name}{'_cut' if self._cut else ''}.mp4"))
+            os.replace(unfinished, self.path.with_name(f"{self.path.name}{'_cut' if self._cut else ''}.mp4"))

@@ -1,17 +1,21 @@
 """What runs inside a worker process: some of the games, stepped on command.
 
 A worker is started by `wrappers.vector` as a plain interpreter, not as a copy of the training process: it imports the
-emulator, numpy and OpenCV, never torch, and it ends by itself when the training process is gone.
+emulator, numpy and OpenCV, never torch, and it ends when the training process is gone.
 """
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import os
 import pickle
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,6 +152,26 @@ class GameHost:
                 self._record_frame(game, record)
         return records
 
+    def get_state(self) -> dict[int, dict[str, Any]]:
+        """State of every environment that is played here, by index."""
+        states = {game.index: game.get_state() for game in self._games}
+        for index, recorder in self._recorders.items():
+            states[index]["video"] = recorder.get_state()
+        return states
+
+    def set_state(self, states: dict[int, dict[str, Any]], videos: str | None) -> None:
+        """Continue from what `get_state` returned, with the videos in folder `videos` (None: make none)."""
+        for game in self._games:
+            state, recorder = states[game.index], self._recorders.get(game.index)
+            if recorder is None or videos is None:
+                game.set_state(state)
+                continue
+            try:
+                recorder.set_state(state["video"], Path(videos))
+            except (LookupError, TypeError, ValueError) as error:
+                raise GameError(f"the saved state of the videos is damaged: {error}") from error
+            game.set_state(state, partial(self._add_frame, game, recorder))
+
     def close(self) -> None:
         """Wait for videos that are still being written."""
         for recorder in self._recorders.values():
@@ -158,7 +182,11 @@ class GameHost:
         if record is not None:
             recorder.game_ended(cut=False)
             self._game_started(game)
-        elif recorder.recording:
+        else:
+            self._add_frame(game, recorder)
+
+    def _add_frame(self, game: AgentGame, recorder: GameRecorder) -> None:
+        if recorder.recording:
             recorder.add(game.game.view.getScreenRGB())
 
     def _game_started(self, game: AgentGame) -> None:
@@ -168,38 +196,59 @@ class GameHost:
 
 def serve(connection: Connection, memory_fd: int) -> None:
     """Build the games that the first message describes and obey until the other side closes the connection."""
-    config, num_envs, groups = connection.recv()
-    try:
-        host = GameHost(config, groups, map_arrays(mmap.mmap(memory_fd, 0), config, num_envs))
+    host = None
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the training process is gone
+        config, num_envs, groups = connection.recv()
+        try:
+            host = GameHost(config, groups, map_arrays(mmap.mmap(memory_fd, 0), config, num_envs))
+        except BaseException as error:
+            connection.send(_failure(error))
+            return
         connection.send((True, host.num_actions))
         _obey(connection, host)
-        host.close()
-        connection.send((True, None))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the training process is gone
-    except BaseException as error:
-        connection.send(
-            (False, (isinstance(error, (GameError, ModificationError)), str(error), traceback.format_exc()))
-        )
+    if host is not None:
+        host.close()  # or the thread of an unfinished video would keep this process alive
 
 
 def _obey(connection: Connection, host: GameHost) -> None:
+    """Carry out commands until one is to close or fails."""
     while True:
         message = connection.recv_bytes()
-        if message[0] == STEP:
-            records = host.step(message[1])
-            connection.send_bytes(pickle.dumps((True, records)) if records else b"")
-            continue
-        method, arguments = pickle.loads(message)
-        if method == "close":
+        try:
+            if message[0] == STEP:
+                records = host.step(message[1])
+                answer = pickle.dumps((True, records)) if records else b""
+            else:
+                method, arguments = pickle.loads(message)
+                answer = pickle.dumps((True, getattr(host, method)(*arguments)))
+        except BaseException as error:
+            connection.send(_failure(error))
             return
-        connection.send((True, getattr(host, method)(*arguments)))
+        connection.send_bytes(answer)
+        if message[0] != STEP and method == "close":
+            return
+
+
+def _failure(error: BaseException) -> tuple[bool, tuple[bool, str, str]]:
+    """The answer to a command that raised `error`."""
+    return False, (isinstance(error, (GameError, ModificationError)), str(error), traceback.format_exc())
 
 
 def main() -> None:
-    """Entry point of a worker process: ``main`` with two inherited file descriptors as arguments."""
+    """Entry point of a worker process; arguments: two inherited file descriptors, process id of the parent or 0."""
     # Ctrl-C and batch systems signal the whole group, but the training process decides when workers stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    connection, memory_fd, parent = Connection(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+    if parent:
+        _die_with(parent)
     cv2.setNumThreads(1)
-    serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
+    serve(connection, memory_fd)
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends, even if it hangs or is stopped then (Linux)."""
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG in <sys/prctl.h>
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that call
+        sys.exit(1)
