@@ -170,7 +170,7 @@ class ModifiedVectorEnv(VectorEnv):
         self.groups = [
             slice(int(part[0]), int(part[-1]) + 1) for part in np.array_split(np.arange(num_envs), num_groups)
         ]
-        self._worker_timeout = worker_timeout
+        self.worker_timeout = worker_timeout
         self._workers: list[_Worker] = []
         self._failure: Exception | None = None
         self._host: GameHost | None = None
@@ -222,7 +222,7 @@ class ModifiedVectorEnv(VectorEnv):
         if self._host is not None:
             return self._host.step(group)
         self._require_workers()
-        timeout = self._worker_timeout
+        timeout = self.worker_timeout
         try:
             records = [record for worker in self._workers if worker.groups[group] for record in worker.receive(timeout)]
         except (WorkerError, GameError, ModificationError) as error:
@@ -306,7 +306,7 @@ class ModifiedVectorEnv(VectorEnv):
         """Finish videos and stop the workers."""
         if self._host is not None:
             self._host.close()
-        self._end_workers(WORKER_TIMEOUT)
+        self._end_workers(self.worker_timeout)
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers."""
@@ -331,7 +331,7 @@ class ModifiedVectorEnv(VectorEnv):
                 everyone = range(self.num_envs)
                 groups = [[i for i in everyone[group] if i % num_workers == index] for group in self.groups]
                 self._workers.append(_Worker(self, index, groups, memory_file.fileno()))
-        actions = [worker.receive(self._worker_timeout + GAME_TIMEOUT * self.num_envs) for worker in self._workers]
+        actions = [worker.receive(self.worker_timeout + GAME_TIMEOUT * self.num_envs) for worker in self._workers]
         return actions[0]
 
     def _everywhere(self, method: str, *arguments: Any) -> list[GameRecord]:
@@ -345,7 +345,7 @@ class ModifiedVectorEnv(VectorEnv):
         if self._host is not None:
             return [getattr(self._host, method)(*arguments[0])]
         self._require_workers()
-        timeout = self._worker_timeout + GAME_TIMEOUT * self.num_envs + more_seconds
+        timeout = self.worker_timeout + GAME_TIMEOUT * self.num_envs + more_seconds
         try:
             for worker, own in zip(self._workers, arguments, strict=True):
                 worker.send(method, own)
@@ -420,7 +420,7 @@ class _Worker:
         child.close()
         self._readable = select.poll()  # made once: Connection.poll builds a selector at every call
         self._readable.register(self._pipe.fileno(), select.POLLIN)
-        _limit_sending(self._pipe.fileno(), WORKER_TIMEOUT)
+        _limit_sending(self._pipe.fileno(), envs.worker_timeout)
         self._send(pickle.dumps((envs.config, envs.num_envs, groups)))
 
     def send_step(self, group: int) -> None:
@@ -437,6 +437,10 @@ class _Worker:
             message = self._pipe.recv_bytes()
         except (EOFError, OSError):
             self._ended()
+        return self._result(message)
+
+    def _result(self, message: bytes) -> Any:
+        """What an answer holds; raises if it tells of a failure."""
         if not message:
             return ()
         succeeded, value = pickle.loads(message)
@@ -469,7 +473,7 @@ class _Worker:
         try:
             self._pipe.send_bytes(message)
         except BlockingIOError:
-            self._hung(WORKER_TIMEOUT)
+            self._hung(self._envs.worker_timeout)
         except OSError:
             self._ended()
 
@@ -481,6 +485,9 @@ class _Worker:
         )
 
     def _ended(self) -> NoReturn:
+        with suppress(EOFError, OSError):
+            while self._readable.poll(0):  # an answer that nobody has read yet may tell why
+                self._result(self._pipe.recv_bytes())
         try:
             code = self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:

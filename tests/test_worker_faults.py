@@ -1,0 +1,226 @@
+"""Workers that die, hang or fail: the error names them, nothing waits for ever, no process is left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_vector import ROOT, play
+
+from wrappers import vector
+from wrappers.vector import ModifiedVectorEnv, WorkerError, game_config
+
+# Workers whose modification parallel_enemy of Pong does something else, once the game is under way.
+FAULTY = """
+import sys; sys.path.insert(0, sys.argv.pop(1))
+import ctypes, os, time
+from wrappers import supplementary_modifications as supplement
+
+def start(game, _python, _numpy):
+    calls = []
+    def frame():
+        calls.append(0)
+        if len(calls) > 200:
+            {fault}
+    return supplement.Hooks(frame=frame)
+
+supplement.SUPPLEMENT["Pong"]["parallel_enemy"] = supplement.Rule("Faulty.", start, ())
+from wrappers.worker import main; main()
+"""
+
+
+def make(num_envs=4, num_workers=2, **settings):
+    return ModifiedVectorEnv(game_config("ALE/Pong-v5")[0], num_envs, num_workers=num_workers, **settings)
+
+
+def alive(pids):
+    """Processes that have not ended (one that nobody has waited for yet has ended)."""
+    states = []
+    for pid in pids:
+        try:
+            states.append(re.search(r"State:\s+(\w)", Path(f"/proc/{pid}/status").read_text())[1])
+        except FileNotFoundError:
+            continue
+    return [state for state in states if state != "Z"]
+
+
+def wait_until_gone(pids, seconds=10):
+    deadline = time.monotonic() + seconds
+    while alive(pids):
+        assert time.monotonic() < deadline, "orphan workers"
+        time.sleep(0.05)
+
+
+def descendants(pid):
+    """Process ids of all children, theirs included."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [grandchild for child in children for grandchild in descendants(child)]
+
+
+def assert_every_call_raises(envs, error):
+    """After a failure no call returns numbers of a game that is no longer played."""
+    for call in (
+        lambda: envs.step(np.zeros(4, int)),
+        lambda: envs.step_wait(0),
+        lambda: envs.set_modifications("", "reset"),
+        envs.get_state,
+        envs.cut_games,
+    ):
+        with pytest.raises(WorkerError) as raised:
+            call()
+        assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("raise ZeroDivisionError('of the rule')", r"failed under.*ZeroDivisionError: of the rule"),
+        ("raise EOFError('not the pipe')", r"failed under.*EOFError: not the pipe"),
+        ("sys.exit(3)", r"failed under.*SystemExit: 3"),
+        ("os._exit(7)", r"ended unexpectedly \(exit code 7\) under"),
+        ("ctypes.string_at(0)", r"ended unexpectedly \(killed by SIGSEGV\) under"),
+        ("time.sleep(1000)", r"has not answered for 2 s under.*was killed"),
+        ("while True: pass", r"has not answered for 2 s under.*was killed"),
+    ],
+    ids=["exception", "EOFError", "exit", "silent exit", "segmentation fault", "sleep", "endless loop"],
+)
+def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
+    monkeypatch.setattr(vector, "_BOOTSTRAP", FAULTY.format(fault=fault))
+    before = descendants(os.getpid())
+    envs = make(worker_timeout=2.0)
+    pids = envs.worker_pids()
+    envs.set_modifications("parallel_enemy", "reset")
+    worker = r"(?s)^worker (0 \(environments 0, 2|1 \(environments 1, 3) of ALE/Pong-v5\) "
+    with pytest.raises(WorkerError, match=worker + words) as raised:
+        play(envs, 200)
+    assert "modifications 'parallel_enemy'" in str(raised.value)
+    assert alive(pids) == []
+    assert_every_call_raises(envs, raised.value)
+    envs.close()
+    assert descendants(os.getpid()) == before
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_reason_is_told_even_where_the_next_command_finds_nobody(monkeypatch, order):
+    monkeypatch.setattr(vector, "_BOOTSTRAP", FAULTY.format(fault="raise ZeroDivisionError('of the rule')"))
+    envs = make(num_groups=2)
+    envs.set_modifications("parallel_enemy", "reset")
+
+    def step_slowly():
+        envs.step_async(np.zeros(2, int), order[0])
+        time.sleep(0.2)  # if this group fails, its workers end before the other group is sent
+        envs.step_async(np.zeros(2, int), order[1])
+        for group in order:
+            envs.step_wait(group)
+
+    play(envs, 40)  # the rule fails a few steps later
+    with pytest.raises(WorkerError, match="ZeroDivisionError: of the rule"):
+        while True:
+            step_slowly()
+    envs.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (signal.SIGKILL, r"ended unexpectedly \(killed by SIGKILL\)"),
+        (signal.SIGSEGV, r"ended unexpectedly \(killed by SIGSEGV\)"),
+        (signal.SIGSTOP, "has not answered for 1 s"),
+    ],
+)
+@pytest.mark.parametrize("call", ["step", "set_modifications", "get_state"])
+def test_a_worker_that_a_signal_ends_or_stops(monkeypatch, sent, words, call):
+    monkeypatch.setattr(vector, "GAME_TIMEOUT", 0.0)
+    envs = make(worker_timeout=20.0)
+    envs.set_modifications("lazy_enemy", "reset")
+    envs.worker_timeout = 1.0
+    pids = envs.worker_pids()
+    os.kill(pids[1], sent)
+    calls = {
+        "step": lambda: play(envs, 3),
+        "set_modifications": lambda: envs.set_modifications("", "live"),
+        "get_state": envs.get_state,
+    }
+    with pytest.raises(WorkerError, match=r"^worker 1 \(environments 1, 3 of ALE/Pong-v5\) " + words) as raised:
+        calls[call]()
+    assert f"modifications {'' if call == 'set_modifications' else 'lazy_enemy'!r}" in str(raised.value)
+    assert alive(pids) == []
+    assert_every_call_raises(envs, raised.value)
+    envs.close()
+
+
+def test_a_stopped_worker_does_not_block_a_long_message():
+    envs = make(worker_timeout=1.0)
+    os.kill(envs.worker_pids()[0], signal.SIGSTOP)
+    with pytest.raises(WorkerError, match=r"worker 0 .* has not answered for 1 s"):
+        envs._everywhere("record_next_game", "x" * 10_000_000)
+
+
+def test_closing_does_not_wait_for_ever_for_a_stopped_worker():
+    envs = make(worker_timeout=1.0)
+    pids = envs.worker_pids()
+    envs.set_modifications("", "reset")
+    os.kill(pids[0], signal.SIGSTOP)
+    envs.close()
+    assert alive(pids) == []
+
+
+def test_a_failed_worker_leaves_the_videos_of_the_others(tmp_path):
+    envs = make()
+    envs.record_next_game(tmp_path / "step0")  # environment 0, of worker 0
+    play(envs, 100, {0: ("", "reset")})
+    os.kill(envs.worker_pids()[1], signal.SIGKILL)
+    with pytest.raises(WorkerError, match="worker 1"):
+        play(envs, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["step0_cut.mp4"]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("thread", [False, True], ids=["main thread", "other thread"])
+def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
+    """Neither workers, also a stopped one, nor the encoder of a video in progress."""
+    program = f"""
+        import sys, threading, time
+        from pathlib import Path
+        import numpy as np
+        from wrappers.vector import ModifiedVectorEnv, game_config
+
+        def run():
+            global envs
+            envs = ModifiedVectorEnv(game_config("ALE/Pong-v5")[0], 3, num_workers=3)
+            envs.record_next_game(Path({str(tmp_path / "step0")!r}))
+            envs.set_modifications("lazy_enemy", "reset")
+            for _ in range(20):
+                envs.step(np.zeros(3, int))
+
+        if {thread}:  # its end must not take the workers along
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+            time.sleep(0.3)
+            envs.step(np.zeros(3, int))
+        else:
+            run()
+        print(*envs.worker_pids(), flush=True)
+        while True:
+            time.sleep(1)
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(pids) == 3
+    everyone = descendants(parent.pid)
+    assert len(everyone) > 3, "there is an encoder"
+    if not thread:
+        os.kill(pids[1], signal.SIGSTOP)
+    parent.send_signal(sent)
+    parent.wait()
+    parent.stdout.close()
+    wait_until_gone(everyone)
