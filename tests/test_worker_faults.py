@@ -112,17 +112,17 @@ def test_the_reason_is_told_even_where_the_next_command_finds_nobody(monkeypatch
     envs = make(num_groups=2)
     envs.set_modifications("parallel_enemy", "reset")
 
-    def step_slowly():
-        envs.step_async(np.zeros(2, int), order[0])
-        time.sleep(0.2)  # if this group fails, its workers end before the other group is sent
-        envs.step_async(np.zeros(2, int), order[1])
-        for group in order:
-            envs.step_wait(group)
+    def play_slowly():
+        while True:
+            envs.step_async(np.zeros(2, int), order[0])
+            time.sleep(0.2)  # if this group fails, its workers end before the other group is sent
+            envs.step_async(np.zeros(2, int), order[1])
+            for group in order:
+                envs.step_wait(group)
 
     play(envs, 40)  # the rule fails a few steps later
     with pytest.raises(WorkerError, match="ZeroDivisionError: of the rule"):
-        while True:
-            step_slowly()
+        play_slowly()
     envs.close()
 
 

@@ -7,5 +7,6 @@ goals.py                        what a game's goals are, when they count as reac
 objects.py                      object detection (OCAtari), used only where something needs objects
 vector.py                       many games in worker processes, as a gymnasium VectorEnv
 worker.py                       what runs inside a worker process
+state.py                        what saved states of games consist of: plain data
 video.py                        an mp4 of one game
 """
