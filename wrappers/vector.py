@@ -573,15 +573,21 @@ def _plain_config(config: GameConfig) -> dict[str, Any]:
 
 def _check_state(state: Any, config: GameConfig, arrays: Any) -> None:
     """Raise GameError unless `state` has the form of a state of such games; each game checks its own part."""
-    if not is_plain(state):
-        raise GameError("the saved state of the environments holds something else than plain data; it is not loaded")
+    longest = config.max_num_frames_per_episode  # or playing the games again might never end
+    try:
+        plain = is_plain(state)
+    except RecursionError:
+        plain = False
+    if not plain:
+        raise GameError("the saved state of the environments holds something else than plain data")
     try:
         saved, present = state["config"], _plain_config(config)
         differing = [name for name in {**saved, **present} if saved.get(name, "") != present.get(name, "")]
         shapes = {name: (array.shape, array.dtype) for name, array in state["arrays"].items()}
-        whole = len(state["games"]) == saved["num_envs"] and all(type(game) is dict for game in state["games"])
-        whole &= all(type(name) is str for name in state["modifications"])
-    except (AttributeError, LookupError, TypeError) as error:
+        actions = [np.asarray(game.get("actions", [])) for game in state["games"]]
+        whole = len(actions) == saved["num_envs"] and all(type(name) is str for name in state["modifications"])
+        whole &= all(played.ndim == 1 and len(played) <= longest for played in actions)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise GameError(f"the saved state of the environments is damaged: {error!r}") from error
     if differing:
         name = differing[0]
