@@ -274,6 +274,9 @@ def damage(name):
         "a game too few": lambda s: s["games"].pop(),
         "an action left out": lambda s: s["games"][1].update(actions=s["games"][1]["actions"][:-1]),
         "another action": lambda s: s["games"][0]["actions"].__setitem__(5, (s["games"][0]["actions"][5] + 1) % 4),
+        "endless actions": lambda s: s["games"][0].update(actions=np.zeros(200_000, np.int16)),
+        "actions of the wrong kind": lambda s: s["games"][0].update(actions=5),
+        "a game of the wrong kind": lambda s: s["games"].__setitem__(1, []),
         "an impossible action": lambda s: s["games"][0]["actions"].__setitem__(5, 99),
         "a cut emulator": lambda s: s["games"][0]["origin"].update(emulator=s["games"][0]["origin"]["emulator"][:50]),
         "an empty emulator": lambda s: s["games"][0]["origin"].update(emulator=b""),
@@ -290,6 +293,7 @@ def damage(name):
 
 
 DAMAGES = ["no games", "a game too few", "an action left out", "another action", "an impossible action"]
+DAMAGES += ["endless actions", "actions of the wrong kind", "a game of the wrong kind"]
 DAMAGES += ["a cut emulator", "an empty emulator", "another generator", "a wild generator", "no no-ops"]
 DAMAGES += ["an unknown modification", "a live switch left out", "a wrong shape", "a wrong dtype", "no config"]
 
@@ -321,12 +325,16 @@ class Evil:
         return os.abort, ()
 
 
-@pytest.mark.parametrize(
-    "value", [Evil(), np.array([Evil()], object), np.array(["text"]), {1: 2}, {3}, np.int64(1), 1j]
-)
-def test_whatever_is_not_plain_data_reaches_no_worker(saved, value):
+DEEP: list = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+NOT_PLAIN = [DEEP, Evil(), np.array([Evil()], object), np.array(["text"]), {1: 2}, {3}, np.int64(1), 1j]
+
+
+@pytest.mark.parametrize("which", range(len(NOT_PLAIN)))
+def test_whatever_is_not_plain_data_reaches_no_worker(saved, which):
     envs = make("ALE/Breakout-v5", 2, 1)
-    saved["games"][0]["next_names"] = [value]
+    saved["games"][0]["next_names"] = [NOT_PLAIN[which]]
     with pytest.raises(GameError, match="plain data"):
         envs.set_state(saved)
     envs.set_modifications("", "reset")  # nothing has happened
