@@ -59,7 +59,8 @@ def wait_until_gone(pids, seconds=10):
 
 def descendants(pid):
     """Process ids of all children, theirs included."""
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    lists = Path(f"/proc/{pid}/task").glob("*/children")  # one per thread
+    children = [int(child) for path in lists for child in path.read_text().split()]
     return children + [grandchild for child in children for grandchild in descendants(child)]
 
 
@@ -77,18 +78,20 @@ def assert_every_call_raises(envs, error):
         assert raised.value is error
 
 
+FAULTS = [
+    ("raise ZeroDivisionError('of the rule')", r"failed under.*ZeroDivisionError: of the rule", False),
+    ("raise EOFError('not the pipe')", r"failed under.*EOFError: not the pipe", True),
+    ("sys.exit(3)", r"failed under.*SystemExit: 3", True),
+    ("os._exit(7)", r"ended unexpectedly \(exit code 7\) under", True),
+    ("ctypes.string_at(0)", r"ended unexpectedly \(killed by SIGSEGV\) under", False),
+    ("time.sleep(1000)", r"has not answered for 2 s under.*was killed", True),
+    ("while True: pass", r"has not answered for 2 s under.*was killed", False),
+]
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [
-        ("raise ZeroDivisionError('of the rule')", r"failed under.*ZeroDivisionError: of the rule"),
-        ("raise EOFError('not the pipe')", r"failed under.*EOFError: not the pipe"),
-        ("sys.exit(3)", r"failed under.*SystemExit: 3"),
-        ("os._exit(7)", r"ended unexpectedly \(exit code 7\) under"),
-        ("ctypes.string_at(0)", r"ended unexpectedly \(killed by SIGSEGV\) under"),
-        ("time.sleep(1000)", r"has not answered for 2 s under.*was killed"),
-        ("while True: pass", r"has not answered for 2 s under.*was killed"),
-    ],
-    ids=["exception", "EOFError", "exit", "silent exit", "segmentation fault", "sleep", "endless loop"],
+    [pytest.param(*case[:2], id=case[0], marks=[pytest.mark.slow] if case[2] else []) for case in FAULTS],
 )
 def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
     monkeypatch.setattr(vector, "_BOOTSTRAP", FAULTY.format(fault=fault))
@@ -126,16 +129,24 @@ def test_the_reason_is_told_even_where_the_next_command_finds_nobody(monkeypatch
     envs.close()
 
 
+HOW = {
+    signal.SIGKILL: r"ended unexpectedly \(killed by SIGKILL\)",
+    signal.SIGSEGV: r"ended unexpectedly \(killed by SIGSEGV\)",
+    signal.SIGSTOP: "has not answered for 1 s",
+}
+CALLS = ("step", "set_modifications", "get_state")
+QUICK = [(signal.SIGKILL, "step"), (signal.SIGSTOP, "get_state")]
+
+
 @pytest.mark.parametrize(
-    ("sent", "words"),
+    ("sent", "call"),
     [
-        (signal.SIGKILL, r"ended unexpectedly \(killed by SIGKILL\)"),
-        (signal.SIGSEGV, r"ended unexpectedly \(killed by SIGSEGV\)"),
-        (signal.SIGSTOP, "has not answered for 1 s"),
+        pytest.param(sent, call, marks=[] if (sent, call) in QUICK else [pytest.mark.slow])
+        for sent in HOW
+        for call in CALLS
     ],
 )
-@pytest.mark.parametrize("call", ["step", "set_modifications", "get_state"])
-def test_a_worker_that_a_signal_ends_or_stops(monkeypatch, sent, words, call):
+def test_a_worker_that_a_signal_ends_or_stops(monkeypatch, sent, call):
     monkeypatch.setattr(vector, "GAME_TIMEOUT", 0.0)
     envs = make(worker_timeout=20.0)
     envs.set_modifications("lazy_enemy", "reset")
@@ -147,7 +158,7 @@ def test_a_worker_that_a_signal_ends_or_stops(monkeypatch, sent, words, call):
         "set_modifications": lambda: envs.set_modifications("", "live"),
         "get_state": envs.get_state,
     }
-    with pytest.raises(WorkerError, match=r"^worker 1 \(environments 1, 3 of ALE/Pong-v5\) " + words) as raised:
+    with pytest.raises(WorkerError, match=r"^worker 1 \(environments 1, 3 of ALE/Pong-v5\) " + HOW[sent]) as raised:
         calls[call]()
     assert f"modifications {'' if call == 'set_modifications' else 'lazy_enemy'!r}" in str(raised.value)
     assert alive(pids) == []
@@ -181,7 +192,7 @@ def test_a_failed_worker_leaves_the_videos_of_the_others(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["step0_cut.mp4"]
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("thread", [False, True], ids=["main thread", "other thread"])
 def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
     """Neither workers, also a stopped one, nor the encoder of a video in progress."""
