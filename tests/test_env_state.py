@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 import subprocess
 import sys
 import textwrap
@@ -117,18 +118,18 @@ def test_environments_that_have_not_started_yet():
 
 
 def test_scores_and_numbers_go_on_across_the_save():
-    envs, resumed = make("ALE/Breakout-v5", 3, 0), make("ALE/Breakout-v5", 3, 2)
-    before = play(envs, 400, {0: ("right_drift", "reset")})
+    envs, resumed = make("ALE/Breakout-v5", 2, 0), make("ALE/Breakout-v5", 2, 2)
+    before = play(envs, 250, {0: ("right_drift", "reset")})
     resumed.set_state(envs.get_state())
-    after, again = play(envs, 400, seed=1), play(resumed, 400, seed=1)
+    after, again = play(envs, 300, seed=1), play(resumed, 300, seed=1)
     records = [games(seen) for seen in (before, after, again)]
     assert records[1] == records[2]
-    assert len(records[0]) >= 3
-    assert len(records[1]) >= 3
-    for env in range(3):
+    assert len(records[0]) >= 2
+    assert len(records[1]) >= 2
+    for env in range(2):
         numbers = [game.number for part in records[:2] for game in part if game.env == env]
         assert numbers == list(range(len(numbers)))
-    crossing = [next(game for game in records[2] if game.env == env) for env in range(3)]
+    crossing = [next(game for game in records[2] if game.env == env) for env in range(2)]
     assert all(len(game.life_scores) == 5 for game in crossing)
     resumed.close()
 
@@ -140,9 +141,9 @@ def test_evaluation_games_continue():
         return ModifiedVectorEnv(config, 2, num_workers=workers)
 
     envs, resumed = build(0), build(1)
-    play(envs, 250, {0: ("strobo_mode_blocks", "reset")})
+    play(envs, 200, {0: ("strobo_mode_blocks", "reset")})
     envs.restart_numbering()
-    assert_continues(envs, resumed, 50, 400, first={0: ("sample_new_brick_colors", "reset")})
+    assert_continues(envs, resumed, 50, 250, first={0: ("sample_new_brick_colors", "reset")})
 
 
 def test_a_reward_file_keeps_what_it_remembers(tmp_path):
@@ -155,8 +156,8 @@ def test_a_reward_file_keeps_what_it_remembers(tmp_path):
         "    seen.append(int(env.get_ram()[72]))\n"
         "    return calls + len(seen) + seen[0] + len(env.objects)\n"
     )
-    envs, resumed = (make("ALE/Breakout-v5", 2, n, reward_file=str(path)) for n in (0, 2))
-    assert_continues(envs, resumed, 400, first={0: ("", "reset")})  # several games
+    envs, resumed = (make("ALE/Breakout-v5", 1, n, reward_file=str(path)) for n in (0, 1))
+    assert_continues(envs, resumed, 250, 50, first={0: ("", "reset")})  # several games
 
 
 def test_saving_changes_nothing():
@@ -198,6 +199,24 @@ def test_a_process_that_knows_nothing_but_the_file(tmp_path):
     play(envs, 60, seed=1)
     assert_same(play(envs, 60, seed=1), pickle.loads(path.read_bytes()))
     envs.close()
+
+
+def test_a_new_game_shows_no_warning_again(recwarn):
+    """ocatari and hackatari compute with bytes; Python shows an overflow once per module, and modules are made anew."""
+    import warnings
+
+    from wrappers.modifications import _load
+    from wrappers.objects import _private_module
+
+    warnings.simplefilter("default")
+    for make_module in (
+        lambda: _private_module("Pong"),
+        lambda: _load("Pong", random.Random(0), np.random.RandomState(0)),
+    ):
+        recwarn.clear()
+        for _ in range(3):
+            exec("import warnings; warnings.warn('overflow', RuntimeWarning)", make_module().__dict__)
+        assert len(recwarn) == 1
 
 
 @pytest.mark.slow

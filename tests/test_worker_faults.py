@@ -225,13 +225,16 @@ def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
     parent = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
-    pids = [int(pid) for pid in parent.stdout.readline().split()]
-    assert len(pids) == 3
-    everyone = descendants(parent.pid)
-    assert len(everyone) > 3, "there is an encoder"
-    if not thread:
-        os.kill(pids[1], signal.SIGSTOP)
-    parent.send_signal(sent)
-    parent.wait()
-    parent.stdout.close()
-    wait_until_gone(everyone)
+    try:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 3
+        everyone = descendants(parent.pid)
+        assert len(everyone) > 3, "there is an encoder"
+        if not thread:
+            os.kill(pids[1], signal.SIGSTOP)
+        parent.send_signal(sent)
+        parent.wait()
+        wait_until_gone(everyone)
+    finally:
+        parent.kill()
+        parent.stdout.close()

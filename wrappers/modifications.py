@@ -129,6 +129,7 @@ def _load(game: str, python: random.Random, numpy: np.random.RandomState) -> Any
     code = _game_code(game)
     assert code is not None, game
     module: Any = types.ModuleType(f"hackatari.games.{game.lower()}")
+    module.__warningregistry__ = _shown_warnings(game)
     exec(code, module.__dict__)
     module.print = _print_nothing
     numpy_with_generator = types.ModuleType("numpy")
@@ -142,6 +143,12 @@ def _load(game: str, python: random.Random, numpy: np.random.RandomState) -> Any
         if not hasattr(module.GameModifications, name):
             setattr(module.GameModifications, name, value)
     return module
+
+
+@cache
+def _shown_warnings(_game: str) -> dict[Any, Any]:
+    """Where Python notes which warnings of a game's module were shown, so that not every game shows them again."""
+    return {}
 
 
 def _print_nothing(*_args: object, **_kwargs: object) -> None:

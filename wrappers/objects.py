@@ -110,6 +110,8 @@ def _private_module(game: str) -> Any:
     original = sys.modules[f"ocatari.ram.{game.lower()}"]
     module: Any = types.ModuleType(original.__name__)
     module.__package__ = original.__package__
+    # Python notes in a module which of its warnings were shown: a new note would show them in every game.
+    module.__warningregistry__ = original.__dict__.setdefault("__warningregistry__", {})
     exec(code, module.__dict__)
     module.sys = types.SimpleNamespace(modules={module.__name__: module})  # where it looks its own classes up
     return module
