@@ -3,7 +3,9 @@
     python continual_training_example.py --config run_config.json
     python continual_training_example.py --env_id ALE/Pong-v5 --modifs lazy_enemy --total_timesteps 1000000
 
-This file is the whole training loop; read `train` from top to bottom. Its phases carry banners: SWITCH, ROLLOUT,
+    python continual_training_example.py --resume runs/<folder of a stopped run>
+
+This file is the whole training loop; read `train` from top to bottom. Its phases carry banners: RESUME, SWITCH, ROLLOUT,
 HINDSIGHT, ADVANTAGES, UPDATE, LOG + CHECKPOINT. The README explains the words, the flags and the schedules.
 """
 
@@ -19,13 +21,15 @@ from experiment.system import check_system, keep_freed_memory
 
 check_system()  # before anything imports OpenCV
 
+import contextlib
+import copy
 import functools
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -46,6 +50,7 @@ from agents import (
 )
 from agents.acceleration import ActingAgent, GraphedStep, choose_precision
 from agents.continual_backprop import check_continual_backprop
+from agents.finite import NotFiniteError, not_finite
 from agents.hindsight import (
     frame_rows,
     goal_rewards,
@@ -60,7 +65,7 @@ from agents.hindsight import (
 from agents.restartable_adam import RestartableAdam
 from agents.reward_scaling import RewardScaler
 from eval import choose_modifications, evaluate, summarise, table
-from experiment.checkpoints import save_checkpoint
+from experiment.checkpoints import CheckpointError, save_checkpoint
 from experiment.config import (
     POSITIVE,
     ConfigError,
@@ -68,19 +73,33 @@ from experiment.config import (
     apply_config_file,
     as_plain_dict,
     check_ranges,
+    from_plain_dict,
     parse_command_line,
 )
 from experiment.progress import ProgressBar
+from experiment.resume import (
+    RESUME,
+    ResumeError,
+    SaveClock,
+    exclusive,
+    generator_states,
+    load_state,
+    remove_leftovers,
+    save_state,
+    set_generator_states,
+)
 from experiment.run_folder import create_run_folder, slug, write_args
+from experiment.signals import StopSignals
 from experiment.timing import PhaseTimer
 from experiment.tracking import Tracker, check_wandb
 from modification_factories import ScheduleError, normalise_modification, regime_warning, schedule_from_config
 from wrappers.games import GameConfig, GameError, GameRecord
 from wrappers.goals import goal_kind
 from wrappers.modifications import ModificationError
-from wrappers.vector import ModifiedVectorEnv, check_string, game_config
+from wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config
 
-USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ScheduleError)
+USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, ScheduleError)
+FAILURES = (CheckpointError, NotFiniteError, WorkerError)  # of a run that was well begun
 
 
 @dataclass
@@ -90,6 +109,10 @@ class Args:
     """JSON file with a schedule and any of these settings; what it says wins over the command line"""
     exp_name: str = "continual_training_example"
     """name of the experiment, part of the run folder's name"""
+    resume: str = ""
+    """run folder of a stopped run: go on exactly where it was saved, with its settings"""
+    checkpoint_every: int | None = None
+    """agent steps between two saves of the whole run for --resume (default: about every 5 minutes; 0: at a stop only)"""
     seed: int = 42
     """seed of everything random: weights, actions, minibatches, games, modifications, schedule"""
     torch_deterministic: bool = True
@@ -102,6 +125,8 @@ class Args:
     """compile the network with torch.compile (slower start)"""
     cuda_graphs: bool = False
     """on a GPU, replay each gradient step as one CUDA graph"""
+    detect_anomaly: bool = False
+    """name the operation whose gradient is not a number (PyTorch's anomaly mode; much slower)"""
 
     # environment
     env_id: str = "ALE/Pong-v5"
@@ -246,6 +271,7 @@ class Args:
 
 
 RANGES = {
+    "checkpoint_every": Range(0),
     "frameskip": Range(1),
     "buffer_window_size": Range(1),
     "noop_max": Range(0),
@@ -273,6 +299,12 @@ RANGES = {
     "seed": Range(0, 2**63 - 1),
 }
 
+CHANGEABLE = (
+    *("checkpoint_every", "detect_anomaly", "num_workers", "cuda", "test_modifs", "eval_episodes"),
+    *("save_agent_with_switch", "capture_video", "save_agent_wandb"),
+    *("track", "wandb_project_name", "wandb_entity", "wandb_dir"),
+)
+"""Flags that may be changed with `resume`: they cannot change what was learned before. See also `check_changes`."""
 
 LOSSES = ("value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
 HINDSIGHT_LOSSES = ("original_policy_loss", "relabelled_policy_loss", "original_value_loss", "relabelled_value_loss")
@@ -300,6 +332,30 @@ class Rollout(NamedTuple):
     weights: Tensor | None  # [T, M], importance weights; None: all rows weigh the same
 
 
+class Parts(NamedTuple):
+    """What of a run changes while it runs; with `Counters` all that `resume.pt` needs."""
+
+    agent: ActorCritic
+    optimizer: torch.optim.Optimizer
+    cbp: ContinualBackprop | None
+    reward_scaler: RewardScaler
+    generators: dict[str, torch.Generator]
+    envs: ModifiedVectorEnv
+    tracker: Tracker
+    progress: ProgressBar
+
+
+class Counters(NamedTuple):
+    """Where a run is, between two updates."""
+
+    global_step: int
+    num_switches: int
+    last_switch: int
+    modification: str
+    modification_index: dict[str, int]
+    seconds: float
+
+
 class Setup(NamedTuple):
     """A run that has passed every check; nothing is started or written yet."""
 
@@ -309,6 +365,8 @@ class Setup(NamedTuple):
     game: GameConfig
     device: torch.device
     precision: torch.dtype
+    saved: dict[str, Any] | None
+    """With `resume`: the state to go on from."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -318,12 +376,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except FAILURES as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def train(setup: Setup) -> None:
     """The whole run: schedule -> games -> rollouts -> updates -> logs and checkpoints."""
     keep_freed_memory()
-    args, schedule, total_timesteps, game, device, precision = setup
+    args, schedule, total_timesteps, game, device, precision, saved = setup
     weights_seed, action_seed, minibatch_seed, perturb_seed, cbp_seed = derive_seeds(args.seed, 5)
     N, goal = args.num_envs, game.goal  # noqa: N806 - as in the shape comments
     action_generator = torch.Generator(device).manual_seed(action_seed)
@@ -331,18 +392,14 @@ def train(setup: Setup) -> None:
     perturb_generator = torch.Generator().manual_seed(perturb_seed)
     num_threads = torch.get_num_threads()
 
-    folder = create_run_folder(
-        "runs",
-        env_id=game.env_id,
-        seed=args.seed,
-        exp_name=args.exp_name,
-        architecture=args.architecture,
-        shrink_and_perturb=args.shrink_and_perturb,
-    )
+    folder = Path(args.resume) if saved is not None else new_run_folder(args, game)
     with (
-        open_tracker(args, folder) as tracker,
+        exclusive(folder),
+        saying_how_to_resume(folder),
+        open_tracker(args, folder, saved) as tracker,
         closing(ModifiedVectorEnv(game, N, num_workers=args.num_workers, num_groups=min(2, N), copy=False)) as envs,
-        ProgressBar(total_timesteps) as progress,
+        ProgressBar(total_timesteps, **(saved["progress"] if saved is not None else {})) as progress,
+        StopSignals() as stop,
     ):
         progress.write(f"run folder: {folder}")
         agent = make_agent(
@@ -372,16 +429,25 @@ def train(setup: Setup) -> None:
             args.cuda_graphs and on_gpu,
         )
         modification_index: dict[str, int] = {}
-        last_switch, start_time = 0, time.perf_counter()
-        num_switches = global_step = 0
-        timer = PhaseTimer()
+        num_switches = last_switch = global_step = 0
+        start_time, timer = time.perf_counter(), PhaseTimer()
 
-        modification = canonical(schedule.get_modification(0), game)
-        if args.capture_video:
-            envs.record_next_game(video_path(folder, 0, modification))
-        envs.set_modifications(modification, "reset")
+        # ============================== RESUME ==============================
+        # A run is saved between two updates: what happened before is in `parts` and the counters, nothing else. The
+        # schedule has no state, it is asked by step.
+        generators = {"actions": action_generator, "minibatches": minibatch_generator, "perturb": perturb_generator}
+        parts = Parts(agent, optimizer, cbp, reward_scaler, generators, envs, tracker, progress)
+        if saved is not None:
+            global_step, num_switches, last_switch, modification, modification_index, seconds = restore(parts, saved)
+            start_time -= seconds
+        else:
+            modification = canonical(schedule.get_modification(0), game)
+            if args.capture_video:
+                envs.record_next_game(video_path(folder, 0, modification))
+            envs.set_modifications(modification, "reset")
+        save_clock = SaveClock(args.checkpoint_every, global_step)
 
-        while global_step < total_timesteps:
+        while global_step < total_timesteps and not stop.requested:
             steps = min(args.num_steps, -(-(total_timesteps - global_step) // N))  # the last rollout may be shorter
             cuts: list[tuple[int, np.ndarray, Tensor, Tensor]] = []  # (t, games, their last observations, its values)
             if args.anneal_lr:
@@ -552,13 +618,14 @@ def train(setup: Setup) -> None:
             # [T, M] -> [T * M], in minibatches drawn without replacement; see `minibatch_step` below. With hindsight a
             # minibatch is twice as large, so that there are as many gradient steps as without.
             rollout.advantages[:steps], rollout.returns[:steps] = advantages, returns
-            losses = []
-            for _ in range(args.update_epochs):
-                order = torch.randperm(values.numel(), generator=minibatch_generator).to(device)
-                for rows in order.tensor_split(min(args.num_minibatches, len(order))):
-                    losses.append(update(rows))
-                if args.target_kl is not None and losses[-1][LOSSES.index("approx_kl")] > args.target_kl:
-                    break
+            losses: list[Tensor] = []
+            with stopping_if_not_finite(args, folder, parts, losses, global_step, modification):
+                for _ in range(args.update_epochs):
+                    order = torch.randperm(values.numel(), generator=minibatch_generator).to(device)
+                    for rows in order.tensor_split(min(args.num_minibatches, len(order))):
+                        losses.append(update(rows))
+                    if args.target_kl is not None and losses[-1][LOSSES.index("approx_kl")] > args.target_kl:
+                        break
             timer.lap("update")
 
             # ============================== LOG + CHECKPOINT ==============================
@@ -583,8 +650,18 @@ def train(setup: Setup) -> None:
                     tracker.scalar(f"her/{name}", number, global_step)
             for phase, seconds in timer.take().items():
                 tracker.scalar(f"time/{phase}", seconds, global_step)
+            if save_clock.due(global_step) or stop.requested or global_step >= total_timesteps:
+                seconds = time.perf_counter() - start_time
+                save_run(
+                    folder,
+                    args,
+                    parts,
+                    Counters(global_step, num_switches, last_switch, modification, modification_index, seconds),
+                )
+                save_clock.saved(global_step)
             timer.lap("logging")
 
+        stop.at_once()  # the run is saved; what is left needs no training
         log_games(tracker, progress, envs.cut_games(), global_step)
         final = save_agent(folder / "model.cleanrl_model", tracker, agent, args, global_step, modification, cbp)
         progress.close()
@@ -662,10 +739,12 @@ def prepare(argv: Sequence[str] | None) -> Setup:
     Raises:
         USER_ERRORS: one sentence; nothing was started or written.
     """
-    args = parse_command_line(Args, argv, description=__doc__)
-    if args.config:
-        args, overrides = apply_config_file(args, args.config)
-        print(*overrides, sep="\n", end="\n" if overrides else "")
+    args, saved = parse_command_line(Args, argv, description=__doc__), None
+    if args.resume:
+        args, saved, lines = settings_of_run(args.resume, argv)
+    else:
+        args, lines = apply_config_file(args, args.config) if args.config else (args, [])
+    print(*lines, sep="\n", end="\n" if lines else "")
     check_ranges(args, RANGES)
     if args.batch_size % args.num_minibatches:
         raise ConfigError(
@@ -699,6 +778,10 @@ def prepare(argv: Sequence[str] | None) -> Setup:
             "`cuda_graphs` replays the same operations in every gradient step, but PPO_CBP decides in each one which "
             "units to replace; leave one of the two out"
         )
+    if args.cuda_graphs and args.detect_anomaly:
+        raise ConfigError(
+            "`detect_anomaly` looks at every operation, which `cuda_graphs` replays unseen; leave one out"
+        )
     if (args.obs_mode == "obj") != (args.architecture == "PPO_OBJ"):
         raise ConfigError(
             f"`architecture` {args.architecture} does not fit `obs_mode` {args.obs_mode}; "
@@ -730,8 +813,53 @@ def prepare(argv: Sequence[str] | None) -> Setup:
         torch.backends.cudnn.deterministic = True
     if args.track:
         check_wandb()
+    if saved is not None:
+        notes += what_is_not_exact(saved, device)
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
-    return Setup(args, schedule, args.total_timesteps or schedule.num_total_steps, game, device, precision)
+    return Setup(args, schedule, args.total_timesteps or schedule.num_total_steps, game, device, precision, saved)
+
+
+def settings_of_run(folder: str, argv: Sequence[str] | None) -> tuple[Args, dict[str, Any], list[str]]:
+    """The settings of a stopped run with the changes of the command line, its state, and lines for the user.
+
+    Raises:
+        ResumeError: the folder holds nothing to go on from.
+        ConfigError: a flag would change what has been learned already.
+    """
+    saved, lines = load_state(folder)
+    before = from_plain_dict(Args, saved["args"])
+    args = parse_command_line(Args, argv, description=__doc__, default=before)
+    for name, old in as_plain_dict(before).items():
+        new = as_plain_dict(args)[name]
+        if name != "resume" and new != old:
+            if name not in CHANGEABLE and not may_extend(name, args, saved):
+                raise ConfigError(
+                    f"`{name}` cannot change in a run that goes on: it was {old!r} and is {new!r} now; with `--resume` "
+                    f"leave it out (these may change: {', '.join(CHANGEABLE)})"
+                )
+            lines.append(f"--resume changes {name}: {old!r} -> {new!r}")
+    return args, saved, lines
+
+
+def may_extend(name: str, args: Args, saved: dict[str, Any]) -> bool:
+    """Whether this is a new `total_timesteps` that leaves the past alone: no learning rate and no schedule ends there."""
+    fixed = args.anneal_lr or args.modification_factory
+    return name == "total_timesteps" and not fixed and (args.total_timesteps or 0) >= saved["counters"]["global_step"]
+
+
+def what_is_not_exact(saved: dict[str, Any], device: torch.device) -> list[str]:
+    """A line for everything that keeps a continued run from being the uninterrupted one, bit for bit."""
+    now = machine(device)
+    return [
+        f"note: the run was saved with {name} {old} and goes on with {now[name]}: the same run, but not bit for bit"
+        for name, old in saved["machine"].items()
+        if now[name] != old
+    ]
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What arithmetic depends on besides the settings."""
+    return {"device": device.type, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def continual_backprop(args: Args, agent: PPOCBP, optimizer: torch.optim.Optimizer, seed: int) -> ContinualBackprop:
@@ -827,8 +955,110 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     return torch.tensor(array, device=device)
 
 
-def open_tracker(args: Args, folder: Path) -> Tracker:
-    """Start W&B (if tracked), TensorBoard and the CSV files of this run."""
+def new_run_folder(args: Args, game: GameConfig) -> Path:
+    """Create the folder of a new run."""
+    return create_run_folder(
+        "runs",
+        env_id=game.env_id,
+        seed=args.seed,
+        exp_name=args.exp_name,
+        architecture=args.architecture,
+        shrink_and_perturb=args.shrink_and_perturb,
+    )
+
+
+@contextlib.contextmanager
+def saying_how_to_resume(folder: Path) -> Iterator[None]:
+    """Print the command that goes on with the run when it ends before its time."""
+    try:
+        yield
+    except BaseException:  # an error, a signal
+        if (folder / RESUME).exists():
+            script = os.path.relpath(__file__)
+            print("resume:     " + shlex.join(["python", script, "--resume", str(folder)]), flush=True)
+        raise
+
+
+def save_run(folder: Path, args: Args, parts: Parts, counters: Counters) -> None:
+    """Write `resume.pt`: everything that the run needs to go on from here.
+
+    Raises:
+        CheckpointError: it could not be written.
+    """
+    try:
+        files = parts.tracker.save(counters.global_step)
+    except OSError as error:
+        raise CheckpointError(f"`{folder}` cannot be written any more: {error.strerror or error}.") from error
+    state = {
+        "args": as_plain_dict(replace(args, resume="")),
+        "machine": machine(next(parts.agent.parameters()).device),
+        "counters": counters._asdict(),
+        "agent": parts.agent.state_dict(),
+        "optimizer": parts.optimizer.state_dict(),
+        "continual_backprop": None if parts.cbp is None else parts.cbp.state_dict(),
+        "reward_scaler": parts.reward_scaler.state_dict(),
+        "generators": generator_states(parts.generators),
+        "envs": parts.envs.get_state(),
+        "tracker": files,
+        "progress": {"initial_step": counters.global_step, "recent_returns": parts.progress.recent_returns},
+    }
+    save_state(folder, state)
+
+
+def restore(parts: Parts, saved: dict[str, Any]) -> Counters:
+    """Put everything that `save_run` saved in its place."""
+    parts.agent.load_state_dict(saved["agent"])
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in parts.optimizer.param_groups]
+    parts.optimizer.load_state_dict(saved["optimizer"])
+    for group, own in zip(parts.optimizer.param_groups, settings, strict=True):
+        group.update(own)  # the learning rate may be a tensor that others hold, and the device another one
+    if parts.cbp is not None:
+        parts.cbp.load_state_dict(saved["continual_backprop"])
+    parts.reward_scaler.load_state_dict(saved["reward_scaler"])
+    parts.envs.set_state(saved["envs"])
+    set_generator_states(parts.generators, saved["generators"])
+    return Counters(**saved["counters"])
+
+
+@contextlib.contextmanager
+def stopping_if_not_finite(
+    args: Args, folder: Path, parts: Parts, losses: list[Tensor], global_step: int, modification: str
+) -> Iterator[None]:
+    """Around an update: where it breaks the agent, save what it was before and end the run.
+
+    Raises:
+        NotFiniteError: a loss or a weight is NaN or infinite.
+    """
+    agent, optimizer, cbp = parts.agent, parts.optimizer, parts.cbp
+    before = copy.deepcopy((agent.state_dict(), optimizer.state_dict(), cbp and cbp.state_dict()))
+    problem = ""
+    try:
+        with torch.autograd.set_detect_anomaly(args.detect_anomaly):
+            yield
+        problem = not_finite(losses, LOSSES, agent)
+    except RuntimeError as error:
+        if not args.detect_anomaly or "returned nan values" not in str(error):
+            raise
+        problem = f"the gradient in gradient step {len(losses) + 1}, {error}"
+    if problem:
+        agent.load_state_dict(before[0])
+        optimizer.load_state_dict(before[1])
+        if cbp is not None and before[2] is not None:
+            cbp.load_state_dict(before[2])
+        path = folder / f"before_update_step{global_step}.cleanrl_model"
+        save_agent(path, parts.tracker, agent, args, global_step, modification, cbp)
+        raise NotFiniteError(
+            f"the update after step {global_step} is not finite: {problem}; the agent before it is in `{path}`; "
+            "try a lower `learning_rate`, or look closer with `--resume` and `--detect_anomaly`"
+        )
+
+
+def open_tracker(args: Args, folder: Path, saved: dict[str, Any] | None) -> Tracker:
+    """Start W&B (if tracked), TensorBoard and the CSV files of this run, or go on with them."""
+    files = None
+    if saved is not None:
+        remove_leftovers(folder)
+        files = saved["tracker"]
     tracker = Tracker(
         folder,
         track=args.track,
@@ -836,8 +1066,10 @@ def open_tracker(args: Args, folder: Path) -> Tracker:
         project=args.wandb_project_name,
         entity=args.wandb_entity,
         wandb_dir=args.wandb_dir or None,
+        wandb_run_id=files and files["wandb_run_id"],
+        saved=files,
     )
-    write_args(folder, as_plain_dict(args))
+    write_args(folder, as_plain_dict(replace(args, resume="")))
     return tracker
 
 
@@ -876,7 +1108,7 @@ def save_agent(
     save_checkpoint(
         path,
         model_weights=agent.state_dict(),
-        args=as_plain_dict(args),
+        args=as_plain_dict(replace(args, resume="")),
         global_step=global_step,
         modification=modification,
         wandb_run_id=tracker.wandb_run_id,

@@ -14,6 +14,10 @@ NEGLIGIBLE = 0.02
 STARTS = ("restarted_rows", "restarted_columns")
 """State per parameter, for dim 0 and dim 1: the parameter's step count at each row's (column's) last restart, or 0."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
+LOOKED = "looked_for_young"
+"""State per parameter: its step count when its young entries were last looked for, so that a continued optimizer treats
+the same entries as young as one that was never interrupted."""
+LOOK_EVERY = 500
 
 
 @dataclass
@@ -26,7 +30,7 @@ class _Young:
     """int64, the numbers of the blocks."""
     starts: Tensor
     """The parameter's step count when they began, one per entry."""
-    steps_left: int = 500
+    steps_left: int = LOOK_EVERY
     """Until they are looked for again, so that those grown old cost nothing."""
 
 
@@ -68,6 +72,7 @@ class RestartableAdam(torch.optim.Adam):
         for moment in MOMENTS:  # never one without the other
             state[moment].index_fill_(dim, index, 0.0)
         self._young.pop(parameter, None)
+        state.pop(LOOKED, None)
 
     def entry_steps(self, parameter: Tensor) -> Tensor:
         """Steps made since each entry's start, a tensor of the parameter's shape."""
@@ -104,20 +109,30 @@ class RestartableAdam(torch.optim.Adam):
         if STARTS[0] not in state or parameter.grad is None:
             return None
         young = self._young.get(parameter)
-        if young is None or young.steps_left == 0:
-            starts = torch.zeros_like(parameter)
-            for dim, name in enumerate(STARTS[: parameter.dim()]):
-                torch.maximum(starts, _along(state[name], dim, parameter.dim()), out=starts)
-            beta = max(group["betas"])
-            horizon = math.log(NEGLIGIBLE) / math.log(beta) if beta > 0 else 0
-            flat = _flat(starts)
-            matters = (flat > 0) & (state["step"] - flat < horizon)
-            borders = (matters[1:] != matters[:-1]).nonzero().flatten() + 1
-            length = math.gcd(len(flat), *borders.tolist())
-            blocks = matters[::length].nonzero().flatten()
-            young = self._young[parameter] = _Young(length, blocks, flat[matters])
+        if young is None and LOOKED in state:  # after loading
+            young = self._look(parameter, group)
+            young.steps_left -= int(state["step"] - state[LOOKED])
+        if young is None or young.steps_left <= 0:
+            state[LOOKED] = state["step"].clone()
+            young = self._look(parameter, group)
         young.steps_left -= 1
         return young if len(young.blocks) else None
+
+    def _look(self, parameter: Tensor, group: dict[str, Any]) -> _Young:
+        """The entries that were young at step `LOOKED`."""
+        state = self.state[parameter]
+        starts = torch.zeros_like(parameter)
+        for dim, name in enumerate(STARTS[: parameter.dim()]):
+            torch.maximum(starts, _along(state[name], dim, parameter.dim()), out=starts)
+        beta = max(group["betas"])
+        horizon = math.log(NEGLIGIBLE) / math.log(beta) if beta > 0 else 0
+        flat = _flat(starts)
+        matters = (flat > 0) & (state[LOOKED] - flat < horizon)
+        borders = (matters[1:] != matters[:-1]).nonzero().flatten() + 1
+        length = math.gcd(len(flat), *borders.tolist())
+        blocks = matters[::length].nonzero().flatten()
+        young = self._young[parameter] = _Young(length, blocks, flat[matters])
+        return young
 
     def _step_young(self, young: dict[Tensor, _Young], before: Tensor, group: dict[str, Any]) -> None:
         """Adam's step of the young entries, from their values before it, with the moments it has just updated.

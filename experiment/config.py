@@ -39,14 +39,23 @@ POSITIVE = Range(0.0, None, above=True)
 # ---------------------------------------------------------------------------------------------------- command line
 
 
-def parse_command_line(cls: type[ArgsT], argv: Sequence[str] | None = None, *, description: str | None = None) -> ArgsT:
+def parse_command_line(
+    cls: type[ArgsT],
+    argv: Sequence[str] | None = None,
+    *,
+    description: str | None = None,
+    default: ArgsT | None = None,
+) -> ArgsT:
     """Fill the dataclass `cls` from `argv` (default: the command line of this process).
+
+    What `argv` does not say comes from `default`, or else from the defaults of the fields.
 
     `--env_id X`, `--env-id X` and `--env_id=X` are the same; booleans are flags (`--track`, `--no-track`). Unknown
     flags and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
     """
     words = _expand_sweep_lists(cls, sys.argv[1:] if argv is None else argv)
-    return tyro.cli(cls, args=words, description=description, use_underscores=True)
+    given = {} if default is None else {"default": default}
+    return tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
 
 
 def _expand_sweep_lists(cls: type, argv: Sequence[str]) -> list[str]:
@@ -84,6 +93,8 @@ def apply_config_file(args: ArgsT, path: str | Path) -> tuple[ArgsT, list[str]]:
     for key, value in _read_json_object(path).items():
         if key == "config":
             raise ConfigError(f"`config` cannot stand in {path.name}: it names this very file; remove the key.")
+        if key == "resume":
+            raise ConfigError(f"`resume` cannot stand in {path.name}: a run to go on with has its settings already.")
         if key not in hints:
             advice = _nearest(key, hints) or "; --help lists them"
             raise ConfigError(f"`{_shorten(key)}` in {path.name} is not a known argument{advice}.")
@@ -324,6 +335,21 @@ def _describe_range(allowed: Range) -> str:
     if allowed.high is not None:
         limits.append(f"at most {allowed.high:g}")
     return " and ".join(limits) or "a finite number"
+
+
+def from_plain_dict(cls: type[ArgsT], values: Mapping[str, Any]) -> ArgsT:
+    """The dataclass that `as_plain_dict` made `values` of; fields that they lack have their defaults.
+
+    Raises ConfigError where they name something that `cls` does not know, as those of another version may.
+    """
+    hints = _type_hints(cls)
+    converted = {}
+    for key, value in values.items():
+        try:
+            converted[key] = _convert(value, hints[key])
+        except (KeyError, _TypeMismatchError):
+            raise ConfigError(f"`{key}`, {_shown(value)}, is a setting that this version does not know.") from None
+    return cls(**converted)
 
 
 def as_plain_dict(args: Any) -> dict[str, Any]:

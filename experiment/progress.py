@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -24,13 +25,14 @@ class ProgressBar:
         initial_step: int = 0,
         enabled: bool = True,
         mean_of_games: int = 20,
+        recent_returns: Sequence[float] = (),
         stream: TextIO | None = None,
     ) -> None:
-        """`initial_step` is where a resumed run goes on; the return shown is the mean of the last `mean_of_games`."""
+        """`initial_step` and `recent_returns` are where a resumed run goes on; it shows the mean of `mean_of_games`."""
         self._stream = sys.stderr if stream is None else stream
         self._enabled = enabled
         self._total_steps = total_steps
-        self._returns: deque[float] = deque(maxlen=mean_of_games)
+        self._returns: deque[float] = deque(recent_returns, maxlen=mean_of_games)
         self._modification = ""
         self._step = self._reported_step = self._first_step = initial_step
         self._reported_at = self._started_at = time.perf_counter()
@@ -48,6 +50,11 @@ class ProgressBar:
             )
         self._seconds_between = 0.2 if self._bar is not None else 10.0
         self._next_refresh = self._reported_at + self._seconds_between
+
+    @property
+    def recent_returns(self) -> list[float]:
+        """Returns of the last games, which a resumed run shows the mean of."""
+        return list(self._returns)
 
     def game(self, episodic_return: float) -> None:
         """A game ended (not cut by a switch) with this return."""

@@ -24,6 +24,8 @@ from experiment.config import ConfigError
 
 EPISODE_COLUMNS = ("global_step", "env", "modification", "return", "length", "lives", "cut", "live_switches")
 SWITCH_COLUMNS = ("switch", "global_step", "from", "to", "mode", "seconds", "shrink_and_perturb", "checkpoint")
+_CSV_FILES = ("episodes.csv", "switches.csv")
+_EVENTS = "events.out.tfevents.*"
 _OFFLINE_HINT = "set WANDB_MODE=offline to track without a connection (`wandb sync` uploads the run later)"
 
 
@@ -48,6 +50,7 @@ class Tracker:
         entity: str | None = None,
         wandb_dir: str | Path | None = None,
         wandb_run_id: str | None = None,
+        saved: Mapping[str, Any] | None = None,
         report: Callable[[str], None] = _report_on_stderr,
     ) -> None:
         """Open the files in `folder`, an existing folder; with `track` also a W&B run with its name.
@@ -58,6 +61,7 @@ class Tracker:
             wandb_dir: where W&B keeps its files, by default its own choice (WANDB_DIR, else the current folder); not in
                 `folder`, where W&B would copy its own copies of the TensorBoard files again and again.
             wandb_run_id: go on with this existing W&B run instead of making a new one.
+            saved: what `save` gave: the files go on from there, whatever was written to them afterwards is cut off.
             report: gets the line that says that a view failed; by default it goes to stderr.
 
         Raises ConfigError when W&B cannot start; an empty `folder` is removed then, so make other files afterwards.
@@ -74,9 +78,19 @@ class Tracker:
                 with contextlib.suppress(OSError):  # not empty: then it is not ours to remove
                     folder.rmdir()
                 raise
-        self._writer: SummaryWriter | None = SummaryWriter(str(folder), flush_secs=5)
-        self._episodes = _CsvFile(folder / "episodes.csv", EPISODE_COLUMNS, self._failed) if csv_files else None
-        self._switches = _CsvFile(folder / "switches.csv", SWITCH_COLUMNS, self._failed) if csv_files else None
+        self._folder = folder
+        suffix: dict[str, Any] = {}
+        if saved is not None:
+            _cut_back(folder, saved["files"])
+            # A name of its own, also where the clock was set back; a TensorBoard that is open forgets what was cut off.
+            suffix = {"filename_suffix": f".from{saved['step']}", "purge_step": saved["step"] + 1}
+        self._writer: SummaryWriter | None = SummaryWriter(str(folder), flush_secs=5, **suffix)
+        self._episodes: _CsvFile | None = None
+        self._switches: _CsvFile | None = None
+        if csv_files:
+            episodes, switches = (b"", b"") if saved is None else saved["refused"]
+            self._episodes = _CsvFile(folder / "episodes.csv", EPISODE_COLUMNS, self._failed, episodes)
+            self._switches = _CsvFile(folder / "switches.csv", SWITCH_COLUMNS, self._failed, switches)
 
     @property
     def wandb_run_id(self) -> str | None:
@@ -139,6 +153,21 @@ class Tracker:
                 self._writer = None
                 self._failed("TensorBoard", error)
 
+    def save(self, step: int) -> dict[str, Any]:
+        """Bring everything to the disk for good and note how far the files go: plain values for `saved`.
+
+        Raises OSError where the disk refuses it.
+        """
+        self.flush()
+        files = {}
+        for path in [*self._folder.glob(_EVENTS), *(self._folder / name for name in _CSV_FILES)]:
+            if path.exists():
+                with open(path, "rb+") as file:
+                    os.fsync(file.fileno())
+                    files[path.name] = file.seek(0, os.SEEK_END)
+        refused = [b"" if csv_file is None else csv_file.pending for csv_file in (self._episodes, self._switches)]
+        return {"step": step, "files": files, "refused": refused, "wandb_run_id": self.wandb_run_id}
+
     def finish(self, exit_code: int = 0) -> None:
         """Flush and close everything; a second call does nothing. `exit_code` is what W&B shows (0: finished)."""
         for csv_file in (self._episodes, self._switches):
@@ -161,7 +190,8 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.finish(exit_code=0 if kind is None else 1)
+        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+        self.finish(exit_code=0 if kind is None else code)
 
     def _to_wandb(self, call: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -175,32 +205,44 @@ class Tracker:
             self._report(f"warning: {destination} failed ({_one_line(error)}); training goes on, this is said once")
 
 
+def _cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
+    """Make the files as long as they were when the run was saved, and remove TensorBoard files that are younger."""
+    for path in [*folder.glob(_EVENTS), *(folder / name for name in _CSV_FILES)]:
+        if path.name not in sizes:
+            path.unlink(missing_ok=True)
+        elif path.exists() and path.stat().st_size > sizes[path.name]:
+            os.truncate(path, sizes[path.name])
+
+
 class _CsvFile:
     """Appends rows; each row is one write of one whole line, so that a killed run leaves no half row."""
 
-    def __init__(self, path: Path, columns: tuple[str, ...], failed: Callable[[str, Exception], None]) -> None:
+    def __init__(
+        self, path: Path, columns: tuple[str, ...], failed: Callable[[str, Exception], None], pending: bytes = b""
+    ) -> None:
         self._columns = columns
         self._name = path.name
         self._failed = failed
-        self._pending = b""  # what the disk has not taken yet
+        self.pending = pending  # what the disk has not taken yet
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (closed by close())
-        self._drop_half_row()
-        if self._file.seek(0, os.SEEK_END) == 0:
-            self._pending = self._line(columns)
-            self.flush()
+        if not pending:  # else it is the other half
+            self._drop_half_row()
+        if self._file.seek(0, os.SEEK_END) == 0 and not pending:
+            self.pending = self._line(columns)
+        self.flush()
 
     def write(self, row: Mapping[str, Any]) -> None:
         if row.keys() != set(self._columns):
             wrong = sorted(row.keys() ^ set(self._columns))
             raise ValueError(f"`row` for {self._name} must have the keys {list(self._columns)}; these differ: {wrong}")
-        self._pending += self._line(tuple(_csv_value(row[column]) for column in self._columns))
+        self.pending += self._line(tuple(_csv_value(row[column]) for column in self._columns))
         self.flush()
 
     def flush(self) -> None:
         """Write what is pending; where the disk refuses, keep it for the next time."""
         try:
-            while self._pending:
-                self._pending = self._pending[self._file.write(self._pending) :]
+            while self.pending:
+                self.pending = self.pending[self._file.write(self.pending) :]
         except OSError as error:
             self._failed(self._name, error)
 

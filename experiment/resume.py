@@ -1,0 +1,232 @@
+"""What a stopped run needs to go on as if it had never been stopped: one file, sealed, read as plain data.
+
+`resume.pt` is `torch.save` of nested plain values, followed by a seal: a word and the SHA-256 of all before it. A file
+that was cut short or changed anywhere does not fit its seal. It is read with `weights_only=True`: data cannot run code.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiment.checkpoints import CheckpointError
+from experiment.files import atomic_path
+
+RESUME = "resume.pt"
+PREVIOUS = "resume.previous.pt"
+FORMAT = 1
+SECONDS_BETWEEN_SAVES = 300.0
+_SEAL = b"continual-hackatari resume file\n"
+_DIGEST = hashlib.sha256().digest_size
+_ARRAY, _INTEGER = "\0array", "\0integer"  # keys of what stands for a value that the reader does not know
+
+
+class ResumeError(ValueError):
+    """A run cannot be continued; the message is one sentence for the user."""
+
+
+# ------------------------------------------------------------------------------------------------------------ the file
+
+
+def save_state(folder: str | Path, state: Mapping[str, Any]) -> None:
+    """Write `state` to `resume.pt` in the folder; the one before it stays as `resume.previous.pt`.
+
+    state: None, bool, int of any size, float, str, bytes, tensors, numpy arrays, and lists, tuples and dicts of these.
+    At every moment, whatever happens, one of the two files is whole. Raises CheckpointError where it cannot be written.
+    """
+    path = Path(folder) / RESUME
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "state": _pack("state", dict(state))}, buffer)
+    buffer.write(_SEAL + hashlib.sha256(buffer.getbuffer()).digest())
+    try:
+        with atomic_path(path) as temporary:
+            with open(temporary, "wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileNotFoundError):  # the first one has no predecessor
+                os.replace(path, path.with_name(PREVIOUS))
+    except OSError as error:
+        raise CheckpointError(
+            f"`{path}` could not be written: {error.strerror or error}; what was saved before is still there."
+        ) from error
+
+
+def load_state(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
+    """The state in `resume.pt`, or in `resume.previous.pt` where that one is damaged, and lines for the user.
+
+    Raises ResumeError where the folder holds neither of them whole.
+    """
+    folder = Path(folder)
+    if not (folder / "args.json").is_file():
+        raise ResumeError(f"`resume` names `{folder}`, which is not the folder of a run; it has no args.json.")
+    problems: list[str] = []
+    for name in (RESUME, PREVIOUS):
+        try:
+            state = _read(folder / name)
+        except ResumeError as error:
+            problems.append(str(error))
+            continue
+        return state, [f"note: {problem}; the run goes on from {name} instead" for problem in problems]
+    if not any((folder / name).exists() for name in (RESUME, PREVIOUS)):
+        raise ResumeError(f"`resume`: `{folder}` has no {RESUME}: the run ended before its first save; start it again.")
+    raise ResumeError(f"`resume`: {' and '.join(problems)}; this run cannot be continued.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ResumeError(f"`{path}` cannot be read ({error.strerror})") from None
+    end = len(content) - len(_SEAL) - _DIGEST
+    if end < 0 or content[end:] != _SEAL + hashlib.sha256(memoryview(content)[:end]).digest():
+        raise ResumeError(f"`{path}` is damaged or cut short (its checksum does not fit)")
+    saved = torch.load(io.BytesIO(content[:end]), map_location="cpu", weights_only=True)
+    if saved["format"] != FORMAT:
+        raise ResumeError(f"`{path}` has format {saved['format']}, but this version of the program reads {FORMAT}")
+    return _unpack(saved["state"])
+
+
+def _pack(name: str, value: Any) -> Any:
+    """`value` in the types that `torch.load(weights_only=True)` reads."""
+    if isinstance(value, bytes):
+        return _packed_array(np.frombuffer(value, np.uint8), "bytes")
+    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+        return _packed_array(np.asarray(value), "array" if isinstance(value, np.ndarray) else "scalar")
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return {_INTEGER: hex(value)}
+    if type(value) in (dict, OrderedDict):
+        return {_checked_key(name, key): _pack(f"{name}.{key}", item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_pack(f"{name}[{index}]", item) for index, item in enumerate(value))
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    raise CheckpointError(
+        f"`{name}` is a {type(value).__module__}.{type(value).__qualname__}, which is not plain data."
+    )
+
+
+def _packed_array(array: np.ndarray, kind: str) -> dict[str, Any]:
+    memory = np.frombuffer(array.tobytes(), np.uint8).copy()  # torch lacks some of numpy's types
+    return {_ARRAY: torch.from_numpy(memory), "kind": kind, "dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def _checked_key(name: str, key: Any) -> Any:
+    if type(key) not in (bool, int, float, str) or (type(key) is str and key.startswith("\0")):
+        raise CheckpointError(f"`{name}` has the key {key!r}; keys are numbers and words.")
+    return key
+
+
+def _unpack(value: Any) -> Any:
+    if isinstance(value, dict):
+        if _INTEGER in value:
+            return int(value[_INTEGER], 16)
+        if _ARRAY in value:
+            memory = value[_ARRAY].numpy().tobytes()
+            array = np.frombuffer(memory, np.dtype(value["dtype"])).reshape(value["shape"]).copy()
+            return memory if value["kind"] == "bytes" else array[()] if value["kind"] == "scalar" else array
+        return {key: _unpack(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_unpack(item) for item in value)
+    return value
+
+
+# ------------------------------------------------------------------------------------------------------ when and where
+
+
+class SaveClock:
+    """Says when the next save is due."""
+
+    def __init__(self, every: int | None, step: int = 0) -> None:
+        """every: steps between two saves; None: about five minutes; 0: never. step: where the run begins."""
+        self._every = every
+        self.saved(step)
+
+    def due(self, step: int) -> bool:
+        """Whether a run that is at `step` should save."""
+        if self._every is None:  # not `time.time`: that clock may be set back
+            return time.perf_counter() - self._saved_at >= SECONDS_BETWEEN_SAVES
+        return self._every > 0 and step // self._every > self._step // self._every
+
+    def saved(self, step: int) -> None:
+        """The run was saved at `step`."""
+        self._step, self._saved_at = step, time.perf_counter()
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the run folder: no second process can continue the run meanwhile. The system lets go of it in any exit.
+
+    Raises ResumeError where another process holds it. A folder that is still empty afterwards is removed.
+    """
+    path = folder / ".lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise ResumeError(f"`{folder}` cannot be written: {error.strerror}.") from None
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+        if [entry.name for entry in folder.iterdir()] == [path.name]:
+            path.unlink()
+            folder.rmdir()
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ResumeError(f"`resume`: another process is running in `{folder}`; wait for it or stop it.") from None
+    except OSError:
+        pass  # a file system without locks
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed run was just writing: files that did not get their name yet."""
+    for leftover in [*folder.glob(".*.tmp"), *(folder / "videos").glob(".*.mp4")]:
+        leftover.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------------------- generators
+
+
+def generator_states(generators: Mapping[str, torch.Generator]) -> dict[str, Any]:
+    """The states of a run's own generators and of the global ones of Python, numpy and torch."""
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return {
+        "own": {name: generator.get_state() for name, generator in generators.items()},
+        "python": random.getstate(),
+        "numpy": (kind, np.asarray(keys), position, has_gauss, cached),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_generator_states(generators: Mapping[str, torch.Generator], states: Mapping[str, Any]) -> None:
+    """Continue all generators; one that has moved to another kind of device keeps its own state."""
+    for name, generator in generators.items():
+        if generator.get_state().shape == states["own"][name].shape:
+            generator.set_state(states["own"][name])
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002 - the global generator is what is restored
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])

@@ -1,0 +1,53 @@
+"""SIGTERM and SIGINT (Ctrl-C, a batch system): the first asks a run to stop, a second one ends it."""
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+_STOPPING = b"\nstopping: this update is finished and saved first; a second signal stops at once\n"
+
+
+class StopSignals:
+    """Notes that the run is asked to stop; a context manager, effective in the main thread only.
+
+    A signal that is ignored (`nohup`, a shell's background) stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._at_once = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self._number != 0
+
+    def at_once(self) -> None:
+        """From now on there is nothing left to save: end with SystemExit, also for a signal that has come already."""
+        self._at_once = True
+        if self._number:
+            raise SystemExit(128 + self._number)
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._number:
+            os._exit(128 + number)  # no clean-up that could hang: workers end by themselves, files appear whole
+        self._number = number
+        if self._at_once:
+            raise SystemExit(128 + number)
+        os.write(2, _STOPPING)  # not `print`: the signal may have come in the middle of one
