@@ -5,8 +5,8 @@
 
     python continual_training_example.py --resume runs/<folder of a stopped run>
 
-This file is the whole training loop; read `train` from top to bottom. Its phases carry banners: RESUME, SWITCH, ROLLOUT,
-HINDSIGHT, ADVANTAGES, UPDATE, LOG + CHECKPOINT. The README explains the words, the flags and the schedules.
+This file is the whole training loop; read `train` from top to bottom. Its phases carry banners: RESUME, SWITCH,
+ROLLOUT, HINDSIGHT, ADVANTAGES, UPDATE, LOG + CHECKPOINT. The README explains the words, the flags and the schedules.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Args:
     resume: str = ""
     """run folder of a stopped run: go on exactly where it was saved, with its settings"""
     checkpoint_every: int | None = None
-    """agent steps between two saves of the whole run for --resume (default: about every 5 minutes; 0: at a stop only)"""
+    """agent steps between two saves of the run for --resume (default: about every 5 minutes; 0: when it stops)"""
     seed: int = 42
     """seed of everything random: weights, actions, minibatches, games, modifications, schedule"""
     torch_deterministic: bool = True
@@ -744,7 +744,7 @@ def prepare(argv: Sequence[str] | None) -> Setup:
         args, saved, lines = settings_of_run(args.resume, argv)
     else:
         args, lines = apply_config_file(args, args.config) if args.config else (args, [])
-    print(*lines, sep="\n", end="\n" if lines else "")
+    print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     check_ranges(args, RANGES)
     if args.batch_size % args.num_minibatches:
         raise ConfigError(
@@ -842,7 +842,7 @@ def settings_of_run(folder: str, argv: Sequence[str] | None) -> tuple[Args, dict
 
 
 def may_extend(name: str, args: Args, saved: dict[str, Any]) -> bool:
-    """Whether this is a new `total_timesteps` that leaves the past alone: no learning rate and no schedule ends there."""
+    """Whether this is a new `total_timesteps`, and neither the learning rate nor a schedule depends on it."""
     fixed = args.anneal_lr or args.modification_factory
     return name == "total_timesteps" and not fixed and (args.total_timesteps or 0) >= saved["counters"]["global_step"]
 
@@ -859,7 +859,7 @@ def what_is_not_exact(saved: dict[str, Any], device: torch.device) -> list[str]:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """What arithmetic depends on besides the settings."""
-    return {"device": device.type, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    return {"device": device.type, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
 
 
 def continual_backprop(args: Args, agent: PPOCBP, optimizer: torch.optim.Optimizer, seed: int) -> ContinualBackprop:
@@ -1030,7 +1030,8 @@ def stopping_if_not_finite(
         NotFiniteError: a loss or a weight is NaN or infinite.
     """
     agent, optimizer, cbp = parts.agent, parts.optimizer, parts.cbp
-    before = copy.deepcopy((agent.state_dict(), optimizer.state_dict(), cbp and cbp.state_dict()))
+    before = copy.deepcopy((agent.state_dict(), optimizer.state_dict()))
+    cbp_before = None if cbp is None else cbp.state_dict()
     problem = ""
     try:
         with torch.autograd.set_detect_anomaly(args.detect_anomaly):
@@ -1043,8 +1044,8 @@ def stopping_if_not_finite(
     if problem:
         agent.load_state_dict(before[0])
         optimizer.load_state_dict(before[1])
-        if cbp is not None and before[2] is not None:
-            cbp.load_state_dict(before[2])
+        if cbp is not None and cbp_before is not None:
+            cbp.load_state_dict(cbp_before)
         path = folder / f"before_update_step{global_step}.cleanrl_model"
         save_agent(path, parts.tracker, agent, args, global_step, modification, cbp)
         raise NotFiniteError(

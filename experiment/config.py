@@ -54,7 +54,7 @@ def parse_command_line(
     flags and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
     """
     words = _expand_sweep_lists(cls, sys.argv[1:] if argv is None else argv)
-    given = {} if default is None else {"default": default}
+    given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
 
 

@@ -91,7 +91,10 @@ def _read(path: Path) -> dict[str, Any]:
     end = len(content) - len(_SEAL) - _DIGEST
     if end < 0 or content[end:] != _SEAL + hashlib.sha256(memoryview(content)[:end]).digest():
         raise ResumeError(f"`{path}` is damaged or cut short (its checksum does not fit)")
-    saved = torch.load(io.BytesIO(content[:end]), map_location="cpu", weights_only=True)
+    try:
+        saved = torch.load(io.BytesIO(content[:end]), map_location="cpu", weights_only=True)
+    except Exception as error:  # the seal fits, so somebody made this file
+        raise ResumeError(f"`{path}` is not plain data and was not loaded") from error
     if saved["format"] != FORMAT:
         raise ResumeError(f"`{path}` has format {saved['format']}, but this version of the program reads {FORMAT}")
     return _unpack(saved["state"])
@@ -101,7 +104,7 @@ def _pack(name: str, value: Any) -> Any:
     """`value` in the types that `torch.load(weights_only=True)` reads."""
     if isinstance(value, bytes):
         return _packed_array(np.frombuffer(value, np.uint8), "bytes")
-    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufcSU":
         return _packed_array(np.asarray(value), "array" if isinstance(value, np.ndarray) else "scalar")
     if type(value) is int and not -(2**63) <= value < 2**63:
         return {_INTEGER: hex(value)}
@@ -210,11 +213,10 @@ def remove_leftovers(folder: Path) -> None:
 
 def generator_states(generators: Mapping[str, torch.Generator]) -> dict[str, Any]:
     """The states of a run's own generators and of the global ones of Python, numpy and torch."""
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "own": {name: generator.get_state() for name, generator in generators.items()},
         "python": random.getstate(),
-        "numpy": (kind, np.asarray(keys), position, has_gauss, cached),
+        "numpy": np.random.get_state(),  # noqa: NPY002 - the global generator is what is meant
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -226,7 +228,7 @@ def set_generator_states(generators: Mapping[str, torch.Generator], states: Mapp
         if generator.get_state().shape == states["own"][name].shape:
             generator.set_state(states["own"][name])
     random.setstate(states["python"])
-    np.random.set_state(states["numpy"])  # noqa: NPY002 - the global generator is what is restored
+    np.random.set_state(states["numpy"])  # noqa: NPY002 - the same
     torch.set_rng_state(states["torch"])
     if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])

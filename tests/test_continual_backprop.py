@@ -492,6 +492,27 @@ def test_old_entries_are_left_to_the_common_step() -> None:
     assert copy.deepcopy(optimizer)._young == {}
 
 
+@pytest.mark.parametrize("saved_at", [5, 6, 8, 12, 520])
+def test_a_continued_optimizer_takes_the_same_steps(saved_at: int) -> None:
+    """Which entries still count as young must not depend on when the optimizer was loaded."""
+
+    def after(steps: int, saved_at: int | None) -> torch.Tensor:
+        weight = nn.Parameter(torch.zeros(3, 2))
+        optimizer = RestartableAdam([weight], lr=0.01, betas=(0.5, 0.5))
+        for t in range(steps):
+            if t == saved_at:
+                state = copy.deepcopy(optimizer.state_dict())
+                optimizer = RestartableAdam([weight], lr=0.01, betas=(0.5, 0.5))
+                optimizer.load_state_dict(state)
+            weight.grad = torch.sin(t + torch.arange(6.0).reshape(3, 2))
+            if t == 5:
+                optimizer.restart(weight, 1, torch.tensor([1]))
+            optimizer.step()
+        return weight.detach()
+
+    assert torch.equal(after(530, None), after(530, saved_at))
+
+
 def test_an_optimizer_with_one_step_count_forgets_both_moments() -> None:
     agent = make_agent("PPO", (4, 84, 84), 6, generator=seeded(9))
     optimizer = torch.optim.Adam(agent.parameters(), lr=1e-3)

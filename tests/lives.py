@@ -1,0 +1,161 @@
+"""Training runs in processes of their own that can be killed at chosen or random points; they start within moments."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import experiment.resume
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["continual_training_example"])
+
+
+class Life:
+    """One process of the training script, with `folder` as its current folder; its output is in `folder`/output.txt."""
+
+    def __init__(self, folder: Path, *flags, fault=None):
+        self.output = folder / "output.txt"
+        self._process = CONTEXT.Process(target=_live, args=(str(folder), flags, fault))
+        self._process.start()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def running(self):
+        return self._process.is_alive()
+
+    def kill(self, number=signal.SIGKILL):
+        os.kill(self.pid, number)
+
+    def end(self, timeout=120):
+        """Wait for the end; the exit code, negative for a signal."""
+        self._process.join(timeout)
+        assert not self.running, "the run hangs"
+        return self._process.exitcode
+
+    def wait_for(self, condition, timeout=60):
+        """Wait until `condition()` holds or the process has ended."""
+        deadline = time.monotonic() + timeout
+        while not condition() and self.running:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def _live(folder, flags, fault):
+    os.chdir(folder)
+    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    import continual_training_example as training
+
+    if fault is not None:
+        name, *arguments = fault
+        FAULTS[name](training, *arguments)
+    sys.argv = ["continual_training_example.py", *flags]
+    training.main(list(flags))
+
+
+def _die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _at_call(function, number, act):
+    """`function`, which calls `act` before its call of this number."""
+    calls = iter(range(1, 10**9))
+
+    def replacement(*args, **kwargs):
+        if next(calls) == number:
+            act()
+        return function(*args, **kwargs)
+
+    return replacement
+
+
+def die_while_writing(training, number):
+    """SIGKILL in the middle of writing the resume file of this number."""
+    writes = iter(range(1, 10**9))
+
+    class Half:
+        def __init__(self, path, mode):
+            self.file = open(path, mode, buffering=0)  # noqa: SIM115
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            self.file.close()
+
+        def write(self, content):
+            if next(writes) == number:
+                self.file.write(content[: len(content) // 2])
+                _die()
+            self.file.write(content)
+
+        def flush(self):
+            pass
+
+        def fileno(self):
+            return self.file.fileno()
+
+    experiment.resume.open = Half
+
+
+def die_while_renaming(training, number):
+    """SIGKILL before the rename of this number: odd ones put the old file aside, even ones put the new one in place."""
+    os.replace = _at_call(os.replace, number, _die)
+
+
+def die_in_switch(training, method, number):
+    """SIGKILL before this call of a step of the switch."""
+    owner = {"set_modifications": training.ModifiedVectorEnv, "switch": training.Tracker}.get(method, training)
+    setattr(owner, method, _at_call(getattr(owner, method), number, _die))
+
+
+def disk_full(training, after):
+    """No room for another resume file after this many."""
+    import errno
+
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    experiment.resume.open = lambda *args: next(opened)(*args)
+    opened = iter([open] * after + [lambda *args: full()] * 1000)
+
+
+def loss_becomes_nan(training, number):
+    """The gradient step of this number has a loss that is not a number, because the advantages are none."""
+    import torch
+
+    step = training.minibatch_step
+    calls = iter(range(1, 10**9))
+
+    def replacement(args, agent, optimizer, autocast, rollout, rows, cbp=None):
+        if next(calls) == number:
+            rollout.advantages[:] = torch.nan
+        return step(args, agent, optimizer, autocast, rollout, rows, cbp=cbp)
+
+    training.minibatch_step = replacement
+
+
+def clock_set_back(training):
+    """Every look at the clock of the wall shows a second less."""
+    seconds = iter(range(2_000_000_000, 0, -1))
+    time.time = lambda: float(next(seconds))
+
+
+FAULTS = {
+    function.__name__: function
+    for function in (
+        die_while_writing,
+        die_while_renaming,
+        die_in_switch,
+        disk_full,
+        loss_becomes_nan,
+        clock_set_back,
+    )
+}

@@ -1,0 +1,204 @@
+"""The resume file: what goes in comes out, damage anywhere is noticed, the previous one stays until it is not needed."""
+
+import json
+import math
+import os
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from experiment import resume
+from experiment.checkpoints import CheckpointError
+from experiment.resume import PREVIOUS, RESUME, ResumeError, SaveClock, exclusive, load_state, save_state
+
+STATE = {
+    "counters": {"global_step": 12, "name": "ü\0", "none": None, "yes": True, 3: -1.5, "inf": math.inf},
+    "large": [2**63, -(2**4000), 2**63 - 1, -(2**63)],
+    "bytes": (b"", bytes(range(256))),
+    "arrays": [
+        np.arange(6, dtype=np.uint16).reshape(2, 3),
+        np.zeros((0, 4), np.bool_),
+        np.array(3.5),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array(["é", "long"]),
+    ],
+    "scalars": (np.float32(0.1), np.uint64(2**64 - 1), np.bool_(True)),
+    "tensor": torch.arange(24.0).reshape(1, 2, 3, 4).to(memory_format=torch.channels_last),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "args.json").write_text("{}")
+    return tmp_path
+
+
+def same(first, second):
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second) and first.stride() == second.stride()
+    if isinstance(first, (np.ndarray, np.generic)):
+        return type(first) is type(second) and first.dtype == second.dtype and np.array_equal(first, second)
+    if isinstance(first, dict):
+        return list(first) == list(second) and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return type(first) is type(second) and len(first) == len(second) and all(map(same, first, second))
+    return type(first) is type(second) and first == second
+
+
+def test_what_goes_in_comes_out(folder):
+    save_state(folder, STATE)
+    state, notes = load_state(folder)
+    assert same(state, STATE)
+    assert notes == []
+    assert not same({**STATE, "bytes": (b"", b"")}, state), "the comparison itself"
+    state["arrays"][0][:] = 0  # arrays are writable
+
+
+@pytest.mark.parametrize(
+    "wrong", [object(), {1, 2}, np.array([object()]), np.zeros(1, "i4,f8"), {("a", 1): 2}, {"\0array": 1}]
+)
+def test_only_plain_data_goes_in(folder, wrong):
+    with pytest.raises(CheckpointError, match=r"`state.part`"):
+        save_state(folder, {"part": wrong})
+    assert [path.name for path in folder.iterdir()] == ["args.json"]
+
+
+def damaged_copies(content, positions, bits=range(8)):
+    for position in positions:
+        yield content[:position]
+        for bit in bits:
+            changed = bytearray(content)
+            changed[position] ^= 1 << bit
+            yield bytes(changed)
+
+
+def assert_noticed(folder, copies):
+    for content in copies:
+        (folder / RESUME).write_bytes(content)
+        with pytest.raises(ResumeError, match="damaged or cut short"):
+            load_state(folder)
+
+
+def test_damage_anywhere_is_noticed(folder):
+    save_state(folder, {"step": 1})
+    content = (folder / RESUME).read_bytes()
+    ends = [*range(40), *range(len(content) - 100, len(content))]
+    assert_noticed(folder, damaged_copies(content, [*ends, *random.Random(0).sample(range(len(content)), 60)], (0, 7)))
+    assert_noticed(folder, [content + b"\0", content * 2, b""])
+
+
+@pytest.mark.slow
+def test_damage_of_every_single_bit_is_noticed(folder):
+    save_state(folder, {"step": 1})
+    content = (folder / RESUME).read_bytes()
+    assert_noticed(folder, damaged_copies(content, range(len(content))))
+
+
+def test_a_damaged_file_gives_way_to_the_one_before(folder):
+    for step in (1, 2, 3):
+        save_state(folder, {"step": step})
+    os.truncate(folder / RESUME, 100)
+    state, (note,) = load_state(folder)
+    assert state == {"step": 2}
+    assert RESUME in note
+    assert PREVIOUS in note
+
+    (folder / RESUME).unlink()  # killed between the two renames
+    state, (note,) = load_state(folder)
+    assert state == {"step": 2}
+
+    os.truncate(folder / PREVIOUS, 100)
+    with pytest.raises(ResumeError, match=RESUME):
+        load_state(folder)
+
+
+def test_a_folder_without_state_says_what_it_lacks(tmp_path, folder):
+    with pytest.raises(ResumeError, match="ended before its first save"):
+        load_state(folder)
+    with pytest.raises(ResumeError, match="not the folder of a run"):
+        load_state(tmp_path / "nowhere")
+
+
+def test_another_format_is_said(folder, monkeypatch):
+    monkeypatch.setattr(resume, "FORMAT", 2)
+    save_state(folder, {"step": 1})
+    monkeypatch.undo()
+    with pytest.raises(ResumeError, match="has format 2"):
+        load_state(folder)
+
+
+class Payload:
+    def __reduce__(self):
+        return (os.mkdir, ("payload",))
+
+
+def test_a_sealed_pickle_with_code_is_refused_and_does_not_run(folder, monkeypatch):
+    import hashlib
+    import io
+
+    monkeypatch.chdir(folder)
+    zipped = io.BytesIO()
+    torch.save({"format": 1, "state": Payload()}, zipped)
+    for content in (zipped.getvalue(), pickle.dumps(Payload(), protocol=2)):
+        (folder / RESUME).write_bytes(content + resume._SEAL + hashlib.sha256(content).digest())
+        with pytest.raises(ResumeError, match="is not plain data"):
+            load_state(folder)
+    assert not (folder / "payload").exists()
+
+
+def test_at_every_failing_write_one_whole_file_stays(folder, monkeypatch):
+    """The disk refuses each operation in turn: what is loaded afterwards is always the newest whole state."""
+    save_state(folder, {"step": 1})
+    save_state(folder, {"step": 2})
+    for name in ("fsync", "replace"):
+        for number in (1, 2):
+            real, calls = getattr(os, name), iter(range(1, 100))
+
+            def refuse(*args, real=real, calls=calls, number=number):
+                if next(calls) == number:
+                    raise OSError(28, "No space left on device")
+                return real(*args)
+
+            monkeypatch.setattr(os, name, refuse)
+            with pytest.raises(CheckpointError, match="No space left on device"):
+                save_state(folder, {"step": 3})
+            monkeypatch.undo()
+            assert load_state(folder)[0] == {"step": 2}
+            assert not list(folder.glob(".*.tmp"))
+            save_state(folder, {"step": 2})
+
+
+def test_saves_are_due_at_multiples_and_by_time(monkeypatch):
+    clock = SaveClock(100, 250)
+    assert [step for step in range(250, 520, 30) if clock.due(step) and clock.saved(step) is None] == [310, 400]
+    never = SaveClock(0)
+    assert not any(never.due(step) for step in range(10_000))
+    now = [0.0]
+    monkeypatch.setattr(resume.time, "perf_counter", lambda: now[0])
+    by_time = SaveClock(None)
+    now[0] = 299.9
+    assert not by_time.due(10**9)
+    now[0] = 300.0
+    assert by_time.due(1)
+    by_time.saved(1)
+    assert not by_time.due(2)
+
+
+def test_a_folder_is_held_by_one_process_only(folder):
+    with exclusive(folder):
+        with pytest.raises(ResumeError, match="another process is running"), exclusive(folder):
+            pass
+    with exclusive(folder):
+        pass
+    assert json.loads((folder / "args.json").read_text()) == {}
+
+
+def test_a_folder_that_stayed_empty_goes(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(KeyError), exclusive(empty):
+        raise KeyError
+    assert not empty.exists()
