@@ -1,22 +1,26 @@
 """A run that was stopped goes on as if it had not been: killed anywhere, continued, compared with one that was not."""
 
+import dataclasses
 import json
+import os
 import random
 import re
+import shlex
 import signal
-import subprocess
-import sys
 import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import ROOT, only_run, read_csv, write_config
 from lives import Life
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import continual_training_example as training
 from experiment.checkpoints import load_checkpoint
+from experiment.config import ConfigError, as_plain_dict
 from experiment.resume import PREVIOUS, RESUME, load_state
+from experiment.signals import StopSignals
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
 SWITCHING = {
@@ -65,21 +69,228 @@ def assert_same_run(run, other):
     assert names[0] == names[1]
 
 
-def reference(tmp_path, *flags):
-    assert begin(tmp_path / "uninterrupted", *flags, every=0).end() == 0
-    return only_run(tmp_path / "uninterrupted")
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The run folder of a run of PPO_CBP that nobody disturbed; most tests compare with it."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert begin(folder, *METHODS["PPO_CBP"], every=0).end() == 0
+    return only_run(folder)
 
 
-def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(tmp_path):
-    folder = tmp_path / "killed"
-    assert begin(folder, *METHODS["PPO_CBP"], fault=("die_while_writing", 2)).end() == -signal.SIGKILL
-    run = only_run(folder)
+def said(folder):
+    return (folder / "output.txt").read_text()
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def gone(pids, timeout=20):
+    deadline = time.monotonic() + timeout
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(tmp_path, uninterrupted):
+    killed = -signal.SIGKILL
+    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("die_while_writing", 2)).end() == killed
+    run = only_run(tmp_path)
     assert list(run.glob(".*.tmp")), "it was killed in the middle of a file"
-    assert not (run / PREVIOUS).exists()
-    assert go_on(folder, fault=("die_while_renaming", 6)).end() == -signal.SIGKILL
+    assert go_on(tmp_path, fault=("die_while_renaming", 6)).end() == killed
     assert (run / PREVIOUS).exists()
-    assert go_on(folder, fault=("die_in_switch", "switch", 1)).end() == -signal.SIGKILL
-    assert go_on(folder, fault=("die_in_switch", "set_modifications", 2)).end() == -signal.SIGKILL
-    assert go_on(folder).end() == 0, (folder / "output.txt").read_text()
+    assert go_on(tmp_path, fault=("die_in_switch", "switch", 1)).end() == killed
+    assert go_on(tmp_path, fault=("die_in_switch", "set_modifications", 2)).end() == killed
+    assert go_on(tmp_path).end() == 0, said(tmp_path)
     assert not list(run.glob(".*.tmp"))
-    assert_same_run(run, reference(tmp_path, *METHODS["PPO_CBP"]))
+    assert_same_run(run, uninterrupted)
+
+
+def test_signals_save_first_and_say_how_to_go_on(tmp_path, uninterrupted):
+    life = begin(tmp_path, *METHODS["PPO_CBP"], "--num_workers", "2", every=0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        life.wait_for(lambda: said(tmp_path).count("step ") + said(tmp_path).count("run folder") >= 1)
+        workers = children(life.pid)
+        life.kill(number)
+        assert life.end() == 128 + number, said(tmp_path)
+        assert gone(workers)
+        assert "Traceback" not in said(tmp_path)
+        (command,) = re.findall(r"^resume:\s+(.*)$", said(tmp_path), re.M)
+        (tmp_path / "output.txt").write_text("")
+        words = shlex.split(command)
+        assert (tmp_path / words[1]).resolve() == ROOT / "continual_training_example.py"
+        life = Life(tmp_path, *words[2:])
+    assert life.end() == 0, said(tmp_path)
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+def test_a_second_signal_stops_at_once_and_the_last_whole_file_stays(tmp_path):
+    life = begin(tmp_path, "--num_workers", "1")
+    life.wait_for(lambda: "run folder" in said(tmp_path) and (only_run(tmp_path) / RESUME).exists())
+    life.kill(signal.SIGSTOP)  # so that both signals come within one update
+    for number in (signal.SIGTERM, signal.SIGTERM):
+        life.kill(number)
+    workers = children(life.pid)
+    life.kill(signal.SIGCONT)
+    life.wait_for(lambda: "stopping" in said(tmp_path))
+    if life.running:
+        life.kill(signal.SIGTERM)
+    assert life.end() == 128 + signal.SIGTERM
+    assert gone(workers)
+    assert load_state(only_run(tmp_path))[1] == []
+
+
+def test_a_run_that_is_alive_cannot_be_continued(tmp_path):
+    life = begin(tmp_path)
+    life.wait_for(lambda: "run folder" in said(tmp_path) and (only_run(tmp_path) / PREVIOUS).exists())
+    life.kill(signal.SIGSTOP)
+    before = {path.name: path.stat().st_mtime_ns for path in only_run(tmp_path).iterdir()}
+    assert go_on(tmp_path).end() == 2
+    assert re.search(r"^error: `resume`: another process is running in `runs/.*`", said(tmp_path), re.M)
+    assert {path.name: path.stat().st_mtime_ns for path in only_run(tmp_path).iterdir()} == before
+    life.kill()
+    life.end()
+
+
+def test_an_update_that_is_not_finite_is_not_kept(tmp_path, uninterrupted):
+    """80 gradient steps are 5 updates of 16; the 70th is in the update after step 160."""
+    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("loss_becomes_nan", 70)).end() == 1
+    run = only_run(tmp_path)
+    assert re.search(r"^error: .*after step 160 .*policy_loss.* gradient step 6 of 16", said(tmp_path), re.M)
+    state, _ = load_state(run)
+    assert state["counters"]["global_step"] == 128
+    saved = load_checkpoint(run / "before_update_step160.cleanrl_model")
+    assert all(torch.equal(weights, state["agent"][name]) for name, weights in saved.model_weights.items())
+    assert saved.extra["optimizer"]["state"][0]["step"] == 64
+
+    anomaly = go_on(tmp_path, "--detect_anomaly", fault=("loss_becomes_nan", 1))
+    assert anomaly.end() == 1
+    assert re.search(r"^error: .*the gradient in gradient step 1, Function '\w+' returned nan", said(tmp_path), re.M)
+    (run / "before_update_step160.cleanrl_model").unlink()
+    assert go_on(tmp_path, "--no_detect_anomaly").end() == 0
+    assert_same_run(run, uninterrupted)
+
+
+def test_a_full_disk_ends_the_run_and_costs_nothing(tmp_path, uninterrupted):
+    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("disk_full", 2)).end() == 1
+    (line,) = re.findall(r"^error: .*$", said(tmp_path), re.M)
+    assert "resume.pt` could not be written: No space left on device" in line
+    assert "Traceback" not in said(tmp_path)
+    assert load_state(only_run(tmp_path))[0]["counters"]["global_step"] == 64
+    assert go_on(tmp_path).end() == 0
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+def test_a_clock_that_is_set_back_changes_nothing(tmp_path, uninterrupted):
+    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("die_in_switch", "switch", 3)).end() == -signal.SIGKILL
+    assert go_on(tmp_path, fault=("clock_set_back",)).end() == 0
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+def test_a_run_without_an_end_of_its_own_can_be_made_longer(tmp_path):
+    flags = ["--no_anneal_lr", "--modifs", "stop_random_car"]
+    none = {"modification_factory": "", "modification_factory_kwargs": {}}
+    for folder, steps in (("longer", 64), ("long", 128)):
+        life = begin(tmp_path / folder, *flags, "--total_timesteps", str(steps), config=none)
+        assert life.end() == 0, said(tmp_path / folder)
+    assert go_on(tmp_path / "longer", "--total_timesteps", "32").end() == 2
+    assert go_on(tmp_path / "longer", "--total_timesteps", "128").end() == 0
+    assert_same_run(only_run(tmp_path / "longer"), only_run(tmp_path / "long"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--seed", "7"], "`seed` cannot change in a run that goes on: it was 42 and is 7 now"),
+        (["--config", "other.json"], "`config` cannot change"),
+        (["--total_timesteps", "640"], "`total_timesteps` cannot change"),
+        (["--encoder_dims", "8", "9"], "`encoder_dims` cannot change"),
+        (["--no_anneal_lr"], "`anneal_lr` cannot change"),
+        (["--eval_episodes", "0"], "`eval_episodes`"),
+    ],
+)
+def test_flags_that_would_change_the_past_are_refused(flags, words, uninterrupted):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        training.prepare(["--resume", str(uninterrupted), *flags])
+
+
+def test_flags_that_leave_the_past_alone_are_accepted_and_said(uninterrupted, capsys):
+    saved = json.loads((uninterrupted / "args.json").read_text())
+    flags = ["--num_workers", "1", "--test_modifs", "no_modif", "--checkpoint_every", "64", "--seed", "42"]
+    setup = training.prepare(["--resume", str(uninterrupted), *flags])
+    changes = {"num_workers": 1, "test_modifs": "no_modif", "checkpoint_every": 64, "resume": str(uninterrupted)}
+    assert as_plain_dict(setup.args) == {**saved, **changes}
+    out = capsys.readouterr().out
+    assert "--resume changes num_workers: 0 -> 1" in out
+    assert "seed" not in out
+    assert "not bit for bit" not in out
+    names = {field.name for field in dataclasses.fields(training.Args)}
+    assert set(training.CHANGEABLE) < names
+
+
+def test_what_is_not_exact_is_said(uninterrupted, monkeypatch, capsys):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    training.prepare(["--resume", str(uninterrupted)])
+    assert f"saved with threads {threads} and goes on with {threads + 1}" in capsys.readouterr().out
+
+
+def test_a_config_file_cannot_say_what_to_resume(tmp_path):
+    with pytest.raises(ConfigError, match="`resume` cannot stand in config.json"):
+        training.prepare(["--config", write_config(tmp_path, resume="runs/x")])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_ignored_signal_stays_ignored(number, monkeypatch):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), number)
+            assert not stop.requested
+    finally:
+        signal.signal(number, before)
+
+
+def test_the_first_signal_asks_and_what_came_before_is_restored():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+        with pytest.raises(SystemExit) as stopped:
+            stop.at_once()
+        assert stopped.value.code == 143
+    with StopSignals() as stop:
+        stop.at_once()
+        with pytest.raises(SystemExit):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(method, tmp_path):
+    generator = random.Random(method)
+    length = {"modification_factory_kwargs": {**SWITCHING["modification_factory_kwargs"], "num_total_steps": 1600}}
+    flags = [*METHODS[method], "--num_workers", "2", "--capture_video"]
+    assert begin(tmp_path / "uninterrupted", *METHODS[method], config=length, every=0).end() == 0
+
+    folder, kills, saved_steps = tmp_path / "killed", 0, set()
+    life = begin(folder, *flags, config=length)
+    life.wait_for(lambda: "run folder" in said(folder) and (only_run(folder) / RESUME).exists())
+    while kills < 12:
+        time.sleep(generator.uniform(0, 1.0))
+        if not life.running:
+            break
+        workers = children(life.pid)
+        life.kill()
+        assert life.end() == -signal.SIGKILL
+        assert gone(workers), "no orphans"
+        kills += 1
+        saved_steps.add(load_state(only_run(folder))[0]["counters"]["global_step"])
+        (folder / "output.txt").write_text("")
+        life = go_on(folder)
+        life.wait_for(lambda: "run folder" in said(folder))
+    assert life.end() == 0, said(folder)
+    assert kills >= 10
+    assert len(saved_steps) >= 5, "it was killed in different places"
+    assert_same_run(only_run(folder), only_run(tmp_path / "uninterrupted"))

@@ -1,4 +1,4 @@
-"""The resume file: what goes in comes out, damage anywhere is noticed, the previous one stays until it is not needed."""
+"""The resume file: what goes in comes out, damage anywhere is noticed, the one before stays for as long as needed."""
 
 import json
 import math
@@ -188,9 +188,8 @@ def test_saves_are_due_at_multiples_and_by_time(monkeypatch):
 
 
 def test_a_folder_is_held_by_one_process_only(folder):
-    with exclusive(folder):
-        with pytest.raises(ResumeError, match="another process is running"), exclusive(folder):
-            pass
+    with exclusive(folder), pytest.raises(ResumeError, match="another process is running"), exclusive(folder):
+        pass
     with exclusive(folder):
         pass
     assert json.loads((folder / "args.json").read_text()) == {}
