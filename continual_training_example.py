@@ -438,7 +438,9 @@ def train(setup: Setup) -> None:
         generators = {"actions": action_generator, "minibatches": minibatch_generator, "perturb": perturb_generator}
         parts = Parts(agent, optimizer, cbp, reward_scaler, generators, envs, tracker, progress)
         if saved is not None:
-            global_step, num_switches, last_switch, modification, modification_index, seconds = restore(parts, saved)
+            global_step, num_switches, last_switch, modification, modification_index, seconds = restore(
+                parts, saved, folder / "videos" if args.capture_video else None
+            )
             start_time -= seconds
         else:
             modification = canonical(schedule.get_modification(0), game)
@@ -1005,8 +1007,8 @@ def save_run(folder: Path, args: Args, parts: Parts, counters: Counters) -> None
     save_state(folder, state)
 
 
-def restore(parts: Parts, saved: dict[str, Any]) -> Counters:
-    """Put everything that `save_run` saved in its place."""
+def restore(parts: Parts, saved: dict[str, Any], videos: Path | None) -> Counters:
+    """Put everything that `save_run` saved in its place; videos that were being made are made again in `videos`."""
     parts.agent.load_state_dict(saved["agent"])
     settings = [{k: v for k, v in group.items() if k != "params"} for group in parts.optimizer.param_groups]
     parts.optimizer.load_state_dict(saved["optimizer"])
@@ -1015,7 +1017,7 @@ def restore(parts: Parts, saved: dict[str, Any]) -> Counters:
     if parts.cbp is not None:
         parts.cbp.load_state_dict(saved["continual_backprop"])
     parts.reward_scaler.load_state_dict(saved["reward_scaler"])
-    parts.envs.set_state(saved["envs"])
+    parts.envs.set_state(saved["envs"], videos)
     set_generator_states(parts.generators, saved["generators"])
     return Counters(**saved["counters"])
 

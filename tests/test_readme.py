@@ -206,6 +206,17 @@ def test_preview_options_equal_its_parser():
     assert table == known - {"-h"}
 
 
+def test_flags_that_may_change_with_resume_are_all_listed():
+    paragraph = re.search(r"^\*\*Settings\*\*.*$", section("## Stop and resume"), re.M)[0]
+    named = {name for name in re.findall(r"`--(\w+)`", paragraph)}
+    changeable = set(continual_training_example.CHANGEABLE)
+    assert named == {name for name in changeable if not name.startswith("wandb_")}
+    assert "`--wandb_*`" in paragraph
+    assert {name for name in changeable if name.startswith("wandb_")} == {
+        field.name for field in dataclasses.fields(continual_training_example.Args) if field.name.startswith("wandb_")
+    }
+
+
 def test_columns_of_the_csv_files():
     from experiment.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS
 
@@ -281,6 +292,8 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     script = SCRIPTS[words[0]]
     args = parse_command_line(script.Args, words[1:])
     check_ranges(args, script.RANGES)
+    if script is continual_training_example and args.resume:  # needs a run; test_resume.py has some
+        return
     if script is evaluation:
         config, _ = game_config("ALE/Freeway-v5")
         for string in evaluation.split_strings(args.modifs):

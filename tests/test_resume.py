@@ -78,7 +78,8 @@ def uninterrupted(tmp_path_factory):
 
 
 def said(folder):
-    return (folder / "output.txt").read_text()
+    output = folder / "output.txt"
+    return output.read_text() if output.exists() else ""
 
 
 def children(pid):
@@ -236,7 +237,7 @@ def test_what_is_not_exact_is_said(uninterrupted, monkeypatch, capsys):
 
 
 def test_a_config_file_cannot_say_what_to_resume(tmp_path):
-    with pytest.raises(ConfigError, match="`resume` cannot stand in config.json"):
+    with pytest.raises(ConfigError, match="`resume` cannot stand"):
         training.prepare(["--config", write_config(tmp_path, resume="runs/x")])
 
 
