@@ -304,7 +304,7 @@ CHANGEABLE = (
     *("save_agent_with_switch", "capture_video", "save_agent_wandb"),
     *("track", "wandb_project_name", "wandb_entity", "wandb_dir"),
 )
-"""Flags that may be changed with `resume`: they cannot change what was learned before. See also `check_changes`."""
+"""Flags that may be changed with `resume`: they cannot change what was learned before. See also `may_extend`."""
 
 LOSSES = ("value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
 HINDSIGHT_LOSSES = ("original_policy_loss", "relabelled_policy_loss", "original_value_loss", "relabelled_value_loss")
@@ -449,7 +449,7 @@ def train(setup: Setup) -> None:
             envs.set_modifications(modification, "reset")
         save_clock = SaveClock(args.checkpoint_every, global_step)
 
-        while global_step < total_timesteps and not stop.requested:
+        while global_step < total_timesteps:
             steps = min(args.num_steps, -(-(total_timesteps - global_step) // N))  # the last rollout may be shorter
             cuts: list[tuple[int, np.ndarray, Tensor, Tensor]] = []  # (t, games, their last observations, its values)
             if args.anneal_lr:
@@ -653,17 +653,14 @@ def train(setup: Setup) -> None:
             for phase, seconds in timer.take().items():
                 tracker.scalar(f"time/{phase}", seconds, global_step)
             if save_clock.due(global_step) or stop.requested or global_step >= total_timesteps:
-                seconds = time.perf_counter() - start_time
-                save_run(
-                    folder,
-                    args,
-                    parts,
-                    Counters(global_step, num_switches, last_switch, modification, modification_index, seconds),
-                )
+                where = (global_step, num_switches, last_switch, modification, modification_index)
+                save_run(folder, args, parts, Counters(*where, seconds=time.perf_counter() - start_time))
                 save_clock.saved(global_step)
             timer.lap("logging")
+            if stop.requested:
+                break
 
-        stop.at_once()  # the run is saved; what is left needs no training
+        stop.at_once()  # the run is saved, here a signal ends it
         log_games(tracker, progress, envs.cut_games(), global_step)
         final = save_agent(folder / "model.cleanrl_model", tracker, agent, args, global_step, modification, cbp)
         progress.close()

@@ -79,6 +79,7 @@ class Tracker:
                     folder.rmdir()
                 raise
         self._folder = folder
+        self._continued_id = wandb_run_id
         suffix: dict[str, Any] = {}
         if saved is not None:
             _cut_back(folder, saved["files"])
@@ -166,7 +167,8 @@ class Tracker:
                     os.fsync(file.fileno())
                     files[path.name] = file.seek(0, os.SEEK_END)
         refused = [b"" if csv_file is None else csv_file.pending for csv_file in (self._episodes, self._switches)]
-        return {"step": step, "files": files, "refused": refused, "wandb_run_id": self.wandb_run_id}
+        run_id = self.wandb_run_id or self._continued_id  # kept while the run goes on untracked
+        return {"step": step, "files": files, "refused": refused, "wandb_run_id": run_id}
 
     def finish(self, exit_code: int = 0) -> None:
         """Flush and close everything; a second call does nothing. `exit_code` is what W&B shows (0: finished)."""

@@ -148,6 +148,24 @@ def clock_set_back(training):
     time.time = lambda: float(next(seconds))
 
 
+def tensorboard_fails(training, number):
+    """TensorBoard refuses the number with this number."""
+    from experiment.tracking import SummaryWriter
+
+    def fail():
+        raise OSError("no more numbers")
+
+    SummaryWriter.add_scalar = _at_call(SummaryWriter.add_scalar, number, fail)
+
+
+def track_offline(training, fault=None):
+    """W&B without a connection, and another fault."""
+    os.environ["WANDB_MODE"] = "offline"
+    if fault is not None:
+        name, *arguments = fault
+        FAULTS[name](training, *arguments)
+
+
 FAULTS = {
     function.__name__: function
     for function in (
@@ -157,5 +175,7 @@ FAULTS = {
         disk_full,
         loss_becomes_nan,
         clock_set_back,
+        tensorboard_fails,
+        track_offline,
     )
 }

@@ -208,7 +208,7 @@ def test_preview_options_equal_its_parser():
 
 def test_flags_that_may_change_with_resume_are_all_listed():
     paragraph = re.search(r"^\*\*Settings\*\*.*$", section("## Stop and resume"), re.M)[0]
-    named = {name for name in re.findall(r"`--(\w+)`", paragraph)}
+    named = set(re.findall(r"`--(\w+)`", paragraph))
     changeable = set(continual_training_example.CHANGEABLE)
     assert named == {name for name in changeable if not name.startswith("wandb_")}
     assert "`--wandb_*`" in paragraph

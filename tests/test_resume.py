@@ -6,9 +6,11 @@ import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import time
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ from experiment.config import ConfigError, as_plain_dict
 from experiment.resume import PREVIOUS, RESUME, load_state
 from experiment.signals import StopSignals
 
-SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
+SMALL = ["--num_envs", "2", "--num_steps", "16", "--update_epochs", "2", "--num_workers", "0", "--no-cuda"]
 SWITCHING = {
     "env_id": "ALE/Freeway-v5",
     "modification_factory": "RandomModificationFactory",
@@ -126,19 +128,59 @@ def test_signals_save_first_and_say_how_to_go_on(tmp_path, uninterrupted):
 
 
 def test_a_second_signal_stops_at_once_and_the_last_whole_file_stays(tmp_path):
-    life = begin(tmp_path, "--num_workers", "1")
+    longer = {"modification_factory_kwargs": {**SWITCHING["modification_factory_kwargs"], "num_total_steps": 8192}}
+    life = begin(tmp_path, "--num_workers", "1", "--num_steps", "512", config=longer)
     life.wait_for(lambda: "run folder" in said(tmp_path) and (only_run(tmp_path) / RESUME).exists())
-    life.kill(signal.SIGSTOP)  # so that both signals come within one update
-    for number in (signal.SIGTERM, signal.SIGTERM):
-        life.kill(number)
     workers = children(life.pid)
-    life.kill(signal.SIGCONT)
-    life.wait_for(lambda: "stopping" in said(tmp_path))
-    if life.running:
+    for already in (0, 1):
+        life.wait_for(lambda already=already: said(tmp_path).count("stopping") == already)
         life.kill(signal.SIGTERM)
     assert life.end() == 128 + signal.SIGTERM
+    assert "resume:" not in said(tmp_path), "it did not even finish its update"
     assert gone(workers)
-    assert load_state(only_run(tmp_path))[1] == []
+    assert load_state(only_run(tmp_path))[0]["counters"]["global_step"] == 1024
+
+
+def worker_of(life):
+    (worker,) = children(life.pid)
+    return worker
+
+
+def test_a_worker_that_dies_is_named_and_costs_nothing(tmp_path, uninterrupted):
+    life = begin(tmp_path, *METHODS["PPO_CBP"], "--num_workers", "1")
+    life.wait_for(lambda: "run folder" in said(tmp_path) and (only_run(tmp_path) / PREVIOUS).exists())
+    os.kill(worker_of(life), signal.SIGKILL)
+    assert life.end() == 1
+    assert re.search(r"^error: worker 0 \(environments 0, 1 of ALE/Freeway-v5\)", said(tmp_path), re.M)
+    assert "resume:     python" in said(tmp_path)
+    assert go_on(tmp_path).end() == 0
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+def test_a_tensorboard_that_fails_is_said_once_and_training_goes_on(tmp_path, uninterrupted):
+    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("tensorboard_fails", 30)).end() == 0
+    assert said(tmp_path).count("warning: TensorBoard failed") == 1
+    run = only_run(tmp_path)
+    assert (run / "episodes.csv").read_bytes() == (uninterrupted / "episodes.csv").read_bytes()
+    assert load_state(run)[0]["counters"] == {**load_state(uninterrupted)[0]["counters"], "seconds": ANY}
+
+
+def test_a_run_that_has_ended_can_be_ended_again(tmp_path, uninterrupted):
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(uninterrupted, tmp_path / "runs" / uninterrupted.name)
+    assert go_on(tmp_path).end() == 0
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_tracked_run_goes_on_under_its_id(tmp_path):
+    died = begin(tmp_path, "--track", fault=("track_offline", ("die_in_switch", "switch", 3)))
+    assert died.end() == -signal.SIGKILL, said(tmp_path)
+    assert go_on(tmp_path, fault=("track_offline",)).end() == 0
+    first, second = sorted(path.name for path in (tmp_path / "wandb").glob("offline-run-*"))
+    identity = load_checkpoint(only_run(tmp_path) / "model.cleanrl_model").extra["wandb_run_id"]
+    assert first.endswith(identity)
+    assert second.endswith(identity)
 
 
 def test_a_run_that_is_alive_cannot_be_continued(tmp_path):
@@ -154,15 +196,15 @@ def test_a_run_that_is_alive_cannot_be_continued(tmp_path):
 
 
 def test_an_update_that_is_not_finite_is_not_kept(tmp_path, uninterrupted):
-    """80 gradient steps are 5 updates of 16; the 70th is in the update after step 160."""
-    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("loss_becomes_nan", 70)).end() == 1
+    """40 gradient steps are 5 updates of 8; the 35th is in the update after step 160."""
+    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("loss_becomes_nan", 35)).end() == 1
     run = only_run(tmp_path)
-    assert re.search(r"^error: .*after step 160 .*policy_loss.* gradient step 6 of 16", said(tmp_path), re.M)
+    assert re.search(r"^error: .*after step 160 .*policy_loss.* gradient step 3 of 8", said(tmp_path), re.M)
     state, _ = load_state(run)
     assert state["counters"]["global_step"] == 128
     saved = load_checkpoint(run / "before_update_step160.cleanrl_model")
     assert all(torch.equal(weights, state["agent"][name]) for name, weights in saved.model_weights.items())
-    assert saved.extra["optimizer"]["state"][0]["step"] == 64
+    assert saved.extra["optimizer"]["state"][0]["step"] == 32
 
     anomaly = go_on(tmp_path, "--detect_anomaly", fault=("loss_becomes_nan", 1))
     assert anomaly.end() == 1
