@@ -1055,21 +1055,23 @@ def stopping_if_not_finite(
 
 def open_tracker(args: Args, folder: Path, saved: dict[str, Any] | None) -> Tracker:
     """Start W&B (if tracked), TensorBoard and the CSV files of this run, or go on with them."""
-    files = None
-    if saved is not None:
-        remove_leftovers(folder)
-        files = saved["tracker"]
-    tracker = Tracker(
-        folder,
-        track=args.track,
-        config=as_plain_dict(args),
-        project=args.wandb_project_name,
-        entity=args.wandb_entity,
-        wandb_dir=args.wandb_dir or None,
-        wandb_run_id=files and files["wandb_run_id"],
-        saved=files,
-    )
-    write_args(folder, as_plain_dict(replace(args, resume="")))
+    files = None if saved is None else saved["tracker"]
+    try:
+        if files is not None:
+            remove_leftovers(folder)
+        tracker = Tracker(
+            folder,
+            track=args.track,
+            config=as_plain_dict(args),
+            project=args.wandb_project_name,
+            entity=args.wandb_entity,
+            wandb_dir=args.wandb_dir or None,
+            wandb_run_id=files and files["wandb_run_id"],
+            saved=files,
+        )
+        write_args(folder, as_plain_dict(replace(args, resume="")))
+    except OSError as error:
+        raise ConfigError(f"the run folder `{folder}` cannot be written: {error.strerror or error}") from None
     return tracker
 
 
