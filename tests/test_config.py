@@ -22,6 +22,7 @@ from experiment.config import (
     apply_config_file,
     as_plain_dict,
     check_ranges,
+    from_plain_dict,
     parse_command_line,
 )
 
@@ -398,3 +399,19 @@ def test_plain_dict_survives_json():
     assert plain["encoder_dims"] == [256, 512]
     assert plain["modification_factory_kwargs"] == {"a": [1, {"b": [2]}]}
     assert json.loads(json.dumps(plain)) == plain
+
+
+def test_plain_dict_becomes_the_dataclass_again():
+    args = dataclasses.replace(Args(), encoder_dims=(1, 2), target_kl=None, learning_rate=1.0)
+    assert from_plain_dict(Args, json.loads(json.dumps(as_plain_dict(args)))) == args
+    assert from_plain_dict(Args, {}) == Args()
+    for wrong in ({"no_such_field": 1}, {"num_envs": "many"}):
+        with pytest.raises(ConfigError, match="is a setting that this version does not know"):
+            from_plain_dict(Args, wrong)
+
+
+def test_what_the_command_line_does_not_say_comes_from_the_default_that_was_given():
+    default = dataclasses.replace(Args(), num_envs=3, encoder_dims=(7,), modification_factory_kwargs={"a": {"b": [1]}})
+    assert parse_command_line(Args, [], default=default) == default
+    changed = parse_command_line(Args, ["--encoder_dims", "1", "2"], default=default)
+    assert changed == dataclasses.replace(default, encoder_dims=(1, 2))

@@ -119,3 +119,12 @@ def test_bar_in_a_terminal_with_messages_on_lines_of_their_own():
     assert "return 21.0, all_green_cars" in last
     assert "step/s" in last
     assert all(len(piece) <= 120 for piece in pieces)
+
+
+def test_a_resumed_run_shows_the_mean_of_the_games_before(clock):
+    first = ProgressBar(100, enabled=False, mean_of_games=3)
+    for episodic_return in (1.0, 2.0, 3.0, 4.0):
+        first.game(episodic_return)
+    second = ProgressBar(100, enabled=False, mean_of_games=3, recent_returns=first.recent_returns)
+    second.game(8.0)
+    assert second.recent_returns == [3.0, 4.0, 8.0]

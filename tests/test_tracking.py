@@ -1,5 +1,6 @@
 """Tracking with real files: CSV, TensorBoard read back, W&B offline, and what happens when one of them fails."""
 
+import ast
 import csv
 import http.server
 import json
@@ -129,6 +130,52 @@ def test_a_second_tracker_continues_the_files_and_drops_a_half_row(tmp_path):
     with Tracker(tmp_path) as tracker:
         tracker.episode(episode(3, 3.0))
     assert (tmp_path / "episodes.csv").read_text() == EPISODE_HEADER + "1,0,,1.0,10,3,0,0\n3,0,,3.0,10,3,0,0\n"
+
+
+def test_a_saved_tracker_goes_on_without_what_came_later(tmp_path):
+    """Three lives: what a life wrote after its last save is in no file that the last one leaves."""
+    saved = None
+    for life in range(3):
+        tracker = Tracker(tmp_path, saved=saved)
+        for later in (False, True):
+            step = 10 * life + 5 * later
+            tracker.episode(episode(step, float(step)))
+            tracker.switch(switch(step, "a", "b"))
+            tracker.scalar("a", step, step)
+            if not later:
+                saved = tracker.save(step)
+        if life == 1:
+            tracker.finish()  # this one was stopped, the others were killed
+    with Tracker(tmp_path, saved=saved):
+        pass
+    for name in ("episodes.csv", "switches.csv"):
+        steps = [row["global_step"] for row in csv.DictReader((tmp_path / name).read_text().splitlines())]
+        assert steps == (["0", "10", "20"] if name == "episodes.csv" else ["0", "1000", "2000"])
+    assert read_scalars(tmp_path)["a"] == [(0, 0.0), (10, 10.0), (20, 20.0)]
+    assert read_scalars(tmp_path)["charts/episodic_return"] == [(0, 0.0), (10, 10.0), (20, 20.0)]
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 4, "none has overwritten another"
+
+
+def test_rows_that_the_disk_refused_are_saved(tmp_path):
+    code = """
+        import json, resource, signal
+        from experiment.tracking import EPISODE_COLUMNS, Tracker
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        tracker = Tracker(".")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        for step in range(100):
+            tracker.episode(dict(zip(EPISODE_COLUMNS, (step, 0, "m", 1.0, 2, 3, True, 0))))
+        saved = tracker.save(100)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print(repr(saved), flush=True)
+        os._exit(0)
+    """
+    done = run_code(tmp_path, "import os\n" + textwrap.dedent(code))
+    saved = ast.literal_eval(done.stdout)
+    with Tracker(tmp_path, saved=saved):
+        pass
+    lines = (tmp_path / "episodes.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == [str(step) for step in range(100)]
 
 
 def test_without_csv_files_only_tensorboard_is_written(tmp_path):
