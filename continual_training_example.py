@@ -1035,7 +1035,7 @@ def stopping_if_not_finite(
     try:
         with torch.autograd.set_detect_anomaly(args.detect_anomaly):
             yield
-        problem = not_finite(losses, LOSSES, agent)
+        problem = not_finite(losses, LOSSES + HINDSIGHT_LOSSES, agent)
     except RuntimeError as error:
         if not args.detect_anomaly or "returned nan values" not in str(error):
             raise

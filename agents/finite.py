@@ -13,8 +13,8 @@ class NotFiniteError(ArithmeticError):
 def not_finite(losses: Sequence[Tensor], names: Sequence[str], agent: nn.Module) -> str:
     """What of an update is NaN or infinite, in words; empty when nothing is.
 
-    losses: one `[n]` per gradient step, its first entries named by `names`. On a GPU this waits for it once or twice,
-    however many gradient steps there were.
+    losses: one `[n]` per gradient step, at least one. names: of the n losses, at least as many. On a GPU this waits for
+    it once, however many gradient steps there were.
     """
     finite = torch.stack(list(losses)).isfinite()  # [gradient steps, n]
     weights = dict(agent.named_parameters())
@@ -25,6 +25,6 @@ def not_finite(losses: Sequence[Tensor], names: Sequence[str], agent: nn.Module)
     if broken_steps:
         step = broken_steps[0]
         broken = [name for name, fine in zip(names, finite[step].tolist(), strict=False) if not fine]
-        return f"{', '.join(broken) or 'a loss'} of gradient step {step + 1} of {len(losses)}"
+        return f"{', '.join(broken)} of gradient step {step + 1} of {len(losses)}"
     broken = [name for name, fine in zip(weights, finite_weights.tolist(), strict=True) if not fine]
     return f"the weights {', '.join(broken[:3])} after the last gradient step"

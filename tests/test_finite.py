@@ -1,0 +1,41 @@
+"""What of an update is not finite is found and named."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from agents.finite import not_finite
+
+NAMES = ("value_loss", "policy_loss", "entropy")
+
+
+def losses(**wrong):
+    """Three gradient steps of three losses; `wrong` maps a loss to its value in the second step."""
+    steps = [torch.tensor([1e30, -2.0, 0.0]) for _ in range(3)]
+    for name, value in wrong.items():
+        steps[1][NAMES.index(name)] = value
+    return steps
+
+
+def test_finite_numbers_pass_however_large():
+    agent = nn.Linear(2, 2)
+    with torch.no_grad():
+        agent.weight.fill_(3e38)  # their sum is infinite, they are not
+    assert not_finite(losses(), NAMES, agent) == ""
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_losses_are_named_with_their_gradient_step(value):
+    assert not_finite(losses(policy_loss=value), NAMES, nn.Linear(2, 2)) == "policy_loss of gradient step 2 of 3"
+    both = not_finite(losses(entropy=value, value_loss=-value), NAMES, nn.Linear(2, 2))
+    assert both == "value_loss, entropy of gradient step 2 of 3"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_are_named_where_the_last_step_broke_them(value):
+    agent = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with torch.no_grad():
+        agent[1].bias[1] = value
+    assert not_finite(losses(), NAMES, agent) == "the weights 1.bias after the last gradient step"
