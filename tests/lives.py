@@ -142,6 +142,16 @@ def loss_becomes_nan(training, number):
     training.minibatch_step = replacement
 
 
+def two_signals(training, number):
+    """SIGTERM twice before the gradient step of this number."""
+
+    def send():
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    training.minibatch_step = _at_call(training.minibatch_step, number, send)
+
+
 def clock_set_back(training):
     """Every look at the clock of the wall shows a second less."""
     seconds = iter(range(2_000_000_000, 0, -1))
@@ -177,5 +187,6 @@ FAULTS = {
         clock_set_back,
         tensorboard_fails,
         track_offline,
+        two_signals,
     )
 }
