@@ -220,7 +220,7 @@ def test_a_new_game_shows_no_warning_again(recwarn):
         assert len(recwarn) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("game", ale_games())
 def test_every_game_continues(game):
     """Random play of all games, saved several times, across game over."""
@@ -237,7 +237,7 @@ def test_every_game_continues(game):
             assert fingerprints(envs) == fingerprints(resumed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("game", [game for game in ale_games() if catalogue(game)])
 def test_every_modification_continues(game):
     for name, modification in catalogue(game).items():

@@ -315,7 +315,7 @@ def test_the_first_signal_asks_and_what_came_before_is_restored():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(method, tmp_path):
     generator = random.Random(method)

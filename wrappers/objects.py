@@ -41,6 +41,7 @@ FAILING_FEATURES = frozenset(
         "Centipede",
         "CrazyClimber",
         "Hero",
+        "Pacman",
         "Phoenix",
         "Pitfall2",
         "Qbert",
