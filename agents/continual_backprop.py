@@ -183,9 +183,9 @@ class ContinualBackprop:
 
         Ages begin at zero, so that no unit is replaced for `maturity_threshold` steps. The counts stay.
         """
+        for tensor in (self._utility, self._mean_feature, self._age):
+            tensor.zero_()
         for record in self.records:
-            for tensor in (record.utility, record.mean_feature, record.age):
-                tensor.zero_()
             record.accumulated = 0.0
 
     def summary(self) -> dict[str, float]:
