@@ -1,0 +1,111 @@
+"""What the comparisons of learning compute from run folders."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks import learning, methods
+from benchmarks.learning import Run, curve, finished, folders, interval, returns
+
+HEADER = "global_step,env,modification,return,length,lives,cut,live_switches\n"
+
+
+def write_run(root, run, *, games=(), whole=True, number=0):
+    """A run folder as training writes it; `games` are (global_step, return, cut)."""
+    folder = root / "runs" / f"{run.name}_{run.seed}_{number}"
+    folder.mkdir(parents=True)
+    args = {
+        "exp_name": run.name,
+        "env_id": f"ALE/{run.game}-v5",
+        "seed": run.seed,
+        "total_timesteps": run.total_timesteps,
+    }
+    (folder / "args.json").write_text(json.dumps(args))
+    rows = "".join(f"{step},0,,{score},100,0,{cut},0\n" for step, score, cut in games)
+    (folder / "episodes.csv").write_text(HEADER + rows)
+    if whole:
+        (folder / "model.cleanrl_model").touch()
+    return folder
+
+
+def test_finds_the_run_of_this_name_game_seed_and_length_and_no_other(tmp_path):
+    run = Run("a", "Pong", 1, (), 500)
+    for other in (run._replace(name="b"), run._replace(seed=2), run._replace(total_timesteps=None)):
+        write_run(tmp_path, other, number=other.total_timesteps or 9)
+    write_run(tmp_path, run._replace(game="Freeway"), number=7)
+    assert folders(tmp_path, run) == []
+    first = write_run(tmp_path, run, whole=False)
+    assert folders(tmp_path, run) == [first]
+    assert finished(tmp_path, run) is None
+    second = write_run(tmp_path, run, number=1)
+    assert finished(tmp_path, run) == second
+
+
+def test_words_of_a_run():
+    run = Run("a", "Pong", 3, ("--her",), 500)
+    assert run.words == ["--her", "--seed", "3", "--exp_name", "a", "--total_timesteps", "500"]
+    assert run._replace(total_timesteps=None).words == ["--her", "--seed", "3", "--exp_name", "a"]
+
+
+def test_interrupted_runs_go_on_and_finished_ones_stay(tmp_path, monkeypatch):
+    commands = []
+
+    def run_nothing(command, **_):
+        commands.append(command[2:])
+        return type("Result", (), {"returncode": 0})
+
+    monkeypatch.setattr(learning.subprocess, "run", run_nothing)
+    done, broken, new = (Run(name, "Pong", 1, ("--her",), 500) for name in ("done", "broken", "new"))
+    write_run(tmp_path, done)
+    begun = write_run(tmp_path, broken, whole=False)
+    (begun / "resume.pt").touch()
+    learning.train_all(tmp_path, [done, broken, new], jobs=1)
+    assert commands == [["--resume", str(begun)], new.words]
+
+
+def test_a_cut_game_is_no_return(tmp_path):
+    folder = write_run(tmp_path, Run("a", "Pong", 1, ()), games=[(10, 1, 0), (20, 50, 1), (30, 3, 0)])
+    steps, values = returns(folder)
+    assert list(steps) == [10, 30]
+    assert list(values) == [1, 3]
+
+
+def test_curve_is_the_mean_of_a_window_and_holds_the_last_known_value(tmp_path):
+    folder = write_run(tmp_path, Run("a", "Pong", 1, ()), games=[(10, 1, 0), (12, 3, 0), (40, 7, 0)])
+    got = curve(folder, np.array([5, 10, 15, 30, 40]), width=10)
+    assert math.isnan(got[0])
+    assert list(got[1:]) == [1, 2, 2, 7]
+
+
+def test_interval_is_that_of_students_t():
+    values = [1.0, 4.0, 2.5, 3.5]
+    mean, width = interval(values)
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert (mean - width, mean + width) == pytest.approx((low, high), abs=1e-3)
+    assert math.isnan(interval([2.0])[1])
+
+
+def test_a_game_counts_for_the_regime_in_which_it_ended(tmp_path):
+    games = [(1, 10, 0), (100, 20, 0), (101, 7, 0), (150, 99, 1), (200, 9, 0)]
+    folder = write_run(tmp_path, Run("a", "Pong", 1, ()), games=games)
+    assert methods.regime_means(folder, [0, 100, 200]) == [15, 8]
+
+
+def test_table_pairs_the_seeds_for_the_difference():
+    rows = [
+        {"method": "PPO", "regimes": [[1.0], [2.0]], "all": [1.0, 2.0]},
+        {"method": "other", "regimes": [[3.0], [4.0]], "all": [3.0, 4.0]},
+    ]
+    lines = methods.table(rows, ["all_black_cars"]).splitlines()
+    assert lines[0] == "|  | all_black_cars | mean of all | minus PPO |"
+    assert lines[3].endswith("| 3.5 ± 6.4 | 3.5 ± 6.4 | +2.0 ± 0.0 |")
+
+
+@pytest.mark.parametrize("game", ["Freeway", "Breakout"])
+def test_sequences_have_at_least_four_regimes_and_come_back_to_one(game):
+    _, modifications, ends = methods.sequence(game)
+    assert len(modifications) == len(ends) - 1 >= 4
+    assert modifications[-1] in modifications[:-1]
