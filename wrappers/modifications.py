@@ -2,6 +2,8 @@
 
     python -m wrappers.modifications                     # games with modifications
     python -m wrappers.modifications ALE/Freeway-v5      # those of one game: origin, when each runs, what it does
+    python -m wrappers.modifications ALE/Freeway-v5 --gallery gallery.png
+    python -m wrappers.modifications ALE/Freeway-v5 --play out.mp4 --modifs "all_black_cars stop_top_2"
 
 Names come from the installed hackatari first, then from `wrappers.supplementary_modifications`. What hackatari can
 select is found by asking each game's module, because its documentation and its version number do not tell.
@@ -54,6 +56,10 @@ PROBE_GAME_LENGTH = 100
 
 class ModificationError(ValueError):
     """A modification string that cannot be played; the text is one sentence for the user."""
+
+
+class OutputError(ValueError):
+    """A picture or video that cannot be written; the text is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -593,34 +599,104 @@ def _overview(games: Sequence[str]) -> str:
     return "\n".join([*lines, "One game: python -m wrappers.modifications ALE/Freeway-v5"])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """List modifications; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m wrappers.modifications", description="List modifications.")
-    parser.add_argument("game", nargs="?", help="a game, as ALE/Freeway-v5 or Freeway; without it: all games")
-    given = parser.parse_args(arguments).game
-    games = ale_games()
-    if given is None:
-        print(_overview(games))
-        return 0
-    game = given.removeprefix("ALE/").removesuffix("-v5")
-    if game not in games:
-        near = difflib.get_close_matches(game.lower(), [other.lower() for other in games], n=3)
-        names = [f"ALE/{other}-v5" for other in games if other.lower() in near]
-        advice = f"did you mean {' or '.join(names)}?" if names else "without a game, this command lists them."
-        print(f"error: `game` {given!r} is no Atari game that ale-py knows; {advice}", file=sys.stderr)
-        return 2
-    if not catalogue(game):
-        print(f'{game} has no modifications; only the unmodified game ("") can be played.')
-        return 0
-    print(_table(game, shutil.get_terminal_size((120, 24)).columns))
-    print(
-        "\nruns: frame = before every emulated frame, reset = once after a reset, post = at the end of each agent step"
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m wrappers.modifications", allow_abbrev=False, description="List modifications, or look at them."
     )
-    print('Several at once: --modifs "name name"; where two write the same cell, the later one wins.')
+    parser.add_argument("game", nargs="?", help="a game, as ALE/Freeway-v5 or Freeway; without it: all games")
+    parser.add_argument("--gallery", metavar="FILE", help="draw all modifications of the game (.png, .pdf or .svg)")
+    parser.add_argument("--play", metavar="FILE", help="record a random agent (.mp4)")
+    parser.add_argument("--modifs", metavar="STRING", help="with --play: the modification string (default: unmodified)")
+    parser.add_argument("--seconds", type=float, help="with --play: length of the video (default 20)")
+    parser.add_argument("--step", type=int, help="with --gallery: the moment (default: when most modifications show)")
+    parser.add_argument("--seed", type=int, help="with either: of the game and of the random agent (default 1)")
+    return parser
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Raise ModificationError for options that do not belong together, or numbers that cannot be used."""
+    needs = {"modifs": "play", "seconds": "play", "step": "gallery"}
+    for name, needed in needs.items():
+        if getattr(options, name) is not None and getattr(options, needed) is None:
+            raise ModificationError(f"`{name}` goes with `--{needed} FILE`, which is not given")
+    if options.gallery is not None and options.play is not None:
+        raise ModificationError("`gallery` draws a picture and `play` records a video: give one of them")
+    if options.seed is not None and options.gallery is None and options.play is None:
+        raise ModificationError("`seed` goes with `--gallery FILE` or `--play FILE`, and neither is given")
+    if options.game is None and (options.gallery is not None or options.play is not None):
+        raise ModificationError("`game` is missing: say whose modifications to show, such as ALE/Freeway-v5")
+    for name, highest in (("seed", 2**63 - 1), ("step", 100_000)):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= highest:
+            raise ModificationError(f"`{name}` must be from 0 to {highest}, got {value}")
+
+
+def _known_game(given: str) -> str:
+    """The name of a game, from ``ALE/Freeway-v5`` or ``Freeway``; an unknown one is a ModificationError."""
+    game, games = given.removeprefix("ALE/").removesuffix("-v5"), ale_games()
+    if game in games:
+        return game
+    near = difflib.get_close_matches(game.lower(), [other.lower() for other in games], n=3)
+    names = [f"ALE/{other}-v5" for other in games if other.lower() in near]
+    advice = f"did you mean {' or '.join(names)}?" if names else "without a game, this command lists them."
+    raise ModificationError(f"`game` {given!r} is no Atari game that ale-py knows; {advice}")
+
+
+def _show_gallery(game: str, options: argparse.Namespace) -> None:
+    from wrappers import look
+
+    look.check_output("gallery", options.gallery, look.PICTURE_ENDINGS)  # before minutes of play
+    gallery = look.make_gallery(game, 1 if options.seed is None else options.seed, options.step)
+    look.draw_gallery(options.gallery, gallery)
+    for name, reason in gallery.left_out.items():
+        print(f"`{name}` is left out, it cannot be played: {reason}")
+    print(f"{options.gallery}: {len(gallery.tiles) - 1} modifications of {game} at step {gallery.step}")
+
+
+def _record_play(game: str, options: argparse.Namespace) -> None:
+    from wrappers import look
+
+    config = replace(look.game_config(f"ALE/{game}-v5")[0], seed=1 if options.seed is None else options.seed)
+    string, warnings = check_modifications(game, options.modifs or "")
+    for line in warnings:
+        print(line)
+    seconds = 20.0 if options.seconds is None else options.seconds
+    frames = look.record_random_play(options.play, config, string, seconds)
+    print(f"{options.play}: {frames} steps of a random agent in {game}, {string or 'unmodified'}")
+
+
+def _run_command(options: argparse.Namespace) -> None:
+    _check_options(options)
+    if options.game is None:
+        print(_overview(ale_games()))
+        return
+    game = _known_game(options.game)
+    if options.gallery is not None:
+        _show_gallery(game, options)
+    elif options.play is not None:
+        _record_play(game, options)
+    elif not catalogue(game):
+        print(f'{game} has no modifications; only the unmodified game ("") can be played.')
+    else:
+        print(_table(game, shutil.get_terminal_size((120, 24)).columns))
+        print("\nruns: frame = before every emulated frame, reset = once after a reset, post = after each agent step")
+        print('Several at once: --modifs "name name"; where two write the same cell, the later one wins.')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """List modifications, draw their gallery or record one of them; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run_command(options)
+    except (ModificationError, OutputError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
 if __name__ == "__main__":
     if hasattr(signal, "SIGPIPE"):  # a reader that stops early, such as `| head`, ends this quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # wrappers.look imports this file by its name: without this line it would get a second copy of every class here.
+    sys.modules["wrappers.modifications"] = sys.modules["__main__"]
     sys.exit(main())

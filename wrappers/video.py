@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import sys
 import threading
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,30 @@ import numpy as np
 FRAMES_PER_SECOND = 15  # 60 emulated frames per second, one of four is an agent step
 SHORTEST_CUT_VIDEO = 4 * FRAMES_PER_SECOND
 _END = None
+
+
+def encode(frames: Iterable[np.ndarray], path: Path) -> int:
+    """Write screens, uint8 [height, width, 3], as an mp4 of twice their size; returns their number (0: no file)."""
+    import imageio_ffmpeg
+
+    number, frames = 0, iter(frames)
+    first = next(frames, None)
+    if first is None:
+        return 0
+    height, width = first.shape[:2]
+    encoder = imageio_ffmpeg.write_frames(
+        str(path),
+        (width, height),
+        fps=FRAMES_PER_SECOND,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        output_params=["-vf", f"scale={2 * width}:{2 * height}:flags=neighbor", "-threads", "1"],
+    )
+    with closing(encoder):
+        encoder.send(None)
+        for number, frame in enumerate(itertools.chain([first], frames), start=1):  # noqa: B007
+            encoder.send(np.ascontiguousarray(frame))
+    return number
 
 
 class GameRecorder:
@@ -116,29 +143,15 @@ class _VideoWriter(threading.Thread):
         self._ended = frame is _END
         return frame
 
-    def _encode(self) -> None:
-        import imageio_ffmpeg
+    def _remaining_frames(self) -> Iterator[np.ndarray]:
+        while (frame := self._next_frame()) is not _END:
+            yield frame
 
-        first = self._next_frame()
-        if first is _END:
-            return
-        height, width = first.shape[:2]
+    def _encode(self) -> None:
         unfinished = self.path.with_name(f".{self.path.name}.mp4")
         unfinished.parent.mkdir(parents=True, exist_ok=True)
-        encoder = imageio_ffmpeg.write_frames(
-            str(unfinished),
-            (width, height),
-            fps=FRAMES_PER_SECOND,
-            macro_block_size=2,
-            ffmpeg_log_level="error",
-            output_params=["-vf", f"scale={2 * width}:{2 * height}:flags=neighbor", "-threads", "1"],
-        )
-        encoder.send(None)
-        frame: np.ndarray | None = first
-        while frame is not _END:
-            encoder.send(np.ascontiguousarray(frame))
-            frame = self._next_frame()
-        encoder.close()
+        if encode(self._remaining_frames(), unfinished) == 0:
+            return
         if self._cut and self._num_frames < SHORTEST_CUT_VIDEO:
             unfinished.unlink()
         else:
