@@ -2,6 +2,7 @@
 
     python eval.py --agent_path runs/.../model.cleanrl_model
     python eval.py --agent_path runs/.../model.cleanrl_model --modifs "no_modif, all_black_cars" --deterministic
+    python eval.py --agent_path runs/.../model.cleanrl_model --modifs all_black_cars --play game.mp4
 
 All else comes from the checkpoint; the game, the backend and the frameskip may be chosen anew. Games are whole (a
 lost life does not end one) and scored by the emulator. Prints a table, writes games.csv and summary.json, and ends with
@@ -21,6 +22,7 @@ check_system()  # before anything imports OpenCV
 
 import contextlib
 import csv
+import itertools
 import json
 import math
 import sys
@@ -29,6 +31,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -42,10 +45,11 @@ from experiment.scores import human_normalised, mean_std_interval
 from experiment.tracking import Tracker, check_wandb
 from wrappers.games import GameConfig, GameError, GameRecord
 from wrappers.goals import goal_kind
-from wrappers.modifications import ModificationError
+from wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
+from wrappers.modifications import ModificationError, OutputError
 from wrappers.vector import ModifiedVectorEnv, check_string, game_config
 
-USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError)
+USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
 UNMODIFIED = "no_modif"
 
 
@@ -103,6 +107,10 @@ class Args:
     """existing W&B run to log into, needs --track (default: a new one)"""
     capture_video: bool = False
     """mp4 of the first game under each string"""
+    play: str = ""
+    """record one game under one string into this .mp4, and do nothing else"""
+    seconds: float | None = None
+    """with --play: stop after so many seconds (default: a whole game)"""
 
 
 RANGES = {
@@ -153,6 +161,7 @@ def run(args: Args) -> None:
     settings = complete_settings(args, checkpoint)
     game, notes = choose_game(settings, checkpoint)
     strings, warnings = choose_modifications(args.modifs, game)
+    check_play(args, strings)
     agent = load_agent(args.agent_path, checkpoint, settings["architecture"], game)
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
     if args.cuda and device.type == "cpu":
@@ -166,6 +175,9 @@ def run(args: Args) -> None:
         print(line)
 
     args = replace(args, **{**settings, "env_id": game.env_id})
+    if args.play:
+        print(record_game(agent.to(device), game, strings[0], args, device))
+        return
     with output_folder(args, game) as folder, open_tracker(args, folder) as tracker:
         games = evaluate(
             agent.to(device),
@@ -238,6 +250,49 @@ def evaluate(
         envs.close()
         torch.set_num_threads(num_threads)
     return played
+
+
+def check_play(args: Args, strings: Sequence[str]) -> None:
+    """Raise ConfigError or OutputError if `play` is given but cannot be done, or `seconds` is given without it."""
+    if not args.play:
+        if args.seconds is not None:
+            raise ConfigError("`seconds` goes with `--play FILE`, which is not given")
+        return
+    check_output("play", args.play, VIDEO_ENDINGS)
+    if args.seconds is not None:
+        num_frames(args.seconds)
+    if len(strings) > 1:
+        raise ConfigError(f"`play` records one game; `modifs` must be one modification string, got {len(strings)}")
+    for name in ("track", "capture_video", "output_dir"):
+        if getattr(args, name):
+            raise ConfigError(f"`play` records one game and writes nothing else; leave out `--{name}`")
+
+
+@torch.no_grad()
+def record_game(agent: ActorCritic, game: GameConfig, string: str, args: Args, device: torch.device) -> str:
+    """Record game 0 of an evaluation of one game (`--eval_episodes 1`), or its first seconds; returns what was done.
+
+    Raises:
+        OutputError: the video cannot be written.
+    """
+    generator = torch.Generator(device).manual_seed(args.seed)
+    ended: list[GameRecord] = []
+
+    def choose(observation: np.ndarray, _num_actions: int) -> int:
+        seen = torch.from_numpy(observation)[None].to(device)
+        return int(agent.get_action(seen, deterministic=args.deterministic, generator=generator))
+
+    def screens() -> Iterator[np.ndarray]:
+        for screen, record in played(replace(game, seed=args.seed), string, choose):
+            if record is not None:
+                ended.append(record)
+                return
+            yield screen
+
+    total = None if args.seconds is None else num_frames(args.seconds)
+    number = write_video("play", Path(args.play), itertools.islice(screens(), total), total)
+    outcome = f"a whole game, score {ended[0].score:g}" if ended else "not a whole game"
+    return f"{args.play}: {number} frames under {string or UNMODIFIED}, {outcome}"
 
 
 def summarise(games: Mapping[str, Sequence[GameRecord]], env_id: str, seed: int) -> list[Result]:

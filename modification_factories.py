@@ -1,6 +1,7 @@
 """Schedules: which modification string is played at which step, and a command that previews them.
 
     python modification_factories.py run_config.json                  # phases, switches, shares, timeline; no emulator
+    python modification_factories.py run_config.json --plot timeline.png
     python modification_factories.py old.json --from_original         # convert a file of the original system
 
 A factory is a pure function of (constructor arguments, seed, step): it may be asked in any order, any number of times
@@ -975,12 +976,58 @@ def _preview_lines(preview: _Preview, every: int | None) -> Iterator[str]:
         yield "\n" + textwrap.fill(f"warning: {warning}", width=96)
 
 
+_PICTURES = (".png", ".pdf", ".svg")
+
+
+def _checked_picture(path: str) -> Path:
+    target = Path(path)
+    if target.suffix.lower() not in _PICTURES:
+        raise ScheduleError(f"`plot` must end in {', '.join(_PICTURES[:-1])} or {_PICTURES[-1]}, got {_show(path)}.")
+    if target.is_dir() or not target.parent.is_dir():
+        problem = "is a folder itself" if target.is_dir() else "lies in a folder that does not exist"
+        raise ScheduleError(f"`plot` must be a file in a folder that exists, but {_show(path)} {problem}.")
+    return target
+
+
+def _leaf_phases(factory: Schedule, stop: int, offset: int = 0, number: str = "") -> Iterator[Segment]:
+    """Yield the innermost phases before `stop` with the numbers that the preview gives them."""
+    for position, phase in enumerate(factory.phases, start=1):
+        start, end = offset + phase.start, min(offset + phase.stop, stop)
+        if start < end and phase.factory.phases:
+            yield from _leaf_phases(phase.factory, stop, start, f"{number}{position}.")
+        elif start < end:
+            yield start, end, f"{number}{position} {phase.factory.label.removesuffix('ModificationFactory')}"
+
+
+def _plot(preview: _Preview, target: Path) -> None:
+    """Draw the schedule as a run sees it; ScheduleError if the file cannot be written."""
+    import schedule_plot  # loads matplotlib, which takes half a second and is needed here only
+
+    survey = _survey(preview.factory, preview.stop, preview.num_envs)
+    about = "" if survey.complete else "about "
+    count = len(survey.regimes) if survey.complete else round(preview.stop / survey.mean_length)
+    timeline = schedule_plot.Timeline(
+        title=f"{preview.title}: {preview.factory.label}, seed {preview.seed}",
+        subtitle=f"{preview.stop:,} steps in {preview.num_envs} games, {about}{count - 1:,} switches,"
+        f" {survey.mean_length:,.0f} steps per regime on average",
+        regimes=survey.regimes,
+        sampled=not survey.complete,
+        phases=list(_leaf_phases(preview.factory, preview.stop)),
+        stop=preview.stop,
+    )
+    try:
+        schedule_plot.draw(target, timeline)
+    except OSError as error:
+        raise ScheduleError(f"`plot` {_show(str(target))} cannot be written: {error.strerror or error}.") from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="modification_factories.py", allow_abbrev=False, description="Preview the schedule of a run's JSON file."
     )
     parser.add_argument("config", help="JSON file with modification_factory and modification_factory_kwargs")
     parser.add_argument("--every", type=int, metavar="N", help="print the modification of every N-th step")
+    parser.add_argument("--plot", metavar="FILE", help="also draw the schedule (.png, .pdf or .svg)")
     parser.add_argument("--seed", type=int, help="seed of the run (default 42)")
     parser.add_argument("--num_envs", "--num-envs", type=int, help="games (default 8; 1 with --from_original)")
     parser.add_argument("--num_steps", "--num-steps", type=int, help="steps per game and rollout (default 128)")
@@ -1032,9 +1079,11 @@ def _run_command(options: argparse.Namespace) -> None:
     settings = _settings(options.config, config, options, sys.stderr if options.from_original else sys.stdout)
     if options.every is not None:
         _checked_int("every", options.every, minimum=1)
+    target = None if options.plot is None else _checked_picture(options.plot)
     if options.from_original:
-        if options.every is not None:
-            raise ScheduleError("`--every` previews and `--from_original` converts: give one of them.")
+        for name in ("every", "plot"):
+            if getattr(options, name) is not None:
+                raise ScheduleError(f"`--{name}` previews and `--from_original` converts: give one of them.")
         _print_converted(config, settings)
         return
     total_timesteps = config.get("total_timesteps")
@@ -1050,6 +1099,9 @@ def _run_command(options: argparse.Namespace) -> None:
     )
     for line in _preview_lines(preview, options.every):
         print(line)
+    if target is not None:
+        _plot(preview, target)
+        print(f"\nplot: {target}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
