@@ -296,6 +296,53 @@ def test_videos_are_named_after_the_modification(checkpoint):
         assert path.stat().st_size > 1000
 
 
+# ------------------------------------------------------------------------------------------------- one game as a video
+
+
+@pytest.mark.parametrize("mode", [(), ("--deterministic",)])
+def test_play_records_the_whole_first_game_of_an_evaluation(checkpoint, workdir, capsys, mode):
+    """As many frames as the game has steps, and the score, that the same game has in an evaluation of one game."""
+    flags = ["--modifs", "left_drift  color_all_blocks_red", "--seed", "3", *mode]
+    folder = evaluate(checkpoint, *flags, "--eval_episodes", "1")
+    (game,) = read_csv(folder / "games.csv")
+    before = sorted(workdir.rglob("*"))
+    capsys.readouterr()
+    evaluation.main(["--agent_path", str(checkpoint), "--no-cuda", *flags, "--play", "game.mp4"])
+    frames = int(game["length"])
+    done = f"game.mp4: {frames} frames under left_drift color_all_blocks_red, a whole game, score {game['score'][:-2]}"
+    assert capsys.readouterr().out.splitlines()[-1] == done
+    assert sorted(workdir.rglob("*")) == sorted([*before, workdir / "game.mp4"])
+    video = cv2.VideoCapture("game.mp4")
+    size = [video.get(key) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+    assert size == [frames, 320, 420]
+
+
+def test_play_of_some_seconds(checkpoint, capsys):
+    evaluation.main(["--agent_path", str(checkpoint), "--no-cuda", "--play", "game.mp4", "--seconds", "1.4"])
+    assert "game.mp4: 21 frames under no_modif, not a whole game" in capsys.readouterr().out
+    assert cv2.VideoCapture("game.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == 21
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--play", "a.avi"], ["`play`", ".mp4"]),
+        (["--play", "no/a.mp4"], ["`play`", "no folder"]),
+        (["--play", "a.mp4", "--modifs", "no_modif, left_drift"], ["`modifs`", "one modification string, got 2"]),
+        (["--play", "a.mp4", "--modifs", "left_drifd"], ["left_drift"]),
+        (["--play", "a.mp4", "--seconds", "0"], ["`seconds`"]),
+        (["--seconds", "3"], ["`seconds`", "--play"]),
+        (["--play", "a.mp4", "--capture_video"], ["`--capture_video`", "`play`"]),
+        (["--play", "a.mp4", "--output_dir", "out"], ["`--output_dir`", "`play`"]),
+    ],
+    ids=" ".join,
+)
+def test_play_refuses_what_it_cannot_do(checkpoint, capsys, flags, words):
+    error = refused(capsys, checkpoint, *flags)
+    for word in words:
+        assert word in error
+
+
 # -------------------------------------------------------------------------------------------------- original files
 
 
