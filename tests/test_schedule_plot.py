@@ -76,8 +76,6 @@ def test_bands_cover_exactly_the_steps_at_which_a_string_is_played(num_envs):
         steps = [step for start, stop in intervals for step in range(start, stop)]
         assert steps == [step for step, string in enumerate(played) if string == name]
         assert all(earlier[1] < later[0] for earlier, later in pairwise(intervals)), "borders are switches"
-            "borders are switches"
-        )
 
 
 @pytest.mark.parametrize("columns", [1, 7, 100, 1200])
