@@ -170,7 +170,7 @@ def with_gallery():
         yield pytest.param(game, marks=pytest.mark.slow if game in ("Carnival", "MsPacman") else pytest.mark.long)
 
 
-@pytest.mark.parametrize("game", with_gallery())
+@pytest.mark.parametrize("game", list(with_gallery()))
 def test_every_game_with_modifications_has_a_gallery(game, tmp_path):
     gallery = look.make_gallery(game, 1)
     assert [tile.name for tile in gallery.tiles] == ["", *(n for n, e in catalogue(game).items() if not e.refused)]
