@@ -62,6 +62,7 @@ from agents.hindsight import (
     relabel,
     show_goals,
 )
+from agents.plasticity import PlasticityProbe, choose_rows
 from agents.restartable_adam import RestartableAdam
 from agents.reward_scaling import RewardScaler
 from eval import choose_modifications, evaluate, summarise, table
@@ -236,6 +237,8 @@ class Args:
     """save the agent at every switch, before its weights are shrunk"""
 
     # tracking
+    plasticity_every: int = 10
+    """rollouts between two measurements of the network's plasticity (0: never)"""
     track: bool = False
     """log to Weights & Biases as well (TensorBoard and CSV are always written)"""
     wandb_project_name: str = "continual-hackatari"
@@ -295,6 +298,7 @@ RANGES = {
     "maturity_threshold": Range(0),
     "decay_rate": Range(0, 1),
     "her_importance_clip": Range(0),
+    "plasticity_every": Range(0),
     "eval_episodes": Range(1),
     "seed": Range(0, 2**63 - 1),
 }
@@ -307,6 +311,7 @@ CHANGEABLE = (
 """Flags that may be changed with `resume`: they cannot change what was learned before. See also `may_extend`."""
 
 LOSSES = ("value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
+OF_GRADIENT_STEP = (*LOSSES, "gradient_norm")  # what `minibatch_step` returns, followed by those of hindsight
 HINDSIGHT_LOSSES = ("original_policy_loss", "relabelled_policy_loss", "original_value_loss", "relabelled_value_loss")
 
 
@@ -339,6 +344,7 @@ class Parts(NamedTuple):
     optimizer: torch.optim.Optimizer
     cbp: ContinualBackprop | None
     reward_scaler: RewardScaler
+    probe: PlasticityProbe
     generators: dict[str, torch.Generator]
     envs: ModifiedVectorEnv
     tracker: Tracker
@@ -424,6 +430,7 @@ def train(setup: Setup) -> None:
         acting_agent = ActingAgent(agent, precision)
         reward_scaler = RewardScaler(N if goal is None else 2 * N, args.gamma, args.reward_scaling)
         rollout = empty_rollout(args, envs, device)
+        probe = PlasticityProbe(args.plasticity_every)
         update = GraphedStep(
             functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout, cbp=cbp),
             args.cuda_graphs and on_gpu,
@@ -436,7 +443,7 @@ def train(setup: Setup) -> None:
         # A run is saved between two updates: what happened before is in `parts` and the counters, nothing else. The
         # schedule has no state, it is asked by step.
         generators = {"actions": action_generator, "minibatches": minibatch_generator, "perturb": perturb_generator}
-        parts = Parts(agent, optimizer, cbp, reward_scaler, generators, envs, tracker, progress)
+        parts = Parts(agent, optimizer, cbp, reward_scaler, probe, generators, envs, tracker, progress)
         if saved is not None:
             global_step, num_switches, last_switch, modification, modification_index, seconds = restore(
                 parts, saved, folder / "videos" if args.capture_video else None
@@ -646,10 +653,17 @@ def train(setup: Setup) -> None:
             for name, number in (cbp.summary() if cbp is not None else {}).items():
                 tracker.scalar(f"cbp/{name}", number, global_step)
             if goal is not None:
-                for name, number in zip(HINDSIGHT_LOSSES, of_update[len(LOSSES) :], strict=True):
+                for name, number in zip(HINDSIGHT_LOSSES, of_update[len(OF_GRADIENT_STEP) :], strict=True):
                     tracker.scalar(f"her/{name}", number, global_step)
                 for name, number in relabelling.shares.items():
                     tracker.scalar(f"her/{name}", number, global_step)
+            if probe.due():  # the same observations in the whole run: a sample of its first rollout
+                timer.lap("logging")
+                if probe.observations is None:
+                    probe.observations = take_rows(rollout.observations[:steps], choose_rows(steps * N).to(device))
+                numbers = {**probe.measure(agent), "gradient_norm": of_update[len(LOSSES)]}
+                tracker.scalars({f"plasticity/{name}": number for name, number in numbers.items()}, global_step)
+                timer.lap("plasticity")
             for phase, seconds in timer.take().items():
                 tracker.scalar(f"time/{phase}", seconds, global_step)
             if save_clock.due(global_step) or stop.requested or global_step >= total_timesteps:
@@ -683,7 +697,7 @@ def minibatch_step(
     rows: Tensor,
     cbp: ContinualBackprop | None = None,
 ) -> Tensor:
-    """One gradient step on the rows `rows` of the rollout, then one of `cbp`; returns `LOSSES`, [6]."""
+    """One gradient step on the rows `rows` of the rollout, then one of `cbp`; returns `OF_GRADIENT_STEP`, [7]."""
     advantage, returns = rollout.advantages.flatten()[rows], rollout.returns.flatten()[rows]
     old_values, old_log_probs = rollout.values.flatten()[rows], rollout.log_probs.flatten()[rows]
     features: list[Tensor] = []
@@ -719,14 +733,14 @@ def minibatch_step(
 
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(agent.parameters(), args.max_grad_norm)
+    gradient_norm = nn.utils.clip_grad_norm_(agent.parameters(), args.max_grad_norm)
     optimizer.step()
     if cbp is not None:
         cbp.step(features)  # replaces units of low utility: outputs of this forward pass, weights after this step
     with torch.no_grad():
         approx_kl = ((ratio - 1) - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html
         clipfrac = ((ratio - 1.0).abs() > args.clip_coef).float().mean()
-        numbers = [value_loss, policy_loss, entropy.mean(), -log_ratio.mean(), approx_kl, clipfrac]
+        numbers = [value_loss, policy_loss, entropy.mean(), -log_ratio.mean(), approx_kl, clipfrac, gradient_norm]
         if rollout.goals is not None:
             numbers += means_of_halves(policy_error, relabelled) + means_of_halves(0.5 * value_error, relabelled)
         return torch.stack(numbers)
@@ -996,6 +1010,7 @@ def save_run(folder: Path, args: Args, parts: Parts, counters: Counters) -> None
         "optimizer": parts.optimizer.state_dict(),
         "continual_backprop": None if parts.cbp is None else parts.cbp.state_dict(),
         "reward_scaler": parts.reward_scaler.state_dict(),
+        "plasticity": parts.probe.state_dict(),
         "generators": generator_states(parts.generators),
         "envs": parts.envs.get_state(),
         "tracker": files,
@@ -1014,6 +1029,8 @@ def restore(parts: Parts, saved: dict[str, Any], videos: Path | None) -> Counter
     if parts.cbp is not None:
         parts.cbp.load_state_dict(saved["continual_backprop"])
     parts.reward_scaler.load_state_dict(saved["reward_scaler"])
+    if "plasticity" in saved:  # it was not always saved; then the probe is of the first rollout from here
+        parts.probe.load_state_dict(saved["plasticity"], next(parts.agent.parameters()).device)
     parts.envs.set_state(saved["envs"], videos)
     set_generator_states(parts.generators, saved["generators"])
     return Counters(**saved["counters"])
@@ -1035,7 +1052,7 @@ def stopping_if_not_finite(
     try:
         with torch.autograd.set_detect_anomaly(args.detect_anomaly):
             yield
-        problem = not_finite(losses, LOSSES + HINDSIGHT_LOSSES, agent)
+        problem = not_finite(losses, OF_GRADIENT_STEP + HINDSIGHT_LOSSES, agent)
     except RuntimeError as error:
         if not args.detect_anomaly or "returned nan values" not in str(error):
             raise

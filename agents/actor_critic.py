@@ -39,6 +39,14 @@ class ActorCritic(nn.Module, ABC):
     def hidden(self, x: Tensor) -> Tensor:
         """Features `[B, units]` that both heads read, from unscaled observations."""
 
+    def inspect(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Outputs of the hidden layers by name, after their activation, and the features that `hidden` gives.
+
+        Outputs are `[B, units]`, or `[B, positions..., units]` where a layer looks at several places with one set of
+        weights. For measurements, not for training. An agent that does not say more has no hidden layers to look at.
+        """
+        return {}, self.hidden(x)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `[B, num_actions]` and value `[B]`: the whole network, without sampling (this is what to compile)."""
         return self.heads(self.hidden(x))

@@ -10,6 +10,8 @@ from torch.nn.utils import skip_init
 
 from agents.actor_critic import ActorCritic
 
+HIDDEN_LAYERS = ("conv1", "conv2", "conv3", "fc")
+
 
 class PPO(ActorCritic):
     """Three convolutions, 512 units, two heads (Mnih et al. 2015, https://doi.org/10.1038/nature14236).
@@ -41,6 +43,11 @@ class PPO(ActorCritic):
     def hidden(self, x: Tensor) -> Tensor:
         """Features `[B, 512]`."""
         return self.features(x)[-1]
+
+    def inspect(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Outputs of the four hidden layers, `[B, H, W, channels]` three times and `[B, 512]`; and the last of them."""
+        features = self.features(x)
+        return {n: f.movedim(1, -1) for n, f in zip(HIDDEN_LAYERS, features, strict=True)}, features[-1]
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Outputs of the four hidden layers after their ReLU: `[B, channels, H, W]` three times, and `[B, 512]`."""

@@ -50,6 +50,19 @@ class PPOObj(ActorCritic):
         x = x.to(self.actor.weight.dtype) * FEATURE_SCALE
         return self.decoder(self.encoder(x).flatten(start_dim=1))  # [B, window, units] -> [B, window * units] -> ...
 
+    def inspect(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Outputs `[B, window, units]` of `encoder1`, `encoder2`, ... and `[B, units]` of `decoder1`, ...; features."""
+        x = x.to(self.actor.weight.dtype) * FEATURE_SCALE
+        outputs: dict[str, Tensor] = {}
+        for part, layers in (("encoder", self.encoder), ("decoder", self.decoder)):
+            if part == "decoder":
+                x = x.flatten(start_dim=1)
+            for position, layer in enumerate(layers):
+                x = layer(x)
+                if isinstance(layer, nn.ReLU):
+                    outputs[f"{part}{position // 2 + 1}"] = x
+        return outputs, x
+
 
 def _fully_connected(sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []

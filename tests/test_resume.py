@@ -25,6 +25,7 @@ from experiment.resume import PREVIOUS, RESUME, load_state
 from experiment.signals import StopSignals
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--update_epochs", "2", "--num_workers", "0", "--no-cuda"]
+SMALL += ["--plasticity_every", "3"]
 SWITCHING = {
     "env_id": "ALE/Freeway-v5",
     "modification_factory": "RandomModificationFactory",
