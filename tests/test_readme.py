@@ -19,6 +19,7 @@ import continual_training_example
 import eval as evaluation
 import modification_factories
 from agents import ContinualBackprop, make_agent
+from agents.plasticity import PlasticityProbe
 from experiment.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
 from modification_factories import ScheduleError, make_factory, schedule_from_config
 from wrappers import modifications as modifications_command
@@ -225,7 +226,7 @@ def test_columns_of_the_csv_files():
 
 
 def test_logged_names_are_those_of_the_code():
-    logged = set(re.findall(r"`((?:charts|losses|switch|time|eval|cbp|her)/[^`]*)`", section("## Tracking and videos")))
+    logged = set(re.findall(r"`((?:charts|losses|switch|time|eval|cbp|her|plasticity)/[^`]*)`", section("## Tracking and videos")))
     source = "".join(
         (ROOT / name).read_text()
         for name in ("continual_training_example.py", "eval.py", "experiment/tracking.py", "agents/hindsight.py")
@@ -248,6 +249,17 @@ def test_logged_names_of_continual_backpropagation_are_those_of_its_summary():
     assert {name.replace("<layer>", layer) for name in listed for layer in layers} == {
         f"cbp/{name}" for name in cbp.summary()
     }
+
+
+def test_logged_names_of_plasticity_are_those_of_its_probe():
+    listed = set(re.findall(r"`(plasticity/[^`]*)`", section("## Plasticity")))
+    agent = make_agent("PPO", (4, 84, 84), 6)
+    probe = PlasticityProbe(1)
+    probe.observations = torch.zeros(1, 4, 84, 84)
+    probe.measure(agent)
+    logged = {f"plasticity/{name}" for name in (*probe.measure(agent), "gradient_norm")}
+    layers = [layer.name for layer in make_agent("PPO_CBP", (4, 84, 84), 6).cbp_layers()]
+    assert {name.replace("<layer>", layer) for name in listed for layer in layers} == logged
 
 
 def test_shipped_experiments_are_all_listed_with_their_length():
