@@ -226,7 +226,11 @@ def test_columns_of_the_csv_files():
 
 
 def test_logged_names_are_those_of_the_code():
-    logged = set(re.findall(r"`((?:charts|losses|switch|time|eval|cbp|her|plasticity)/[^`]*)`", section("## Tracking and videos")))
+    logged = set(
+        re.findall(
+            r"`((?:charts|losses|switch|time|eval|cbp|her|plasticity)/[^`]*)`", section("## Tracking and videos")
+        )
+    )
     source = "".join(
         (ROOT / name).read_text()
         for name in ("continual_training_example.py", "eval.py", "experiment/tracking.py", "agents/hindsight.py")
