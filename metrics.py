@@ -1,0 +1,680 @@
+"""Continual metrics of finished or interrupted runs, from their evals.csv.
+
+    python metrics.py runs/A runs/B
+    python metrics.py runs/A runs/B --single_task runs/C runs/D --normalise single_task -o freeway
+
+Every metric is a pure function of the rows of evals.csv. Runs whose settings differ in the seed alone form a group;
+a group gets the mean over its runs, the interquartile mean and its 95 % stratified bootstrap interval. Prints a table
+per group and writes <output>.json (everything) and <output>.csv (one row per metric of a group and of a run).
+
+Notation. R[i, j]: mean score of the whole games played under modification string i at the end of phase j, where a phase
+is a regime in training, counted from 0, and its end is its last evaluation; j = -1 is the evaluation before training.
+A task is a string that was trained on. A task may be trained on in several phases ("" first and last, say): each of
+these phases is a visit of its own. first(i) is the first phase that trains on i; a visit p of i lasts until e(p), the
+last phase before i is trained on again, or the last phase P - 1 of the run. Nothing is smoothed. What cannot be known
+is NaN with a reason, never a guess. The definitions, sign conventions and sources are those of `METRICS`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from experiment.config import ConfigError, Range, check_ranges, parse_command_line
+from experiment.files import atomic_path
+from experiment.scores import human_normalised
+
+COLUMNS = (
+    "run",
+    "seed",
+    "phase",
+    "global_step",
+    "modification",
+    "split",
+    "episode",
+    "evaluation_seed",
+    "deterministic",
+    "score",
+    "length",
+    "lives",
+    "trained_on",
+)
+WHOLE_NUMBERS = ("seed", "phase", "global_step", "episode", "evaluation_seed", "deterministic", "length", "lives")
+SPLITS = ("train", "held_out")
+UNMODIFIED = "no_modif"
+RECOVERY = 0.9
+RESAMPLES = 2_000
+BOOTSTRAP_SEED = 0
+
+# Settings that say where and how a run was played and watched, but not which experiment it is.
+BOOKKEEPING = {
+    *("seed", "config", "resume", "checkpoint_every", "num_workers", "notes"),
+    *("track", "wandb_project_name", "wandb_entity", "wandb_dir", "capture_video"),
+    *("save_agent_wandb", "save_agent_with_switch"),
+}
+
+Mode = Literal["sampled", "greedy"]
+Normalisation = Literal["raw", "human", "single_task"]
+Resample = Literal["units", "runs"]
+
+
+class MetricsError(ValueError):
+    """Evaluations that cannot be used; the message is one sentence for the user."""
+
+
+class Definition(NamedTuple):
+    """What a metric is: `formula` in the notation above, averaged over its units."""
+
+    formula: str
+    sign: str
+    source: str
+
+
+METRICS = {
+    "average_performance": Definition(
+        "R[i, P-1], mean over tasks i",
+        "higher is better",
+        "ACC of GEM (Lopez-Paz and Ranzato 2017); Continual World (Wolczyk et al. 2021)",
+    ),
+    "forgetting_isolated": Definition(
+        "R[i, j-1] - R[i, j], mean over tasks i and phases j > first(i) that do not train on i",
+        "positive: training on another task lost score",
+        "CORA (Powers et al. 2022), without its smoothing and scaling",
+    ),
+    "forgetting_maximal": Definition(
+        "max of R[i, l] over p <= l < e(p), minus R[i, e(p)]; mean over visits p with e(p) > p",
+        "positive: below the best since the visit began to be forgotten",
+        "Chaudhry et al. 2018, equation 3, per visit",
+    ),
+    "backward_transfer": Definition(
+        "R[i, e(p)] - R[i, p], mean over visits p with e(p) > p",
+        "negative: forgotten; positive: later training helped",
+        "BWT of GEM (Lopez-Paz and Ranzato 2017), per visit",
+    ),
+    "zero_shot_transfer": Definition(
+        "R[i, j] - R[i, j-1], mean over tasks i and phases j < first(i)",
+        "positive: training on another task helped before i was ever trained on",
+        "CORA (Powers et al. 2022), without its smoothing and scaling",
+    ),
+    "forward_transfer": Definition(
+        "(AUC_i - AUC_i^b) / (1 - AUC_i^b), mean over tasks i; AUC_i over the phase first(i), "
+        "AUC_i^b of single-task runs over as many steps; normalised scores",
+        "positive: learned better than from scratch; 1 is the largest",
+        "Continual World (Wolczyk et al. 2021)",
+    ),
+    "switch_drop": Definition(
+        "score of the old task just before the switch, minus score of the new task just after it; mean over switches",
+        "positive: the score fell",
+        "own definition",
+    ),
+    "recovery_steps": Definition(
+        "steps from the switch to the first evaluation of the new task at or above u + x (v - u), mean over recovered "
+        "switches; v: score of the old task just before the switch, u: of the new task before training, x: `--recovery`",
+        "fewer is better",
+        "own definition, after the recovery time of L2Metrics (New et al. 2022)",
+    ),
+    "recovered_share": Definition(
+        "share of switches whose new task reached that level within its phase",
+        "higher is better; 1: all recovered",
+        "own definition",
+    ),
+    "generalisation_gap": Definition(
+        "(mean of R[i, P-1] over tasks i) - R[h, P-1], mean over held-out strings h",
+        "positive: worse where it was never trained",
+        "Kirk et al. 2023, at the end of training",
+    ),
+    "plasticity_slope": Definition(
+        "least-squares slope of AUC over visits 0, 1, ... of a task, each over as many steps as its shortest; "
+        "mean over tasks with two visits or more",
+        "negative: each return goes worse than the one before",
+        "own definition, after Abbas et al. 2023",
+    ),
+}
+
+
+class Value(NamedTuple):
+    """A number, or NaN and the reason why it is undefined."""
+
+    value: float
+    reason: str = ""
+
+    def minus(self, other: Value) -> Value:
+        """The difference; NaN with the first reason where either is undefined."""
+        return self if self.reason else other if other.reason else Value(self.value - other.value)
+
+
+def undefined(reason: str) -> Value:
+    """NaN, because of `reason`."""
+    return Value(math.nan, reason)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of one run: the mean over those of its units (tasks, pairs, switches) that are defined.
+
+    `reason` says why it is NaN, or which units are left out; it is empty when every unit counts. `reasons` has an entry
+    for each unit that is NaN.
+    """
+
+    name: str
+    value: float
+    reason: str
+    units: dict[str, float]
+    reasons: dict[str, str]
+
+
+# ------------------------------------------------------------------------------------------------- rows of evals.csv
+
+
+def read_evaluations(path: str | Path) -> pd.DataFrame:
+    """The checked rows of an evals.csv, or of the one in a run folder.
+
+    Raises:
+        MetricsError: it cannot be read, is empty, or its rows cannot be used.
+    """
+    path = Path(path)
+    path = path / "evals.csv" if path.is_dir() else path
+    text = {name: str for name in ("run", "modification", "split", "trained_on")}
+    try:
+        # Without keep_default_na the unmodified game, an empty string, would become NaN.
+        rows = pd.read_csv(path, dtype=text, keep_default_na=False, encoding="utf-8")
+    except pd.errors.EmptyDataError:
+        raise MetricsError(f"{path} is empty; `python eval.py --run {path.parent}` fills it") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise MetricsError(f"{path} cannot be read: {reason}") from None
+    if "score" in rows and rows.empty:
+        raise MetricsError(f"{path} holds no evaluation; `python eval.py --run {path.parent}` fills it")
+    try:
+        return check_rows(rows)
+    except MetricsError as error:
+        raise MetricsError(f"{path}: {error}") from None
+
+
+def check_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows in a fixed order, with proper types and no row twice; NaN as a string means the unmodified game.
+
+    Raises:
+        MetricsError: a missing column, a value that is no number, or a game that has two different scores.
+    """
+    missing = [name for name in COLUMNS if name not in rows.columns]
+    if missing:
+        raise MetricsError(f"the column `{missing[0]}` is missing; the columns must be {','.join(COLUMNS)}")
+    rows = rows[list(COLUMNS)].copy()
+    for name in ("run", "modification", "trained_on", "split"):
+        rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
+    for name in (*WHOLE_NUMBERS, "score"):
+        numbers = pd.to_numeric(rows[name], errors="coerce").astype(float)
+        wrong = ~np.isfinite(numbers) | ((numbers % 1 != 0) if name != "score" else False)
+        if wrong.any():
+            kind = "a finite number" if name == "score" else "a whole number"
+            raise MetricsError(f"`{name}` is {rows[name][wrong].iloc[0]!r} in one row; it must be {kind}")
+        rows[name] = numbers if name == "score" else numbers.astype(np.int64)
+    _check_words(rows)
+    rows = rows.drop_duplicates()
+    game = ["run", "deterministic", "phase", "global_step", "modification", "episode"]
+    twice = rows[rows.duplicated(game)]
+    if len(twice):
+        row = twice.iloc[0]
+        raise MetricsError(
+            f"game {row.episode} under {shown(row.modification)} at step {row.global_step} (phase {row.phase}) stands "
+            "there twice with different results; keep the rows of one evaluation only"
+        )
+    return rows.sort_values(game, kind="stable").reset_index(drop=True)
+
+
+def _check_words(rows: pd.DataFrame) -> None:
+    """Raise MetricsError for a split, a mode or a phase that does not exist."""
+    allowed: dict[str, tuple[Any, ...]] = {"split": SPLITS, "deterministic": (0, 1)}
+    for name, values in allowed.items():
+        wrong = rows[~rows[name].isin(values)]
+        if len(wrong):
+            raise MetricsError(f"`{name}` is {wrong[name].iloc[0]!r} in one row; it must be {values[0]} or {values[1]}")
+    for name in ("phase", "global_step"):
+        if (rows[name] < 0).any():
+            raise MetricsError(f"`{name}` is {rows[name].min()} in one row; it must be 0 or more")
+
+
+def shown(modification: str) -> str:
+    """A modification string as a reader sees it: the unmodified game has a name."""
+    return modification or UNMODIFIED
+
+
+# ------------------------------------------------------------------------------------------------------ one run
+
+
+class Point(NamedTuple):
+    """Mean score of one evaluation."""
+
+    global_step: int
+    score: float
+
+
+class Scale(NamedTuple):
+    """Normalised score = intercept + slope * score."""
+
+    slope: float
+    intercept: float
+
+
+class Evaluations:
+    """What one run scored in one mode: mean scores per modification string, phase and step.
+
+    Attributes:
+        tasks: strings that were trained on and evaluated, in the order of their first phases.
+        held_out: strings that were evaluated and never trained on.
+        trained_on: the string of each counted phase; None for a phase without an evaluation.
+        phase_ends: global step of the last evaluation of each counted phase; None for a phase without one.
+        notes: what a reader should know, one sentence each.
+    """
+
+    def __init__(
+        self,
+        points: Mapping[tuple[str, int], Sequence[Point]],
+        trained_on: Sequence[str | None],
+        phase_ends: Sequence[int | None],
+        held_out: Sequence[str],
+        notes: Sequence[str] = (),
+        unknown: Mapping[str, str] | None = None,
+    ) -> None:
+        """`points` by string and phase, steps rising; `unknown`: strings that have no score, and the reason."""
+        self._points = dict(points)
+        self._unknown = dict(unknown or {})
+        self.trained_on = list(trained_on)
+        self.phase_ends = list(phase_ends)
+        self.held_out = list(held_out)
+        self.notes = list(notes)
+        evaluated = {modification for modification, _ in points}
+        self.strings = sorted(evaluated)
+        trained = dict.fromkeys(string for string in trained_on if string is not None)
+        self.tasks = [string for string in trained if string in evaluated]
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, mode: Mode = "sampled") -> Evaluations:
+        """The evaluations of the one run in `rows`, in whatever order they stand.
+
+        Raises:
+            MetricsError: rows of several runs, none of this mode, or rows that contradict each other.
+        """
+        rows = check_rows(rows)
+        if rows["run"].nunique() > 1:
+            raise MetricsError(f"the rows are of several runs ({', '.join(sorted(rows['run'].unique()))}); give one")
+        rows = rows[rows["deterministic"] == (mode == "greedy")]
+        if rows.empty:
+            raise MetricsError(f"there is no {mode} evaluation; choose the other `--mode`")
+        _check_one_history(rows)
+        ends = rows.groupby("phase")["global_step"].max()
+        phase_ends = [int(ends[phase]) if phase in ends else None for phase in range(max(ends.index) + 1)]
+        trained_in = dict(zip(rows["phase"], rows["trained_on"], strict=True))
+        notes = _remarks(rows)
+        # A phase that has only the evaluation at its beginning is no phase of training yet, as when a run was
+        # interrupted just after a switch: counted, it would add differences that are zero by construction.
+        before = max((end for end in phase_ends[:-1] if end is not None), default=0)
+        if phase_ends[-1] == before:
+            phase_ends.pop()
+            if phase_ends:
+                notes.append(f"phase {len(phase_ends)} has no evaluation after its beginning; it is not counted")
+        while phase_ends and phase_ends[-1] is None:
+            phase_ends.pop()
+        means = rows.groupby(["modification", "phase", "global_step"])["score"].mean()
+        points: dict[tuple[str, int], list[Point]] = {}
+        for (modification, phase, step), score in means.items():
+            points.setdefault((modification, phase), []).append(Point(int(step), float(score)))
+        held_out = sorted(rows.loc[rows["split"] == "held_out", "modification"].unique())
+        trained_on = [trained_in.get(phase) for phase in range(len(phase_ends))]
+        return cls(points, trained_on, phase_ends, held_out, notes)
+
+    def normalised(self, scales: Mapping[str, Scale | str]) -> Evaluations:
+        """The same with normalised scores; a reason in place of a scale leaves the string without a score."""
+        unknown = {string: scale for string, scale in scales.items() if isinstance(scale, str)}
+        points = {
+            (string, phase): [Point(step, _scaled(score, scales[string])) for step, score in curve]
+            for (string, phase), curve in self._points.items()
+        }
+        return Evaluations(points, self.trained_on, self.phase_ends, self.held_out, self.notes, unknown)
+
+    @property
+    def num_phases(self) -> int:
+        """P, the number of counted phases."""
+        return len(self.phase_ends)
+
+    @property
+    def matrix(self) -> pd.DataFrame:
+        """R: one row per evaluated string, one column per phase from -1 (before training); NaN where unknown."""
+        phases = range(-1, self.num_phases)
+        cells = [[self.score(string, phase).value for phase in phases] for string in self.strings]
+        return pd.DataFrame(cells, index=pd.Index(self.strings, name="modification"), columns=list(phases), dtype=float)
+
+    def curve(self, modification: str, phase: int | None = None) -> pd.DataFrame:
+        """Columns phase, global_step, score: every evaluation of a string, or those of one phase, in order."""
+        phases = sorted(number for string, number in self._points if string == modification and phase in (None, number))
+        rows = [(number, *point) for number in phases for point in self._points[modification, number]]
+        return pd.DataFrame(rows, columns=["phase", "global_step", "score"])
+
+    def score(self, modification: str, phase: int) -> Value:
+        """R[modification, phase]."""
+        if phase == -1:
+            return self.score_at(modification, 0, 0, "before training")
+        end = self.phase_ends[phase]
+        if end is None:
+            return undefined(f"phase {phase} has no evaluation")
+        return self.score_at(modification, phase, end, f"at the end of phase {phase}")
+
+    def first_score(self, modification: str, phase: int) -> Value:
+        """Score just after the switch into a phase, before any step of it was trained."""
+        start = self.start(phase)
+        if start is None:
+            return undefined(f"phase {phase - 1} has no evaluation")
+        return self.score_at(modification, phase, start, f"at the beginning of phase {phase}")
+
+    def score_at(self, modification: str, phase: int, step: int, when: str) -> Value:
+        """Score of the evaluation at this step."""
+        if modification in self._unknown:
+            return undefined(self._unknown[modification])
+        for point in self._points.get((modification, phase), ()):
+            if point.global_step == step:
+                return Value(point.score)
+        return undefined(f"{shown(modification)} was not evaluated {when}")
+
+    def start(self, phase: int) -> int | None:
+        """Global step at which a phase began; None where the phase before has no evaluation."""
+        return 0 if phase == 0 else self.phase_ends[phase - 1]
+
+    def points_since(self, modification: str, phase: int) -> list[Point]:
+        """The evaluations of a string in one phase, by steps since the phase began."""
+        start = self.start(phase)
+        if start is None or modification in self._unknown:
+            return []
+        return [Point(step - start, score) for step, score in self._points.get((modification, phase), ())]
+
+    def length(self, phase: int) -> int | None:
+        """Steps of a phase."""
+        start, end = self.start(phase), self.phase_ends[phase]
+        return None if start is None or end is None else end - start
+
+    def area(self, modification: str, phase: int, length: int | None = None) -> Value:
+        """Area under the curve of one phase, divided by its steps (trapezoids; `length`: the first steps only)."""
+        length = self.length(phase) if length is None else length
+        first = self.first_score(modification, phase)
+        if length is None or first.reason:
+            return undefined(first.reason or f"phase {phase} has no evaluation")
+        steps, scores = zip(*self.points_since(modification, phase), strict=True)
+        if steps[-1] < length:
+            return undefined(f"{shown(modification)} was evaluated for {steps[-1]} of {length} steps of phase {phase}")
+        at = np.array(sorted({*(step for step in steps if step < length), length}))
+        values = np.interp(at, steps, scores)
+        return Value(float(np.sum((values[1:] + values[:-1]) / 2 * np.diff(at)) / length))
+
+    def gap(self, first: int, last: int) -> str:
+        """A reason if one of the phases `first`..`last` has no evaluation: what it trained on is unknown."""
+        absent = [phase for phase in range(first, last + 1) if self.trained_on[phase] is None]
+        return f"phase {absent[0]} has no evaluation" if absent else ""
+
+    def phases_of(self, task: str) -> list[int]:
+        """The phases that train on a task, its visits."""
+        return [phase for phase, string in enumerate(self.trained_on) if string == task]
+
+    def visits(self) -> list[tuple[str, int, int]]:
+        """(task, p, e(p)) of every visit that other phases follow before the next one of the task, or the end."""
+        found = []
+        for phase, task in enumerate(self.trained_on):
+            if task in self.tasks:
+                later = [number for number in self.phases_of(task) if number > phase]
+                end = later[0] - 1 if later else self.num_phases - 1
+                if end > phase:
+                    found.append((task, phase, end))
+        return found
+
+
+def _scaled(score: float, scale: Scale | str) -> float:
+    return math.nan if isinstance(scale, str) else scale.intercept + scale.slope * score
+
+
+def _check_one_history(rows: pd.DataFrame) -> None:
+    """Raise MetricsError if the phases do not follow each other, or a phase trains on two strings."""
+    for phase, strings in rows.groupby("phase")["trained_on"].unique().items():
+        if len(strings) > 1:
+            names = " and ".join(map(shown, sorted(strings)))
+            raise MetricsError(f"phase {phase} is said to train on {names}; a phase trains on one string")
+    steps = rows.groupby("phase")["global_step"].agg(["min", "max"])
+    for (earlier, a), (later, b) in zip(list(steps.iterrows())[:-1], list(steps.iterrows())[1:], strict=True):
+        if b["min"] < a["max"]:
+            raise MetricsError(
+                f"phase {later} has an evaluation at step {b['min']}, before step {a['max']} of phase {earlier}"
+            )
+    both = set(rows.loc[rows["split"] == "held_out", "modification"]) & set(rows["trained_on"])
+    if both:
+        raise MetricsError(f"{shown(min(both))} is held out, but it was trained on")
+
+
+def _remarks(rows: pd.DataFrame) -> list[str]:
+    """Sentences on evaluations that are not as complete as the others, and on tasks without any."""
+    notes = []
+    games = rows.groupby(["modification", "phase", "global_step"]).size()
+    short = int((games < games.max()).sum())
+    if short:
+        notes.append(f"{short} of {len(games)} evaluations hold fewer games than the others ({games.max()})")
+    for task in sorted(set(rows["trained_on"]) - set(rows["modification"])):
+        notes.append(f"{shown(task)} was trained on, but never evaluated; it is in no metric")
+    return notes
+
+
+# ------------------------------------------------------------------------------------------------------ the metrics
+
+
+def run_metrics(
+    evaluations: Evaluations,
+    *,
+    single_task: Sequence[Evaluations] = (),
+    normalised: bool = False,
+    recovery: float = RECOVERY,
+) -> dict[str, Metric]:
+    """Every metric of `METRICS`, of one run.
+
+    `single_task` are runs on one task each, for the forward transfer; `normalised` says that all scores are (see
+    `Evaluations.normalised`). `recovery` is the share x of the level before a switch that counts as recovered.
+    """
+    single = "one phase only: there is no other task" if evaluations.num_phases == 1 else "no two tasks were evaluated"
+    if evaluations.num_phases == 0:
+        single = "there is no evaluation after training began"
+    drop, steps, share = switch_units(evaluations, recovery)
+    units_and_reasons: dict[str, tuple[dict[str, Value], str]] = {
+        "average_performance": (final_scores(evaluations), single),
+        "forgetting_isolated": (isolated_forgetting(evaluations), single),
+        "forgetting_maximal": (maximal_forgetting(evaluations), single),
+        "backward_transfer": (backward_transfer(evaluations), single),
+        "zero_shot_transfer": (zero_shot_transfer(evaluations), single),
+        "forward_transfer": (forward_transfer(evaluations, single_task, normalised), single),
+        "switch_drop": (drop, single),
+        "recovery_steps": (steps, single),
+        "recovered_share": (share, single),
+        "generalisation_gap": (generalisation_gap(evaluations), "no string was held out"),
+        "plasticity_slope": (plasticity_slope(evaluations), "no task was trained on in two phases"),
+    }
+    return {name: _mean(name, units, nothing) for name, (units, nothing) in units_and_reasons.items()}
+
+
+def _mean(name: str, units: Mapping[str, Value], nothing: str) -> Metric:
+    """The mean over the units that are defined; `nothing` is the reason where there is no unit at all."""
+    defined = [unit.value for unit in units.values() if not unit.reason]
+    reasons = {key: unit.reason for key, unit in units.items() if unit.reason}
+    counts = {reason: list(reasons.values()).count(reason) for reason in reasons.values()}
+    if not units:
+        reason = nothing
+    elif reasons:
+        listed = "; ".join(f"{reason} ({count})" if len(units) > 1 else reason for reason, count in counts.items())
+        reason = f"{len(reasons)} of {len(units)} undefined: {listed}" if len(units) > 1 else listed
+    else:
+        reason = ""
+    value = float(np.mean(defined)) if defined else math.nan
+    return Metric(name, value, reason, {key: unit.value for key, unit in units.items()}, reasons)
+
+
+def _unless(reason: str, value: Value) -> Value:
+    return undefined(reason) if reason else value
+
+
+def final_scores(run: Evaluations) -> dict[str, Value]:
+    """R[i, P-1] of every task."""
+    return {shown(task): run.score(task, run.num_phases - 1) for task in run.tasks}
+
+
+def isolated_forgetting(run: Evaluations) -> dict[str, Value]:
+    """R[i, j-1] - R[i, j] of every task i and every phase j after its first that trains on another task."""
+    units = {}
+    for task in run.tasks:
+        for phase in range(run.phases_of(task)[0] + 1, run.num_phases):
+            if run.trained_on[phase] != task:
+                units[f"{shown(task)}, phase {phase}"] = run.score(task, phase - 1).minus(run.score(task, phase))
+    return units
+
+
+def maximal_forgetting(run: Evaluations) -> dict[str, Value]:
+    """Best of R[i, p], ..., R[i, e(p)-1], minus R[i, e(p)], of every visit p that others follow."""
+    units = {}
+    for task, phase, end in run.visits():
+        scores = [run.score(task, number) for number in range(phase, end)]
+        best = next((score for score in scores if score.reason), max(scores))  # undefined if one of them is
+        units[f"{shown(task)}, phase {phase}"] = _unless(run.gap(phase, end), best.minus(run.score(task, end)))
+    return units
+
+
+def backward_transfer(run: Evaluations) -> dict[str, Value]:
+    """R[i, e(p)] - R[i, p] of every visit p that others follow."""
+    return {
+        f"{shown(task)}, phase {phase}": _unless(
+            run.gap(phase, end), run.score(task, end).minus(run.score(task, phase))
+        )
+        for task, phase, end in run.visits()
+    }
+
+
+def zero_shot_transfer(run: Evaluations) -> dict[str, Value]:
+    """R[i, j] - R[i, j-1] of every task i and every phase j before its first."""
+    return {
+        f"{shown(task)}, phase {phase}": _unless(
+            run.gap(0, phase), run.score(task, phase).minus(run.score(task, phase - 1))
+        )
+        for task in run.tasks
+        for phase in range(run.phases_of(task)[0])
+    }
+
+
+def forward_transfer(run: Evaluations, single_task: Sequence[Evaluations], normalised: bool) -> dict[str, Value]:
+    """(AUC - AUC_b) / (1 - AUC_b) of every task in its first phase.
+
+    AUC_b is the mean over the task's single-task runs. The denominator is the room that they leave below a normalised
+    score of 1: without normalisation there is no such 1, at AUC_b = 1 it is 0, and beyond it changes the sign. Those
+    cases are undefined. Close below 1 the ratio is very large: compare the areas themselves there.
+    """
+    return {shown(task): _forward_transfer_of(run, task, single_task, normalised) for task in run.tasks}
+
+
+def _forward_transfer_of(run: Evaluations, task: str, single_task: Sequence[Evaluations], normalised: bool) -> Value:
+    baselines = [baseline for baseline in single_task if baseline.trained_on == [task]]
+    if not normalised:
+        return undefined("raw scores have no upper reference 1; normalise them")
+    if not baselines:
+        return undefined(f"no single-task run on {shown(task)} was given")
+    phase = run.phases_of(task)[0]
+    area, length = run.area(task, phase), run.length(phase)
+    missing = run.gap(0, phase) or area.reason
+    if missing:
+        return undefined(missing)
+    areas = [baseline.area(task, 0, length) for baseline in baselines]
+    for reference in areas:
+        if reference.reason:
+            return undefined(f"single-task run: {reference.reason}")
+    reference_area = float(np.mean([reference.value for reference in areas]))
+    if reference_area >= 1:
+        return undefined(f"the single-task area of {shown(task)} is 1 or more, which leaves no room above it")
+    return Value((area.value - reference_area) / (1 - reference_area))
+
+
+def switch_units(run: Evaluations, recovery: float) -> tuple[dict[str, Value], dict[str, Value], dict[str, Value]]:
+    """Drop, steps to recovery and whether recovered (1 or 0), of every switch."""
+    drop: dict[str, Value] = {}
+    steps: dict[str, Value] = {}
+    share: dict[str, Value] = {}
+    for phase in range(1, run.num_phases):
+        old, new = run.trained_on[phase - 1], run.trained_on[phase]
+        if old is None or new is None:
+            key, values = f"into phase {phase}", (undefined(run.gap(phase - 1, phase)),) * 3
+        else:
+            key = f"{shown(old)} -> {shown(new)}, phase {phase}"
+            level = run.score(old, phase - 1)
+            values = (level.minus(run.first_score(new, phase)), *_recovery(run, phase, new, level, recovery))
+        drop[key], steps[key], share[key] = values
+    return drop, steps, share
+
+
+def _recovery(run: Evaluations, phase: int, task: str, level: Value, recovery: float) -> tuple[Value, Value]:
+    """Steps until the new task first scores u + x (v - u) or more, and 1 (0: never within the phase).
+
+    Measured from u, the untrained score, because a share of a level that may be negative (Pong) says nothing.
+    """
+    untrained = run.score(task, -1)
+    room = level.minus(untrained)
+    if not room.reason and room.value <= 0:
+        room = undefined("the level before the switch was not above the untrained score, so there is nothing to reach")
+    if not room.reason and not run.points_since(task, phase):
+        room = undefined(f"{shown(task)} was not evaluated in phase {phase}")
+    if room.reason:
+        return room, room
+    threshold = untrained.value + recovery * room.value
+    for step, score in run.points_since(task, phase):
+        if score >= threshold:
+            return Value(float(step)), Value(1.0)
+    return undefined("never recovered within its phase"), Value(0.0)
+
+
+def generalisation_gap(run: Evaluations) -> dict[str, Value]:
+    """Mean final score over the tasks, minus that of each held-out string."""
+    last = run.num_phases - 1
+    scores = [run.score(task, last) for task in run.tasks]
+    trained = next((score for score in scores if score.reason), None)
+    if trained is None:
+        trained = (
+            Value(float(np.mean([score.value for score in scores]))) if scores else undefined("no task was evaluated")
+        )
+    return {shown(string): trained.minus(run.score(string, last)) for string in run.held_out} if last >= 0 else {}
+
+
+def plasticity_slope(run: Evaluations) -> dict[str, Value]:
+    """Least-squares slope of the area under the curve over the visits of each task that has several."""
+    units = {}
+    for task in run.tasks:
+        phases = run.phases_of(task)
+        if len(phases) > 1:
+            lengths = [run.length(phase) for phase in phases]
+            shortest = min((length for length in lengths if length is not None), default=None)
+            areas = [run.area(task, phase, shortest) for phase in phases]
+            reason = run.gap(phases[0], phases[-1]) or next((area.reason for area in areas if area.reason), "")
+            slope = math.nan if reason else float(np.polyfit(range(len(areas)), [area.value for area in areas], 1)[0])
+            units[shown(task)] = Value(slope, reason)
+    return units
+
+
+def continual_metrics(rows: pd.DataFrame) -> dict[str, float]:
+    """The metrics of one run's rows of evals.csv that are defined, on raw scores: name -> finite number.
+
+    Sampled games count, or greedy ones where there are no others. No rows: no metrics.
+
+    Raises:
+        MetricsError: the rows are not those of an evals.csv, or are of several runs.
+    """
+    rows = check_rows(rows)
+    if rows.empty:
+        return {}
+    evaluations = Evaluations.of(rows, "sampled" if (rows["deterministic"] == 0).any() else "greedy")
+    metrics = run_metrics(evaluations).values()
+    return {metric.name: metric.value for metric in metrics if math.isfinite(metric.value)}
