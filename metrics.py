@@ -20,8 +20,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -48,7 +49,7 @@ COLUMNS = (
     "lives",
     "trained_on",
 )
-WHOLE_NUMBERS = ("seed", "phase", "global_step", "episode", "evaluation_seed", "deterministic", "length", "lives")
+WHOLE_NUMBERS = ("phase", "global_step", "episode", "deterministic", "length", "lives")
 SPLITS = ("train", "held_out")
 UNMODIFIED = "no_modif"
 RECOVERY = 0.9
@@ -117,8 +118,9 @@ METRICS = {
         "own definition",
     ),
     "recovery_steps": Definition(
-        "steps from the switch to the first evaluation of the new task at or above u + x (v - u), mean over recovered "
-        "switches; v: score of the old task just before the switch, u: of the new task before training, x: `--recovery`",
+        "steps from the switch to the first evaluation of the new task at or above u + x (v - u), mean over switches "
+        "that recover; v: score of the old task just before the switch, u: of the new task before training, "
+        "x: `--recovery`",
         "fewer is better",
         "own definition, after the recovery time of L2Metrics (New et al. 2022)",
     ),
@@ -183,7 +185,7 @@ def read_evaluations(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     path = path / "evals.csv" if path.is_dir() else path
-    text = {name: str for name in ("run", "modification", "split", "trained_on")}
+    text = dict.fromkeys(("run", "modification", "split", "trained_on"), str)
     try:
         # Without keep_default_na the unmodified game, an empty string, would become NaN.
         rows = pd.read_csv(path, dtype=text, keep_default_na=False, encoding="utf-8")
@@ -307,7 +309,9 @@ class Evaluations:
         """
         rows = check_rows(rows)
         if rows["run"].nunique() > 1:
-            raise MetricsError(f"the rows are of several runs ({', '.join(sorted(rows['run'].unique()))}); give one")
+            raise MetricsError(
+                f"the rows are of several runs ({', '.join(sorted(rows['run'].unique()))}); give those of one"
+            )
         rows = rows[rows["deterministic"] == (mode == "greedy")]
         if rows.empty:
             raise MetricsError(f"there is no {mode} evaluation; choose the other `--mode`")
@@ -483,40 +487,61 @@ def run_metrics(
     `single_task` are runs on one task each, for the forward transfer; `normalised` says that all scores are (see
     `Evaluations.normalised`). `recovery` is the share x of the level before a switch that counts as recovered.
     """
-    single = "one phase only: there is no other task" if evaluations.num_phases == 1 else "no two tasks were evaluated"
-    if evaluations.num_phases == 0:
-        single = "there is no evaluation after training began"
     drop, steps, share = switch_units(evaluations, recovery)
-    units_and_reasons: dict[str, tuple[dict[str, Value], str]] = {
-        "average_performance": (final_scores(evaluations), single),
-        "forgetting_isolated": (isolated_forgetting(evaluations), single),
-        "forgetting_maximal": (maximal_forgetting(evaluations), single),
-        "backward_transfer": (backward_transfer(evaluations), single),
-        "zero_shot_transfer": (zero_shot_transfer(evaluations), single),
-        "forward_transfer": (forward_transfer(evaluations, single_task, normalised), single),
-        "switch_drop": (drop, single),
-        "recovery_steps": (steps, single),
-        "recovered_share": (share, single),
-        "generalisation_gap": (generalisation_gap(evaluations), "no string was held out"),
-        "plasticity_slope": (plasticity_slope(evaluations), "no task was trained on in two phases"),
+    units = {
+        "average_performance": final_scores(evaluations),
+        "forgetting_isolated": isolated_forgetting(evaluations),
+        "forgetting_maximal": maximal_forgetting(evaluations),
+        "backward_transfer": backward_transfer(evaluations),
+        "zero_shot_transfer": zero_shot_transfer(evaluations),
+        "forward_transfer": forward_transfer(evaluations, single_task, normalised),
+        "switch_drop": drop,
+        "recovery_steps": steps,
+        "recovered_share": share,
+        "generalisation_gap": generalisation_gap(evaluations),
+        "plasticity_slope": plasticity_slope(evaluations),
     }
-    return {name: _mean(name, units, nothing) for name, (units, nothing) in units_and_reasons.items()}
+    return {name: _mean(name, units[name], _why_nothing(name, evaluations)) for name in METRICS}
+
+
+def _why_nothing(name: str, run: Evaluations) -> str:
+    """Why a metric has no unit at all, not even an undefined one."""
+    if run.num_phases == 0:
+        return "there is no evaluation after training began"
+    if name == "generalisation_gap":
+        return "no string was held out"
+    if not run.tasks:
+        return "no string that was trained on was evaluated"
+    if name == "plasticity_slope":
+        return "no task was trained on in two phases"
+    if run.num_phases == 1:
+        one_phase = {
+            "zero_shot_transfer": "one phase only: no task was waiting to be trained on",
+            "switch_drop": "one phase only: there was no switch",
+            "recovery_steps": "one phase only: there was no switch",
+            "recovered_share": "one phase only: there was no switch",
+        }
+        return one_phase.get(name, "one phase only: nothing can be forgotten")
+    return "the phases leave nothing to compare among the tasks that were evaluated"
 
 
 def _mean(name: str, units: Mapping[str, Value], nothing: str) -> Metric:
     """The mean over the units that are defined; `nothing` is the reason where there is no unit at all."""
     defined = [unit.value for unit in units.values() if not unit.reason]
     reasons = {key: unit.reason for key, unit in units.items() if unit.reason}
-    counts = {reason: list(reasons.values()).count(reason) for reason in reasons.values()}
-    if not units:
-        reason = nothing
-    elif reasons:
-        listed = "; ".join(f"{reason} ({count})" if len(units) > 1 else reason for reason, count in counts.items())
-        reason = f"{len(reasons)} of {len(units)} undefined: {listed}" if len(units) > 1 else listed
-    else:
-        reason = ""
     value = float(np.mean(defined)) if defined else math.nan
+    reason = _explain(list(reasons.values()), len(units)) if units else nothing
     return Metric(name, value, reason, {key: unit.value for key, unit in units.items()}, reasons)
+
+
+def _explain(reasons: Sequence[str], total: int) -> str:
+    """Why `len(reasons)` of `total` units are undefined; empty if none is."""
+    if not reasons:
+        return ""
+    counts = Counter(reasons).most_common()
+    listed = [reason if count == total else f"{reason} ({count} of {total})" for reason, count in counts]
+    more = [f"and {len(listed) - 3} other reasons"] if len(listed) > 3 else []
+    return "; ".join(listed[:3] + more)
 
 
 def _unless(reason: str, value: Value) -> Value:
@@ -630,9 +655,9 @@ def _recovery(run: Evaluations, phase: int, task: str, level: Value, recovery: f
         room = undefined(f"{shown(task)} was not evaluated in phase {phase}")
     if room.reason:
         return room, room
-    threshold = untrained.value + recovery * room.value
+    enough = recovery * room.value * (1 - 1e-9)  # a score that is exactly there must not miss it by rounding
     for step, score in run.points_since(task, phase):
-        if score >= threshold:
+        if score - untrained.value >= enough:
             return Value(float(step)), Value(1.0)
     return undefined("never recovered within its phase"), Value(0.0)
 
@@ -678,3 +703,414 @@ def continual_metrics(rows: pd.DataFrame) -> dict[str, float]:
     evaluations = Evaluations.of(rows, "sampled" if (rows["deterministic"] == 0).any() else "greedy")
     metrics = run_metrics(evaluations).values()
     return {metric.name: metric.value for metric in metrics if math.isfinite(metric.value)}
+
+
+# ------------------------------------------------------------------------------------------------ runs and groups
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder: its settings (args.json) and its evaluations in one mode, raw."""
+
+    folder: Path
+    settings: dict[str, Any]
+    evaluations: Evaluations
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    @property
+    def seed(self) -> Any:
+        """The training seed."""
+        return self.settings.get("seed")
+
+    @property
+    def env_id(self) -> str:
+        """The game."""
+        return str(self.settings.get("env_id", ""))
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        """The settings that runs of one experiment share."""
+        return {name: value for name, value in self.settings.items() if name not in BOOKKEEPING}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one experiment, which differ in their seeds; `label` says what it is."""
+
+    label: str
+    runs: list[Run]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A metric over the runs of a group: mean and interquartile mean (IQM) with its 95 % interval; NaN where undefined.
+
+    `runs` is the number of runs that have a value; `reason` says why something is NaN or what is left out.
+    """
+
+    metric: str
+    runs: int
+    mean: float
+    iqm: float
+    low: float
+    high: float
+    reason: str
+
+
+def load_run(folder: str | Path, mode: Mode = "sampled") -> Run:
+    """A run folder with its evals.csv and args.json.
+
+    Raises:
+        MetricsError: one of them is missing or cannot be used.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MetricsError(f"`{folder}` is not a run folder; give folders like runs/<name>")
+    if not (folder / "evals.csv").is_file():
+        raise MetricsError(f"`{folder}` has no evals.csv; `python eval.py --run {folder}` makes it")
+    try:
+        settings = json.loads((folder / "args.json").read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("it holds no JSON object")
+    except (OSError, ValueError) as error:
+        raise MetricsError(
+            f"{folder / 'args.json'} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    rows = read_evaluations(folder)
+    try:
+        return Run(folder, settings, Evaluations.of(rows, mode))
+    except MetricsError as error:
+        raise MetricsError(f"{folder / 'evals.csv'}: {error}") from None
+
+
+def load_runs(folders: Sequence[str | Path], mode: Mode = "sampled") -> list[Run]:
+    """Several run folders.
+
+    Raises:
+        MetricsError: one cannot be used, or is given twice.
+    """
+    places = [Path(folder).resolve() for folder in folders]
+    for folder, place in zip(folders, places, strict=True):
+        if places.count(place) > 1:
+            raise MetricsError(f"`{folder}` is given twice; give every run once")
+    return [load_run(folder, mode) for folder in folders]
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Runs with the same settings but for the seed, in the order in which they are given.
+
+    Settings that say where a run was played and watched (`BOOKKEEPING`) do not count. A label names the game, the
+    architecture and the settings that the groups do not share.
+
+    Raises:
+        MetricsError: two runs of a group have the same seed, so that they are no independent sample.
+    """
+    members: dict[str, list[Run]] = {}
+    for run in runs:
+        members.setdefault(json.dumps(run.experiment, sort_keys=True), []).append(run)
+    for group in members.values():
+        for number, run in enumerate(group):
+            for earlier in group[:number]:
+                if earlier.seed == run.seed:
+                    raise MetricsError(
+                        f"`{earlier.folder}` and `{run.folder}` have the same settings and the same seed {run.seed}, "
+                        "so they are no independent runs; give one of them"
+                    )
+    firsts = [group[0].experiment for group in members.values()]
+    names = sorted({name for first in firsts for name in first} - {"env_id", "architecture"})
+    different = [name for name in names if any(first.get(name) != firsts[0].get(name) for first in firsts)]
+    return [Group(_label(group[0].experiment, different), group) for group in members.values()]
+
+
+def _label(experiment: Mapping[str, Any], different: Sequence[str]) -> str:
+    words = [str(experiment[name]) for name in ("env_id", "architecture") if name in experiment]
+    for name in different:
+        value = json.dumps(experiment.get(name))
+        words.append(f"{name}={value if len(value) <= 60 else value[:57] + '...'}")
+    return " ".join(words) or "no settings"
+
+
+# ------------------------------------------------------------------------------------------------- normalised scores
+
+
+def human_scale(env_id: str) -> Scale | str:
+    """Score -> (score - random) / (human - random) of the unmodified game, or why that is not known."""
+    at_zero, at_one = human_normalised(env_id, 0.0), human_normalised(env_id, 1.0)
+    if at_zero is None or at_one is None:
+        return f"no human score of {env_id or 'this game'} is known"
+    return Scale(at_one - at_zero, at_zero)
+
+
+def single_task_scale(string: str, single_task: Sequence[Evaluations]) -> Scale | str:
+    """Score -> (score - untrained) / (trained - untrained) of the single-task runs on a string, or why not."""
+    baselines = [baseline for baseline in single_task if baseline.trained_on == [string]]
+    if not baselines:
+        return f"no single-task run on {shown(string)} was given"
+    scores = [(baseline.score(string, -1), baseline.score(string, 0)) for baseline in baselines]
+    for value in (value for pair in scores for value in pair):
+        if value.reason:
+            return f"single-task run: {value.reason}"
+    untrained, trained = np.mean([[before.value, after.value] for before, after in scores], axis=0)
+    if trained <= untrained:
+        return f"the single-task runs on {shown(string)} did not get better than untrained"
+    slope = 1 / (trained - untrained)
+    return Scale(float(slope), float(-untrained * slope))
+
+
+def metrics_of(
+    run: Run, single_task: Sequence[Run] = (), normalise: Normalisation = "raw", recovery: float = RECOVERY
+) -> dict[str, Metric]:
+    """Every metric of a run, on raw or normalised scores.
+
+    Raises:
+        MetricsError: a single-task run has another game, or did not train on one string.
+    """
+    for baseline in single_task:
+        if baseline.env_id != run.env_id:
+            raise MetricsError(
+                f"the single-task run `{baseline.folder}` played {baseline.env_id}, but `{run.folder}` {run.env_id}; "
+                "give single-task runs of the same game"
+            )
+        if baseline.evaluations.num_phases != 1:
+            raise MetricsError(
+                f"`single_task` names `{baseline.folder}`, which has {baseline.evaluations.num_phases} phases of "
+                "training; a single-task run has one"
+            )
+    baselines = [baseline.evaluations for baseline in single_task]
+    if normalise == "raw":
+        return run_metrics(run.evaluations, single_task=baselines, recovery=recovery)
+    strings = sorted({string for evaluations in (run.evaluations, *baselines) for string in evaluations.strings})
+    if normalise == "human":
+        scales = dict.fromkeys(strings, human_scale(run.env_id))
+    else:
+        scales = {string: single_task_scale(string, baselines) for string in strings}
+    return run_metrics(
+        run.evaluations.normalised(scales),
+        single_task=[baseline.normalised(scales) for baseline in baselines],
+        normalised=True,
+        recovery=recovery,
+    )
+
+
+# -------------------------------------------------------------------------------------------------- over several runs
+
+
+def summarise(metrics: Sequence[Metric], resample: Resample = "units") -> Summary:
+    """One metric over several runs of a group.
+
+    The interquartile mean and its interval are taken over runs x units if every run has the same units and all of them
+    are defined, else over one number per run: its mean over what is defined.
+    """
+    name = metrics[0].name
+    values = [metric.value for metric in metrics if math.isfinite(metric.value)]
+    undefined_units = [reason for metric in metrics for reason in metric.reasons.values()]
+    reason = _explain(undefined_units, sum(len(metric.units) for metric in metrics))
+    reason = reason or _explain([metric.reason for metric in metrics if metric.reason], len(metrics))
+    if not values:
+        return Summary(name, 0, math.nan, math.nan, math.nan, math.nan, reason)
+    same_units = all(metric.units.keys() == metrics[0].units.keys() and not metric.reasons for metric in metrics)
+    if same_units:
+        scores = np.array([[metric.units[key] for key in metrics[0].units] for metric in metrics])
+    else:
+        scores = np.array(values)[:, None]
+    iqm, low, high = interquartile_mean(scores, resample)
+    if len(values) == 1:
+        reason = "; ".join(filter(None, ["one run: no interval", reason]))
+    elif not same_units:
+        reason = "; ".join(filter(None, ["interval over one number per run", reason]))
+    return Summary(name, len(values), float(np.mean(values)), iqm, low, high, reason)
+
+
+def interquartile_mean(scores: np.ndarray, resample: Resample = "units") -> tuple[float, float, float]:
+    """Interquartile mean of `scores` [runs, units] and the limits of its 95 % percentile bootstrap interval.
+
+    `units` resamples the runs of every unit (task, pair, switch) by itself: the stratified bootstrap of Agarwal et al.
+    2021, by rliable, their library. `runs` resamples whole runs, whose units share a network. One run has no interval.
+    Always the same 2,000 resamples, so that a table can be made again.
+    """
+    # Slow to import, and needed here only. rliable draws from numpy's global generator whatever `random_state` it is
+    # given, so that one is seeded and put back.
+    from arch.bootstrap import IIDBootstrap
+    from rliable.library import StratifiedBootstrap
+    from rliable.metrics import aggregate_iqm
+
+    iqm = float(aggregate_iqm(scores))
+    if len(scores) == 1:
+        return iqm, math.nan, math.nan
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(BOOTSTRAP_SEED)  # noqa: NPY002
+        bootstrap = StratifiedBootstrap(scores) if resample == "units" else IIDBootstrap(scores, seed=BOOTSTRAP_SEED)
+        limits = bootstrap.conf_int(aggregate_iqm, reps=RESAMPLES, size=0.95, method="percentile")
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    return iqm, float(limits[0, 0]), float(limits[1, 0])
+
+
+# ------------------------------------------------------------------------------------------------------ the command
+
+
+@dataclass
+class Args:
+    runs: tyro.conf.Positional[list[str]]
+    """run folders; seeds of one experiment form a group"""
+    single_task: list[str] = field(default_factory=list)
+    """folders of runs that train on one modification string each, of any seeds"""
+    normalise: Normalisation = "raw"
+    """scores as they are, between a random player and a human, or between an untrained and a single-task agent"""
+    mode: Mode = "sampled"
+    """count the games with sampled or with greedy actions"""
+    recovery: float = RECOVERY
+    """share of the level before a switch, above the untrained score, that counts as recovered"""
+    resample: Resample = "units"
+    """bootstrap the runs of every task or switch by itself, or whole runs"""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "metrics"
+    """the files are <output>.json and <output>.csv"""
+
+
+RANGES = {"recovery": Range(0.0, 1.0, above=True)}
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """What is printed and written of a group; `metrics` as `group.runs`."""
+
+    group: Group
+    metrics: list[dict[str, Metric]]
+    summaries: dict[str, Summary]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the runs, print a table per group and write the files."""
+    try:
+        run(parse_command_line(Args, argv, description=__doc__))
+    except (ConfigError, MetricsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def run(args: Args) -> None:
+    """Metrics of `args.runs`.
+
+    Raises:
+        ConfigError, MetricsError: a setting or a run that cannot be used; nothing is written then.
+    """
+    check_ranges(args, RANGES)
+    if not args.runs:
+        raise MetricsError("`runs` is empty; give at least one run folder")
+    if not Path(args.output).parent.is_dir() or not Path(args.output).name:
+        raise MetricsError(f"`output` is {args.output!r}, but there is no such folder; create it or choose another")
+    if args.normalise == "single_task" and not args.single_task:
+        raise MetricsError("`normalise` is single_task, but no single-task run is given; add `--single_task <folders>`")
+    groups = group_runs(load_runs(args.runs, args.mode))
+    single_task = load_runs(args.single_task, args.mode)
+    results = [evaluate_group(group, single_task, args) for group in groups]
+    print(f"{args.mode} games, {args.normalise} scores")
+    if len({tuple(sorted(member.evaluations.tasks)) for group in groups for member in group.runs}) > 1:
+        print("note: the runs do not have the same tasks, so their averages are not over the same things")
+    for number, result in enumerate(results, 1):
+        print()
+        print(table(number, result))
+    write_json(Path(f"{args.output}.json"), args, results)
+    write_csv(Path(f"{args.output}.csv"), args, results)
+    print(f"\nfiles: {args.output}.json, {args.output}.csv")
+
+
+def evaluate_group(group: Group, single_task: Sequence[Run], args: Args) -> GroupResult:
+    """The metrics of every run of a group, and over the group."""
+    metrics = [metrics_of(member, single_task, args.normalise, args.recovery) for member in group.runs]
+    summaries = {name: summarise([of_run[name] for of_run in metrics], args.resample) for name in METRICS}
+    return GroupResult(group, metrics, summaries)
+
+
+def table(number: int, result: GroupResult) -> str:
+    """The metrics of a group as a text table; `-` for what is undefined, and the reasons in footnotes."""
+    group = result.group
+    lines = [f"group {number}: {group.label}, {len(group.runs)} run{'s' if len(group.runs) > 1 else ''}"]
+    lines += [f"  seed {member.seed}: {member.folder}" for member in group.runs]
+    lines += [f"  note, {member.name}: {note}" for member in group.runs for note in member.evaluations.notes]
+    footnotes: list[str] = []
+    rows = [("metric", "mean", "IQM", "95 % interval", "runs", "")]
+    for summary in result.summaries.values():
+        if summary.reason and summary.reason not in footnotes:
+            footnotes.append(summary.reason)
+        mark = f"[{footnotes.index(summary.reason) + 1}]" if summary.reason else ""
+        interval = "-" if math.isnan(summary.low) else f"[{_number(summary.low)}, {_number(summary.high)}]"
+        rows.append((summary.metric, _number(summary.mean), _number(summary.iqm), interval, str(summary.runs), mark))
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row[1:-1], others, strict=False)]
+        lines.append("  ".join([row[0].ljust(first), *cells, row[-1]]).rstrip())
+    return "\n".join(lines + [f"[{position}] {text}" for position, text in enumerate(footnotes, 1)])
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+
+
+def write_json(path: Path, args: Args, results: Sequence[GroupResult]) -> None:
+    """Everything: definitions, groups, runs, every unit and the matrices of raw scores; null for what is undefined."""
+    groups = [
+        {
+            "label": result.group.label,
+            "summary": {name: asdict(summary) for name, summary in result.summaries.items()},
+            "runs": [
+                {
+                    "run": member.name,
+                    "folder": str(member.folder),
+                    "seed": member.seed,
+                    "notes": member.evaluations.notes,
+                    "trained_on": member.evaluations.trained_on,
+                    "phase_ends": member.evaluations.phase_ends,
+                    "raw_scores": {
+                        string: dict(zip(matrix.columns.astype(str), matrix.loc[string], strict=True))
+                        for matrix in [member.evaluations.matrix]
+                        for string in matrix.index
+                    },
+                    "metrics": {name: asdict(metric) for name, metric in metrics.items()},
+                }
+                for member, metrics in zip(result.group.runs, result.metrics, strict=True)
+            ],
+        }
+        for result in results
+    ]
+    settings = {name: getattr(args, name) for name in ("mode", "normalise", "recovery", "resample", "single_task")}
+    definitions = {name: definition._asdict() for name, definition in METRICS.items()}
+    content = _without_nan({**settings, "definitions": definitions, "groups": groups})
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _without_nan(value: Any) -> Any:
+    """None in place of NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def write_csv(path: Path, args: Args, results: Sequence[GroupResult]) -> None:
+    """One row per metric of a group (`run` and `seed` empty) and of each of its runs."""
+    rows = []
+    for number, result in enumerate(results, 1):
+        group = {"group": number, "label": result.group.label, "mode": args.mode, "normalise": args.normalise}
+        for name, summary in result.summaries.items():
+            rows.append({**group, "run": "", "seed": "", "metric": name, "value": summary.mean, **asdict(summary)})
+            for member, metrics in zip(result.group.runs, result.metrics, strict=True):
+                metric = metrics[name]
+                of_run = {"run": member.name, "seed": member.seed, "value": metric.value, "reason": metric.reason}
+                rows.append({**group, "metric": name, **of_run})
+    columns = ["group", "label", "run", "seed", "mode", "normalise", "metric", "value", "iqm", "low", "high", "runs"]
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows)[[*columns, "reason"]].to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    main()
