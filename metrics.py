@@ -1014,7 +1014,7 @@ def run(args: Args) -> None:
         print("note: the runs do not have the same tasks, so their averages are not over the same things")
     for number, result in enumerate(results, 1):
         print()
-        print(table(number, result))
+        print(text_table(number, result))
     write_json(Path(f"{args.output}.json"), args, results)
     write_csv(Path(f"{args.output}.csv"), args, results)
     print(f"\nfiles: {args.output}.json, {args.output}.csv")
@@ -1027,7 +1027,7 @@ def evaluate_group(group: Group, single_task: Sequence[Run], args: Args) -> Grou
     return GroupResult(group, metrics, summaries)
 
 
-def table(number: int, result: GroupResult) -> str:
+def text_table(number: int, result: GroupResult) -> str:
     """The metrics of a group as a text table; `-` for what is undefined, and the reasons in footnotes."""
     group = result.group
     lines = [f"group {number}: {group.label}, {len(group.runs)} run{'s' if len(group.runs) > 1 else ''}"]
@@ -1109,7 +1109,8 @@ def write_csv(path: Path, args: Args, results: Sequence[GroupResult]) -> None:
                 rows.append({**group, "metric": name, **of_run})
     columns = ["group", "label", "run", "seed", "mode", "normalise", "metric", "value", "iqm", "low", "high", "runs"]
     with atomic_path(path) as temporary:
-        pd.DataFrame(rows)[[*columns, "reason"]].to_csv(temporary, index=False)
+        table = pd.DataFrame(rows)[[*columns, "reason"]].astype({"runs": "Int64"})  # empty in the rows of single runs
+        table.to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":

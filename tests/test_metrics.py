@@ -166,7 +166,9 @@ def slow_metrics(rows):
     games = [row for row in rows.to_dict("records") if row["deterministic"] == 0]
 
     def score(string, phase, step):
-        found = [g["score"] for g in games if (g["modification"], g["phase"], g["global_step"]) == (string, phase, step)]
+        found = [
+            g["score"] for g in games if (g["modification"], g["phase"], g["global_step"]) == (string, phase, step)
+        ]
         return sum(found) / len(found) if found else None
 
     plan, ends = [], []
@@ -211,10 +213,7 @@ def slow_metrics(rows):
                 x, y = np.arange(len(areas)), np.array(areas)
                 units["plasticity_slope"].append(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
     for phase in range(1, len(plan)):
-        if plan[phase - 1] not in evaluated:
-            level = None
-        else:
-            level = at_end(plan[phase - 1], phase - 1)
+        level = at_end(plan[phase - 1], phase - 1)
         new = plan[phase]
         units["switch_drop"].append(minus(level, score(new, phase, starts[phase])))
         room = minus(level, at_end(new, -1))
@@ -398,7 +397,12 @@ def test_missing_evaluations_leave_a_reason():
 
 
 def test_a_phase_without_evaluations_is_not_bridged():
-    scores = {"a": [10.0, 8.0, 6.0, 5.0], "b": [0.0, 5.0, 4.0, 3.0], "c": [0.0, 0.0, 3.0, 3.0], "d": [1.0, 2.0, 3.0, 7.0]}
+    scores = {
+        "a": [10.0, 8.0, 6.0, 5.0],
+        "b": [0.0, 5.0, 4.0, 3.0],
+        "c": [0.0, 0.0, 3.0, 3.0],
+        "d": [1.0, 2.0, 3.0, 7.0],
+    }
     rows = make_rows(list("abcd"), by_matrix(scores))
     metrics = metrics_of(rows[rows["phase"] != 1])
     # a lost 4 over phases 1 and 2 together: that is neither of the two
@@ -487,7 +491,7 @@ def change(column, value):
 )
 def test_rows_that_cannot_be_used(broken, sentence):
     rows = broken(make_rows(["a", "b"], lambda s, p, step: 60.0 + step))
-    with pytest.raises(MetricsError, match=".*") as caught:
+    with pytest.raises(MetricsError) as caught:
         continual_metrics(rows)
     assert sentence in str(caught.value)
 

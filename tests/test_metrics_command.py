@@ -1,0 +1,309 @@
+"""`python metrics.py`: groups of seeds, intervals, normalised scores, the table and the files."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from evaluations import by_matrix, make_rows, make_run
+
+import metrics
+from experiment.scores import human_normalised
+from metrics import (
+    METRICS,
+    Evaluations,
+    Metric,
+    group_runs,
+    interquartile_mean,
+    load_runs,
+    main,
+    run_metrics,
+    summarise,
+)
+
+
+def matrix(seed):
+    generator = np.random.default_rng(seed)
+    return {name: generator.integers(0, 20, 3).astype(float).tolist() for name in ("", "a", "b")}
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    """Intervals as rough as most of these tests need."""
+    monkeypatch.setattr(metrics, "RESAMPLES", 100)
+
+
+@pytest.fixture
+def three_seeds(workdir):
+    """runs/s1, s2, s3: the same experiment, "" -> a -> b."""
+    for seed in (1, 2, 3):
+        rows = make_rows(["", "a", "b"], by_matrix(matrix(seed)), run=f"s{seed}", seed=seed)
+        make_run(workdir / "runs" / f"s{seed}", rows)
+    return ["runs/s1", "runs/s2", "runs/s3"]
+
+
+def csv_rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def error_of(capsys, *words):
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------- table and files
+
+
+def test_table_and_files_of_three_seeds(three_seeds, workdir, capsys):
+    main([*three_seeds, "-o", "result"])
+    printed = capsys.readouterr().out
+    assert "sampled games, raw scores" in printed
+    assert "group 1: ALE/Freeway-v5 PPO, 3 runs" in printed
+    assert "  seed 2: runs/s2" in printed
+    assert "files: result.json, result.csv" in printed
+    finals = np.array([[matrix(seed)[name][2] for name in ("", "a", "b")] for seed in (1, 2, 3)])
+    mean, iqm = finals.mean(), scipy.stats.trim_mean(finals, 0.25, axis=None)
+    (line,) = [line for line in printed.splitlines() if line.startswith("average_performance")]
+    assert line.split()[1:3] == [f"{mean:.3f}", f"{iqm:.3f}"]
+    (line,) = [line for line in printed.splitlines() if line.startswith("forward_transfer")]
+    assert line.split()[1:5] == ["-", "-", "-", "0"]
+    mark = line.split()[5]
+    assert f"{mark} raw scores have no upper reference 1; normalise them" in printed
+
+    content = json.loads((workdir / "result.json").read_text())
+    (group,) = content["groups"]
+    assert content["definitions"].keys() == group["summary"].keys() == METRICS.keys()
+    assert group["summary"]["average_performance"]["mean"] == pytest.approx(mean)
+    assert group["summary"]["forward_transfer"]["mean"] is None
+    second = group["runs"][1]
+    assert (second["run"], second["seed"], second["trained_on"]) == ("s2", 2, ["", "a", "b"])
+    assert second["raw_scores"]["a"] == {"-1": 0.0, **{str(k): value for k, value in enumerate(matrix(2)["a"])}}
+    expected = run_metrics(load_runs(["runs/s2"])[0].evaluations)["forgetting_isolated"]
+    assert second["metrics"]["forgetting_isolated"]["units"] == pytest.approx(expected.units)
+
+    rows = csv_rows(workdir / "result.csv")
+    assert len(rows) == len(METRICS) * 4
+    (row,) = [row for row in rows if row["metric"] == "average_performance" and row["run"] == "s3"]
+    assert float(row["value"]) == pytest.approx(finals[2].mean())
+    (row,) = [row for row in rows if row["metric"] == "average_performance" and not row["run"]]
+    assert float(row["value"]) == pytest.approx(mean)
+    assert float(row["iqm"]) == pytest.approx(iqm)
+    assert float(row["low"]) <= float(row["iqm"]) <= float(row["high"])
+    (row,) = [row for row in rows if row["metric"] == "forward_transfer" and not row["run"]]
+    assert (row["value"], row["runs"]) == ("", "0")
+    assert "normalise" in row["reason"]
+
+
+def test_the_same_table_every_time(three_seeds, workdir, capsys):
+    np.random.seed(5)  # noqa: NPY002
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    main([*three_seeds, "-o", "one"])
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+    np.random.seed(6)  # noqa: NPY002
+    main([*three_seeds, "-o", "two"])
+    assert (workdir / "one.csv").read_text() == (workdir / "two.csv").read_text()
+
+
+def test_one_run_has_no_interval(three_seeds, workdir, capsys):
+    main(["runs/s1"])
+    assert "one run: no interval" in capsys.readouterr().out
+    rows = csv_rows(workdir / "metrics.csv")
+    assert all(row["low"] == row["high"] == "" for row in rows)
+
+
+def test_greedy_games(three_seeds, workdir, capsys):
+    main([*three_seeds, "--mode", "greedy"])
+    main([*three_seeds, "-o", "sampled"])
+    greedy, sampled = csv_rows(workdir / "metrics.csv"), csv_rows(workdir / "sampled.csv")
+    assert float(greedy[0]["value"]) == pytest.approx(float(sampled[0]["value"]) + 1000)
+
+
+def test_notes_are_printed(workdir, capsys):
+    rows = make_rows(["a", "b"], lambda s, p, step: 1.0, strings=["a"])
+    make_run(workdir / "r", rows)
+    main(["r"])
+    assert "note, r: b was trained on, but never evaluated" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------- groups
+
+
+def test_groups_differ_in_a_setting_that_the_label_names(workdir, capsys):
+    rows = make_rows(["a", "b"], lambda s, p, step: float(step))
+    for number, rate in enumerate([1e-3, 2e-3, 1e-3, 2e-3]):
+        make_run(
+            workdir / str(number), rows.assign(seed=number), learning_rate=rate, num_workers=number, notes=f"{number}"
+        )
+    groups = group_runs(load_runs(["0", "1", "2", "3"]))
+    assert [[run.name for run in group.runs] for group in groups] == [["0", "2"], ["1", "3"]]
+    assert groups[0].label == "ALE/Freeway-v5 PPO learning_rate=0.001"
+    assert groups[1].label == "ALE/Freeway-v5 PPO learning_rate=0.002"
+
+
+def test_runs_with_different_tasks_are_said_to_be_so(workdir, capsys):
+    make_run(workdir / "x", make_rows(["a", "b"], lambda s, p, step: 1.0))
+    make_run(workdir / "y", make_rows(["a", "c"], lambda s, p, step: 3.0, seed=2))
+    main(["x", "y"])
+    printed = capsys.readouterr().out
+    assert "the runs do not have the same tasks" in printed
+    assert "interval over one number per run" in printed
+    row = csv_rows(workdir / "metrics.csv")[0]
+    assert (float(row["value"]), float(row["low"]), float(row["high"])) == (2.0, 1.0, 3.0)
+
+
+# ----------------------------------------------------------------------------------------------- intervals
+
+
+def metric(values, reasons=None):
+    defined = [value for value in values.values() if not math.isnan(value)]
+    return Metric("m", float(np.mean(defined)) if defined else math.nan, "", values, reasons or {})
+
+
+def test_interquartile_mean_and_stratified_interval_equal_those_of_scipy(monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 2000)
+    scores = np.random.default_rng(1).normal(size=(6, 5)) * [1, 2, 3, 4, 5] + [0, 0, 5, 0, 10]
+    iqm, low, high = interquartile_mean(scores)
+    assert iqm == pytest.approx(scipy.stats.trim_mean(scores, 0.25, axis=None))
+
+    def statistic(*columns):
+        return scipy.stats.trim_mean(np.concatenate(columns), 0.25)
+
+    expected = scipy.stats.bootstrap(
+        tuple(scores.T), statistic, vectorized=False, n_resamples=4000, method="percentile", random_state=2
+    ).confidence_interval
+    width = expected.high - expected.low
+    assert low == pytest.approx(expected.low, abs=0.1 * width)
+    assert high == pytest.approx(expected.high, abs=0.1 * width)
+
+
+def test_whole_runs_are_resampled_as_wholes():
+    # Every unit of a run has the same score: resampled one by one they average out, as whole runs they do not.
+    scores = np.repeat(np.arange(6.0)[:, None], 20, axis=1)
+    _, low, high = interquartile_mean(scores, "units")
+    _, whole_low, whole_high = interquartile_mean(scores, "runs")
+    assert whole_high - whole_low > 2 * (high - low)
+
+
+def test_units_that_are_not_the_same_in_every_run_count_as_one_number_per_run():
+    summary = summarise([metric({"x": 1.0, "y": 3.0}), metric({"x": 4.0, "y": math.nan}, {"y": "never"})])
+    assert (summary.mean, summary.iqm, summary.runs) == (3.0, 3.0, 2)
+    assert (summary.low, summary.high) == (2.0, 4.0)
+    assert summary.reason == "interval over one number per run; never (1 of 4)"
+
+
+def test_a_run_without_a_value_is_left_out_and_counted():
+    summary = summarise([metric({"x": 1.0}), metric({"x": math.nan}, {"x": "never"}), metric({"x": 3.0})])
+    assert (summary.mean, summary.runs) == (2.0, 2)
+    none = summarise([metric({"x": math.nan}, {"x": "never"})] * 2)
+    assert none.runs == 0
+    assert math.isnan(none.mean)
+    assert math.isnan(none.iqm)
+    assert none.reason == "never"
+
+
+# ------------------------------------------------------------------------------------------------ normalised scores
+
+
+def test_human_normalised(three_seeds, workdir, capsys):
+    main([*three_seeds, "--normalise", "human"])
+    main([*three_seeds, "-o", "raw"])
+    human, raw = csv_rows(workdir / "metrics.csv"), csv_rows(workdir / "raw.csv")
+    for mine, theirs in zip(human, raw, strict=True):
+        if mine["metric"] == "average_performance":
+            expected = human_normalised("ALE/Freeway-v5", float(theirs["value"]))
+            assert float(mine["value"]) == pytest.approx(expected)
+        if mine["metric"] == "backward_transfer":
+            one, zero = human_normalised("ALE/Freeway-v5", 1.0), human_normalised("ALE/Freeway-v5", 0.0)
+            assert float(mine["value"]) == pytest.approx(float(theirs["value"]) * (one - zero))
+
+
+def test_a_game_without_a_human_score_has_a_reason(workdir, capsys):
+    make_run(workdir / "r", make_rows(["a"], lambda s, p, step: 1.0), env_id="ALE/Nowhere-v5")
+    main(["r", "--normalise", "human"])
+    assert "no human score of ALE/Nowhere-v5 is known" in capsys.readouterr().out
+    assert csv_rows(workdir / "metrics.csv")[0]["value"] == ""
+
+
+def test_single_task_normalised_and_forward_transfer(workdir, capsys):
+    # a: 0 -> 10 -> 20 alone, so scores are divided by 20; b: 4 -> 4 -> 14 alone: (score - 4) / 10
+    make_run(workdir / "alone_a", make_rows(["a"], lambda s, p, step: step / 5, strings=["a"]))
+    make_run(workdir / "alone_b", make_rows(["b"], lambda s, p, step: 14.0 if step == 100 else 4.0, strings=["b"]))
+    scores = {("a", 0): 10.0, ("b", 0): 4.0, ("a", 1): 5.0, ("b", 1): 9.0}
+    make_run(workdir / "run", make_rows(["a", "b"], lambda s, p, step: scores[s, p]))
+    main(["run", "--single_task", "alone_a", "alone_b", "--normalise", "single_task"])
+    (run,) = json.loads((workdir / "metrics.json").read_text())["groups"][0]["runs"]
+    of_run = run["metrics"]
+    assert of_run["average_performance"]["units"] == {"a": 0.25, "b": 0.5}
+    # a: area 0.5 against 0.5; b: 0.5 against (0 + 0) / 4 + (0 + 1) / 4
+    assert of_run["forward_transfer"]["units"] == pytest.approx({"a": 0.0, "b": (0.5 - 0.25) / 0.75})
+    assert run["raw_scores"]["a"] == {"-1": 10.0, "0": 10.0, "1": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("alone", "reason"),
+    [
+        (lambda s, p, step: 100.0 - step, "did not get better than untrained"),
+        (lambda s, p, step: None if step == 0 else 1.0, "single-task run: a was not evaluated before training"),
+    ],
+)
+def test_a_single_task_run_that_is_no_reference(alone, reason, workdir, capsys):
+    make_run(workdir / "alone", make_rows(["a"], alone))
+    make_run(workdir / "run", make_rows(["a", "b"], lambda s, p, step: float(step)))
+    main(["run", "--single_task", "alone", "--normalise", "single_task"])
+    printed = capsys.readouterr().out
+    assert reason in printed
+    assert "no single-task run on b was given" in printed
+
+
+# ---------------------------------------------------------------------------------------- what a user can get wrong
+
+
+def test_what_is_no_run(workdir, capsys, three_seeds):
+    assert "`nowhere` is not a run folder" in error_of(capsys, "nowhere")
+    (workdir / "bare").mkdir()
+    assert "`bare` has no evals.csv; `python eval.py --run bare` makes it" in error_of(capsys, "bare")
+    (workdir / "bare" / "evals.csv").write_text("")
+    assert "args.json cannot be read" in error_of(capsys, "bare")
+    (workdir / "bare" / "args.json").write_text("[]")
+    assert "args.json cannot be read: it holds no JSON object" in error_of(capsys, "bare")
+    (workdir / "bare" / "args.json").write_text("{}")
+    assert "evals.csv is empty" in error_of(capsys, "bare")
+    (workdir / "bare" / "evals.csv").write_text(",".join(metrics.COLUMNS) + "\n")
+    assert "evals.csv holds no evaluation" in error_of(capsys, "bare")
+    (workdir / "bare" / "evals.csv").write_text("run,score\nx,1\n")
+    assert "bare/evals.csv: the column `seed` is missing" in error_of(capsys, "bare")
+    (workdir / "bare" / "evals.csv").write_bytes(b"\xff\xfe\x00")
+    assert "evals.csv cannot be read" in error_of(capsys, "bare")
+    assert not list(workdir.glob("metrics.*"))
+
+
+def test_settings_that_cannot_work(workdir, capsys, three_seeds):
+    assert "`runs/s1` is given twice" in error_of(capsys, "runs/s1", "runs/../runs/s1")
+    assert "give at least one run folder" in error_of(capsys, "--mode", "greedy")
+    assert "there is no such folder" in error_of(capsys, "runs/s1", "-o", "not/there")
+    assert "add `--single_task" in error_of(capsys, "runs/s1", "--normalise", "single_task")
+    assert "`recovery` is 0.0" in error_of(capsys, "runs/s1", "--recovery", "0")
+    assert "`recovery` is 1.5" in error_of(capsys, "runs/s1", "--recovery", "1.5")
+    assert "which has 3 phases" in error_of(capsys, "runs/s1", "--single_task", "runs/s2")
+    make_run(workdir / "pong", make_rows(["a"], lambda s, p, step: 1.0), env_id="ALE/Pong-v5")
+    assert "played ALE/Pong-v5" in error_of(capsys, "runs/s1", "--single_task", "pong")
+    make_run(workdir / "again", make_rows(["", "a", "b"], by_matrix(matrix(1))))
+    assert "the same seed 1" in error_of(capsys, "runs/s1", "again")
+    make_run(workdir / "sampled", make_rows(["a"], lambda s, p, step: 1.0, modes=(0,)))
+    assert "there is no greedy evaluation; choose the other `--mode`" in error_of(capsys, "sampled", "--mode", "greedy")
+    assert not list(workdir.glob("metrics.*"))
+
+
+def test_normalised_evaluations_keep_what_is_known():
+    evaluations = Evaluations.of(make_rows(["a", "b"], lambda s, p, step: float(step)))
+    changed = evaluations.normalised({"a": metrics.Scale(2.0, 1.0), "b": "no idea"})
+    assert changed.matrix.loc["a"].tolist() == [1.0, 201.0, 401.0]
+    assert changed.matrix.loc["b"].isna().all()
+    assert changed.score("b", 0).reason == "no idea"
+    assert evaluations.curve("a", 1)["score"].tolist() == [100.0, 150.0, 200.0]
+    assert evaluations.curve("a")["phase"].tolist() == [0, 0, 0, 1, 1, 1]
