@@ -92,9 +92,9 @@ METRICS = {
         "CORA (Powers et al. 2022), without its smoothing and scaling",
     ),
     "forgetting_maximal": Definition(
-        "max of R[i, l] over p <= l < e(p), minus R[i, e(p)]; mean over visits p with e(p) > p",
+        "(max of R[i, l] over p <= l < e(p)) - R[i, e(p)], mean over visits p with e(p) > p",
         "positive: below the best since the visit began to be forgotten",
-        "Chaudhry et al. 2018, equation 3, per visit",
+        "F of Chaudhry et al. 2018, per visit, from its end on",
     ),
     "backward_transfer": Definition(
         "R[i, e(p)] - R[i, p], mean over visits p with e(p) > p",

@@ -5,7 +5,7 @@ import ast
 from conftest import ROOT
 
 ROOMS = {"agents", "wrappers", "modification_factories", "experiment"}
-SCRIPTS = {"continual_training_example", "eval"}
+SCRIPTS = {"continual_training_example", "eval", "metrics"}
 
 
 def imported_roots(path):

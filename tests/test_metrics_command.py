@@ -3,10 +3,15 @@
 import csv
 import json
 import math
+import re
+import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import scipy.stats
+from conftest import ROOT
 from evaluations import by_matrix, make_rows, make_run
 
 import metrics
@@ -130,6 +135,42 @@ def test_notes_are_printed(workdir, capsys):
     assert "note, r: b was trained on, but never evaluated" in capsys.readouterr().out
 
 
+# ------------------------------------------------------------------------------------------------- README
+
+
+def readme_section():
+    return (ROOT / "README.md").read_text().split("\n## Continual metrics\n")[1].split("\n## ")[0]
+
+
+def test_the_readme_defines_every_metric_as_the_program_does():
+    expected = [f"| `{name}` | {' | '.join(definition)} |" for name, definition in METRICS.items()]
+    assert [line for line in readme_section().splitlines() if line.startswith("| `") and line in expected] == expected
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_as_printed(workdir):
+    for seed in (1, 2):
+        rows = make_rows(["", "a"], lambda s, p, step: float(step), seed=seed)
+        make_run(workdir / "runs" / f"continual_{seed}", rows)
+    for name in ("", "a"):
+        rows = make_rows([name], lambda s, p, step: step / 2)
+        make_run(workdir / "runs" / f"alone_{name or 'plain'}", rows, modifs=name)
+    (workdir / "runs" / "without_evaluations").mkdir()
+    commands = "".join(re.findall(r"^```bash\n(.*?)^```", readme_section(), re.S | re.M))
+    assert commands.count("python metrics.py") == 3
+    commands = commands.replace(
+        "python metrics.py", f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'metrics.py'))}"
+    )
+    done = subprocess.run(["bash", "-euc", commands], capture_output=True, text=True, check=True)
+    assert done.stdout.count("group 3:") == 2
+    assert {path.name for path in workdir.glob("*.csv")} == {"metrics.csv", "human.csv", "transfer.csv"}
+    (row,) = [
+        row for row in csv_rows(workdir / "transfer.csv") if row["metric"] == "forward_transfer" and not row["run"]
+    ]
+    # Alone, scores go from 0 to 50 with area 0.5; here from 0 to 100 (area 1), and a from 100 to 200 (area 3).
+    assert float(row["value"]) == pytest.approx(((1 - 0.5) / 0.5 + (3 - 0.5) / 0.5) / 2)
+
+
 # ------------------------------------------------------------------------------------------------- groups
 
 
@@ -170,11 +211,11 @@ def test_interquartile_mean_and_stratified_interval_equal_those_of_scipy(monkeyp
     iqm, low, high = interquartile_mean(scores)
     assert iqm == pytest.approx(scipy.stats.trim_mean(scores, 0.25, axis=None))
 
-    def statistic(*columns):
-        return scipy.stats.trim_mean(np.concatenate(columns), 0.25)
+    def statistic(*columns, axis):
+        return scipy.stats.trim_mean(np.concatenate(columns, axis), 0.25, axis)
 
     expected = scipy.stats.bootstrap(
-        tuple(scores.T), statistic, vectorized=False, n_resamples=4000, method="percentile", random_state=2
+        tuple(scores.T), statistic, vectorized=True, n_resamples=4000, method="percentile", random_state=2
     ).confidence_interval
     width = expected.high - expected.low
     assert low == pytest.approx(expected.low, abs=0.1 * width)

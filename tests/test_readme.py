@@ -17,6 +17,7 @@ from conftest import ROOT
 
 import continual_training_example
 import eval as evaluation
+import metrics
 import modification_factories
 from agents import ContinualBackprop, make_agent
 from agents.plasticity import PlasticityProbe
@@ -29,7 +30,11 @@ from wrappers.modifications import ModificationError
 from wrappers.vector import check_string, game_config
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SCRIPTS = {"continual_training_example.py": continual_training_example, "eval.py": evaluation}
+SCRIPTS = {
+    "continual_training_example.py": continual_training_example,
+    "eval.py": evaluation,
+    "metrics.py": metrics,
+}
 BENCHMARKS = ("environment", "training", "switches", "limits", "memory", "precision")
 
 
@@ -59,7 +64,7 @@ def shown_default(value):
     """A default as the tables write it."""
     if value is dataclasses.MISSING or value is inspect.Parameter.empty:
         return "required"
-    if value is None:
+    if value is None or value == []:
         return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
@@ -141,7 +146,11 @@ def test_holds_no_open_work_no_private_path_and_no_hype():
 
 @pytest.mark.parametrize(
     ("heading", "script"),
-    [("## Training: every flag", continual_training_example), ("### Evaluation: every flag", evaluation)],
+    [
+        ("## Training: every flag", continual_training_example),
+        ("### Evaluation: every flag", evaluation),
+        ("### Continual metrics: every flag", metrics),
+    ],
 )
 def test_flag_tables_equal_the_dataclasses(heading, script):
     text = section(heading).split("\n### ")[0]  # sections below it have tables of their own
@@ -151,7 +160,8 @@ def test_flag_tables_equal_the_dataclasses(heading, script):
     assert list(table) == list(dict.fromkeys(table))
     assert table.keys() == fields.keys()
     for name, (written, default, meaning) in table.items():
-        assert written == f"`{name}`" if _is_hidden(script.Args, name) else f"`--{name}`"
+        positional = script is metrics and name == "runs"
+        assert written == (f"`{name}`" if positional or _is_hidden(script.Args, name) else f"`--{name}`")
         assert_default(default, default_of(fields[name]))
         options = [hints[name], *typing.get_args(hints[name])]
         for choice in [c for option in options if typing.get_origin(option) is typing.Literal for c in option.__args__]:
@@ -159,7 +169,7 @@ def test_flag_tables_equal_the_dataclasses(heading, script):
 
 
 def test_each_flag_has_one_row():
-    for heading in ("## Training: every flag", "### Evaluation: every flag"):
+    for heading in ("## Training: every flag", "### Evaluation: every flag", "### Continual metrics: every flag"):
         names = [row[0] for row in rows(section(heading).split("\n### ")[0])]
         assert len(names) == len(set(names))
 
@@ -308,6 +318,8 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     script = SCRIPTS[words[0]]
     args = parse_command_line(script.Args, words[1:])
     check_ranges(args, script.RANGES)
+    if script is metrics:  # needs runs; test_metrics_command.py makes some
+        return
     if script is continual_training_example and args.resume:  # needs a run; test_resume.py has some
         return
     if script is evaluation:
