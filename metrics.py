@@ -569,7 +569,7 @@ def maximal_forgetting(run: Evaluations) -> dict[str, Value]:
     for task, phase, end in run.visits():
         scores = [run.score(task, number) for number in range(phase, end)]
         best = next((score for score in scores if score.reason), max(scores))  # undefined if one of them is
-        units[f"{shown(task)}, phase {phase}"] = _unless(run.gap(phase, end), best.minus(run.score(task, end)))
+        units[f"{shown(task)}, phase {phase}"] = best.minus(run.score(task, end))
     return units
 
 
