@@ -154,6 +154,8 @@ class Args:
     """at a switch: restart all games; or change each game at its own next start; or change them in mid-game"""
     num_workers: int | None = None
     """processes that run the games (default: one per core; 0: none, play in this process)"""
+    worker_timeout: float = 60.0
+    """seconds after which a process that does not answer a step counts as hanging and ends the run"""
 
     # PPO, defaults of CleanRL's ppo_atari (Huang et al. 2022, "The 37 implementation details of PPO")
     total_timesteps: int | None = None
@@ -280,6 +282,7 @@ RANGES = {
     "noop_max": Range(0),
     "total_timesteps": Range(1),
     "num_workers": Range(0),
+    "worker_timeout": Range(1, 86_400),
     "learning_rate": POSITIVE,
     "num_envs": Range(1),
     "num_steps": Range(1),
@@ -304,7 +307,8 @@ RANGES = {
 }
 
 CHANGEABLE = (
-    *("checkpoint_every", "detect_anomaly", "num_workers", "cuda", "test_modifs", "eval_episodes"),
+    *("checkpoint_every", "detect_anomaly", "num_workers", "worker_timeout", "cuda"),
+    *("test_modifs", "eval_episodes"),
     *("save_agent_with_switch", "capture_video", "save_agent_wandb"),
     *("track", "wandb_project_name", "wandb_entity", "wandb_dir"),
 )
@@ -403,7 +407,7 @@ def train(setup: Setup) -> None:
         exclusive(folder),
         saying_how_to_resume(folder),
         open_tracker(args, folder, saved) as tracker,
-        closing(ModifiedVectorEnv(game, N, num_workers=args.num_workers, num_groups=min(2, N), copy=False)) as envs,
+        closing(open_games(args, game)) as envs,
         ProgressBar(total_timesteps, **(saved["progress"] if saved is not None else {})) as progress,
         StopSignals() as stop,
     ):
@@ -919,6 +923,18 @@ def canonical(modification: str, game: GameConfig) -> str:
 def derive_seeds(seed: int, number: int) -> list[int]:
     """Independent seeds for the generators of a run, so that none shifts another."""
     return [int(word) for word in np.random.SeedSequence(seed).generate_state(number)]
+
+
+def open_games(args: Args, game: GameConfig) -> ModifiedVectorEnv:
+    """The games of the run, in two groups, so that one is emulated while the agent thinks about the other."""
+    return ModifiedVectorEnv(
+        game,
+        args.num_envs,
+        num_workers=args.num_workers,
+        num_groups=min(2, args.num_envs),
+        copy=False,
+        worker_timeout=args.worker_timeout,
+    )
 
 
 def empty_rollout(args: Args, envs: ModifiedVectorEnv, device: torch.device) -> Rollout:
