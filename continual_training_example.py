@@ -17,7 +17,7 @@ import os
 # the gaps between the operations of an update. It must be set before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
-from experiment.system import check_system, keep_freed_memory
+from experiment.system import check_system, keep_freed_memory, memory_of
 
 check_system()  # before anything imports OpenCV
 
@@ -30,6 +30,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -68,7 +69,6 @@ from agents.reward_scaling import RewardScaler
 from eval import choose_modifications, evaluate, summarise, table
 from experiment.checkpoints import CheckpointError, save_checkpoint
 from experiment.config import (
-    POSITIVE,
     ConfigError,
     Range,
     apply_config_file,
@@ -76,6 +76,7 @@ from experiment.config import (
     check_ranges,
     from_plain_dict,
     parse_command_line,
+    sentence,
 )
 from experiment.progress import ProgressBar
 from experiment.resume import (
@@ -275,34 +276,38 @@ class Args:
         return self.batch_size // self.num_minibatches
 
 
+MANY = 10**15  # steps; more could not be counted one by one in floating point
+LARGE = 1e30  # larger numbers do not fit the float32 of the networks
 RANGES = {
-    "checkpoint_every": Range(0),
-    "frameskip": Range(1),
-    "buffer_window_size": Range(1),
-    "noop_max": Range(0),
-    "total_timesteps": Range(1),
-    "num_workers": Range(0),
+    "checkpoint_every": Range(0, MANY),
+    "frameskip": Range(1, 1000),
+    "buffer_window_size": Range(1, 1000),
+    "noop_max": Range(0, 1000),
+    "total_timesteps": Range(1, MANY),
+    "num_workers": Range(0, 10_000),
     "worker_timeout": Range(1, 86_400),
-    "learning_rate": POSITIVE,
-    "num_envs": Range(1),
-    "num_steps": Range(1),
+    "learning_rate": Range(0, LARGE, above=True),
+    "num_envs": Range(1, 10_000),
+    "num_steps": Range(1, 10**9),
     "gamma": Range(0, 1),
     "gae_lambda": Range(0, 1),
-    "num_minibatches": Range(1),
-    "update_epochs": Range(1),
-    "clip_coef": POSITIVE,
-    "ent_coef": Range(0),
-    "vf_coef": Range(0),
-    "max_grad_norm": POSITIVE,
-    "target_kl": POSITIVE,
+    "num_minibatches": Range(1, MANY),
+    "update_epochs": Range(1, MANY),
+    "clip_coef": Range(0, LARGE, above=True),
+    "ent_coef": Range(0, LARGE),
+    "vf_coef": Range(0, LARGE),
+    "max_grad_norm": Range(0, LARGE, above=True),
+    "target_kl": Range(0, LARGE, above=True),
+    "encoder_dims": Range(1, 10**9),
+    "decoder_dims": Range(1, 10**9),
     "shrink_factor": Range(0, 1),
-    "noise_scale": Range(0),
+    "noise_scale": Range(0, LARGE),
     "replacement_rate": Range(0, 1),
-    "maturity_threshold": Range(0),
+    "maturity_threshold": Range(0, MANY),
     "decay_rate": Range(0, 1),
-    "her_importance_clip": Range(0),
-    "plasticity_every": Range(0),
-    "eval_episodes": Range(1),
+    "her_importance_clip": Range(0, LARGE),
+    "plasticity_every": Range(0, MANY),
+    "eval_episodes": Range(1, 10**9),
     "seed": Range(0, 2**63 - 1),
 }
 
@@ -384,7 +389,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         train(prepare(argv))
     except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except FAILURES as error:
         print(f"error: {error}", file=sys.stderr)
@@ -826,6 +831,7 @@ def prepare(argv: Sequence[str] | None) -> Setup:
         notes.append("no GPU found: training on the CPU")
     precision, line = choose_precision(args.amp, device)
     notes.append(line)
+    check_memory(args, game, device)
     if args.torch_deterministic:
         torch.backends.cudnn.deterministic = True
     if args.track:
@@ -834,6 +840,32 @@ def prepare(argv: Sequence[str] | None) -> Setup:
         notes += what_is_not_exact(saved, device)
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
     return Setup(args, schedule, args.total_timesteps or schedule.num_total_steps, game, device, precision, saved)
+
+
+def check_memory(args: Args, game: GameConfig, device: torch.device) -> None:
+    """Raise ConfigError for a run that cannot fit the memory, instead of the crash in which it would end.
+
+    The estimate is too small rather than too large: observations of a rollout, the first layer over a minibatch of
+    them, and weights with their gradients and Adam's two averages.
+    """
+    pixels = 84 * 84
+    if args.obs_mode == "dqn":
+        planes = game.window + game.num_goals
+        rows = args.batch_size * planes * pixels
+        minibatch = args.minibatch_size * (2 if args.her else 1) * planes * pixels * 4
+        sizes: list[int] = []
+    else:
+        rows, minibatch = args.batch_size * game.window * 4, 0
+        decoder_input = game.window * (args.encoder_dims or (1,))[-1]
+        sizes = [inputs * outputs for inputs, outputs in pairwise(args.encoder_dims)]
+        sizes += [inputs * outputs for inputs, outputs in pairwise((decoder_input, *args.decoder_dims))]
+    needed, present = rows + minibatch + 16 * sum(sizes), memory_of(device.type)
+    if present is not None and needed > present:
+        layers = "`encoder_dims`, `decoder_dims`, " if sizes else ""
+        raise ConfigError(
+            f"the run needs at least {needed / 2**30:,.0f} GiB of memory for its rollouts and its network, but there are "
+            f"{present / 2**30:,.0f}; choose smaller {layers}`num_envs`, `num_steps` or `buffer_window_size`"
+        )
 
 
 def settings_of_run(folder: str, argv: Sequence[str] | None) -> tuple[Args, dict[str, Any], list[str]]:

@@ -38,7 +38,7 @@ from tqdm import tqdm
 from agents import ActorCritic, AgentError, make_agent
 from agents.mismatch import explain_mismatch
 from experiment.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from experiment.config import ConfigError, Range, as_plain_dict, check_ranges, parse_command_line
+from experiment.config import ConfigError, Range, as_plain_dict, check_ranges, parse_command_line, sentence
 from experiment.files import atomic_path
 from experiment.run_folder import create_run_folder, slug
 from experiment.scores import human_normalised, mean_std_interval
@@ -114,11 +114,11 @@ class Args:
 
 
 RANGES = {
-    "eval_episodes": Range(1),
-    "num_envs": Range(1),
-    "num_workers": Range(0),
-    "frameskip": Range(1),
-    "buffer_window_size": Range(1),
+    "eval_episodes": Range(1, 10**6),
+    "num_envs": Range(1, 10_000),
+    "num_workers": Range(0, 10_000),
+    "frameskip": Range(1, 1000),
+    "buffer_window_size": Range(1, 1000),
     "seed": Range(0, 2**63 - 1),
 }
 # Settings that come from the checkpoint, and their values where a checkpoint does not say. The first kind may be chosen
@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         run(parse_command_line(Args, words, description=__doc__))
     except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -35,6 +35,7 @@ Segment = tuple[int, int, str]  # first step, first step after it, modification 
 
 _CHUNK = 4096  # blocks whose random numbers are computed together; a multiple of 4, the words per Philox counter
 _MAX_COMBINATIONS = 100_000  # a larger product is a mistake in the file: every combination is validated before training
+_MAX_STEPS = 10**15  # more could not be counted one by one in floating point
 _SUM_TOLERANCE = 1e-5  # on the sum of probabilities, so that three times 0.333333 passes
 _SHORT_REGIME = 300  # steps per game; few Atari games are over before that
 _MAX_SEGMENTS = 50_000  # regimes that a survey looks at before it turns to samples
@@ -72,6 +73,8 @@ def _checked_int(name: str, value: object, minimum: int) -> int:
     # bool is a subclass of int: without the second test `true` in the JSON would silently mean 1.
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < minimum:
         raise ScheduleError(f"`{name}` must be an integer of at least {minimum}, got {_show(value)}.")
+    if name != "seed" and value > _MAX_STEPS:
+        raise ScheduleError(f"`{name}` must be at most {_MAX_STEPS:,}, got {_show(value)}.")
     return int(value)
 
 

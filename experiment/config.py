@@ -12,6 +12,7 @@ import math
 import sys
 import types
 import typing
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union
@@ -23,6 +24,17 @@ ArgsT = TypeVar("ArgsT")
 
 class ConfigError(ValueError):
     """A setting that cannot work; the message is one sentence for the user."""
+
+
+def sentence(error: BaseException, limit: int = 1000) -> str:
+    """What `error` says on one line that any terminal shows as it is: what a user gave may be in it, however odd."""
+    text = " ".join("".join(" " if _unreadable(character) else character for character in str(error)).split())
+    half = limit // 2 - 3
+    return text if len(text) <= limit else f"{text[:half]} ... {text[-half:]}"
+
+
+def _unreadable(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")  # control, half of a pair, line separators
 
 
 class Range(NamedTuple):
@@ -52,8 +64,17 @@ def parse_command_line(
 
     `--env_id X`, `--env-id X` and `--env_id=X` are the same; booleans are flags (`--track`, `--no-track`). Unknown
     flags and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
+    Raises ConfigError for words that are no text.
     """
     words = _expand_sweep_lists(cls, sys.argv[1:] if argv is None else argv)
+    for word in words:
+        # They could not be shown, and no file in UTF-8 can hold the halves of pairs that stand for other encodings.
+        unreadable = [character for character in word if _unreadable(character) and character not in "\t\n"]
+        if unreadable:
+            raise ConfigError(
+                f"the argument {_shorten(word)!r} holds {ascii(unreadable[0])}, a character that cannot be shown; "
+                "arguments are text in UTF-8."
+            )
     given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
 
@@ -331,10 +352,14 @@ def _inside(value: float, allowed: Range) -> bool:
 def _describe_range(allowed: Range) -> str:
     limits = []
     if allowed.low is not None:
-        limits.append(f"{'greater than' if allowed.above else 'at least'} {allowed.low:g}")
+        limits.append(f"{'greater than' if allowed.above else 'at least'} {_readable(allowed.low)}")
     if allowed.high is not None:
-        limits.append(f"at most {allowed.high:g}")
+        limits.append(f"at most {_readable(allowed.high)}")
     return " and ".join(limits) or "a finite number"
+
+
+def _readable(limit: float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
 def from_plain_dict(cls: type[ArgsT], values: Mapping[str, Any]) -> ArgsT:

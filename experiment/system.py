@@ -1,6 +1,7 @@
 """Checks of the machine that would otherwise end in a traceback deep inside an import, and what it should be told."""
 
 import ctypes
+import os
 import sys
 from importlib import metadata
 
@@ -60,6 +61,18 @@ def keep_freed_memory() -> None:
         trim_threshold, mmap_threshold = -1, -3  # numbers of the parameters in malloc.h
         mallopt(mmap_threshold, 32 * 2**20)  # the most that glibc allows; larger blocks are mapped one by one
         mallopt(trim_threshold, 2**30)
+
+
+def memory_of(device: str) -> int | None:
+    """Bytes of memory of the machine (`cpu`) or of its GPU (`cuda`); None where it does not say."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not on every system
+        return None
 
 
 def _headless_requirement() -> str:

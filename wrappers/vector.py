@@ -512,10 +512,20 @@ def available_cores() -> int:
 
 def _anonymous_file(size: int) -> Any:
     """A file without a name, in memory if possible: it is gone with its last user, however that one ends."""
-    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
-    file.truncate(size)
-    return file
+    for folder in ("/dev/shm", None):  # the first may be small: containers often have 64 MB
+        file: Any = None
+        with suppress(OSError):
+            file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # a page that is missing later would end the process without a word
+                os.posix_fallocate(file.fileno(), 0, size)
+            return file
+        if file is not None:
+            file.close()
+    raise GameError(
+        f"the games share {size / 2**20:,.0f} MiB with their processes, for which neither /dev/shm nor "
+        f"{tempfile.gettempdir()} has room; use fewer games (`num_envs`), or `--num_workers 0`"
+    )
 
 
 def _resolve(env_id: str) -> tuple[str, str, str, dict[str, Any], list[str]]:

@@ -1,0 +1,358 @@
+"""Command lines and config files that nobody would write: each ends in a run or in one clear sentence, exit code 2."""
+
+import contextlib
+import copy
+import dataclasses
+import io
+import json
+import os
+import re
+import subprocess
+import tempfile
+import typing
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import continual_training_example as training
+import eval as evaluation
+import hackatari  # noqa: F401 - what it imports asks the system for its processor in a process, once
+import modification_factories
+
+QUICK = settings(
+    max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
+LONG = settings(QUICK, max_examples=2000)
+
+# --------------------------------------------------------------------------------------------------------- strategies
+
+NASTY_TEXTS = st.sampled_from(
+    ["", " ", "\0", "\n", "a\nb", "\x1b[31mred", "\ud800", "é実験😀", "..", "../../etc/passwd", "/", "/dev/null", ".", "~"]
+    + ["x" * 5000, "-", "--", "None", "nan", "1e999", "9" * 400, "9" * 5000, "-1", "0", "0x10", "1_000", "٣", "True"]
+    + ["[]", "[1, 2]", "{}", "(1,", "no_modif", "all_green_cars", "all_green_car", "a,b,,c", ",", "%s%n", "%(prog)s"]
+)
+TEXTS = NASTY_TEXTS | st.text(st.characters(exclude_categories=()), max_size=12)
+NUMBERS = st.sampled_from(
+    [0, 1, -1, 2, 3, 7, 128, 10**6, 10**9, 10**15, 2**31, 2**63 - 1, 2**63, 2**64, 10**40, 10**299, -(10**299)]
+    + [0.0, -0.0, 0.5, 1.0, 1.5, 1e-320, 1e-45, 1e30, 1e39, 1e300, -1e308, float("nan"), float("inf"), float("-inf")]
+)
+LEAVES = st.none() | st.booleans() | NUMBERS | TEXTS
+JUNK = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=3))
+
+FIELDS = {field.name: field for field in dataclasses.fields(training.Args)}
+HINTS = typing.get_type_hints(training.Args)
+MODIFICATIONS = ["", "all_black_cars", "all_green_cars disable_cars", " stop_random_car  align_all_cars"]
+
+
+def plausible(name):
+    """Values of the type of a field, in and out of its range."""
+    annotation = HINTS[name]
+    if annotation is bool:
+        return st.booleans()
+    if typing.get_origin(annotation) is typing.Literal:
+        return st.sampled_from(typing.get_args(annotation))
+    if name.endswith("_dims"):
+        return st.lists(st.sampled_from([-1, 0, 1, 3, 64, 10**6, 10**9, 2**70]), max_size=4)
+    if name == "env_id":
+        return st.sampled_from(["ALE/Freeway-v5", "ALE/Pong-v5", "Pong", "Breakout", "FreewayNoFrameskip-v4"])
+    if name in ("modifs", "test_modifs"):
+        return st.sampled_from([*MODIFICATIONS, "no_modif", "no_modif, all_black_cars", "all_black_cars,all_black_cars"])
+    if name == "new_rf":
+        return st.sampled_from(["", "absent.py", "..", "/dev/null", "config.json"])
+    if name in ("config", "resume"):
+        return st.sampled_from(["", "absent", "..", "/dev/null", "config.json"])
+    if annotation is str or annotation == str | None:
+        return TEXTS
+    return NUMBERS | st.integers(-3, 300) | st.floats()
+
+
+def in_range(name):
+    """Values that a field may have, its limits among them."""
+    if name not in training.RANGES:
+        return plausible(name)
+    low, high, above = training.RANGES[name]
+    if name.endswith("_dims"):
+        return st.lists(st.sampled_from([1, 3, 64, high]), max_size=3)
+    if HINTS[name] in (int, int | None):
+        return st.sampled_from([low, low + 1, 2, 3, 8, high // 2, high]).map(lambda value: min(max(value, low), high))
+    values = [low, 1e-320, 1e-30, 0.1, 0.5, 1, 0.99, high]
+    return st.sampled_from([value for value in values if low <= value <= high and not (above and value == low)])
+
+
+def any_value(name):
+    return in_range(name) | in_range(name) | in_range(name) | plausible(name)
+
+
+def factories(depth):
+    """(class, arguments) of schedules, right ones and slightly wrong ones."""
+    steps = st.sampled_from([1, 2, 40, 128, 300, 10**6, 10**14, 10**20, 10**298])
+    strings = st.lists(st.sampled_from(MODIFICATIONS), min_size=1, max_size=4) | st.just([])
+    held = st.sampled_from([1, 7, 100, 10**9, 10**200])
+    chance = st.sampled_from([0, 0.0, 0.005, 0.5, 1, 1.5, True])
+    kinds = [
+        st.tuples(st.just("NoModificationFactory"), st.fixed_dictionaries({"num_total_steps": steps})),
+        st.tuples(
+            st.sampled_from(["SequentialModificationFactory", "EpsSequentialModificationFactory"]),
+            st.fixed_dictionaries(
+                {
+                    "num_total_steps": steps,
+                    "modifications": strings,
+                    "switching_thresholds": st.lists(st.integers(0, 400), max_size=3).map(sorted),
+                },
+                optional={"epsilon": chance, "num_repetitions": held},
+            ),
+        ),
+        st.tuples(
+            st.just("RandomModificationFactory"),
+            st.fixed_dictionaries(
+                {"modifications": strings},
+                optional={"num_total_steps": steps, "num_repetitions": held, "probabilities": st.lists(chance, max_size=4)},
+            ),
+        ),
+        st.tuples(
+            st.just("AllCombinationsRandomModificationFactory"),
+            st.fixed_dictionaries(
+                {"num_total_steps": steps, "modifications": st.lists(strings, max_size=4)},
+                optional={"num_repetitions": held},
+            ),
+        ),
+    ]
+    kinds.append(
+        st.tuples(
+            st.sampled_from(["json:JSONDecoder", "absent.module:Class", "os.path:join", ":", "a:b:c", "NoModification"]),
+            st.dictionaries(TEXTS, LEAVES, max_size=2),
+        )
+    )
+    if depth > 0:
+        inner = factories(depth - 1)
+        listed = st.lists(
+            inner.map(lambda pair: {"modification_factory": pair[0], "modification_factory_kwargs": pair[1]}), max_size=3
+        )
+        kinds.append(
+            st.tuples(
+                st.sampled_from(["CombinedModificationFactory", "EpsCombinedModificationFactory"]),
+                st.fixed_dictionaries(
+                    {"modification_factory_kwargs": st.lists(inner, max_size=3).map(dict) | listed},
+                    optional={"epsilon": chance, "num_repetitions": held},
+                ),
+            )
+        )
+    return st.one_of(kinds)
+
+
+SHIPPED = [json.loads((ROOT / "run_config.json").read_text())]
+
+
+@st.composite
+def objects(draw):
+    """A configuration: a right one, or one that was a right one before something happened to it."""
+    config = copy.deepcopy(draw(st.sampled_from([{}, *SHIPPED])))
+    if draw(st.booleans()):
+        config["env_id"] = "ALE/Freeway-v5"
+        config["modification_factory"], config["modification_factory_kwargs"] = draw(factories(3))
+    for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=3)):
+        config[name] = draw(JUNK if draw(st.integers(0, 9)) == 0 else any_value(name))
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        mutate(draw, config)
+    for _ in range(draw(st.sampled_from([0, 0, 0, 0, 3, 60, 250]))):  # a phase in a phase in a phase ...
+        if "modification_factory" in config:
+            inner = {config["modification_factory"]: config["modification_factory_kwargs"]} if hashable(config) else {}
+            config["modification_factory_kwargs"] = {"modification_factory_kwargs": inner}
+            config["modification_factory"] = "CombinedModificationFactory"
+    return config
+
+
+def hashable(config):
+    return isinstance(config["modification_factory"], str) and "modification_factory_kwargs" in config
+
+
+def mutate(draw, value):
+    """Change something somewhere in a nested value, in place."""
+    while True:
+        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+        if not keys:
+            break
+        key = draw(st.sampled_from(keys))
+        if not isinstance(value[key], (dict, list)) or draw(st.booleans()):
+            break
+        value = value[key]
+    if isinstance(value, dict):
+        new_key = draw(TEXTS | st.sampled_from(sorted(FIELDS)).map(lambda name: name[:-1]))
+        if keys and draw(st.booleans()):
+            del value[key]
+        value[new_key if draw(st.booleans()) or not keys else key] = draw(JUNK)
+    elif keys:
+        value[key] = draw(JUNK)
+    else:
+        value.append(draw(JUNK))
+
+
+@st.composite
+def files(draw):
+    """The bytes of a config file."""
+    text = json.dumps(draw(JUNK if draw(st.integers(0, 19)) == 0 else objects()), ensure_ascii=draw(st.booleans()))
+    damage = draw(st.sampled_from([""] * 20 + ["cut", "twice", "raw", "deep", "comma", "bytes", "digits"]))
+    if damage == "cut":
+        text = text[: draw(st.integers(0, len(text)))]
+    elif damage == "twice":
+        text = re.sub(r'"(\w+)": ', r'"\1": 1, "\1": ', text, count=1)
+    elif damage == "raw":
+        text = text.replace('": ', '": ' + draw(TEXTS), 1)
+    elif damage == "deep":
+        text = '{"notes": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    elif damage == "comma":
+        text = text.replace("}", ",}", 1)
+    elif damage == "digits":
+        text = re.sub(r"\b\d\b", "1" * draw(st.sampled_from([299, 5000])), text, count=1)
+    encoding = draw(st.sampled_from(["utf-8"] * 20 + ["utf-8-sig", "utf-16", "utf-32-be", "latin-1"]))
+    content = text.encode(encoding, "surrogatepass" if encoding.startswith("utf") else "replace")
+    if damage == "bytes":
+        position = draw(st.integers(0, len(content)))
+        content = content[:position] + draw(st.binary(min_size=1, max_size=3)) + content[position:]
+    return content
+
+
+def as_words(name, value):
+    """A flag and its value, as a shell passes them."""
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no_{name}"]
+    values = value if isinstance(value, list) else [value]
+    return [f"--{name}", *(str(item).replace("\0", "?") for item in values)]  # no system passes a null character
+
+
+@st.composite
+def command_lines(draw, fields=FIELDS, any_value=any_value):
+    words = []
+    for name in draw(st.lists(st.sampled_from(sorted(fields)), max_size=4)):
+        value = draw(TEXTS if draw(st.integers(0, 9)) == 0 else any_value(name))
+        flag, *rest = as_words(name, value)
+        if draw(st.booleans()):
+            flag = flag.replace("_", "-")
+        form = draw(st.sampled_from(["apart"] * 12 + ["joined", "missing", "near", "twice"]))
+        if form == "joined":
+            words.append("=".join([flag, *rest]))
+        elif form == "missing":
+            words.append(flag)
+        elif form == "near":
+            words += [flag[:-1], *rest]
+        else:
+            words += [flag, *rest] * (2 if form == "twice" else 1)
+    if draw(st.sampled_from([False] * 9 + [True])):
+        odd = draw(st.sampled_from(["--", "-", "---", "", "--=", "--=x", "-x", "=", "--no_", "--no-no_track", "@x", "--\n"]))
+        words.insert(draw(st.integers(0, len(words))), odd)
+    return words
+
+
+# ------------------------------------------------------------------------------------------------------------- oracle
+
+
+class Refused(Exception):
+    """Something was started that must not be."""
+
+
+def everything_in(folder):
+    return {path.relative_to(folder): path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@contextlib.contextmanager
+def no_process():
+    """A process that is started is an error."""
+
+    def refuse(*args, **kwargs):
+        raise Refused(args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        patch.setattr(os, "fork", refuse)
+        yield
+
+
+@contextlib.contextmanager
+def workplace(content=None):
+    """A new current folder, with this config file; leaving it, it must be as it was."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        folder = Path(name)
+        if content is not None:
+            (folder / "config.json").write_bytes(content)
+        (folder / "other").mkdir()
+        os.chdir(folder)
+        try:
+            yield folder
+        finally:
+            os.chdir(before)
+
+
+def run(main, words):
+    """Exit code (0 for a return), stdout and stderr; both streams are strict about what they can write."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(words) or 0
+        except SystemExit as end:
+            code = end.code or 0
+        out.flush()
+        err.flush()
+    return code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()
+
+
+def assert_one_sentence(err):
+    """One line `error: ...`, or the one box with a title in which tyro and argparse say what is wrong with a flag."""
+    assert "Traceback" not in err
+    assert not re.search(r"[^\n\x20-\x7e\u00a0-\uffff\U00010000-\U0010ffff]", err), "control characters"
+    if err.startswith("╭"):
+        assert err.count("╭") == err.count("╰") == 1
+        assert err.endswith("╯\n")
+    else:
+        lines = [line for line in err.splitlines() if not line.startswith(("note: ", "warning: "))]
+        assert len(lines) == 1, err
+        assert lines[0].startswith("error: ")
+        assert len(lines[0]) <= len("error: ") + 1000, lines[0]
+        assert len(lines[0]) >= 20, lines[0]
+
+
+def check(main, words, content=None):
+    """Exit code; asserts that nothing was started or written and that an error is one sentence."""
+    with workplace(content) as folder, no_process():
+        before = everything_in(folder)
+        code, _, err = run(main, words)
+        assert everything_in(folder) == before
+    if code == 0:
+        assert "Traceback" not in err
+    else:
+        assert code == 2, (code, err)
+        assert_one_sentence(err)
+    return code
+
+
+def prepare(words):
+    """The training script up to its first act."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train", lambda setup: None)
+        training.main(words)
+
+
+OUTCOMES = Counter()
+
+
+def check_training(words, content):
+    words = ["--config", "config.json", *words] if content is not None else words
+    OUTCOMES["training", check(prepare, words, content)] += 1
+
+
+@QUICK
+@given(command_lines(), st.none() | files() | files())
+def test_training_is_refused_in_one_sentence_or_could_start(words, content):
+    check_training(words, content)
+
+
+@pytest.mark.long
+@LONG
+@given(command_lines(), st.none() | files() | files())
+def test_thousands_of_trainings_are_refused_in_one_sentence_or_could_start(words, content):
+    check_training(words, content)
