@@ -27,7 +27,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -35,6 +35,7 @@ Segment = tuple[int, int, str]  # first step, first step after it, modification 
 
 _CHUNK = 4096  # blocks whose random numbers are computed together; a multiple of 4, the words per Philox counter
 _MAX_COMBINATIONS = 100_000  # a larger product is a mistake in the file: every combination is validated before training
+_MAX_DEPTH = 50
 _MAX_STEPS = 10**15  # more could not be counted one by one in floating point
 _SUM_TOLERANCE = 1e-5  # on the sum of probabilities, so that three times 0.333333 passes
 _SHORT_REGIME = 300  # steps per game; few Atari games are over before that
@@ -212,6 +213,7 @@ class Schedule(ModificationFactory):
     """What `make_factory` returns: a pure function of the step that can also list its regimes without asking all."""
 
     phases: Sequence[Phase] = ()
+    depth = 0  # how many combined schedules are inside each other
 
     @property
     def label(self) -> str:
@@ -392,6 +394,9 @@ class CombinedModificationFactory(Schedule):
                 raise ScheduleError(f"phase {position + 1}: {error}") from None
             phases.append(Phase(start, start + factory.num_total_steps, factory))
             start += factory.num_total_steps
+        self.depth = 1 + max(phase.factory.depth for phase in phases)
+        if self.depth > _MAX_DEPTH:  # each level costs several calls inside each other, of which Python allows 1000
+            raise ScheduleError(f"combined schedules may be at most {_MAX_DEPTH} deep inside each other.")
         super().__init__(start)
         self.phases = phases
         self._starts = [phase.start for phase in phases]
@@ -449,7 +454,7 @@ class _EpsilonSchedule(Schedule):
         super().__init__(scheduled.num_total_steps)
         if not _is_number(epsilon) or not 0 <= epsilon <= 1:
             raise ScheduleError(f"`epsilon` must be a number from 0 to 1, got {_show(epsilon)}.")
-        self.phases = scheduled.phases
+        self.phases, self.depth = scheduled.phases, scheduled.depth
         self._scheduled = scheduled
         self._epsilon = float(epsilon)
         self._num_repetitions = _checked_int("num_repetitions", num_repetitions, minimum=1)
@@ -748,7 +753,10 @@ def schedule_from_config(
     takes_total = "num_total_steps" in inspect.signature(_factory_class(name)).parameters
     if total_timesteps is not None and takes_total and isinstance(kwargs, Mapping):
         kwargs = {"num_total_steps": total_timesteps, **kwargs}
-    factory = make_factory(name, kwargs, seed=seed)
+    try:
+        factory = make_factory(name, kwargs, seed=seed)
+    except RecursionError:  # deeper still than what `CombinedModificationFactory` refuses
+        raise ScheduleError(f"combined schedules may be at most {_MAX_DEPTH} deep inside each other.") from None
     if total_timesteps is not None and total_timesteps > factory.num_total_steps:
         raise ScheduleError(
             f"`total_timesteps` must be at most {factory.num_total_steps}, the steps that the schedule holds,"
@@ -760,7 +768,8 @@ def schedule_from_config(
 def load_config(path: str | Path) -> dict[str, Any]:
     """Read a JSON object; raise ScheduleError when the file is missing, not JSON, no object, or names a key twice."""
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        text = Path(path).read_text(encoding="utf-8-sig")  # some editors put a byte order mark in front
+        config = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except OSError as error:
         raise ScheduleError(f"`{path}` cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
@@ -769,9 +778,17 @@ def load_config(path: str | Path) -> dict[str, Any]:
         raise ScheduleError(f"`{path}` is not valid JSON: {error}.") from None
     except ScheduleError as error:
         raise ScheduleError(f"`{path}`: {error}") from None
+    except RecursionError:
+        raise ScheduleError(f"`{path}` is nested too deeply to be a configuration.") from None
+    except ValueError as error:  # a number with thousands of digits
+        raise ScheduleError(f"`{path}` cannot be used: {error}.") from None
     if not isinstance(config, dict):
         raise ScheduleError(f"`{path}` must hold one JSON object {{...}}, got {_show(config)}.")
     return config
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ScheduleError(f"{name} is not a JSON number; numbers must be finite.")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -1024,8 +1041,15 @@ def _plot(preview: _Preview, target: Path) -> None:
         raise ScheduleError(f"`plot` {_show(str(target))} cannot be written: {error.strerror or error}.") from None
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong option is one sentence, as everything else that is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ScheduleError(f"{message}; --help lists the options.")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="modification_factories.py", allow_abbrev=False, description="Preview the schedule of a run's JSON file."
     )
     parser.add_argument("config", help="JSON file with modification_factory and modification_factory_kwargs")
@@ -1107,14 +1131,20 @@ def _run_command(options: argparse.Namespace) -> None:
         print(f"\nplot: {target}")
 
 
+def _one_line(text: str, limit: int = 1000) -> str:
+    """`text`, in which there may be anything from the file, on one line that a terminal shows as it is."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    half = limit // 2 - 3
+    return text if len(text) <= limit else f"{text[:half]} ... {text[-half:]}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the preview command; return its exit code, 2 for anything wrong in the file or the options."""
-    options = _parser().parse_args(argv)
     try:
-        _run_command(options)
+        _run_command(_parser().parse_args(argv))
         sys.stdout.flush()
     except ScheduleError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_one_line(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, e.g. `head`, has seen enough; Python would complain again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

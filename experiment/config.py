@@ -45,6 +45,7 @@ class Range(NamedTuple):
     above: bool = False
 
 
+_MAX_DEPTH = 200  # of a file; whatever looks into its values calls itself as often, which Python allows 1000 times
 POSITIVE = Range(0.0, None, above=True)
 
 
@@ -162,9 +163,20 @@ def _read_json_object(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path.name} is nested too deeply to be a configuration.") from None
     except ValueError as error:  # of the functions below: duplicate keys, NaN, huge numbers
         raise ConfigError(f"{path.name} cannot be used: {error}.") from None
+    if _depth(parsed) > _MAX_DEPTH:
+        raise ConfigError(f"{path.name} is nested too deeply to be a configuration.")
     if not isinstance(parsed, dict):
         raise ConfigError(f"{path.name} must hold one JSON object, but it holds {_json_type(parsed)}.")
     return parsed
+
+
+def _depth(value: Any) -> int:
+    """How many lists and objects are inside each other."""
+    depth, layer = 0, [value]
+    while layer := [item for item in layer if isinstance(item, (dict, list))]:
+        depth += 1
+        layer = [inner for item in layer for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

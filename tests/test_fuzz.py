@@ -14,14 +14,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import continual_training_example as training
 import eval as evaluation
 import hackatari  # noqa: F401 - what it imports asks the system for its processor in a process, once
 import modification_factories
+from agents import make_agent
+from experiment.checkpoints import save_checkpoint
 
 QUICK = settings(
     max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
@@ -346,13 +349,178 @@ def check_training(words, content):
 
 
 @QUICK
-@given(command_lines(), st.none() | files() | files())
+@given(st.just([]) | command_lines(), st.none() | files() | files() | files())
 def test_training_is_refused_in_one_sentence_or_could_start(words, content):
     check_training(words, content)
 
 
 @pytest.mark.long
 @LONG
-@given(command_lines(), st.none() | files() | files())
+@given(st.just([]) | command_lines(), st.none() | files() | files() | files())
 def test_thousands_of_trainings_are_refused_in_one_sentence_or_could_start(words, content):
     check_training(words, content)
+
+
+# ------------------------------------------------------------------------------------------------- runs that do start
+
+SMALL = {
+    "num_envs": [1, 2, 3],
+    "num_steps": [1, 2, 5],
+    "num_minibatches": [1, 2, 3],
+    "update_epochs": [1, 2],
+    "total_timesteps": [1, 7, 20],
+    "buffer_window_size": [1, 2, 5],
+    "frameskip": [1, 4, 50],
+    "encoder_dims": [[], [3], [8, 4]],
+    "decoder_dims": [[], [3]],
+    "env_id": ["ALE/Freeway-v5", "ALE/Pong-v5"],
+    "eval_episodes": [1],
+}
+FIXED = {"num_workers": 0, "cuda": False, "compile": False, "track": False}
+FREE = sorted(set(FIELDS) - {*SMALL, *FIXED, "config", "resume", "new_rf", "test_modifs", "capture_video"})
+
+
+@st.composite
+def small_runs(draw):
+    """A config file of a run of a few steps, with any value that the other settings may have."""
+    config = {**FIXED, **{name: draw(st.sampled_from(values)) for name, values in SMALL.items()}}
+    config["num_minibatches"] = min(config["num_minibatches"], config["num_envs"] * config["num_steps"])
+    if config["num_envs"] * config["num_steps"] % config["num_minibatches"]:
+        config["num_minibatches"] = 1
+    config["modification_factory"] = "RandomModificationFactory"
+    config["modification_factory_kwargs"] = {"modifications": ["", "all_black_cars"], "num_repetitions": 4}
+    if config["env_id"] != "ALE/Freeway-v5":
+        config["modification_factory_kwargs"]["modifications"] = ["lazy_enemy", ""]
+    for name in draw(st.lists(st.sampled_from(FREE), max_size=5, unique=True)):
+        if not name.startswith("modification_factory"):
+            config[name] = draw(in_range(name).filter(lambda value: value == value))
+    if config.get("architecture") == "PPO_OBJ" or config.get("obs_mode") == "obj":
+        config.update(architecture="PPO_OBJ", obs_mode="obj")
+    return config
+
+
+def check_small_run(config):
+    with workplace(json.dumps(config).encode()) as folder:
+        before = everything_in(folder)
+        code, _, err = run(training.main, ["--config", "config.json"])
+        new = everything_in(folder).keys() - before.keys()
+        OUTCOMES["run", code] += 1
+        if code == 2:
+            assert_one_sentence(err)
+            assert not new
+            return
+        outside = [path for path in new if path.parts[0] != "runs"]
+        assert not outside
+        assert len([path for path in new if len(path.parts) == 2]) == 1, "one run folder"
+        if code == 1:  # a setting that breaks the network
+            (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+            assert "not finite" in line
+        else:
+            assert code == 0, err
+        assert "Traceback" not in err
+
+
+@settings(QUICK, max_examples=6)
+@given(small_runs())
+def test_a_run_with_any_allowed_settings_ends_well(config):
+    check_small_run(config)
+
+
+@pytest.mark.long
+@settings(QUICK, max_examples=200)
+@given(small_runs())
+def test_hundreds_of_runs_with_any_allowed_settings_end_well(config):
+    check_small_run(config)
+
+
+# ------------------------------------------------------------------------------------------------ the other two scripts
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """The weights of an agent for Freeway, as a file holds them."""
+    agent = make_agent("PPO", (4, 84, 84), 3)
+    path = tmp_path_factory.mktemp("agent") / "model.cleanrl_model"
+    save_checkpoint(path, model_weights=agent.state_dict(), args={"env_id": "ALE/Freeway-v5"}, global_step=8)
+    return path
+
+
+EVAL_HINTS = typing.get_type_hints(evaluation.Args)
+
+
+def eval_value(name):
+    if name == "agent_path":
+        return st.sampled_from(["", "absent", "..", "/dev/null", "config.json", "model.cleanrl_model"])
+    if name in HINTS and name != "seed":
+        return any_value(name)
+    if name == "output_dir":
+        return st.sampled_from(["", "new/deep", "other", "config.json/x", "x" * 300])
+    return st.booleans() if EVAL_HINTS[name] is bool else st.integers(-2, 2**64) | TEXTS
+
+
+CHECKPOINT_ARGS = st.dictionaries(
+    st.sampled_from(["architecture", "obs_mode", "backend", "frameskip", "her", "noop_max", "env_id", "buffer_window_size"])
+    | TEXTS,
+    st.none() | st.booleans() | st.integers(-3, 2**70) | st.sampled_from(["PPO", "PPO_OBJ", "obj", "Gym", "ALE/Pong-v5"]) | TEXTS,
+    max_size=2,
+)
+
+
+def evaluate_nothing(words):
+    """The evaluation up to its first act."""
+
+    def first_act(args, game):
+        raise SystemExit(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "output_folder", first_act)
+        evaluation.main(words)
+
+
+def check_evaluation(words, args, checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    content["args"].update(args)
+    file = io.BytesIO()
+    torch.save(content, file)
+    words = ["--agent_path", "config.json", *words]  # of whatever name
+    OUTCOMES["evaluation", check(evaluate_nothing, words, file.getvalue())] += 1
+
+
+@settings(QUICK, max_examples=20)
+@given(command_lines(list(EVAL_HINTS), eval_value), CHECKPOINT_ARGS)
+def test_evaluation_is_refused_in_one_sentence_or_could_start(checkpoint, words, args):
+    check_evaluation(words, args, checkpoint)
+
+
+@pytest.mark.long
+@settings(QUICK, max_examples=500)
+@given(command_lines(list(EVAL_HINTS), eval_value), CHECKPOINT_ARGS)
+def test_hundreds_of_evaluations_are_refused_in_one_sentence_or_could_start(checkpoint, words, args):
+    check_evaluation(words, args, checkpoint)
+
+
+def preview_value(name):
+    if name == "every":  # a small one prints very many lines
+        return st.sampled_from([-1, 0, 10**15, 10**20, "x"])
+    return in_range(name) | plausible(name)
+
+
+PREVIEW = command_lines(["seed", "num_envs", "num_steps", "every"], preview_value)
+
+
+def check_preview(words, original, content):
+    words = [*words, *(["--from_original"] if original else []), "config.json"]
+    OUTCOMES["preview", check(modification_factories.main, words, content)] += 1
+
+
+@settings(QUICK, max_examples=30)
+@given(st.just([]) | PREVIEW, st.booleans(), files())
+def test_preview_is_refused_in_one_sentence_or_shown(words, original, content):
+    check_preview(words, original, content)
+
+
+@pytest.mark.long
+@settings(QUICK, max_examples=1000)
+@given(st.just([]) | PREVIEW, st.booleans(), files())
+def test_a_thousand_previews_are_refused_in_one_sentence_or_shown(words, original, content):
+    check_preview(words, original, content)
