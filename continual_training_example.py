@@ -319,6 +319,12 @@ CHANGEABLE = (
 )
 """Flags that may be changed with `resume`: they cannot change what was learned before. See also `may_extend`."""
 
+SAVED = (
+    *("args", "machine", "counters", "agent", "optimizer", "continual_backprop", "reward_scaler", "generators"),
+    *("envs", "tracker", "progress"),
+)
+"""What `resume.pt` holds, see `save_run`."""
+
 LOSSES = ("value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
 OF_GRADIENT_STEP = (*LOSSES, "gradient_norm")  # what `minibatch_step` returns, followed by those of hindsight
 HINDSIGHT_LOSSES = ("original_policy_loss", "relabelled_policy_loss", "original_value_loss", "relabelled_value_loss")
@@ -516,8 +522,9 @@ def train(setup: Setup) -> None:
                         rollout.done[t - 1] = True
                     checkpoint = ""
                     if args.save_agent_with_switch:
-                        checkpoint = f"switch_{num_switches}_step{global_step}_{slug(modification)}.cleanrl_model"
-                        save_agent(folder / checkpoint, tracker, agent, args, global_step, modification, cbp)
+                        path = switch_checkpoint(folder, num_switches, global_step, modification)
+                        save_agent(path, tracker, agent, args, global_step, modification, cbp)
+                        checkpoint = path.name
                     if args.shrink_and_perturb:
                         shrink_and_perturb(
                             agent,
@@ -863,8 +870,8 @@ def check_memory(args: Args, game: GameConfig, device: torch.device) -> None:
     if present is not None and needed > present:
         layers = "`encoder_dims`, `decoder_dims`, " if sizes else ""
         raise ConfigError(
-            f"the run needs at least {needed / 2**30:,.0f} GiB of memory for its rollouts and its network, but there are "
-            f"{present / 2**30:,.0f}; choose smaller {layers}`num_envs`, `num_steps` or `buffer_window_size`"
+            f"the run needs at least {needed / 2**30:,.0f} GiB of memory for its rollouts and its network, but there "
+            f"are {present / 2**30:,.0f}; choose smaller {layers}`num_envs`, `num_steps` or `buffer_window_size`"
         )
 
 
@@ -876,6 +883,9 @@ def settings_of_run(folder: str, argv: Sequence[str] | None) -> tuple[Args, dict
         ConfigError: a flag would change what has been learned already.
     """
     saved, lines = load_state(folder)
+    missing = [name for name in SAVED if name not in saved]
+    if missing:
+        raise ResumeError(f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run")
     before = from_plain_dict(Args, saved["args"])
     args = parse_command_line(Args, argv, description=__doc__, default=before)
     for name, old in as_plain_dict(before).items():
@@ -1184,6 +1194,11 @@ def save_agent(
     if args.save_agent_wandb:
         tracker.save_artifact(path, f"{path.parent.name}-{path.stem}")
     return path
+
+
+def switch_checkpoint(folder: Path, number: int, global_step: int, modification: str) -> Path:
+    """Where the agent of the regime of `modification` is saved at the switch that ends it."""
+    return folder / f"switch_{number}_step{global_step}_{slug(modification)}.cleanrl_model"
 
 
 def video_path(folder: Path, global_step: int, modification: str) -> Path:

@@ -47,7 +47,7 @@ from wrappers.games import GameConfig, GameError, GameRecord
 from wrappers.goals import goal_kind
 from wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
 from wrappers.modifications import ModificationError, OutputError
-from wrappers.vector import ModifiedVectorEnv, check_string, game_config
+from wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
 UNMODIFIED = "no_modif"
@@ -153,6 +153,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except USER_ERRORS as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    except (OSError, WorkerError) as error:  # in the midst of an evaluation that was well begun
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def run(args: Args) -> None:

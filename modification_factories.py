@@ -35,6 +35,7 @@ Segment = tuple[int, int, str]  # first step, first step after it, modification 
 
 _CHUNK = 4096  # blocks whose random numbers are computed together; a multiple of 4, the words per Philox counter
 _MAX_COMBINATIONS = 100_000  # a larger product is a mistake in the file: every combination is validated before training
+_LARGEST_FILE = 10_000_000  # characters
 _MAX_DEPTH = 50
 _MAX_STEPS = 10**15  # more could not be counted one by one in floating point
 _SUM_TOLERANCE = 1e-5  # on the sum of probabilities, so that three times 0.333333 passes
@@ -768,7 +769,10 @@ def schedule_from_config(
 def load_config(path: str | Path) -> dict[str, Any]:
     """Read a JSON object; raise ScheduleError when the file is missing, not JSON, no object, or names a key twice."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # some editors put a byte order mark in front
+        with Path(path).open(encoding="utf-8-sig") as file:  # some editors put a byte order mark in front
+            text = file.read(_LARGEST_FILE + 1)
+        if len(text) > _LARGEST_FILE:  # a device, or a file of another kind
+            raise ScheduleError("it is too large to be a configuration.")
         config = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except OSError as error:
         raise ScheduleError(f"`{path}` cannot be read: {error.strerror or error}.") from None

@@ -85,6 +85,8 @@ def _read(path: Path) -> Any:
         raise CheckpointError(f"`{path}` does not exist; give the path of a .cleanrl_model file.")
     if path.is_dir():
         raise CheckpointError(f"`{path}` is a folder; give the path of a .cleanrl_model file in it.")
+    if not path.is_file():  # a device may never end
+        raise CheckpointError(f"`{path}` is not a file; give the path of a .cleanrl_model file.")
     try:
         content = io.BytesIO(path.read_bytes())
     except OSError as error:

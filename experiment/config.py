@@ -45,6 +45,7 @@ class Range(NamedTuple):
     above: bool = False
 
 
+_LARGEST_FILE = 10_000_000  # characters
 _MAX_DEPTH = 200  # of a file; whatever looks into its values calls itself as often, which Python allows 1000 times
 POSITIVE = Range(0.0, None, above=True)
 
@@ -73,7 +74,7 @@ def parse_command_line(
         unreadable = [character for character in word if _unreadable(character) and character not in "\t\n"]
         if unreadable:
             raise ConfigError(
-                f"the argument {_shorten(word)!r} holds {ascii(unreadable[0])}, a character that cannot be shown; "
+                f"the argument {_shorten(word)!r} holds {unreadable[0]!a}, a character that cannot be shown; "
                 "arguments are text in UTF-8."
             )
     given: dict[str, Any] = {} if default is None else {"default": default}
@@ -139,12 +140,15 @@ def apply_config_file(args: ArgsT, path: str | Path) -> tuple[ArgsT, list[str]]:
 def _read_json_object(path: Path) -> dict[str, Any]:
     shown = _shorten(str(path))
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors put a byte order mark in front
+        with path.open(encoding="utf-8-sig") as file:  # some editors put a byte order mark in front
+            text = file.read(_LARGEST_FILE + 1)
     except UnicodeDecodeError as error:
         raise ConfigError(f"`config` names {shown}, which is not a text file in UTF-8: {error.reason}.") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"`config` names {shown}, which cannot be read: {reason}.") from None
+    if len(text) > _LARGEST_FILE:  # a device, or a file of another kind
+        raise ConfigError(f"`config` names {shown}, which is too large to be a configuration.")
     try:
         parsed = json.loads(
             text,

@@ -95,6 +95,8 @@ def _read(path: Path) -> dict[str, Any]:
         saved = torch.load(io.BytesIO(content[:end]), map_location="cpu", weights_only=True)
     except Exception as error:  # the seal fits, so somebody made this file
         raise ResumeError(f"`{path}` is not plain data and was not loaded") from error
+    if not isinstance(saved, dict) or not isinstance(saved.get("state"), dict) or "format" not in saved:
+        raise ResumeError(f"`{path}` is not the state of a run")
     if saved["format"] != FORMAT:
         raise ResumeError(f"`{path}` has format {saved['format']}, but this version of the program reads {FORMAT}")
     return _unpack(saved["state"])
@@ -184,9 +186,10 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-        if [entry.name for entry in folder.iterdir()] == [path.name]:
-            path.unlink()
-            folder.rmdir()
+        with contextlib.suppress(OSError):  # the folder itself may be gone
+            if [entry.name for entry in folder.iterdir()] == [path.name]:
+                path.unlink()
+                folder.rmdir()
 
 
 def _lock(descriptor: int, folder: Path) -> None:

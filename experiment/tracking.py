@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,6 +86,7 @@ class Tracker:
             _cut_back(folder, saved["files"])
             # A name of its own, also where the clock was set back; a TensorBoard that is open forgets what was cut off.
             suffix = {"filename_suffix": f".from{saved['step']}", "purge_step": saved["step"] + 1}
+        self._excepthook, threading.excepthook = threading.excepthook, self._thread_failed
         self._writer: SummaryWriter | None = SummaryWriter(str(folder), flush_secs=5, **suffix)
         self._episodes: _CsvFile | None = None
         self._switches: _CsvFile | None = None
@@ -182,6 +184,8 @@ class Tracker:
             except Exception as error:
                 self._failed("TensorBoard", error)
             self._writer = None
+        if threading.excepthook == self._thread_failed:
+            threading.excepthook = self._excepthook
         if self._wandb is not None:
             self._to_wandb(self._wandb.finish, exit_code)
             self._wandb = None
@@ -200,6 +204,13 @@ class Tracker:
             call(*arguments)
         except Exception as error:  # wandb raises many kinds, also those of its network library
             self._failed("W&B", error)
+
+    def _thread_failed(self, thread: Any) -> None:
+        """TensorBoard writes in a thread of its own, whose end would show as a traceback."""
+        if type(thread.thread).__module__.startswith("tensorboard.") and isinstance(thread.exc_value, Exception):
+            self._failed("TensorBoard", thread.exc_value)
+        else:
+            self._excepthook(thread)
 
     def _failed(self, destination: str, error: Exception) -> None:
         if destination not in self._reported:

@@ -127,6 +127,17 @@ def disk_full(training, after):
     opened = iter([open] * after + [lambda *args: full()] * 1000)
 
 
+def folder_replaced(training, number):
+    """Before the save of this number the run folder moves away and a file takes its place."""
+
+    def replace():
+        (run,) = Path("runs").iterdir()
+        run.rename(f"{run}.moved")
+        run.touch()
+
+    training.save_run = _at_call(training.save_run, number, replace)
+
+
 def loss_becomes_nan(training, number):
     """The gradient step of this number has a loss that is not a number, because the advantages are none."""
     import torch
@@ -183,6 +194,7 @@ FAULTS = {
         die_while_renaming,
         die_in_switch,
         disk_full,
+        folder_replaced,
         loss_becomes_nan,
         clock_set_back,
         tensorboard_fails,

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import typing
 from collections import Counter
 from pathlib import Path
 
+import hackatari  # noqa: F401 - what it imports asks the system for its processor in a process, once
 import pytest
 import torch
 from conftest import ROOT
@@ -21,7 +23,6 @@ from hypothesis import strategies as st
 
 import continual_training_example as training
 import eval as evaluation
-import hackatari  # noqa: F401 - what it imports asks the system for its processor in a process, once
 import modification_factories
 from agents import make_agent
 from experiment.checkpoints import save_checkpoint
@@ -34,15 +35,28 @@ LONG = settings(QUICK, max_examples=2000)
 # --------------------------------------------------------------------------------------------------------- strategies
 
 NASTY_TEXTS = st.sampled_from(
-    ["", " ", "\0", "\n", "a\nb", "\x1b[31mred", "\ud800", "é実験😀", "..", "../../etc/passwd", "/", "/dev/null", ".", "~"]
-    + ["x" * 5000, "-", "--", "None", "nan", "1e999", "9" * 400, "9" * 5000, "-1", "0", "0x10", "1_000", "٣", "True"]
-    + ["[]", "[1, 2]", "{}", "(1,", "no_modif", "all_green_cars", "all_green_car", "a,b,,c", ",", "%s%n", "%(prog)s"]
+    [
+        "",
+        " ",
+        "\0",
+        "\n",
+        "a\nb",
+        "\x1b[31mred",
+        "\ud800",
+        "é実験😀",
+        "x" * 5000,
+        "9" * 400,
+        "9" * 5000,
+        "(1,",
+        "[1, 2]",
+    ]
+    + ".. ../../etc/passwd / /dev/null . ~ - -- None nan 1e999 -1 0 0x10 1_000 ٣ True [] {}".split()  # noqa: SIM905
+    + "no_modif all_green_cars all_green_car a,b,,c , %s%n %(prog)s".split()  # noqa: SIM905
 )
 TEXTS = NASTY_TEXTS | st.text(st.characters(exclude_categories=()), max_size=12)
-NUMBERS = st.sampled_from(
-    [0, 1, -1, 2, 3, 7, 128, 10**6, 10**9, 10**15, 2**31, 2**63 - 1, 2**63, 2**64, 10**40, 10**299, -(10**299)]
-    + [0.0, -0.0, 0.5, 1.0, 1.5, 1e-320, 1e-45, 1e30, 1e39, 1e300, -1e308, float("nan"), float("inf"), float("-inf")]
-)
+INTEGERS = [0, 1, -1, 2, 3, 7, 128, 10**6, 10**9, 10**15, 2**31, 2**63 - 1, 2**63, 2**64, 10**40, 10**299, -(10**299)]
+FLOATS = [0.0, -0.0, 0.5, 1.0, 1.5, 1e-320, 1e-45, 1e30, 1e39, 1e300, -1e308, math.nan, math.inf, -math.inf]
+NUMBERS = st.sampled_from([*INTEGERS, *FLOATS])
 LEAVES = st.none() | st.booleans() | NUMBERS | TEXTS
 JUNK = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=3))
 
@@ -63,11 +77,13 @@ def plausible(name):
     if name == "env_id":
         return st.sampled_from(["ALE/Freeway-v5", "ALE/Pong-v5", "Pong", "Breakout", "FreewayNoFrameskip-v4"])
     if name in ("modifs", "test_modifs"):
-        return st.sampled_from([*MODIFICATIONS, "no_modif", "no_modif, all_black_cars", "all_black_cars,all_black_cars"])
+        return st.sampled_from(
+            [*MODIFICATIONS, "no_modif", "no_modif, all_black_cars", "all_black_cars,all_black_cars"]
+        )
     if name == "new_rf":
         return st.sampled_from(["", "absent.py", "..", "/dev/null", "config.json"])
     if name in ("config", "resume"):
-        return st.sampled_from(["", "absent", "..", "/dev/null", "config.json"])
+        return st.sampled_from(["", "absent", "..", "/dev/null", "/dev/zero", "config.json"])
     if annotation is str or annotation == str | None:
         return TEXTS
     return NUMBERS | st.integers(-3, 300) | st.floats()
@@ -113,7 +129,11 @@ def factories(depth):
             st.just("RandomModificationFactory"),
             st.fixed_dictionaries(
                 {"modifications": strings},
-                optional={"num_total_steps": steps, "num_repetitions": held, "probabilities": st.lists(chance, max_size=4)},
+                optional={
+                    "num_total_steps": steps,
+                    "num_repetitions": held,
+                    "probabilities": st.lists(chance, max_size=4),
+                },
             ),
         ),
         st.tuples(
@@ -126,14 +146,17 @@ def factories(depth):
     ]
     kinds.append(
         st.tuples(
-            st.sampled_from(["json:JSONDecoder", "absent.module:Class", "os.path:join", ":", "a:b:c", "NoModification"]),
+            st.sampled_from(
+                ["json:JSONDecoder", "absent.module:Class", "os.path:join", ":", "a:b:c", "NoModification"]
+            ),
             st.dictionaries(TEXTS, LEAVES, max_size=2),
         )
     )
     if depth > 0:
         inner = factories(depth - 1)
         listed = st.lists(
-            inner.map(lambda pair: {"modification_factory": pair[0], "modification_factory_kwargs": pair[1]}), max_size=3
+            inner.map(lambda pair: {"modification_factory": pair[0], "modification_factory_kwargs": pair[1]}),
+            max_size=3,
         )
         kinds.append(
             st.tuples(
@@ -245,7 +268,9 @@ def command_lines(draw, fields=FIELDS, any_value=any_value):
         else:
             words += [flag, *rest] * (2 if form == "twice" else 1)
     if draw(st.sampled_from([False] * 9 + [True])):
-        odd = draw(st.sampled_from(["--", "-", "---", "", "--=", "--=x", "-x", "=", "--no_", "--no-no_track", "@x", "--\n"]))
+        odd = draw(
+            st.sampled_from(["--", "-", "---", "", "--=", "--=x", "-x", "=", "--no_", "--no-no_track", "@x", "--\n"])
+        )
         words.insert(draw(st.integers(0, len(words))), odd)
     return words
 
@@ -253,7 +278,7 @@ def command_lines(draw, fields=FIELDS, any_value=any_value):
 # ------------------------------------------------------------------------------------------------------------- oracle
 
 
-class Refused(Exception):
+class StartedError(Exception):
     """Something was started that must not be."""
 
 
@@ -266,7 +291,7 @@ def no_process():
     """A process that is started is an error."""
 
     def refuse(*args, **kwargs):
-        raise Refused(args)
+        raise StartedError(args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", refuse)
@@ -459,9 +484,15 @@ def eval_value(name):
 
 
 CHECKPOINT_ARGS = st.dictionaries(
-    st.sampled_from(["architecture", "obs_mode", "backend", "frameskip", "her", "noop_max", "env_id", "buffer_window_size"])
+    st.sampled_from(
+        ["architecture", "obs_mode", "backend", "frameskip", "her", "noop_max", "env_id", "buffer_window_size"]
+    )
     | TEXTS,
-    st.none() | st.booleans() | st.integers(-3, 2**70) | st.sampled_from(["PPO", "PPO_OBJ", "obj", "Gym", "ALE/Pong-v5"]) | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 2**70)
+    | st.sampled_from(["PPO", "PPO_OBJ", "obj", "Gym", "ALE/Pong-v5"])
+    | TEXTS,
     max_size=2,
 )
 
