@@ -34,26 +34,33 @@ LONG = settings(QUICK, max_examples=2000)
 
 # --------------------------------------------------------------------------------------------------------- strategies
 
-NASTY_TEXTS = st.sampled_from(
-    [
-        "",
-        " ",
-        "\0",
-        "\n",
-        "a\nb",
-        "\x1b[31mred",
-        "\ud800",
-        "é実験😀",
-        "x" * 5000,
-        "9" * 400,
-        "9" * 5000,
-        "(1,",
-        "[1, 2]",
-    ]
-    + ".. ../../etc/passwd / /dev/null . ~ - -- None nan 1e999 -1 0 0x10 1_000 ٣ True [] {}".split()  # noqa: SIM905
-    + "no_modif all_green_cars all_green_car a,b,,c , %s%n %(prog)s".split()  # noqa: SIM905
-)
-TEXTS = NASTY_TEXTS | st.text(st.characters(exclude_categories=()), max_size=12)
+STRANGE = ["", " ", "\0", "\n", "a\nb", "\x1b[31mred", "\ud800", "é実験😀", "x" * 5000, "9" * 400, "9" * 5000, "[1, 2]"]
+WORDS = [
+    "..",
+    "../../etc/passwd",
+    "/",
+    "/dev/null",
+    ".",
+    "~",
+    "-",
+    "--",
+    "None",
+    "nan",
+    "1e999",
+    "-1",
+    "0",
+    "0x10",
+    "1_000",
+    "٣",
+    "True",
+    "[]",
+    "(1,",
+    "{}",
+    "%s%n",
+    "%(prog)s",
+]
+NAMES = ["no_modif", "all_green_cars", "all_green_car", "a,b,,c", ","]
+TEXTS = st.sampled_from([*STRANGE, *WORDS, *NAMES]) | st.text(st.characters(exclude_categories=()), max_size=12)
 INTEGERS = [0, 1, -1, 2, 3, 7, 128, 10**6, 10**9, 10**15, 2**31, 2**63 - 1, 2**63, 2**64, 10**40, 10**299, -(10**299)]
 FLOATS = [0.0, -0.0, 0.5, 1.0, 1.5, 1e-320, 1e-45, 1e30, 1e39, 1e300, -1e308, math.nan, math.inf, -math.inf]
 NUMBERS = st.sampled_from([*INTEGERS, *FLOATS])
@@ -250,6 +257,9 @@ def as_words(name, value):
     return [f"--{name}", *(str(item).replace("\0", "?") for item in values)]  # no system passes a null character
 
 
+ODD = ["--", "-", "---", "", "--=", "--=x", "-x", "=", "--no_", "--no-no_track", "@x", "--\n"]
+
+
 @st.composite
 def command_lines(draw, fields=FIELDS, any_value=any_value):
     words = []
@@ -268,9 +278,7 @@ def command_lines(draw, fields=FIELDS, any_value=any_value):
         else:
             words += [flag, *rest] * (2 if form == "twice" else 1)
     if draw(st.sampled_from([False] * 9 + [True])):
-        odd = draw(
-            st.sampled_from(["--", "-", "---", "", "--=", "--=x", "-x", "=", "--no_", "--no-no_track", "@x", "--\n"])
-        )
+        odd = draw(st.sampled_from(ODD))
         words.insert(draw(st.integers(0, len(words))), odd)
     return words
 
