@@ -394,6 +394,51 @@ def test_thousands_of_trainings_are_refused_in_one_sentence_or_could_start(words
     check_training(words, content)
 
 
+def nested(depth):
+    """A config file with as many combined schedules inside each other."""
+    name, kwargs = "NoModificationFactory", '{"num_total_steps": 100}'
+    for _ in range(depth):
+        name, kwargs = "CombinedModificationFactory", f'{{"modification_factory_kwargs": {{"{name}": {kwargs}}}}}'
+    return f'{{"modification_factory": "{name}", "modification_factory_kwargs": {kwargs}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("words", "content", "part"),
+    [
+        ([], nested(51), "at most 50 deep"),
+        ([], nested(480), "nested too deeply"),
+        (["--config", "/dev/zero"], None, "too large to be a configuration"),
+        (["--exp_name", "\x1b[2J"], None, "cannot be shown"),
+        (["--exp_name", "\udcff"], None, "cannot be shown"),
+        ([], b'{"a\\nb\\u001b": 1}', "not a known argument"),
+        (["--num_envs", "1000000000"], None, "at most 10,000"),
+        (["--total_timesteps", "9" * 400], None, "at most 1,000,000,000,000,000"),
+        (["--num_envs", "10000", "--num_steps", "1000000"], None, "GiB of memory"),
+        (
+            ["--obs_mode", "obj", "--architecture", "PPO_OBJ", "--encoder_dims", "1000000", "1000000"],
+            None,
+            "smaller `encoder_dims`",
+        ),
+        (["--encoder_dims", "0"], None, "`encoder_dims`"),
+        (["--clip_coef", "1e300"], None, "at most 1e+30"),
+        (["--worker_timeout", "0"], None, "at least 1 and at most 86,400"),
+    ],
+)
+def test_what_once_ended_in_a_traceback(words, content, part):
+    words = ["--config", "config.json", *words] if content is not None else words
+    with workplace(content), no_process():
+        code, _, err = run(prepare, words)
+    assert code == 2
+    assert_one_sentence(err)
+    assert part in err
+
+
+@pytest.mark.parametrize("depth", [51, 330, 480])
+def test_the_preview_refuses_what_is_too_deep(depth):
+    assert check(modification_factories.main, ["config.json"], nested(depth)) == 2
+    assert check(modification_factories.main, ["config.json"], nested(50)) == 0
+
+
 # ------------------------------------------------------------------------------------------------- runs that do start
 
 SMALL = {
@@ -453,7 +498,7 @@ def check_small_run(config):
         assert "Traceback" not in err
 
 
-@settings(QUICK, max_examples=6)
+@settings(QUICK, max_examples=4)
 @given(small_runs())
 def test_a_run_with_any_allowed_settings_ends_well(config):
     check_small_run(config)

@@ -250,6 +250,7 @@ def test_a_run_outlives_wandb(workdir, monkeypatch, capsys):
     assert (other / "model.cleanrl_model").exists()
 
 
+@pytest.mark.slow
 def test_a_run_whose_folder_is_gone_stops_and_leaves_its_last_state(tmp_path):
     """Another user moves the folder away and a file takes its place: also root cannot write there any more."""
     config = write_config(tmp_path, **SWITCHING)

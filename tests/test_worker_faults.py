@@ -1,5 +1,6 @@
 """Workers that die, hang or fail: the error names them, nothing waits for ever, no process is left behind."""
 
+import errno
 import os
 import re
 import signal
@@ -7,13 +8,16 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_vector import ROOT, play
 
+import continual_training_example as training
 from wrappers import vector
+from wrappers.games import GameError
 from wrappers.vector import ModifiedVectorEnv, WorkerError, game_config
 
 # Workers whose modification parallel_enemy of Pong does something else, once the game is under way.
@@ -238,3 +242,29 @@ def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
     finally:
         parent.kill()
         parent.stdout.close()
+
+
+def test_the_time_limit_of_a_training_run_is_a_flag():
+    args = training.Args(num_envs=1, num_workers=0, worker_timeout=7.0)
+    with closing(training.open_games(args, game_config("ALE/Pong-v5")[0])) as envs:
+        assert envs.worker_timeout == 7.0
+    assert "worker_timeout" in training.CHANGEABLE
+
+
+def test_the_memory_of_the_games_lies_where_there_is_room(monkeypatch):
+    """/dev/shm of a container may be too small, which would show as a silent SIGBUS when a page is touched."""
+    reserve, full = os.posix_fallocate, [True]
+
+    def refuse_some(*arguments):
+        if full.pop(0):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        reserve(*arguments)
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse_some)
+    full.append(False)
+    with vector._anonymous_file(2**20) as file:
+        assert os.fstat(file.fileno()).st_size == 2**20
+        assert os.fstat(file.fileno()).st_blocks * 512 >= 2**20
+    full += [True, True]
+    with pytest.raises(GameError, match=r"1 MiB .* neither /dev/shm nor .* has room"):
+        vector._anonymous_file(2**20)
