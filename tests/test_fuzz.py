@@ -406,6 +406,7 @@ def nested(depth):
     ("words", "content", "part"),
     [
         ([], nested(51), "at most 50 deep"),
+        ([], nested(250), "nested too deeply"),
         ([], nested(480), "nested too deeply"),
         (["--config", "/dev/zero"], None, "too large to be a configuration"),
         (["--exp_name", "\x1b[2J"], None, "cannot be shown"),
