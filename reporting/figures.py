@@ -1,0 +1,513 @@
+"""The figures of a report: matplotlib, one function per figure, each drawing on a new figure in a light or dark theme.
+
+Colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart; nothing is said by
+colour alone: lines differ in dash as well, regimes carry a letter, held-out rows a mark.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from reporting import curves
+from reporting.curves import Aligned, HeatMap
+from reporting.runs import DASH, MINUS, Group, Regime, Run, number, shown
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (8, 1, 1, 1, 1, 1)))
+WIDTH = 8.4  # inches; with 9 point letters a page of a paper and a screen both read well
+INK = {"light": "#1a1a1a", "dark": "#e8e6e3"}
+PAPER = {"light": "#ffffff", "dark": "#16181c"}
+FAINT = {"light": "#8a8a8a", "dark": "#8f959d"}
+MAX_THIN_LINES = 60
+MOST_PANELS = 6
+
+
+class Theme(NamedTuple):
+    """The colours of a figure that are not data."""
+
+    ink: str
+    paper: str
+    faint: str
+    band: float  # opacity of the regimes' bands
+    strip: float  # and of the strip with their letters
+
+    def line(self, index: int) -> dict[str, Any]:
+        """Colour and dash of line number `index`; blue is lighter on dark paper, where it would sink."""
+        colour = OKABE_ITO[index % len(OKABE_ITO)]
+        if self is DARK and index % len(OKABE_ITO) == 0:
+            colour = "#4FA8DC"
+        return {"color": colour, "linestyle": DASHES[index % len(DASHES)]}
+
+
+LIGHT = Theme(INK["light"], PAPER["light"], FAINT["light"], 0.13, 0.45)
+DARK = Theme(INK["dark"], PAPER["dark"], FAINT["dark"], 0.17, 0.55)
+
+
+class Keys:
+    """Letters and colours of modification strings, the same in all figures and tables of a report."""
+
+    def __init__(self, modifications: Sequence[str]) -> None:
+        self._order = {modification: index for index, modification in enumerate(dict.fromkeys(modifications))}
+
+    def letter(self, modification: str) -> str:
+        """a, b, ..., z, aa, ab, ...: bijective base 26."""
+        index, letters = self._order[modification] + 1, ""
+        while index:
+            index, digit = divmod(index - 1, 26)
+            letters = chr(ord("a") + digit) + letters
+        return letters
+
+    def colour(self, modification: str) -> str:
+        return OKABE_ITO[self._order[modification] % len(OKABE_ITO)]
+
+    @property
+    def modifications(self) -> list[str]:
+        return list(self._order)
+
+
+def name_of(modification: str, limit: int = 0) -> str:
+    """A modification string for people."""
+    return shown(modification or "unmodified", limit)
+
+
+@contextlib.contextmanager
+def drawing(theme: Theme) -> Iterator[None]:
+    """matplotlib's settings for all figures; nothing of the user's own configuration shines through."""
+    settings: Any = {
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "axes.titlesize": 9.5,
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": theme.faint,
+        "axes.labelcolor": theme.ink,
+        "axes.facecolor": "none",
+        "axes.prop_cycle": cycler(color=OKABE_ITO),
+        "text.color": theme.ink,
+        "text.parse_math": False,  # a `$` in a user's name is a dollar sign
+        "xtick.color": theme.ink,
+        "ytick.color": theme.ink,
+        "xtick.labelsize": 8.5,
+        "ytick.labelsize": 8.5,
+        "figure.facecolor": theme.paper,
+        "savefig.facecolor": theme.paper,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        "lines.linewidth": 1.8,
+        "lines.solid_capstyle": "round",
+        "pdf.fonttype": 42,  # letters that stay letters, as publishers ask for
+        "svg.fonttype": "path",  # the same look whatever fonts the reader has
+        "svg.hashsalt": "report",
+        "hatch.linewidth": 0.6,
+    }
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(settings)
+        yield
+
+
+def render(figure: Figure, format_: str) -> bytes:
+    """The figure as a file: svg, png (200 dots per inch) or pdf; the same figure gives the same bytes."""
+    if figure.get_layout_engine() is not None:  # once is enough: the layout costs more than the drawing
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    buffer = io.BytesIO()
+    dates: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    figure.savefig(buffer, format=format_, dpi=200, metadata=dates.get(format_))
+    return buffer.getvalue()
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+# --------------------------------------------------------------------------------------------------------------- parts
+
+
+def draw_bands(axes: Axes, regimes: Sequence[Regime], keys: Keys, theme: Theme, *, letters: bool = True) -> None:
+    """Regimes as shaded bands, with their letters in a strip above the plot where there is room for them."""
+    end = max(regimes[-1].end, 1)
+    axes.set_xlim(0, end)
+    few = len(regimes) <= 40
+    for begin, stop, modification in regimes:
+        colour = keys.colour(modification)
+        axes.axvspan(begin, stop, color=colour, alpha=theme.band, linewidth=0, zorder=0)
+        if few and begin:
+            axes.axvline(begin, color=theme.faint, linewidth=0.6, zorder=1)
+        if letters:
+            strip = Rectangle(
+                (begin, 1.015),
+                stop - begin,
+                0.075,
+                transform=axes.get_xaxis_transform(),
+                facecolor=colour,
+                alpha=theme.strip,
+                linewidth=0,
+                clip_on=False,
+            )
+            axes.add_patch(strip)
+    if letters:
+        for middle, text in band_labels(regimes, keys):
+            axes.text(
+                middle,
+                1.05,
+                text,
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="center",
+                fontsize=8,
+                clip_on=False,
+            )
+
+
+def band_labels(regimes: Sequence[Regime], keys: Keys, characters: float = 105.0) -> list[tuple[float, str]]:
+    """(position, text) of the labels that fit: the name if its band is wide enough, else the letter, else nothing.
+
+    `characters` is how many letters fit beside one another over the whole width of the plot. A letter may stand over
+    neighbours that are too narrow for theirs, but never nearer than three letters' width to the one before.
+    """
+    span = max(regimes[-1].end - regimes[0].begin, 1)
+    found: list[tuple[float, str]] = []
+    free_from = -math.inf
+    for begin, end, modification in regimes:
+        room = (end - begin) / span * characters
+        letter = keys.letter(modification)
+        text = f"{letter}  {name_of(modification)}"
+        middle = (begin + end) / 2
+        if len(text) + 1 > room:
+            text = letter
+        half = (len(text) + 1) / 2 / characters * span
+        if middle - half >= free_from and (room >= 0.6 * len(text) or len(regimes) > 40):
+            found.append((middle, text))
+            free_from = middle + half + (2 / characters * span if room < len(text) else 0)
+    return found
+
+
+def spell_out(figure: Figure, panels_: Sequence[Sequence[Regime]], keys: Keys, theme: Theme, most: int = 9) -> None:
+    """Below the figure, the modification strings that stand in no band, as far as there is room."""
+    written = {text for regimes in panels_ for _, text in band_labels(regimes, keys)}
+    played = dict.fromkeys(regime.modification for regimes in panels_ for regime in regimes)
+    left = [m for m in played if f"{keys.letter(m)}  {name_of(m)}" not in written]
+    if 0 < len(left) <= most:
+        patches = [
+            Rectangle(
+                (0, 0), 1, 1, facecolor=keys.colour(m), alpha=theme.strip, label=f"{keys.letter(m)}  {name_of(m, 100)}"
+            )
+            for m in left
+        ]
+        columns = 3 if max(len(name_of(m)) for m in left) < 30 else 1
+        figure.legend(handles=patches, loc="outside lower left", ncols=columns, handlelength=1.2, handleheight=0.9)
+
+
+def steps_axis(axes: Axes, label: str = "global_step") -> None:
+    """Steps along the x-axis, written with thousands as k and M."""
+    axes.set_xlabel(label)
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(lambda step, _: short_steps(step))
+
+
+def short_steps(step: float) -> str:
+    """1500 -> 1.5k, 2000000 -> 2M."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(step) >= size:
+            return f"{step / size:g}{unit}".replace("-", MINUS)
+    return f"{step:g}".replace("-", MINUS)
+
+
+def draw_group(
+    axes: Axes,
+    values: np.ndarray,
+    x: np.ndarray,
+    look: dict[str, Any],
+    label: str,
+    regimes: Sequence[Regime],
+    known: Any,
+) -> None:
+    """Thin lines for the runs, a thick one for their mean, and the mean's interval from three runs on."""
+    if np.isfinite(values).any(axis=0).sum() <= 40:
+        look = {"marker": "o", "markersize": 3.5, **look}
+    if len(values) == 1:
+        axes.plot(*curves.broken_at_switches(x, values[0], regimes), label=label, **look)
+        return
+    for row in values:
+        axes.plot(
+            *curves.broken_at_switches(x, row, regimes), **{**look, "linewidth": 0.7, "alpha": 0.55, "marker": ""}
+        )
+    mean, low, high = curves.mean_and_interval(values, known)
+    axes.plot(*curves.broken_at_switches(x, mean, regimes), label=label, **look)
+    if np.isfinite(low).any():
+        step, lower = curves.broken_at_switches(x, low, regimes)
+        _, upper = curves.broken_at_switches(x, high, regimes)
+        axes.fill_between(step, lower, upper, color=look["color"], alpha=0.2, linewidth=0)
+
+
+def group_legend(figure: Figure, axes: Axes, groups: Sequence[Group]) -> None:
+    """A legend above the figure where there are several groups."""
+    if len(groups) > 1:
+        handles, labels = axes.get_legend_handles_labels()
+        rows = list(dict(zip(labels, handles, strict=True)).items())
+        if rows:
+            figure.legend(
+                [handle for _, handle in rows],
+                [textwrap.shorten(label, 60, placeholder="…") for label, _ in rows],
+                loc="outside upper left",
+                ncols=min(len(rows), 3),
+                handlelength=3,
+            )
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+def panels(groups: Sequence[Group]) -> list[list[Run]]:
+    """One panel per schedule: runs with the same regimes share it; at most `MOST_PANELS`."""
+    return curves.same_schedule([run for group in groups for run in group.runs])[:MOST_PANELS]
+
+
+def draw_returns(groups: Sequence[Group], keys: Keys, theme: Theme) -> Figure:
+    """Scores of whole games over the run."""
+    shares = panels(groups)
+    figure = new_figure(0.35 + 2.9 * len(shares))
+    grid = figure.subplots(len(shares), 1, squeeze=False)[:, 0]
+    for axes, runs in zip(grid, shares, strict=True):
+        regimes, edges = curves.longest(runs).regimes, curves.bins_for_games(runs)
+        draw_bands(axes, regimes, keys, theme)
+        for index, group in enumerate(groups):
+            members = [run for run in group.runs if run in runs]
+            if not members:
+                continue
+            look = theme.line(index)
+            x, values = curves.returns(members, edges)
+            draw_games(axes, members, look["color"], faint=len(runs) > 1)
+            draw_group(axes, values, x, look, group.label, regimes, curves.covered(members, edges))
+        if len(shares) > 1:
+            names = runs[0].name if len(runs) == 1 else f"{len(runs)} runs with this schedule"
+            axes.set_title(shown(names, 90), pad=22)
+        axes.set_ylabel("score of whole games")
+        steps_axis(axes)
+    group_legend(figure, grid[0], groups)
+    spell_out(figure, [curves.longest(runs).regimes for runs in shares], keys, theme)
+    return figure
+
+
+def draw_games(axes: Axes, runs: Sequence[Run], colour: str, *, faint: bool) -> None:
+    """Every whole game as a dot where it ended; many dots as one picture, which keeps the file small."""
+    for run in runs:
+        whole = ~run.games.cut
+        axes.scatter(
+            run.games.step[whole],
+            run.games.score[whole],
+            s=7,
+            color=colour,
+            alpha=0.18 if faint else 0.35,
+            linewidth=0,
+            zorder=1.5,
+            rasterized=bool(whole.sum() > 400),
+        )
+
+
+def draw_heat_maps(maps: Sequence[tuple[str, HeatMap]], keys: Keys, theme: Theme) -> Figure:
+    """Evaluated scores, modification by time, one panel per group, all on one scale of colours."""
+    heights = [max(len(heat.rows), 2) * (0.36 if len(heat.rows) <= 12 else 0.24) + 0.7 for _, heat in maps]
+    figure = new_figure(sum(heights) + 0.45)
+    grid = figure.subplots(len(maps), 1, squeeze=False, height_ratios=heights)[:, 0]
+    known = np.concatenate([heat.values[np.isfinite(heat.values)] for _, heat in maps])
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    image = None
+    for axes, (title, heat) in zip(grid, maps, strict=True):
+        image = _draw_heat_map(axes, heat, keys, theme, low, high if high > low else low + 1)
+        if len(maps) > 1:
+            axes.set_title(shown(title, 90), pad=6)
+    if image is not None:
+        bar = figure.colorbar(image, ax=list(grid), fraction=0.03, pad=0.015)
+        bar.set_label("mean score")
+        bar.outline.set_visible(False)
+    return figure
+
+
+def _draw_heat_map(axes: Axes, heat: HeatMap, keys: Keys, theme: Theme, low: float, high: float) -> Any:
+    num_rows, num_columns = heat.values.shape
+    image = axes.pcolormesh(
+        np.arange(num_columns + 1), np.arange(num_rows + 1), heat.values, cmap="cividis", vmin=low, vmax=high
+    )
+    image.set_rasterized(num_rows * num_columns > 1500)
+    axes.set_ylim(num_rows, 0)
+    labels = [f"{keys.letter(row)}  {name_of(row, 52)}" for row in heat.rows]
+    labels = [f"{label} (held out)" if out else label for label, out in zip(labels, heat.held_out, strict=True)]
+    if num_rows <= 12:
+        labels = ["\n".join(textwrap.wrap(label, 30)) for label in labels]
+    axes.set_yticks(np.arange(num_rows) + 0.5, labels, fontsize=8.5 if num_rows <= 25 else 6)
+    shown_columns = np.unique(np.linspace(0, num_columns - 1, min(num_columns, 12)).round().astype(int))
+    axes.set_xticks(shown_columns + 0.5, [short_steps(heat.steps[column]) for column in shown_columns])
+    axes.set_xlabel("global_step of the evaluation; lines: switches; frames: in training")
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    borders = [column for column in range(1, num_columns) if heat.phases[column] != heat.phases[column - 1]]
+    for border in borders:
+        axes.axvline(border, color=theme.paper, linewidth=2.2 if len(borders) <= 40 else 0.4)
+    if True in heat.held_out:
+        axes.axhline(heat.held_out.index(True), color=theme.ink, linewidth=1.2)
+    for begin, end in pairwise([0, *borders, num_columns]):
+        trained = heat.trained_on[begin]
+        if trained in heat.rows and len(borders) <= 40:  # inside the gaps, and above everything
+            place, width = (begin + 0.03, heat.rows.index(trained) + 0.05), end - begin - 0.06
+            axes.add_patch(Rectangle(place, width, 0.9, fill=False, edgecolor=OKABE_ITO[1], linewidth=2, zorder=4))
+    if num_columns <= 16 and num_rows <= 30:
+        _write_values(axes, heat.values, low, high)
+    return image
+
+
+def _write_values(axes: Axes, values: np.ndarray, low: float, high: float) -> None:
+    """The numbers in the cells, dark on light and light on dark."""
+    for (row, column), value in np.ndenumerate(values):
+        dark_cell = np.isfinite(value) and (value - low) / (high - low) < 0.5
+        text = number(value) if np.isfinite(value) else DASH
+        colour = "#ffffff" if dark_cell else "#000000" if np.isfinite(value) else FAINT["light"]
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=colour)
+
+
+def draw_aligned(panels_: Sequence[tuple[str, Sequence[tuple[Group, Aligned]]]], keys: Keys, theme: Theme) -> Figure:
+    """Scores around switches, one panel per kind of score; thin lines are switches, thick ones means over runs."""
+    figure = new_figure(3.3 if len(panels_) > 1 else 3.1)
+    grid = figure.subplots(1, len(panels_), squeeze=False, sharey=True)[0]
+    for axes, (title, drawn) in zip(grid, panels_, strict=True):
+        axes.axvline(0, color=theme.ink, linewidth=1)
+        for index, (group, aligned) in enumerate(drawn):
+            look = theme.line(index)
+            chosen = aligned.transitions
+            if len(chosen) > MAX_THIN_LINES:
+                chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, MAX_THIN_LINES).astype(int)]
+            for transition in chosen:
+                axes.plot(*_line(aligned, transition.values), **{**look, "linewidth": 0.8, "alpha": 0.4})
+            rows = curves.per_run(aligned, len(group.runs))
+            mean, lower, upper = curves.mean_and_interval(rows)
+            axes.plot(*_line(aligned, mean), marker="o", markersize=3.5, label=group.label, **look)
+            if np.isfinite(lower).any():
+                (x, low), (_, high) = _line(aligned, lower), _line(aligned, upper)
+                axes.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
+        reach = max(float(np.abs(aligned.x).max()) for _, aligned in drawn)
+        few = len(drawn) == 1 and len(drawn[0][1].transitions) <= 8
+        axes.set_xlim(-1.05 * reach, (1.3 if few else 1.05) * reach)
+        if few:
+            _name_lines(axes, drawn[0][1], keys)
+        axes.set_title(title)
+        steps_axis(axes, "steps since the switch")
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    grid[0].set_ylabel("score")
+    group_legend(figure, grid[0], [group for group, _ in panels_[0][1]])
+    return figure
+
+
+def _name_lines(axes: Axes, aligned: Aligned, keys: Keys) -> None:
+    """Old and new letter at the right end of each thin line, moved apart where lines end together."""
+    ends = []
+    for transition in aligned.transitions:
+        known = np.flatnonzero(np.isfinite(transition.values))
+        ends.append(
+            (float(transition.values[known[-1]]), f"{keys.letter(transition.before)}→{keys.letter(transition.after)}")
+        )
+    low, high = axes.get_ylim()
+    gap, last = (high - low) * 0.055, -math.inf
+    for value, text in sorted(ends):
+        last = max(value, last + gap)
+        axes.text(1.04 * float(aligned.x.max()), last, text, va="center", fontsize=8)
+
+
+def _line(aligned: Aligned, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The known points, with a gap at the switch where the two sides are no one curve."""
+    sides = [slice(0, aligned.split), slice(aligned.split, None)]
+    (x, y), (later_x, later_y) = ((aligned.x[side][k], values[side][k]) for side in sides
+                                  for k in [np.isfinite(values[side])])  # fmt: skip
+    gap = ([], []) if aligned.joined else ([0.0], [np.nan])
+    return np.concatenate([x, gap[0], later_x]), np.concatenate([y, gap[1], later_y])
+
+
+def draw_scalars(groups: Sequence[Group], names: Sequence[str], keys: Keys, theme: Theme) -> Figure:
+    """Small multiples: one panel per logged number, regimes as bands where all runs share them."""
+    columns = min(3, len(names))
+    num_rows = -(-len(names) // columns)
+    figure = new_figure(0.3 + 1.65 * num_rows)
+    grid = figure.subplots(num_rows, columns, squeeze=False, sharex=True)
+    runs = [run for group in groups for run in group.runs]
+    shared = len(curves.same_schedule(runs)) == 1
+    regimes = curves.longest(runs).regimes if shared else [Regime(0, curves.longest(runs).last_step, "")]
+    edges = curves.bins_of(regimes, 90)
+    for axes, name in zip(grid.flat, names, strict=False):
+        if shared:
+            draw_bands(axes, regimes, keys, theme, letters=False)
+        axes.set_xlim(0, max(regimes[-1].end, 1))
+        for index, group in enumerate(groups):
+            x, values = curves.scalar_curves(group.runs, name, edges)
+            if np.isfinite(values).any():
+                known = curves.covered(group.runs, edges)
+                look = {**theme.line(index), "linewidth": 1.3}
+                draw_group(axes, values, x, look, group.label, regimes, known)
+        axes.set_title(name.split("/", 1)[-1])
+        axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useOffset=False)
+        axes.yaxis.get_offset_text().set_fontsize(7.5)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(lambda step, _: short_steps(step))
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    for axes in list(grid.flat)[max(len(names) - columns, 0) : len(names)]:  # the lowest one of each column
+        axes.set_xlabel("global_step")
+        axes.tick_params(labelbottom=True)
+    group_legend(figure, grid.flat[0], groups)
+    return figure
+
+
+def draw_speed(groups: Sequence[Group], theme: Theme) -> Figure:
+    """Seconds per update by phase, stacked, one bar per run; the run's steps per second beside it."""
+    runs = [(group, run) for group in groups for run in group.runs]
+    speeds = [curves.speed(run) for _, run in runs]
+    phases = sorted({phase for each in speeds for phase in each.phases}, key=lambda phase: -_total(speeds, phase))
+    figure = new_figure(0.95 + 0.34 * len(runs))
+    axes = figure.subplots()
+    hatches = ("", "///", "\\\\\\", "|||", "---", "xxx", "+++", "//")
+    left = np.zeros(len(runs))
+    for index, phase in enumerate(phases):
+        widths = np.array([each.phases.get(phase, 0.0) for each in speeds])
+        axes.barh(
+            range(len(runs)),
+            widths,
+            left=left,
+            color=OKABE_ITO[index % len(OKABE_ITO)],
+            hatch=hatches[index % len(hatches)],
+            edgecolor=theme.paper,
+            linewidth=0.6,
+            height=0.66,
+            label=phase,
+        )
+        left += widths
+    for row, (each, end) in enumerate(zip(speeds, left, strict=True)):
+        axes.text(end, row, f"  {number(each.steps_per_second)} steps/s", va="center", fontsize=8.5)
+    axes.set_yticks(range(len(runs)), [shown(f"{group.label}, seed {run.seed}", 44) for group, run in runs])
+    axes.set_ylim(len(runs) - 0.4, -0.6)
+    axes.set_xlim(0, max(float(left.max()), 1e-9) * 1.2)
+    axes.set_xlabel("seconds per rollout and update, mean over the run")
+    figure.legend(loc="outside upper left", ncols=min(len(phases), 6) or 1, handlelength=1.6)
+    return figure
+
+
+def _total(speeds: Sequence[curves.Speed], phase: str) -> float:
+    return sum(each.phases.get(phase, 0.0) for each in speeds)

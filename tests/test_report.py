@@ -1,0 +1,622 @@
+"""Reports: the numbers behind the figures, interrupted runs, escaping, one file that needs nothing else."""
+
+import base64
+import itertools
+import json
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from made_up_runs import make_run
+
+import metrics
+import report
+from reporting import curves, evaluations, figures, page
+from reporting.runs import (
+    Group,
+    Regime,
+    ReportError,
+    check_run_folder,
+    group_runs,
+    load_run,
+    number,
+    read_scalars,
+    shown,
+)
+
+# --------------------------------------------------------------------------------------------------------- run folders
+
+
+def test_reads_what_a_run_wrote(tmp_path):
+    run = load_run(make_run(tmp_path, strings=("", "a", "a b"), score=lambda step, string: step / 10))
+    assert run.regimes == [Regime(0, 1000, ""), Regime(1000, 2000, "a"), Regime(2000, 3000, "a b")]
+    whole = ~run.games.cut
+    assert run.games.step[whole].tolist() == list(range(100, 3001, 100))
+    assert run.games.score[whole].tolist() == [step / 10 for step in range(100, 3001, 100)]
+    assert run.games.cut.sum() == 3
+    assert run.finished
+    assert run.notes == []
+    assert (run.last_step, run.seed) == (3000, "1")
+
+
+def test_scalars_are_those_of_tensorboards_own_reader(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = make_run(tmp_path)
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    names = accumulator.Tags()["scalars"]
+    found = read_scalars(folder)
+    assert set(found) == set(names)
+    assert {"losses/value_loss", "charts/episodic_return"} <= set(names)
+    for name in set(names) - {"charts/episodic_return", "charts/episodic_length"}:
+        expected = {event.step: event.value for event in accumulator.Scalars(name)}
+        assert dict(zip(*(array.tolist() for array in found[name]), strict=True)) == expected
+
+
+def test_what_a_resumed_run_repeats_counts_once(tmp_path):
+    from torch.utils.tensorboard import SummaryWriter
+
+    for suffix, steps, purge, value in ((".a", range(0, 50, 10), None, 1.0), (".b", range(30, 70, 10), 30, 2.0)):
+        with SummaryWriter(str(tmp_path), filename_suffix=suffix, purge_step=purge) as writer:
+            for step in steps:
+                writer.add_scalar("x", value, step)
+            if suffix == ".a":
+                writer.add_scalar("x", 9.0, 45)  # the resumed run has no such step
+    files = sorted(tmp_path.iterdir())
+    files[0].rename(tmp_path / "events.out.tfevents.1.a")
+    files[1].rename(tmp_path / "events.out.tfevents.2.b")
+    steps, values = read_scalars(tmp_path)["x"]
+    assert steps.tolist() == [0, 10, 20, 30, 40, 50, 60]
+    assert values.tolist() == [1, 1, 1, 2, 2, 2, 2]
+
+
+def test_events_cut_in_the_middle_of_a_record_are_read_up_to_there(tmp_path):
+    folder = make_run(tmp_path)
+    whole = read_scalars(folder)["losses/value_loss"][0]
+    (events,) = folder.glob("events*")
+    os.truncate(events, events.stat().st_size - 101)
+    part = read_scalars(folder)["losses/value_loss"][0]
+    assert 0 < len(part) <= len(whole)
+    assert part.tolist() == whole[: len(part)].tolist()
+
+
+def test_a_line_that_was_cut_short_is_left_out_and_said(tmp_path):
+    folder = make_run(tmp_path)
+    games = len(load_run(folder).games.step)
+    with (folder / "episodes.csv").open("a") as file:
+        file.write("3100,0,,99")
+    run = load_run(folder)
+    assert len(run.games.step) == games
+    assert any("episodes.csv is cut short" in note for note in run.notes)
+    with (folder / "episodes.csv").open("a") as file:
+        file.write("\n")
+    assert len(load_run(folder).games.step) == games  # whole now, but with too few columns
+
+
+def test_rows_that_make_no_sense_are_counted(tmp_path):
+    folder = make_run(tmp_path)
+    with (folder / "episodes.csv").open("a") as file:
+        file.write("many,0,,1,1,0,0,0\n")
+    assert "1 rows of episodes.csv cannot be read and are left out." in load_run(folder).notes
+
+
+def test_regimes_without_switches_csv_come_from_the_games(tmp_path):
+    folder = make_run(tmp_path, strings=("", "a"), regime=1000)
+    (folder / "switches.csv").unlink()
+    run = load_run(folder)
+    assert [regime.modification for regime in run.regimes] == ["", "a"]
+    assert run.regimes[1].begin == 1000  # where the last game of the old regime ended
+    assert any(note.startswith("switches.csv is missing") for note in run.notes)
+
+
+@pytest.mark.parametrize("kept", ["args.json", "episodes.csv", "switches.csv"])
+def test_any_one_file_is_enough(tmp_path, kept):
+    folder = make_run(tmp_path, finished=False)
+    for path in folder.iterdir():
+        if path.name != kept:
+            path.unlink()
+    run = load_run(check_run_folder(str(folder)))
+    assert run.regimes
+    assert len(run.notes) >= 3
+    assert any(f"--resume {folder}" in note for note in run.notes)
+
+
+# -------------------------------------------------------------------------------------------------------------- groups
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
+    folders = [
+        make_run(tmp_path, seed=1, notes="x", num_workers=0),
+        make_run(tmp_path, seed=2, notes="y", num_workers=4),
+        make_run(tmp_path, seed=3, learning_rate=0.1),
+    ]
+    groups = group_runs([load_run(folder) for folder in folders])
+    assert [[run.seed for run in group.runs] for group in groups] == [["1", "2"], ["3"]]
+    assert [group.label for group in groups] == ["learning_rate null", "learning_rate 0.1"]
+
+
+def test_groups_are_called_by_their_experiments_where_that_is_enough(tmp_path):
+    folders = [make_run(tmp_path, exp_name=name, architecture=name.upper()) for name in ("ppo", "ppo_cbp")]
+    assert [group.label for group in group_runs([load_run(folder) for folder in folders])] == ["ppo", "ppo_cbp"]
+
+
+# -------------------------------------------------------------------------------------------------------------- curves
+
+
+def runs_of(tmp_path, *seeds, **settings):
+    return [load_run(make_run(tmp_path, seed=seed, **settings)) for seed in seeds]
+
+
+def test_no_bin_reaches_across_a_switch():
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        borders = np.unique(random.integers(1, 10_000, size=random.integers(1, 40)))
+        regimes = [Regime(int(b), int(e), "") for b, e in itertools.pairwise([0, *borders])]
+        edges = curves.bins_of(regimes, int(random.integers(1, 80)))
+        assert (np.diff(edges) > 0).all()
+        assert set(borders) <= set(edges)
+
+
+def test_returns_are_the_means_of_the_games_of_each_bin(tmp_path):
+    (run,) = runs_of(tmp_path, 1, score=lambda step, string: step / 100)
+    binned = curves.returns([run], np.array([0.0, 500.0, 1000.0, 3000.0]))
+    assert binned.values.tolist() == [[3.0, 8.0, 20.5]]  # games 1 to 5, 6 to 10, 11 to 30; the cut ones do not count
+    assert binned.x.tolist() == [300.0, 800.0, 2050.0]
+
+
+def test_a_game_at_the_step_of_a_switch_belongs_to_the_old_regime(tmp_path):
+    (run,) = runs_of(tmp_path, 1, games_every=1000, score=lambda step, string: 5.0 if string else 1.0)
+    binned = curves.returns([run], curves.bins_of(run.regimes, 3))
+    assert binned.values.tolist() == [[1.0, 5.0, 1.0]]
+
+
+def test_means_per_bin_equal_a_loop():
+    random = np.random.default_rng(1)
+    x, y = random.integers(0, 30, size=200), random.normal(size=200)
+    edges = np.array([2.0, 5.0, 9.0, 9.5, 20.0])
+    found = curves._mean_per_bin(x, y, edges)
+    for i, (low, high) in enumerate(itertools.pairwise(edges)):
+        inside = [value for step, value in zip(x, y, strict=True) if low < step <= high]
+        assert found[i] == pytest.approx(np.mean(inside)) if inside else np.isnan(found[i])
+
+
+def test_interval_is_that_of_all_resamples():
+    values = np.array([[0.0], [1.0], [5.0], [6.0]])
+    means = [np.mean(sample) for sample in itertools.product(values[:, 0], repeat=4)]
+    band = curves.mean_and_interval(values)
+    assert band.mean == 3.0
+    np.testing.assert_allclose([band.low[0], band.high[0]], np.percentile(means, [2.5, 97.5]), atol=0.26)
+
+
+def test_two_runs_have_no_interval_and_a_bin_that_one_has_not_reached_no_mean():
+    values = np.array([[1.0, 2.0, np.nan], [3.0, np.nan, 7.0]])
+    band = curves.mean_and_interval(values, np.array([[True, True, False], [True, True, True]]))
+    np.testing.assert_array_equal(band.mean, [2.0, 2.0, np.nan])
+    assert np.isnan(band.low).all()
+
+
+def test_runs_of_different_length_share_a_panel_and_cover_what_they_played(tmp_path):
+    long, short = runs_of(tmp_path, 1), runs_of(tmp_path, 2, strings=("", "a"))
+    other = runs_of(tmp_path, 3, strings=("", "b", ""))
+    assert curves.same_schedule([*long, *short, *other]) == [[*long, *short], other]
+    assert curves.covered([*long, *short], np.array([0.0, 2000.0, 3000.0])).tolist() == [[True, True], [True, False]]
+
+
+def test_lines_break_at_switches():
+    regimes = [Regime(0, 10, ""), Regime(10, 20, "a")]
+    x, y = curves.broken_at_switches(np.array([2.0, 6.0, 12.0]), np.array([1.0, np.nan, 3.0]), regimes)
+    np.testing.assert_array_equal(x, [2, 10, 12])
+    np.testing.assert_array_equal(y, [1, np.nan, 3])
+
+
+def test_around_switches_by_hand(tmp_path):
+    (run,) = runs_of(tmp_path, 1, games_every=250, score=lambda step, string: step % 1000 + (7 if string else 0))
+    aligned = curves.around_switches([run], bins_per_side=2)
+    assert aligned.x.tolist() == [-625.0, -125.0, 375.0, 875.0]
+    assert aligned.split == 2
+    first, second = aligned.transitions
+    assert (first.before, first.after, first.number) == ("", "a", 1)
+    assert first.values.tolist() == [375.0, 375.0, 382.0, 382.0]  # 250, 500 | 750, 0 | 257, 507 | 757, 7
+    assert second.values.tolist() == [382.0, 382.0, 375.0, 375.0]
+    assert curves.per_run(aligned, 1).tolist() == [[378.5, 378.5, 378.5, 378.5]]
+
+
+def test_around_a_switch_each_side_counts_its_own_string_only(tmp_path):
+    folder = make_run(tmp_path, strings=("", "a"), games_every=500, score=lambda step, string: 1.0)
+    with (folder / "episodes.csv").open("a") as file:
+        file.write("1400,0,,99,1,0,0,0\n")  # a game of the old string that ended after the switch
+    aligned = curves.around_switches([load_run(folder)])
+    assert np.nanmax(aligned.transitions[0].values) == 1.0
+
+
+def test_without_a_switch_there_is_nothing_around_it(tmp_path):
+    assert curves.around_switches(runs_of(tmp_path, 1, strings=("",))) is None
+
+
+def test_speed_is_the_mean_per_update(tmp_path):
+    (run,) = runs_of(tmp_path, 1, strings=("",), regime=100)
+    assert curves.speed(run) == (100.0, {"update": 75.0, "emulation": 75.0})  # logged at 50 and 100
+
+
+# --------------------------------------------------------------------------------------------------------- evaluations
+
+
+def scored(string, phase, step):
+    """Known scores, different for every evaluation."""
+    return {"": 0, "a": 1000, "out": 2000}[string] + 100 * phase + step / 100
+
+
+def evaluated(tmp_path, seed=1, score=scored, **settings):
+    folder = make_run(tmp_path, seed=seed, evaluated=score, held_out=("out",), **settings)
+    return metrics.Evaluations.of(metrics.read_evaluations(folder))
+
+
+def test_heat_map_by_hand(tmp_path):
+    ((title, heat),) = evaluations.heat_map("g", [evaluated(tmp_path)])
+    assert title == "g"
+    assert heat.rows == ["", "a", "out"]
+    assert heat.held_out == [False, False, True]
+    assert heat.steps == [0, 500, 1000, 1000, 1500, 2000, 2000, 2500, 3000]
+    assert heat.phases == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert heat.trained_on == ["", "", "", "a", "a", "a", "", "", ""]
+    expected = [[scored(row, *at) for at in zip(heat.phases, heat.steps, strict=True)] for row in heat.rows]
+    assert heat.values.tolist() == expected
+
+
+def test_heat_map_is_a_mean_over_runs_and_empty_where_one_is_missing(tmp_path):
+    runs = [
+        evaluated(tmp_path, 1),
+        evaluated(tmp_path, 2, lambda *key: scored(*key) + 4, strings=("", "a")),
+    ]
+    ((_, heat),) = evaluations.heat_map("g", runs)
+    assert heat.values[0, 1] == scored("", 0, 500) + 2
+    assert np.isnan(heat.values[:, 6:]).all()
+    assert np.isfinite(heat.values[:, :6]).all()
+
+
+def test_runs_that_met_other_tasks_have_maps_of_their_own(tmp_path):
+    runs = [evaluated(tmp_path, 1), evaluated(tmp_path, 2, strings=("a", "", "a"))]
+    assert [title for title, _ in evaluations.heat_map("g", runs)] == ["g, run 1", "g, run 2"]
+
+
+@pytest.mark.parametrize(("of", "string"), [("old", ""), ("new", "a")])
+def test_one_string_through_a_switch(tmp_path, of, string):
+    aligned = evaluations.around_switches([evaluated(tmp_path, strings=("", "a"))], of, bins=4)
+    assert aligned.x.tolist() == [-1000, -500, 0, 0, 500, 1000]
+    assert aligned.split == 3
+    (transition,) = aligned.transitions
+    at = [(0, 0), (0, 500), (0, 1000), (1, 1000), (1, 1500), (1, 2000)]
+    assert transition.values.tolist() == [scored(string, *place) for place in at]
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+def test_letters_count_in_twenty_six():
+    keys = figures.Keys([str(i) for i in range(800)])
+    assert [keys.letter(str(i)) for i in (0, 25, 26, 27, 701, 702)] == ["a", "z", "aa", "ab", "zz", "aaa"]
+
+
+def test_labels_of_many_regimes_keep_apart():
+    regimes = [Regime(i * 10, i * 10 + 10, f"name{i % 40}") for i in range(300)]
+    labels = figures.band_labels(regimes, figures.Keys([regime.modification for regime in regimes]))
+    assert 10 <= len(labels) <= 60
+    for (left, one), (right, other) in itertools.pairwise(labels):
+        assert (right - left) / 3000 * 105 >= (len(one) + len(other)) / 2 + 1
+
+
+def test_labels_are_names_where_there_is_room():
+    regimes = [Regime(0, 500, "short"), Regime(500, 600, "a_rather_long_name"), Regime(600, 1000, "")]
+    labels = figures.band_labels(regimes, figures.Keys(["short", "a_rather_long_name", ""]))
+    assert [text for _, text in labels] == ["a  short", "b", "c  unmodified"]
+
+
+def test_plotted_lines_are_the_data(tmp_path):
+    runs = runs_of(tmp_path, 1, 2, 3, score=lambda step, string: step / 100)
+    groups = [Group("g", runs)]
+    with figures.drawing(figures.LIGHT):
+        figure = figures.draw_returns(groups, figures.Keys(["", "a"]), figures.LIGHT)
+    binned = curves.returns(runs, curves.bins_for_games(runs))
+    drawn = [line for line in figure.axes[0].get_lines() if line.get_label() == "g"]
+    assert len(drawn) == 1
+    y = drawn[0].get_ydata()
+    np.testing.assert_allclose(y[np.isfinite(y)], binned.values.mean(axis=0))
+    points = sum(
+        len(collection.get_offsets()) for collection in figure.axes[0].collections if collection.get_offsets().size > 2
+    )
+    assert points == 3 * 30  # whole games only
+
+
+def test_users_own_settings_of_matplotlib_are_left_alone(tmp_path):
+    with mpl.rc_context({"lines.linewidth": 17}):
+        with figures.drawing(figures.DARK):
+            assert mpl.rcParams["lines.linewidth"] < 5
+        assert mpl.rcParams["lines.linewidth"] == 17
+
+
+def test_numbers_for_people():
+    values = [number(value) for value in (1234567.0, 0.000123456, -2.0, float("nan"), 20.84, 999.6)]
+    assert values == ["1,234,567", "0.000123", "\N{MINUS SIGN}2", "\N{EN DASH}", "20.8", "1,000"]
+    assert [figures.short_steps(step) for step in (0, 999, 1500, -2_000_000)] == [
+        "0",
+        "999",
+        "1.5k",
+        "\N{MINUS SIGN}2M",
+    ]
+    assert shown("x" * 50, 10) == "x" * 9 + "…"
+
+
+# ------------------------------------------------------------------------------------------------------------ the file
+
+
+class Elements(HTMLParser):
+    """All elements of a page with their attributes, and whether they are closed in order."""
+
+    VOID = ("meta", "link", "img", "br", "source")
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.open, self.text = [], [], ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.text += data
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def svgs(elements):
+    """The pictures of a page, light and dark, as parsed XML."""
+    addresses = [attributes["src"] for attributes in elements.of("img")]
+    addresses += [attributes["srcset"] for attributes in elements.of("source")]
+    prefix = "data:image/svg+xml;base64,"
+    assert all(address.startswith(prefix) for address in addresses)
+    return [ElementTree.fromstring(base64.b64decode(address.removeprefix(prefix))) for address in addresses]
+
+
+def assert_self_contained(elements):
+    for tag, attributes in elements.found:
+        for name in ("src", "href", "srcset", "action", "data"):
+            assert re.match(r"#|data:|$", attributes.get(name) or ""), (tag, attributes[name][:80])
+        assert not any(name.startswith("on") for name in attributes)
+        assert tag not in ("script", "iframe", "object", "embed", "base")
+    (policy,) = [each["content"] for each in elements.of("meta") if "http-equiv" in each]
+    assert policy.startswith("default-src 'none'")
+    for svg in svgs(elements):
+        for node in svg.iter():
+            assert node.tag.rsplit("}", 1)[1] not in ("script", "foreignObject")
+            for name, value in node.attrib.items():
+                if name.endswith("href"):
+                    assert value.startswith(("#", "data:image/png"))
+
+
+@pytest.fixture
+def sketch(monkeypatch):
+    """Draws every figure once, not four times: for tests that do not look at the files."""
+
+    def draw_once(folder, name, draw):
+        with figures.drawing(figures.LIGHT):
+            svg = figures.render(draw(figures.LIGHT), "svg")
+        return svg, svg
+
+    monkeypatch.setattr(report, "save", draw_once)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A report of three seeds against one run of another method."""
+    root = tmp_path_factory.mktemp("full")
+    shared = {"evaluated": scored, "held_out": ("out",)}
+    runs = [make_run(root / "runs", seed=seed, exp_name="one", **shared) for seed in (1, 2, 3)]
+    other = make_run(root / "runs", exp_name="other", architecture="PPO_CBP", **shared)
+    output = root / "out" / "report.html"
+    report.main([*map(str, runs), "-o", str(output), "--against", str(other)])
+    return output, Elements(output.read_text())
+
+
+FIGURES = {"returns", "evaluation", "switches", "plasticity", "losses", "speed"}
+
+
+def test_one_file_with_all_figures_and_tables(full):
+    output, elements = full
+    assert_self_contained(elements)
+    assert {each["id"] for each in elements.of("figure")} == {f"figure-{name}" for name in FIGURES}
+    assert len(svgs(elements)) == 2 * len(FIGURES)
+    for image in elements.of("img"):
+        assert len(image["alt"]) > 40
+    sections = {each["id"] for each in elements.of("section")}
+    assert {each["href"][1:] for each in elements.of("a")} == sections
+    assert {"runs", "regimes", "metrics", "configuration"} | FIGURES == sections
+    assert output.stat().st_size < 3e6
+    identifiers = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_figures_for_papers(full):
+    folder = full[0].with_name("report_figures")
+    assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf")}
+    for path in folder.iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF")
+
+
+def test_captions_say_how_many_seeds_there_are(full):
+    text = full[1].text
+    assert text.count("Seeds: one: 3, other: 1.") >= 4
+    assert "95 % bootstrap interval of the mean over seeds" in text
+    assert "One seed says what happened in one run." in text
+
+
+def test_tables_hold_the_metrics(full):
+    evaluations_ = [metrics.Evaluations.of(metrics.read_evaluations(full[0].parent.parent / "runs" / name))
+                    for name in os.listdir(full[0].parent.parent / "runs") if "__one__" in name]  # fmt: skip
+    value = metrics.run_metrics(evaluations_[0])["backward_transfer"].value
+    assert np.isfinite(value)
+    rows = re.findall(r"<tr>(.*?)</tr>", full[0].read_text().split("Definitions")[0], re.S)
+    (row,) = [row for row in rows if row.startswith('<th scope="row">backward transfer</th>')]
+    assert f"<td>{number(value)}; {number(value)} [{number(value)}, {number(value)}]" in row
+
+
+def test_settings_that_differ_are_marked(full):
+    page_ = full[0].read_text()
+    table = page_[page_.index("Settings that differ") :].split("</table>")[0]
+    assert "<mark>PPO_CBP</mark>" in table
+    assert {"seed", "exp_name", "architecture"} == set(re.findall(r'<th scope="row"><mark>(.*?)</mark>', table))
+    assert "env_id" in page_[page_.index("settings that all runs share") :]
+
+
+def test_the_same_runs_give_the_same_file(tmp_path, sketch, capsys):
+    run = str(make_run(tmp_path, strings=("",), scalars=()))
+    pages = []
+    for name in ("a", "b"):
+        report.main([run, "-o", str(tmp_path / f"{name}.html")])
+        pages.append(re.sub(r"Written by .*?\.<", "", (tmp_path / f"{name}.html").read_text()))
+    assert pages[0] == pages[1]
+    assert "a_figures" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_says_what_is_missing_and_what_makes_it(tmp_path, sketch):
+    folder = make_run(tmp_path, strings=("", "a"), finished=False, scalars=())
+    (folder / "switches.csv").unlink()
+    for path in folder.glob("events*"):
+        path.unlink()
+    report.main([str(folder), "-o", str(tmp_path / "x.html")])
+    elements = Elements((tmp_path / "x.html").read_text())
+    for words in (f"python eval.py --run {folder}", f"--resume {folder}", "switches.csv is missing", "not finished"):
+        assert words in elements.text
+    assert {each["id"] for each in elements.of("figure")} == {"figure-returns", "figure-switches"}
+
+
+def test_an_evals_csv_cut_short_still_counts(tmp_path):
+    folder = make_run(tmp_path, evaluated=scored, held_out=("out",), finished=False)
+    with (folder / "evals.csv").open("a") as file:
+        file.write("name,1,2,30")
+    found, mode, notes = report.read_evaluations([load_run(folder)])
+    assert (list(found), mode) == ([str(folder)], "sampled")
+    assert notes == [f"{folder.name}: The last line of evals.csv is cut short and left out."]
+
+
+def test_an_evals_csv_that_contradicts_itself_is_named(tmp_path):
+    folder = make_run(tmp_path, evaluated=scored, held_out=("out",))
+    text = (folder / "evals.csv").read_text()
+    (folder / "evals.csv").write_text(text.replace(",train,0,7,0,", ",neither,0,7,0,", 1))
+    found, _, (note,) = report.read_evaluations([load_run(folder)])
+    assert found == {}
+    assert "neither" in note
+
+
+def test_a_run_that_has_only_begun(tmp_path, sketch):
+    folder = make_run(tmp_path, strings=("",), games_every=10_000, regime=10, scalars=(), finished=False)
+    report.main([str(folder), "-o", str(tmp_path / "x.html")])
+    assert "There is no score: all 1 games were cut" in Elements((tmp_path / "x.html").read_text()).text
+
+
+def test_what_users_write_is_escaped(tmp_path, sketch):
+    nasty = "<script>alert('1')</script>\"&$x_2^3$`"
+    string = nasty.replace(" ", "")
+    folder = make_run(
+        tmp_path,
+        strings=("", string),
+        exp_name=nasty,
+        notes=nasty,
+        evaluated=lambda *key: 1.0,
+        held_out=("<img src=x onerror=alert(1)>",),
+        scalars=(f"losses/{nasty}", "time/<b>"),
+    )
+    report.main([str(folder), "-o", str(tmp_path / "x.html")])
+    elements = Elements((tmp_path / "x.html").read_text())
+    assert_self_contained(elements)
+    assert elements.text.count(nasty.replace("`", "")) >= 4
+    assert [each for each in elements.of("img") if "data:" not in each["src"]] == []
+
+
+def test_markup_of_the_page():
+    assert page.text("a < `b` & c") == "a &lt; <code>b</code> &amp; c"
+    assert page.plain("`x`\x00") == "`x`\N{REPLACEMENT CHARACTER}"
+    row = page.table("c", ("x", "y"), [("<", 2)], numbers=(1,))
+    assert '<th scope="row">&lt;</th><td class="number">2</td>' in row
+    assert page.note() == ""
+
+
+@pytest.mark.slow
+def test_three_hundred_switches(tmp_path):
+    strings = [f"name_{number % 30}" for number in range(301)]
+    folder = make_run(tmp_path, strings=strings, regime=100, games_every=50, evaluated=lambda *key: float(key[1] % 7))
+    report.main([str(folder), "-o", str(tmp_path / "x.html")])
+    assert_self_contained(Elements((tmp_path / "x.html").read_text()))
+    assert (tmp_path / "x.html").stat().st_size < 3e6
+
+
+# -------------------------------------------------------------------------------------------------------------- errors
+
+
+def refused(arguments, capsys):
+    """The one line that a wrong command line ends in."""
+    with pytest.raises(SystemExit) as ended:
+        report.main(arguments)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_the_nearest_run_folder_is_named(workdir, capsys):
+    folder = make_run(workdir / "runs")
+    other = make_run(workdir / "runs", seed=7, exp_name="quite_different")
+    assert f"did you mean `{folder.relative_to(workdir)}`?" in refused([f"runs/{folder.name[:-3]}"], capsys)
+    assert f"did you mean `{other.relative_to(workdir)}`?" in refused([f"runs/{other.name}x"], capsys)
+    assert f"did you mean `runs/{folder.name}`?" in refused([f"runs/{folder.name}/args.json"], capsys)
+    assert "holds neither" in refused(["runs"], capsys)
+    (workdir / "empty").mkdir()
+    assert "`against`" not in refused(["nothing/at/all"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("report.pdf", "must end in .html"),
+        ("folder.html", "is a folder"),
+        ("file/report.html", "is no folder"),
+        ("closed/report.html", "cannot be written"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_work_starts(workdir, capsys, monkeypatch, output, words):
+    folder = make_run(workdir / "runs")
+    (workdir / "folder.html").mkdir()
+    (workdir / "file").write_text("")
+    (workdir / "closed").mkdir()
+    monkeypatch.setattr(report.os, "access", lambda path, mode: path.name != "closed")  # root may write anywhere
+    monkeypatch.setattr(report, "load_run", lambda folder: pytest.fail("work has started"))
+    before = sorted(workdir.rglob("*"))
+    assert words in refused([str(folder), "-o", output], capsys)
+    assert sorted(workdir.rglob("*")) == before
+
+
+def test_one_run_twice_or_none_is_refused(workdir, capsys):
+    folder = make_run(workdir)
+    assert "twice" in refused([str(folder), f"./{folder.name}/"], capsys)
+    assert "twice" in refused([str(folder), "--against", str(folder)], capsys)
+    assert "is empty" in refused([], capsys)
+    with pytest.raises(ReportError, match="is no run folder"):
+        check_run_folder(str(workdir))
+
+
+def test_settings_are_read_as_they_stand(tmp_path):
+    run = load_run(make_run(tmp_path, modification_factory_kwargs={"modifications": ["a", ""]}))
+    assert shown(run.args["modification_factory_kwargs"]) == json.dumps({"modifications": ["a", ""]})
