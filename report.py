@@ -299,7 +299,7 @@ def runs_section(report: Report) -> Section:
             counts = (f"{run.last_step:,}", f"{len(run.regimes) - 1:,}", f"{whole:,}", f"{int(run.games.cut.sum()):,}")
             rows.append((group.label, run.seed, state, *counts, number(rate), run.name))
     header = ("group", "seed", "state", "steps", "switches", "whole games", "cut games", "steps/s", "folder")
-    blocks = [page.table("Runs of this report.", header, rows, numbers=range(3, 8))]
+    blocks = [page.table("One row per run", header, rows, numbers=range(3, 8))]
     for run in report.runs:
         if run.notes:
             blocks.append(page.note(f"{run.name}:", *run.notes))
@@ -353,7 +353,7 @@ def regimes_section(report: Report) -> Section:
         trained = f"{len(own):,}" if own else "never trained on"
         rows.append((letter(keys, modification), name_of(modification), trained, f"{100 * share:.1f} %"))
     blocks = [
-        page.table("Modification strings.", ("key", "modification string", "regimes", "share of steps"), rows, (2, 3))
+        page.table("Modification strings", ("key", "modification string", "regimes", "share of steps"), rows, (2, 3))
     ]
     for panel in curves.same_schedule(runs)[: figures.MOST_PANELS]:
         longest = curves.longest(panel)
@@ -378,7 +378,7 @@ def regime_table(title: str, runs: Sequence[Run], keys: Keys) -> Markup:
         steps = (f"{begin:,}", f"{end:,}")
         rows.append((index, letter(keys, modification), name_of(modification), *steps, f"{len(scores):,}", mean))
     header = ("regime", "key", "modification string", "from step", "to step", "whole games", "mean score")
-    return page.table(f"{title}; games of all these runs together.", header, rows, (0, 3, 4, 5, 6))
+    return page.table(f"{title}; games of all these runs together", header, rows, (0, 3, 4, 5, 6))
 
 
 def evaluation_section(report: Report) -> Section:
@@ -490,7 +490,7 @@ def metrics_section(report: Report) -> Section:
             "mean over runs and units with its 95 % stratified bootstrap interval. A dash is an undefined value, with "
             "the reason. `metrics.py` normalises scores and compares with single-task runs."
         ),
-        page.table("Continual metrics.", header, rows),
+        page.table("Continual metrics", header, rows),
         page.details(
             "Definitions",
             page.table(
@@ -503,7 +503,7 @@ def metrics_section(report: Report) -> Section:
     for heading, names in UNIT_TABLES.items():
         table = unit_table(heading, names, per_run)
         if table:
-            blocks += [page.heading(heading), table]
+            blocks.append(table)
     notes = [f"{run.name}: {line}." for run in report.runs if (found := report.evaluations.get(str(run.folder)))
              for line in found.notes]  # fmt: skip
     return Section("metrics", title, [*blocks, page.note(*notes)])
@@ -551,7 +551,7 @@ def unit_table(
                 reasons = dict.fromkeys(r for each in found if (r := each[name].reasons.get(unit)))
                 row.append(page.with_reason(interval_text(values), "; ".join(reasons)))
         rows.append(row)
-    return page.table(f"{caption}: mean over runs, and its interval from three runs on.", header, rows)
+    return page.table(f"{caption} (mean over runs; from three on with its 95 % interval)", header, rows)
 
 
 PLASTICITY_CAPTION = (
@@ -634,7 +634,7 @@ def configuration_section(report: Report) -> Section:
             )
             for key in differing
         ]
-        blocks.append(page.table("Settings that differ between the runs.", header, rows) if rows
+        blocks.append(page.table("Settings that differ between the runs", header, rows) if rows
                       else page.paragraph("All settings are the same."))  # fmt: skip
     settings = page.table(
         "Settings of all runs." if len(runs) > 1 else "Settings.",

@@ -222,12 +222,18 @@ def _games_around(run: Run, old: Regime, new: Regime) -> tuple[np.ndarray, np.nd
 
 
 def per_run(aligned: Aligned, num_runs: int) -> np.ndarray:
-    """Mean over the switches of each run, float64 [num_runs, B]: switches of one run are no independent samples."""
-    rows = []
+    """Mean over the switches of each run, float64 [num_runs, B]: switches of one run are no independent samples.
+
+    A bin for which less than nine in ten of the switches have a score has no mean: switches are unlike each other, so
+    a mean over other ones than in the bin before would rise or fall without any score doing so.
+    """
+    rows = np.full((num_runs, len(aligned.x)), np.nan)
     for run in range(num_runs):
-        own = [transition.values for transition in aligned.transitions if transition.run == run]
-        rows.append(nanmean(np.array(own)) if own else np.full(len(aligned.x), np.nan))
-    return np.array(rows)
+        own = np.array([transition.values for transition in aligned.transitions if transition.run == run])
+        if len(own):
+            enough = np.isfinite(own).mean(axis=0) >= 0.9
+            rows[run] = np.where(enough, nanmean(own), np.nan)
+    return rows
 
 
 # --------------------------------------------------------------------------------------------------------------- speed

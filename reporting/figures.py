@@ -80,8 +80,8 @@ class Keys:
 
 
 def name_of(modification: str, limit: int = 0) -> str:
-    """A modification string for people."""
-    return shown(modification or "unmodified", limit)
+    """A modification string for people; the unmodified game is called as everywhere else."""
+    return shown(modification or "no_modif", limit)
 
 
 @contextlib.contextmanager
@@ -357,7 +357,7 @@ def _draw_heat_map(axes: Axes, heat: HeatMap, keys: Keys, theme: Theme, low: flo
     axes.set_yticks(np.arange(num_rows) + 0.5, labels, fontsize=8.5 if num_rows <= 25 else 6)
     shown_columns = np.unique(np.linspace(0, num_columns - 1, min(num_columns, 12)).round().astype(int))
     axes.set_xticks(shown_columns + 0.5, [short_steps(heat.steps[column]) for column in shown_columns])
-    axes.set_xlabel("global_step of the evaluation; lines: switches; frames: in training")
+    axes.set_xlabel("global_step of the evaluation; gaps: switches; frames: in training")
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)

@@ -19,7 +19,6 @@ main, header, footer { max-width: 62rem; margin: 0 auto; padding: 0 1rem; overfl
 header { padding-top: 2rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .4rem; }
 h2 { font-size: 1.3rem; margin: 2.6rem 0 .7rem; padding-top: .6rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 p { max-width: 46rem; margin: .5rem 0; }
 a { color: var(--link); }
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; list-style: none; padding: 0; margin: 1rem 0; }
@@ -28,9 +27,9 @@ figure { margin: 1rem 0 1.6rem; }
 .scroll:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 .tall { max-height: 28rem; overflow-y: auto; }
 figure img { display: block; width: 100%; min-width: 38rem; height: auto; }
-figcaption, caption { color: var(--soft); font-size: .92rem; text-align: left; }
-figcaption { max-width: 46rem; margin-top: .4rem; }
-caption { padding: .2rem 0 .4rem; }
+figcaption { color: var(--soft); font-size: .92rem; max-width: 46rem; margin-top: .4rem; }
+caption { padding: .4rem 0; text-align: left; font-weight: 600; }
+caption span { display: inline-block; position: sticky; left: 0; max-width: calc(100vw - 2rem); }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; margin: .4rem 0 1rem; }
 th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
   overflow-wrap: normal; }
@@ -84,10 +83,6 @@ def paragraph(words: str) -> Markup:
     return Markup(f"<p>{text(words)}</p>\n")
 
 
-def heading(words: str) -> Markup:
-    return Markup(f"<h3>{text(words)}</h3>\n")
-
-
 def note(*lines: str) -> Markup:
     """What the reader must know before believing the rest; nothing without lines."""
     if not lines:
@@ -122,7 +117,7 @@ def table(
     """
 
     def cell(tag: str, column: int, value: object) -> str:
-        kind = "number" if column in numbers else "wide" if len(str(value)) > 60 else ""
+        kind = "number" if column in numbers else "wide" if len(str(value)) > 40 else ""
         opening = tag + (' scope="row"' if tag == "th" else "") + (f' class="{kind}"' if kind else "")
         return f"<{opening}>{value if isinstance(value, Markup) else plain(value)}</{tag}>"
 
@@ -137,7 +132,7 @@ def table(
     size = " tall" if len(rows) > tall else ""
     return Markup(
         f'<div class="scroll{size}" role="region" tabindex="0" aria-label="{html.escape(caption)}">\n<table>'
-        f"<caption>{text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
+        f"<caption><span>{text(caption)}</span></caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
     )
 
 

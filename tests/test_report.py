@@ -226,6 +226,13 @@ def test_around_switches_by_hand(tmp_path):
     assert curves.per_run(aligned, 1).tolist() == [[378.5, 378.5, 378.5, 378.5]]
 
 
+def test_no_mean_over_other_switches_than_in_the_bin_before():
+    rows = [[1.0, np.nan], [3.0, 9.0]]
+    transitions = [curves.Transition(0, i, "", "a", np.array(row)) for i, row in enumerate(rows)]
+    means = curves.per_run(curves.Aligned(np.array([-1.0, 1.0]), transitions, 1), 2)
+    np.testing.assert_array_equal(means, [[2.0, np.nan], [np.nan, np.nan]])
+
+
 def test_around_a_switch_each_side_counts_its_own_string_only(tmp_path):
     folder = make_run(tmp_path, strings=("", "a"), games_every=500, score=lambda step, string: 1.0)
     with (folder / "episodes.csv").open("a") as file:
@@ -313,7 +320,7 @@ def test_labels_of_many_regimes_keep_apart():
 def test_labels_are_names_where_there_is_room():
     regimes = [Regime(0, 500, "short"), Regime(500, 600, "a_rather_long_name"), Regime(600, 1000, "")]
     labels = figures.band_labels(regimes, figures.Keys(["short", "a_rather_long_name", ""]))
-    assert [text for _, text in labels] == ["a  short", "b", "c  unmodified"]
+    assert [text for _, text in labels] == ["a  short", "b", "c  no_modif"]
 
 
 def test_plotted_lines_are_the_data(tmp_path):
