@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -50,11 +50,11 @@ MOST_SCALARS = 24
 
 @dataclass
 class Args:
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """run folders"""
+    runs: tyro.conf.Positional[list[str]]
+    """run folders; those that differ in the seed alone form a group"""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "report.html"
     """the HTML file; the figures go into a folder beside it, <name>_figures"""
-    against: tuple[str, ...] = ()
+    against: list[str] = field(default_factory=list)
     """run folders to lay beside them"""
 
 

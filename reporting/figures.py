@@ -146,10 +146,10 @@ def draw_bands(axes: Axes, regimes: Sequence[Regime], keys: Keys, theme: Theme, 
     """Regimes as shaded bands, with their letters in a strip above the plot where there is room for them."""
     end = max(regimes[-1].end, 1)
     axes.set_xlim(0, end)
-    few = len(regimes) <= 40
+    few, many = len(regimes) <= 40, len(regimes) > 100  # many bands are smaller as a picture
     for begin, stop, modification in regimes:
         colour = keys.colour(modification)
-        axes.axvspan(begin, stop, color=colour, alpha=theme.band, linewidth=0, zorder=0)
+        axes.axvspan(begin, stop, color=colour, alpha=theme.band, linewidth=0, zorder=0, rasterized=many)
         if few and begin:
             axes.axvline(begin, color=theme.faint, linewidth=0.6, zorder=1)
         if letters:
@@ -162,6 +162,7 @@ def draw_bands(axes: Axes, regimes: Sequence[Regime], keys: Keys, theme: Theme, 
                 alpha=theme.strip,
                 linewidth=0,
                 clip_on=False,
+                rasterized=many,
             )
             axes.add_patch(strip)
     if letters:
@@ -244,6 +245,8 @@ def draw_group(
     """Thin lines for the runs, a thick one for their mean, and the mean's interval from three runs on."""
     if np.isfinite(values).any(axis=0).sum() <= 40:
         look = {"marker": "o", "markersize": 3.5, **look}
+    elif len(regimes) > 20:  # stretches of one point have no line
+        look = {"marker": ".", "markersize": 3, **look}
     if len(values) == 1:
         axes.plot(*curves.broken_at_switches(x, values[0], regimes), label=label, **look)
         return

@@ -117,7 +117,8 @@ def table(
     """
 
     def cell(tag: str, column: int, value: object) -> str:
-        kind = "number" if column in numbers else "wide" if len(str(value)) > 40 else ""
+        long = len(re.sub(r"<[^>]*>", "", str(value))) > 40
+        kind = "number" if column in numbers else "wide" if long else ""
         opening = tag + (' scope="row"' if tag == "th" else "") + (f' class="{kind}"' if kind else "")
         return f"<{opening}>{value if isinstance(value, Markup) else plain(value)}</{tag}>"
 

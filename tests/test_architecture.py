@@ -4,8 +4,8 @@ import ast
 
 from conftest import ROOT
 
-ROOMS = {"agents", "wrappers", "modification_factories", "experiment"}
-SCRIPTS = {"continual_training_example", "eval", "metrics"}
+ROOMS = {"agents", "wrappers", "modification_factories", "experiment", "reporting"}
+SCRIPTS = {"continual_training_example", "eval", "metrics", "report"}
 
 
 def imported_roots(path):

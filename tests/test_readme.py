@@ -19,6 +19,7 @@ import continual_training_example
 import eval as evaluation
 import metrics
 import modification_factories
+import report
 from agents import ContinualBackprop, make_agent
 from agents.plasticity import PlasticityProbe
 from experiment.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
@@ -34,6 +35,7 @@ SCRIPTS = {
     "continual_training_example.py": continual_training_example,
     "eval.py": evaluation,
     "metrics.py": metrics,
+    "report.py": report,
 }
 BENCHMARKS = ("environment", "training", "switches", "limits", "memory", "precision")
 
@@ -127,8 +129,9 @@ def test_links_and_pictures_lead_somewhere():
             assert (ROOT / target).is_file(), target
 
 
-def test_picture_is_small_and_a_picture():
-    picture = (ROOT / "docs/freeway.png").read_bytes()
+@pytest.mark.parametrize("name", ["freeway", "report"])
+def test_picture_is_small_and_a_picture(name):
+    picture = (ROOT / "docs" / f"{name}.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 300_000
 
@@ -150,6 +153,7 @@ def test_holds_no_open_work_no_private_path_and_no_hype():
         ("## Training: every flag", continual_training_example),
         ("### Evaluation: every flag", evaluation),
         ("### Continual metrics: every flag", metrics),
+        ("## Report", report),
     ],
 )
 def test_flag_tables_equal_the_dataclasses(heading, script):
@@ -160,7 +164,7 @@ def test_flag_tables_equal_the_dataclasses(heading, script):
     assert list(table) == list(dict.fromkeys(table))
     assert table.keys() == fields.keys()
     for name, (written, default, meaning) in table.items():
-        positional = script is metrics and name == "runs"
+        positional = script in (metrics, report) and name == "runs"
         assert written == (f"`{name}`" if positional or _is_hidden(script.Args, name) else f"`--{name}`")
         assert_default(default, default_of(fields[name]))
         options = [hints[name], *typing.get_args(hints[name])]
@@ -169,7 +173,13 @@ def test_flag_tables_equal_the_dataclasses(heading, script):
 
 
 def test_each_flag_has_one_row():
-    for heading in ("## Training: every flag", "### Evaluation: every flag", "### Continual metrics: every flag"):
+    headings = (
+        "## Training: every flag",
+        "### Evaluation: every flag",
+        "### Continual metrics: every flag",
+        "## Report",
+    )
+    for heading in headings:
         names = [row[0] for row in rows(section(heading).split("\n### ")[0])]
         assert len(names) == len(set(names))
 
@@ -317,8 +327,8 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     script = SCRIPTS[words[0]]
     args = parse_command_line(script.Args, words[1:])
-    check_ranges(args, script.RANGES)
-    if script is metrics:  # needs runs; test_metrics_command.py makes some
+    check_ranges(args, getattr(script, "RANGES", {}))
+    if script in (metrics, report):  # they need runs; test_metrics_command.py and test_report.py make some
         return
     if script is continual_training_example and args.resume:  # needs a run; test_resume.py has some
         return
