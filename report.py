@@ -397,7 +397,7 @@ def evaluation_section(report: Report) -> Section:
     caption = (
         f"Mean score of whole evaluated games ({report.mode} actions, the same starts each time) under every "
         "modification string (rows) at every evaluation (columns: in order, not to scale). A gap is a switch, with the "
-        "agent just before and just after it on either side. A frame marks the string in training. Rows below the dark "
+        "agent just before and just after it on either side. A frame marks the string in training. Rows below the long "
         "line were held out: never trained on. Cells that not every run has reached are empty. Means of few games are "
         f"noisy: compare patterns, not single cells. {seeds_of(report).split('.')[0]}."
     )

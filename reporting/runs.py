@@ -26,7 +26,7 @@ NOT_METHOD = {
     *("seed", "config", "resume", "checkpoint_every", "num_workers", "cuda", "detect_anomaly", "notes"),
     *("track", "wandb_project_name", "wandb_entity", "wandb_dir", "capture_video", "save_agent_wandb"),
     *("save_agent_with_switch", "test_modifs", "eval_episodes", "eval_every", "eval_modifs", "eval_games"),
-    *("held_out_modifs",),
+    *("held_out_modifs", "plasticity_every"),
 }
 
 

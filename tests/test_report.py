@@ -17,6 +17,7 @@ import metrics
 import report
 from reporting import curves, evaluations, figures, page
 from reporting.runs import (
+    NOT_METHOD,
     Group,
     Regime,
     ReportError,
@@ -138,6 +139,10 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
     groups = group_runs([load_run(folder) for folder in folders])
     assert [[run.seed for run in group.runs] for group in groups] == [["1", "2"], ["3"]]
     assert [group.label for group in groups] == ["learning_rate null", "learning_rate 0.1"]
+
+
+def test_settings_that_do_not_count_are_at_least_those_of_the_metrics():
+    assert metrics.BOOKKEEPING <= NOT_METHOD
 
 
 def test_groups_are_called_by_their_experiments_where_that_is_enough(tmp_path):
