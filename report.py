@@ -46,6 +46,8 @@ from reporting.runs import (
 USER_ERRORS = (ConfigError, ReportError)
 MOST_REGIMES = 2000
 MOST_SCALARS = 24
+MOST_UNITS = 300
+MOST_COLUMNS = 100
 
 
 @dataclass
@@ -405,7 +407,11 @@ def evaluation_section(report: Report) -> Section:
     drawn = draw(
         report, "evaluation", lambda theme: figures.draw_heat_maps(maps, report.keys, theme), alternative, caption
     )
-    tables = [page.details(f"The numbers: {title}", map_table(title, found, report.keys)) for title, found in maps]
+    tables = [
+        page.details(f"The numbers: {title}", map_table(title, found, report.keys))
+        for title, found in maps
+        if len(found.steps) <= MOST_COLUMNS
+    ]
     return Section("evaluation", "Evaluation", [*blocks, drawn, *tables])
 
 
@@ -543,7 +549,7 @@ def unit_table(
         *(f"{name.replace('_', ' ')}{f', {label}' if len(per_run) > 1 else ''}" for label in per_run for name in names),
     ]
     rows = []
-    for unit in units:
+    for unit in list(units)[:MOST_UNITS]:
         row: list[object] = [unit]
         for found in per_run.values():
             for name in names:
@@ -551,7 +557,8 @@ def unit_table(
                 reasons = dict.fromkeys(r for each in found if (r := each[name].reasons.get(unit)))
                 row.append(page.with_reason(interval_text(values), "; ".join(reasons)))
         rows.append(row)
-    return page.table(f"{caption} (mean over runs; from three on with its 95 % interval)", header, rows)
+    more = f"; the first {MOST_UNITS} of {len(units)}, `metrics.py` writes all" if len(units) > MOST_UNITS else ""
+    return page.table(f"{caption} (mean over runs; from three on with its 95 % interval{more})", header, rows)
 
 
 PLASTICITY_CAPTION = (

@@ -74,12 +74,11 @@ def mean_and_interval(values: np.ndarray, covered: np.ndarray | None = None, see
     if covered is not None:
         mean = np.where(covered.all(axis=0), mean, np.nan)
     low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    if len(values) >= SMALLEST_SAMPLE:
-        chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-        for i in np.flatnonzero(np.isfinite(mean)):
-            known = values[:, i]
-            if np.isfinite(known).sum() >= SMALLEST_SAMPLE:
-                low[i], high[i] = np.nanpercentile(nanmean(known[chosen].T), [2.5, 97.5])
+    chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    for i in np.flatnonzero(np.isfinite(mean)):
+        known = values[:, i]
+        if np.isfinite(known).sum() >= SMALLEST_SAMPLE:
+            low[i], high[i] = np.nanpercentile(nanmean(known[chosen].T), [2.5, 97.5])
     return Band(mean, low, high)
 
 
