@@ -380,7 +380,9 @@ def regime_table(title: str, runs: Sequence[Run], keys: Keys) -> Markup:
         steps = (f"{begin:,}", f"{end:,}")
         rows.append((index, letter(keys, modification), name_of(modification), *steps, f"{len(scores):,}", mean))
     header = ("regime", "key", "modification string", "from step", "to step", "whole games", "mean score")
-    return page.table(f"{title}; games of all these runs together", header, rows, (0, 3, 4, 5, 6))
+    return page.table(
+        title + ("; games of all these runs together" if len(runs) > 1 else ""), header, rows, (0, 3, 4, 5, 6)
+    )
 
 
 def evaluation_section(report: Report) -> Section:

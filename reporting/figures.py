@@ -428,14 +428,14 @@ def _name_lines(axes: Axes, aligned: Aligned, keys: Keys) -> None:
     ends = []
     for transition in aligned.transitions:
         known = np.flatnonzero(np.isfinite(transition.values))
-        ends.append(
-            (float(transition.values[known[-1]]), f"{keys.letter(transition.before)}→{keys.letter(transition.after)}")
-        )
+        place = float(aligned.x[known[-1]]) + 0.04 * float(np.abs(aligned.x).max())
+        text = f"{keys.letter(transition.before)}→{keys.letter(transition.after)}"
+        ends.append((float(transition.values[known[-1]]), text, place))
     low, high = axes.get_ylim()
     gap, last = (high - low) * 0.055, -math.inf
-    for value, text in sorted(ends):
+    for value, text, place in sorted(ends):
         last = max(value, last + gap)
-        axes.text(1.04 * float(aligned.x.max()), last, text, va="center", fontsize=8)
+        axes.text(place, last, text, va="center", fontsize=8)
 
 
 def _line(aligned: Aligned, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
