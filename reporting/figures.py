@@ -399,11 +399,15 @@ def draw_aligned(panels_: Sequence[tuple[str, Sequence[tuple[Group, Aligned]]]],
             chosen = aligned.transitions
             if len(chosen) > MAX_THIN_LINES:
                 chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, MAX_THIN_LINES).astype(int)]
+            thin = {
+                **look,
+                "linewidth": 0.8,
+                "alpha": 0.65 if len(chosen) <= 8 else 0.35,
+                "marker": ".",
+                "markersize": 4,
+            }
             for transition in chosen:
-                axes.plot(
-                    *_line(aligned, transition.values),
-                    **{**look, "linewidth": 0.8, "alpha": 0.65 if len(chosen) <= 8 else 0.35},
-                )
+                axes.plot(*_line(aligned, transition.values), **thin)
             rows = curves.per_run(aligned, len(group.runs))
             mean, lower, upper = curves.mean_and_interval(rows)
             axes.plot(*_line(aligned, mean), marker="o", markersize=3.5, label=group.label, **look)

@@ -191,11 +191,13 @@ def test_means_per_bin_equal_a_loop():
 
 
 def test_interval_is_that_of_all_resamples():
-    values = np.array([[0.0], [1.0], [5.0], [6.0]])
-    means = [np.mean(sample) for sample in itertools.product(values[:, 0], repeat=4)]
+    values = np.array([[0.0], [1.0], [5.0], [6.0], [20.0], [31.0]])
+    means = [np.mean(sample) for sample in itertools.product(values[:, 0], repeat=6)]
     band = curves.mean_and_interval(values)
-    assert band.mean == 3.0
-    np.testing.assert_allclose([band.low[0], band.high[0]], np.percentile(means, [2.5, 97.5]), atol=0.26)
+    assert band.mean == 10.5
+    for found, percentile, narrower in ((band.low[0], 2.5, 5), (band.high[0], 97.5, 95)):
+        exact, other = np.percentile(means, [percentile, narrower])
+        assert abs(found - exact) < abs(found - other) / 3
 
 
 def test_two_runs_have_no_interval_and_a_bin_that_one_has_not_reached_no_mean():
