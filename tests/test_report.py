@@ -67,13 +67,15 @@ def test_what_a_resumed_run_repeats_counts_once(tmp_path):
             for step in steps:
                 writer.add_scalar("x", value, step)
             if suffix == ".a":
-                writer.add_scalar("x", 9.0, 45)  # the resumed run has no such step
+                for step in (29, 30, 45):  # the resumed run has no such rows
+                    writer.add_scalar("y", 9.0, step)
     files = sorted(tmp_path.iterdir())
     files[0].rename(tmp_path / "events.out.tfevents.1.a")
     files[1].rename(tmp_path / "events.out.tfevents.2.b")
     steps, values = read_scalars(tmp_path)["x"]
     assert steps.tolist() == [0, 10, 20, 30, 40, 50, 60]
     assert values.tolist() == [1, 1, 1, 2, 2, 2, 2]
+    assert read_scalars(tmp_path)["y"][0].tolist() == [29]
 
 
 def test_events_cut_in_the_middle_of_a_record_are_read_up_to_there(tmp_path):
@@ -90,13 +92,13 @@ def test_a_line_that_was_cut_short_is_left_out_and_said(tmp_path):
     folder = make_run(tmp_path)
     games = len(load_run(folder).games.step)
     with (folder / "episodes.csv").open("a") as file:
-        file.write("3100,0,,99")
+        file.write("3100,0,,99,1,0,0,1")  # whole, or the beginning of 12
     run = load_run(folder)
     assert len(run.games.step) == games
     assert any("episodes.csv is cut short" in note for note in run.notes)
     with (folder / "episodes.csv").open("a") as file:
-        file.write("\n")
-    assert len(load_run(folder).games.step) == games  # whole now, but with too few columns
+        file.write("2\n3200,0,,99\n")
+    assert len(load_run(folder).games.step) == games + 1  # the second line has too few columns
 
 
 def test_rows_that_make_no_sense_are_counted(tmp_path):
