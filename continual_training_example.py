@@ -66,7 +66,7 @@ from agents.hindsight import (
 from agents.plasticity import PlasticityProbe, choose_rows
 from agents.restartable_adam import RestartableAdam
 from agents.reward_scaling import RewardScaler
-from eval import choose_modifications, evaluate, summarise, table
+from eval import choose_evaluated, choose_modifications, evaluate, summarise, table
 from experiment.checkpoints import CheckpointError, save_checkpoint
 from experiment.config import (
     ConfigError,
@@ -78,6 +78,7 @@ from experiment.config import (
     parse_command_line,
     sentence,
 )
+from experiment.evaluations import ContinualEvaluation, plan_evaluations
 from experiment.progress import ProgressBar
 from experiment.resume import (
     RESUME,
@@ -239,6 +240,16 @@ class Args:
     save_agent_with_switch: bool = False
     """save the agent at every switch, before its weights are shrunk"""
 
+    # continual evaluation, on with any of the first three
+    eval_every: int | None = None
+    """evaluate at start, before and after every switch, at the end, and every so many agent steps (0: not these)"""
+    eval_modifs: tuple[str, ...] = ()
+    """modification strings to evaluate (default: those of the schedule and no_modif, at most 8)"""
+    held_out_modifs: tuple[str, ...] = ()
+    """further ones to evaluate, which the schedule must not train on"""
+    eval_games: int = 5
+    """games per string, once greedy and once sampled"""
+
     # tracking
     plasticity_every: int = 10
     """rollouts between two measurements of the network's plasticity (0: never)"""
@@ -308,6 +319,8 @@ RANGES = {
     "her_importance_clip": Range(0, LARGE),
     "plasticity_every": Range(0, MANY),
     "eval_episodes": Range(1, 10**9),
+    "eval_every": Range(0, MANY),
+    "eval_games": Range(1, 10**9),
     "seed": Range(0, 2**63 - 1),
 }
 
@@ -364,6 +377,7 @@ class Parts(NamedTuple):
     envs: ModifiedVectorEnv
     tracker: Tracker
     progress: ProgressBar
+    evaluations: ContinualEvaluation
 
 
 class Counters(NamedTuple):
@@ -421,6 +435,7 @@ def train(setup: Setup) -> None:
         closing(open_games(args, game)) as envs,
         ProgressBar(total_timesteps, **(saved["progress"] if saved is not None else {})) as progress,
         StopSignals() as stop,
+        continual_evaluation(args, folder, saved, progress) as evaluations,
     ):
         progress.write(f"run folder: {folder}")
         agent = make_agent(
@@ -458,7 +473,7 @@ def train(setup: Setup) -> None:
         # A run is saved between two updates: what happened before is in `parts` and the counters, nothing else. The
         # schedule has no state, it is asked by step.
         generators = {"actions": action_generator, "minibatches": minibatch_generator, "perturb": perturb_generator}
-        parts = Parts(agent, optimizer, cbp, reward_scaler, probe, generators, envs, tracker, progress)
+        parts = Parts(agent, optimizer, cbp, reward_scaler, probe, generators, envs, tracker, progress, evaluations)
         if saved is not None:
             global_step, num_switches, last_switch, modification, modification_index, seconds = restore(
                 parts, saved, folder / "videos" if args.capture_video else None
@@ -480,6 +495,7 @@ def train(setup: Setup) -> None:
                     learning_rate.fill_(annealed)
                 else:
                     optimizer.param_groups[0]["lr"] = annealed
+            evaluations.begin_rollout(global_step, num_switches, modification)
             acting_agent.refresh()
             if not on_gpu:
                 torch.set_num_threads(1)  # during the rollout the cores belong to the emulators
@@ -504,7 +520,8 @@ def train(setup: Setup) -> None:
                 # ============================== SWITCH ==============================
                 # 1. The schedule asks for another modification string. 2. Mode `reset` cuts the games in progress: a
                 # truncation, so step t-1 is bootstrapped with the value of the last observation of the old regime.
-                # 3. The agent of the old regime is saved. 4. Its weights are shrunk and perturbed. 5. The games change.
+                # 3. The agent of the old regime is saved and noted for evaluation. 4. Its weights are shrunk and
+                # perturbed. 5. The games change.
                 new_modification = canonical(schedule.get_modification(global_step), game)
                 switching = new_modification != modification
                 if switching:
@@ -525,7 +542,9 @@ def train(setup: Setup) -> None:
                         path = switch_checkpoint(folder, num_switches, global_step, modification)
                         save_agent(path, tracker, agent, args, global_step, modification, cbp)
                         checkpoint = path.name
+                    evaluations.note(global_step, num_switches - 1, modification)
                     if args.shrink_and_perturb:
+                        evaluations.snapshot(agent)
                         shrink_and_perturb(
                             agent,
                             optimizer,
@@ -539,6 +558,7 @@ def train(setup: Setup) -> None:
                             cbp.reset_statistics()  # what was measured of the old weights
                         acting_agent.refresh()
                         update.reset()  # the optimizer's state may be new
+                    evaluations.note(global_step, num_switches, new_modification)
                     if args.capture_video:
                         envs.record_next_game(video_path(folder, global_step, new_modification))
                     _, info = envs.set_modifications(new_modification, args.switch_mode)
@@ -644,6 +664,7 @@ def train(setup: Setup) -> None:
             # minibatch is twice as large, so that there are as many gradient steps as without.
             rollout.advantages[:steps], rollout.returns[:steps] = advantages, returns
             losses: list[Tensor] = []
+            evaluations.snapshot(agent)
             with stopping_if_not_finite(args, folder, parts, losses, global_step, modification):
                 for _ in range(args.update_epochs):
                     order = torch.randperm(values.numel(), generator=minibatch_generator).to(device)
@@ -680,6 +701,7 @@ def train(setup: Setup) -> None:
                 numbers = {**probe.measure(agent), "gradient_norm": of_update[len(LOSSES)]}
                 tracker.scalars({f"plasticity/{name}": number for name, number in numbers.items()}, global_step)
                 timer.lap("plasticity")
+            evaluations.log(tracker)
             for phase, seconds in timer.take().items():
                 tracker.scalar(f"time/{phase}", seconds, global_step)
             if save_clock.due(global_step) or stop.requested or global_step >= total_timesteps:
@@ -693,11 +715,14 @@ def train(setup: Setup) -> None:
         stop.at_once()  # the run is saved, here a signal ends it
         log_games(tracker, progress, envs.cut_games(), global_step)
         final = save_agent(folder / "model.cleanrl_model", tracker, agent, args, global_step, modification, cbp)
+        evaluations.note(global_step, num_switches, modification)
+        evaluations.snapshot(agent)
         progress.close()
         envs.close()  # completes the videos
         upload_videos(tracker, folder, global_step)
         if args.test_modifs:
             test(args, agent, game, tracker, global_step)
+        evaluations.finish(tracker)
 
     print(f"run folder: {folder}")
     script = os.path.relpath(Path(__file__).with_name("eval.py"))
@@ -831,6 +856,11 @@ def prepare(argv: Sequence[str] | None) -> Setup:
         notes += check_string(game, string)[1]
     if args.test_modifs:
         notes += choose_modifications(args.test_modifs, game)[1]
+    if args.eval_every is not None or args.eval_modifs or args.held_out_modifs:
+        args, lines = plan_continual_evaluation(args, schedule, game)
+        notes += lines
+    elif args.eval_games != Args.eval_games:
+        raise ConfigError("`eval_games` says how continual evaluation works, which is off; add `--eval_every`")
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
 
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
@@ -873,6 +903,54 @@ def check_memory(args: Args, game: GameConfig, device: torch.device) -> None:
             f"the run needs at least {needed / 2**30:,.0f} GiB of memory for its rollouts and its network, but there "
             f"are {present / 2**30:,.0f}; choose smaller {layers}`num_envs`, `num_steps` or `buffer_window_size`"
         )
+
+
+def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tuple[Args, list[str]]:
+    """`args` with the strings that are evaluated, as the games take them, and lines for the user.
+
+    Raises:
+        ConfigError: what is held out is trained on, a string is named twice, or there would be too many evaluations.
+        ModificationError: the game cannot play one of them.
+    """
+    total_timesteps = args.total_timesteps or schedule.num_total_steps
+    segments = schedule.segments(0, total_timesteps)
+    plan = plan_evaluations(
+        ((start, stop, canonical(string, game)) for start, stop, string in segments),
+        total_timesteps=total_timesteps,
+        num_envs=args.num_envs,
+        num_steps=args.num_steps,
+        every=args.eval_every or 0,
+        shrink_and_perturb=args.shrink_and_perturb,
+    )
+    trained_on = [*plan.strings, *(canonical(string, game) for string in schedule.possible_modifications())]
+    splits, notes = choose_evaluated(args.eval_modifs, args.held_out_modifs, trained_on, game)
+    notes.append(
+        f"evaluations: {plan.evaluations:,}, of which {plan.played:,} are played (the others have the same weights); "
+        f"each {len(splits)} modification strings x {args.eval_games} games, greedy and sampled"
+    )
+    strings = {split: tuple(s for s in splits if splits[s] == split) for split in ("train", "held_out")}
+    evaluated = replace(
+        args, eval_every=args.eval_every or 0, eval_modifs=strings["train"], held_out_modifs=strings["held_out"]
+    )
+    return evaluated, notes
+
+
+def continual_evaluation(
+    args: Args, folder: Path, saved: dict[str, Any] | None, progress: ProgressBar
+) -> ContinualEvaluation:
+    """What evaluates snapshots in another process beside the training; does nothing unless that was asked for."""
+    script = Path(__file__).with_name("eval.py")
+    return ContinualEvaluation(
+        folder,
+        [sys.executable, str(script), "--run", str(folder), "--follow", str(os.getpid())],
+        by_hand=shlex.join(["python", os.path.relpath(script), "--run", str(folder)]),
+        args=as_plain_dict(replace(args, resume="")),
+        every=args.eval_every,
+        batch_size=args.batch_size,
+        resume_step=None if saved is None else saved["counters"]["global_step"],
+        logged=() if saved is None else saved.get("evaluations", ()),
+        report=progress.write,
+    )
 
 
 def settings_of_run(folder: str, argv: Sequence[str] | None) -> tuple[Args, dict[str, Any], list[str]]:
@@ -1073,6 +1151,7 @@ def save_run(folder: Path, args: Args, parts: Parts, counters: Counters) -> None
         "envs": parts.envs.get_state(),
         "tracker": files,
         "progress": {"initial_step": counters.global_step, "recent_returns": parts.progress.recent_returns},
+        "evaluations": parts.evaluations.state_dict(),
     }
     save_state(folder, state)
 

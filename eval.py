@@ -3,6 +3,7 @@
     python eval.py --agent_path runs/.../model.cleanrl_model
     python eval.py --agent_path runs/.../model.cleanrl_model --modifs "no_modif, all_black_cars" --deterministic
     python eval.py --agent_path runs/.../model.cleanrl_model --modifs all_black_cars --play game.mp4
+    python eval.py --run runs/<folder>    # fill the run's evals.csv from all its checkpoints
 
 All else comes from the checkpoint; the game, the backend and the frameskip may be chosen anew. Games are whole (a
 lost life does not end one) and scored by the emulator. Prints a table, writes games.csv and summary.json, and ends with
@@ -25,9 +26,11 @@ import csv
 import itertools
 import json
 import math
+import select
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -39,6 +42,17 @@ from agents import ActorCritic, AgentError, make_agent
 from agents.mismatch import explain_mismatch
 from experiment.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from experiment.config import ConfigError, Range, as_plain_dict, check_ranges, parse_command_line, sentence
+from experiment.evaluations import (
+    Label,
+    add_results,
+    evaluating,
+    labels_of,
+    read_results,
+    remove_unfinished,
+    saved_weights,
+    snapshot_paths,
+    trained_strings,
+)
 from experiment.files import atomic_path
 from experiment.run_folder import create_run_folder, slug
 from experiment.scores import human_normalised, mean_std_interval
@@ -48,14 +62,18 @@ from wrappers.goals import goal_kind
 from wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
 from wrappers.modifications import ModificationError, OutputError
 from wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config
+from wrappers.worker import die_with
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
 UNMODIFIED = "no_modif"
+MAX_EVALUATED = 8  # modification strings by default; more only when they are named
+FOR_RUNS = ("eval_modifs", "held_out_modifs", "eval_games", "follow")
+FOR_BOTH = ("run", "seed", "num_workers", "cuda")  # with `run` and without; all others are for one checkpoint
 
 
 @dataclass
 class Args:
-    agent_path: str
+    agent_path: str = ""
     """the checkpoint, a .cleanrl_model file"""
     modifs: str = ""
     """modification strings, separated by commas (no_modif or nothing: the unmodified game)"""
@@ -73,6 +91,18 @@ class Args:
     """evaluate on the GPU if there is one"""
     output_dir: str = ""
     """where games.csv and summary.json go, a new or empty folder (default: one in eval/ beside the checkpoint)"""
+
+    # all checkpoints of a run, into its evals.csv
+    run: str = ""
+    """run folder: evaluate what is not in its evals.csv yet, greedy and sampled (instead of agent_path)"""
+    eval_modifs: tuple[str, ...] = ()
+    """with run: strings to evaluate besides those of the training (default: what it trained on and no_modif)"""
+    held_out_modifs: tuple[str, ...] = ()
+    """with run: further ones, which it was not trained on"""
+    eval_games: int | None = None
+    """with run: games per string, once greedy and once sampled (default: as in the training, else 5)"""
+    follow: int | None = None
+    """with run, used by the training: its process id; evaluate snapshots as they come"""
 
     # the game; by default as in the checkpoint
     env_id: str | None = None
@@ -119,6 +149,7 @@ RANGES = {
     "num_workers": Range(0, 10_000),
     "frameskip": Range(1, 1000),
     "buffer_window_size": Range(1, 1000),
+    "eval_games": Range(1, 10**6),
     "seed": Range(0, 2**63 - 1),
 }
 # Settings that come from the checkpoint, and their values where a checkpoint does not say. The first kind may be chosen
@@ -149,7 +180,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Check everything, play, print the table and write the files."""
     words = spell_out_flags(sys.argv[1:] if argv is None else argv)
     try:
-        run(parse_command_line(Args, words, description=__doc__))
+        args = parse_command_line(Args, words, description=__doc__)
+        if args.run:
+            evaluate_run(args)
+        else:
+            run(args)
     except USER_ERRORS as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -160,6 +195,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(args: Args) -> None:
     """Evaluate one checkpoint as `args` say."""
+    if not args.agent_path:
+        raise ConfigError("`agent_path` is missing; give `--agent_path` a checkpoint, or `--run` a run folder")
+    refuse_flags(args, FOR_RUNS, "belongs to `--run`, which is not given")
     checkpoint = load_checkpoint(args.agent_path)
     settings = complete_settings(args, checkpoint)
     game, notes = choose_game(settings, checkpoint)
@@ -562,6 +600,224 @@ def log_results(tracker: Tracker, results: Sequence[Result], global_step: int, f
                 tracker.scalar(f"eval/{result.modification or UNMODIFIED}/{key}", value, global_step)
     for path in sorted((folder / "videos").glob("*.mp4")):
         tracker.video(path, f"eval/videos/{path.stem}", global_step)
+
+
+# ------------------------------------------------------------------------------------------------ all weights of a run
+
+
+class RunEvaluation(NamedTuple):
+    """How the weights of one run are evaluated: all alike, whether during the training or later."""
+
+    folder: Path
+    seed: int
+    """of the training"""
+    game: GameConfig
+    architecture: str
+    splits: dict[str, str]
+    """modification string -> `train` or `held_out`"""
+    games: int
+    """per string, once greedy and once sampled"""
+    evaluation_seed: int
+    num_workers: int | None
+
+
+def evaluate_run(args: Args) -> None:
+    """Evaluate all weights of a run that are not in its evals.csv yet.
+
+    Raises:
+        USER_ERRORS: one sentence; what was evaluated before it is in the file.
+    """
+    if args.follow is not None:
+        live_beside(args.follow)
+    others = [field.name for field in fields(Args) if field.name not in (*FOR_RUNS, *FOR_BOTH)]
+    refuse_flags(args, others, "is for one checkpoint; leave it out with `--run`")
+    check_ranges(args, RANGES)
+    folder = Path(args.run)
+    with evaluating(folder) if folder.is_dir() else contextlib.nullcontext():
+        evaluation, notes = plan_run(args, folder)
+        print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "", flush=True)
+        if args.follow is None:
+            remove_unfinished(folder)
+        for path in arriving_snapshots(folder) if args.follow is not None else iter(snapshot_paths(folder)):
+            evaluate_weights(evaluation, path)
+            path.unlink()
+        for path, labels in saved_weights(folder) if args.follow is None else ():
+            evaluate_weights(evaluation, path, labels)
+        print(f"results: {folder / 'evals.csv'}, {len(read_results(folder)):,} games")
+
+
+def live_beside(training: int) -> None:
+    """Take only what the training process leaves, and end with it."""
+    if sys.platform == "linux":
+        die_with(training)  # elsewhere this process ends by itself: standard input ends, no snapshots come
+    if hasattr(os, "nice"):
+        os.nice(19)
+
+
+def arriving_snapshots(folder: Path) -> Iterator[Path]:
+    """Snapshots in the order of training, as they come, until standard input is closed and none is left."""
+    ended = False
+    while True:
+        paths = snapshot_paths(folder)
+        if paths:
+            yield paths[0]
+        elif ended:
+            return
+        else:
+            ended = bool(select.select([sys.stdin], [], [], 0.5)[0])
+
+
+def plan_run(args: Args, folder: Path) -> tuple[RunEvaluation, list[str]]:
+    """What to evaluate and how, from the run's own settings, and lines for the user.
+
+    Raises:
+        ConfigError, GameError, ModificationError: the folder is not that of a run, or the flags do not fit it.
+    """
+    try:
+        settings = json.loads((folder / "args.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(f"`run` names `{folder}`, which is not the folder of a run; it has no args.json.") from None
+    trained = Checkpoint({}, settings, None)
+    network = complete_settings(args, trained)
+    game, notes = choose_game(network, trained)
+    strings, held_out = (
+        list(dict.fromkeys([*trained_with(trained, name, []), *getattr(args, name)]))
+        for name in ("eval_modifs", "held_out_modifs")
+    )
+    splits, more = choose_evaluated(strings, held_out, trained_strings(folder), game)
+    games = args.eval_games or trained_with(trained, "eval_games", 5)
+    results = read_results(folder)
+    if results:
+        before = max(int(row["episode"]) for row in results) + 1, int(results[0]["evaluation_seed"])
+        if before != (games, args.seed):
+            raise ConfigError(
+                f"`eval_games` {games} and `seed` {args.seed} are not those of `{folder / 'evals.csv'}`, {before[0]} "
+                f"and {before[1]}; leave the flags out, or move the file away"
+            )
+    num_workers = args.num_workers if args.follow is None else 0
+    seed = trained_with(trained, "seed", 0)
+    architecture = network["architecture"]
+    evaluation = RunEvaluation(folder, seed, game, architecture, splits, games, args.seed, num_workers)
+    return evaluation, notes + more
+
+
+def choose_evaluated(
+    strings: Sequence[str], held_out: Sequence[str], trained_on: Sequence[str], game: GameConfig
+) -> tuple[dict[str, str], list[str]]:
+    """Modification strings to evaluate, as the games take them, each `train` or `held_out`, and lines for the user.
+
+    strings: none means `trained_on`, and the unmodified game; at most `MAX_EVALUATED` of them.
+
+    Raises:
+        ConfigError: a string twice, or one that is held out and trained on, in whatever order of its names.
+        ModificationError: the game cannot play one of them.
+    """
+    notes = []
+    trained_on = list(dict.fromkeys(trained_on))
+    chosen, warnings = canonical_strings("eval_modifs", strings, game)
+    withheld, more = canonical_strings("held_out_modifs", held_out, game)
+    names = {tuple(sorted(string.split())): string for string in trained_on}
+    for string in withheld:
+        same = names.get(tuple(sorted(string.split())))
+        if same is not None or string in chosen:
+            where = "is trained on" if same is not None else "is in `eval_modifs` too"
+            raise ConfigError(
+                f"`held_out_modifs` names {string or UNMODIFIED!r}, which {where}; what is held out is evaluated only, "
+                "so take it from one of the two"
+            )
+    if not chosen:
+        unmodified = [] if "" in withheld or "" in trained_on else [""]
+        number = MAX_EVALUATED - len(unmodified)
+        chosen, left_out = [*trained_on[:number], *unmodified], trained_on[number:]
+        if left_out:
+            notes.append(
+                f"note: evaluated are {len(chosen)} modification strings; `--eval_modifs` can name others than these. "
+                f"Left out: {', '.join(string or UNMODIFIED for string in left_out)}"
+            )
+    splits = {**dict.fromkeys(chosen, "train"), **dict.fromkeys(withheld, "held_out")}
+    return splits, notes + warnings + more
+
+
+def canonical_strings(argument: str, strings: Sequence[str], game: GameConfig) -> tuple[list[str], list[str]]:
+    """The strings of a list flag as the games take them (`no_modif` is the unmodified game), and warnings.
+
+    Raises:
+        ConfigError: one of them twice.
+        ModificationError: the game cannot play one of them.
+    """
+    checked = [check_string(game, "" if string == UNMODIFIED else string) for string in strings]
+    canonical = [string for string, _ in checked]
+    for string in canonical:
+        if canonical.count(string) > 1:
+            raise ConfigError(f"`{argument}` names {string or UNMODIFIED!r} twice; name every modification string once")
+    return canonical, [warning for _, warnings in checked for warning in warnings]
+
+
+def refuse_flags(args: Args, names: Sequence[str], why: str) -> None:
+    """Raise ConfigError for the first of these arguments that is not as by default."""
+    for name in names:
+        if getattr(args, name) != getattr(Args(), name):
+            raise ConfigError(f"`{name}` {why}")
+
+
+def evaluate_weights(evaluation: RunEvaluation, path: Path, labels: Sequence[Label] = ()) -> None:
+    """Evaluate one checkpoint as far as it is not in evals.csv yet, and add all its rows at once.
+
+    labels: where in the run the weights were taken; a snapshot knows it itself.
+
+    Raises:
+        CheckpointError: the file is damaged, or the results cannot be written.
+    """
+    begin, checkpoint = time.perf_counter(), load_checkpoint(path)
+    labels = labels or labels_of(path, checkpoint)
+    names = ("global_step", "phase", "modification", "deterministic")
+    present = {tuple(row[name] for name in names) for row in read_results(evaluation.folder)}
+    rows: list[tuple[Any, ...]] = []
+    for deterministic in (False, True):
+        missing = {
+            string: [
+                label
+                for label in labels
+                if (str(label.global_step), str(label.phase), string, str(int(deterministic))) not in present
+            ]
+            for string in evaluation.splits
+        }
+        strings = [string for string, of in missing.items() if of]
+        if strings:
+            games = evaluate(
+                load_agent(str(path), checkpoint, evaluation.architecture, evaluation.game),
+                evaluation.game,
+                strings,
+                episodes=evaluation.games,
+                seed=evaluation.evaluation_seed,
+                deterministic=deterministic,
+                num_envs=min(evaluation.games, 8),  # fixed: in one batch all games share the random numbers
+                num_workers=evaluation.num_workers,
+                device=torch.device("cpu"),
+            )
+            rows += evaluation_rows(evaluation, missing, games, deterministic)
+    if rows:
+        add_results(evaluation.folder, sorted(rows, key=lambda row: (row[3], row[2])))
+        where = ", ".join(f"{label.global_step:,} (phase {label.phase})" for label in labels)
+        print(f"step {where}: {len(rows)} rows, {time.perf_counter() - begin:.1f} s", flush=True)
+
+
+def evaluation_rows(
+    evaluation: RunEvaluation,
+    missing: Mapping[str, Sequence[Label]],
+    games: Mapping[str, Sequence[GameRecord]],
+    deterministic: bool,
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of evals.csv: every game once for each place in the run that these weights stand for."""
+    run = evaluation.folder.resolve().name
+    for string, records in games.items():
+        for label in missing[string]:
+            for episode, record in enumerate(records):
+                yield (
+                    *(run, evaluation.seed, label.phase, label.global_step, string, evaluation.splits[string], episode),
+                    *(evaluation.evaluation_seed, int(deterministic), record.score, record.length, record.lives),
+                    label.trained_on,
+                )
 
 
 if __name__ == "__main__":

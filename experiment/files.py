@@ -30,6 +30,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for this process, until it is closed or the process ends; False where another one holds it.
+
+    Where the system or the file system knows no such locks, the answer is True.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
 def _sync_folder(folder: Path) -> None:
     """Flush the folder's own entry to the disk, without which the rename itself could be lost in a power cut."""
     if os.name != "posix":  # elsewhere a folder cannot be opened

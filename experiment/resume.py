@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from experiment.checkpoints import CheckpointError
-from experiment.files import atomic_path
+from experiment.files import atomic_path, try_lock
 
 RESUME = "resume.pt"
 PREVIOUS = "resume.previous.pt"
@@ -182,7 +182,8 @@ def exclusive(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ResumeError(f"`{folder}` cannot be written: {error.strerror}.") from None
     try:
-        _lock(descriptor, folder)
+        if not try_lock(descriptor):
+            raise ResumeError(f"`resume`: another process is running in `{folder}`; wait for it or stop it.")
         yield
     finally:
         os.close(descriptor)
@@ -190,19 +191,6 @@ def exclusive(folder: Path) -> Iterator[None]:
             if [entry.name for entry in folder.iterdir()] == [path.name]:
                 path.unlink()
                 folder.rmdir()
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ResumeError(f"`resume`: another process is running in `{folder}`; wait for it or stop it.") from None
-    except OSError:
-        pass  # a file system without locks
 
 
 def remove_leftovers(folder: Path) -> None:

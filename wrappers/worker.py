@@ -241,12 +241,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection, memory_fd, parent = Connection(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
     if parent:
-        _die_with(parent)
+        die_with(parent)
     cv2.setNumThreads(1)
     serve(connection, memory_fd)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Let the kernel kill this process when its parent ends, even if it hangs or is stopped then (Linux)."""
     set_parent_death_signal = 1  # PR_SET_PDEATHSIG in <sys/prctl.h>
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -1,0 +1,410 @@
+"""Continual evaluation: which weights of a run are evaluated when, and the one file of all results, `evals.csv`.
+
+The training process only writes *snapshots*, ordinary checkpoints in the run folder's `evals/`. Another process plays
+the games, adds the rows to `evals.csv` and removes the snapshot. So training computes the same with and without, and
+what a crash leaves undone can be done later.
+"""
+
+import contextlib
+import csv
+import io
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from experiment.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from experiment.config import ConfigError
+from experiment.files import atomic_path, try_lock
+from experiment.tracking import Tracker
+
+RESULTS = "evals.csv"
+SNAPSHOTS = "evals"
+COLUMNS = (
+    *("run", "seed", "phase", "global_step", "modification", "split", "episode", "evaluation_seed", "deterministic"),
+    *("score", "length", "lives", "trained_on"),
+)
+MAX_EVALUATIONS = 1000
+"""More would take longer than any training, and a snapshot of PPO takes 7 MB until it is evaluated."""
+
+
+class Label(NamedTuple):
+    """Where in a run weights were taken."""
+
+    global_step: int
+    phase: int
+    """number of the regime in training, from 0"""
+    trained_on: str
+    """its modification string"""
+
+
+class Plan(NamedTuple):
+    """What a schedule asks for."""
+
+    evaluations: int
+    """at the start, before and after every switch, every so many steps, at the end"""
+    played: int
+    """of these, with weights that were not evaluated yet; the others share their games"""
+    strings: list[str]
+    """modification strings in the order in which they are trained on"""
+
+
+def plan_evaluations(
+    regimes: Iterable[tuple[int, int, str]],
+    *,
+    total_timesteps: int,
+    num_envs: int,
+    num_steps: int,
+    every: int,
+    shrink_and_perturb: bool,
+) -> Plan:
+    """Count the evaluations of a run before it starts.
+
+    regimes: (first step, first step after it, modification string), in order; the run asks every `num_envs` steps.
+    every: steps between two evaluations, 0: none but those of switches, start and end.
+    Raises ConfigError for more than `MAX_EVALUATIONS`.
+    """
+    batch_size = num_envs * num_steps
+    regular = {step for step in range(0, total_timesteps, batch_size) if is_due(step, every, batch_size)}
+    rollouts = {step // batch_size for step in regular}  # weights change between rollouts ...
+    strings: dict[str, None] = {}
+    current, num_switches = None, 0
+    for start, stop, string in regimes:
+        first = -(-start // num_envs) * num_envs
+        if first >= min(stop, total_timesteps) or string == current:
+            continue  # it begins and ends between two questions, or does not change the game
+        if current is not None:
+            num_switches += 1
+            regular.discard(first)  # the same as the one before the switch
+            rollouts.add(first // batch_size)
+        current = string
+        strings[string] = None
+        if len(regular) + 2 * num_switches + 1 > MAX_EVALUATIONS:
+            break
+    evaluations = len(regular) + 2 * num_switches + 1
+    if evaluations > MAX_EVALUATIONS:
+        raise ConfigError(
+            f"the run would ask for at least {evaluations:,} evaluations, two per switch and one every `eval_every` "
+            f"steps, but at most {MAX_EVALUATIONS:,} are allowed; make the regimes longer or `eval_every` larger, or "
+            "train with `--save_agent_with_switch` and evaluate later with `eval.py --run`"
+        )
+    played = len(rollouts) + (num_switches if shrink_and_perturb else 0) + 1  # ... and when they shrink
+    return Plan(evaluations, played, list(strings))
+
+
+def is_due(step: int, every: int, batch_size: int) -> bool:
+    """Whether the rollout that begins at `step` is the first since a multiple of `every`; the first of all always is.
+
+    It depends on the step alone, so a run that goes on asks for the same evaluations.
+    """
+    return step == 0 or (every > 0 and step // every > (step - batch_size) // every)
+
+
+# ------------------------------------------------------------------------------------------------------------ the file
+
+
+def read_results(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's `evals.csv` by column; none where there is no such file.
+
+    Raises ConfigError where it has other columns.
+    """
+    path = folder / RESULTS
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ConfigError(f"`{path}` has other columns than {', '.join(COLUMNS)}; move it away.")
+        return list(reader)
+
+
+def add_results(folder: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Add rows to `evals.csv`: all of them or none, whenever the process is killed."""
+    path = folder / RESULTS
+    before = path.read_bytes() if path.exists() else _as_csv([COLUMNS])
+    _write(path, before + _as_csv(rows))
+
+
+def _as_csv(rows: Iterable[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise CheckpointError(f"`{path}` could not be written: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def evaluating(folder: Path, patience: float = 0.0) -> Iterator[None]:
+    """Be the only process that changes a run's evaluations; wait `patience` seconds for another one to end.
+
+    Raises ConfigError where another process evaluates the run, or the folder cannot be written.
+    """
+    try:
+        descriptor = os.open(folder / ".evals.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise ConfigError(f"`{folder}` cannot be written: {error.strerror}.") from None
+    try:
+        deadline = time.monotonic() + patience
+        while not try_lock(descriptor):
+            if time.monotonic() >= deadline:
+                raise ConfigError(
+                    f"another process evaluates `{folder}`, as the training itself does while it runs; wait for it or "
+                    "stop it."
+                )
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def forget_after(folder: Path, global_step: int) -> None:
+    """Drop rows and snapshots of steps after `global_step`: a run that goes on from there makes them again.
+
+    Raises ConfigError where another process evaluates the run.
+    """
+    if not (folder / RESULTS).exists() and not (folder / SNAPSHOTS).exists():
+        return
+    with evaluating(folder, patience=20.0):
+        remove_unfinished(folder)
+        for path in snapshot_paths(folder):
+            if any(label.global_step > global_step for label in labels_of(path, load_checkpoint(path))):
+                path.unlink()
+        rows = read_results(folder)
+        kept = [row for row in rows if int(row["global_step"]) <= global_step]
+        if len(kept) < len(rows):
+            _write(folder / RESULTS, _as_csv([COLUMNS, *(tuple(row.values()) for row in kept)]))
+
+
+# ------------------------------------------------------------------------------------------------------------- weights
+
+
+def snapshot_paths(folder: Path) -> list[Path]:
+    """Snapshots that are not evaluated yet, in the order of training."""
+    return sorted((folder / SNAPSHOTS).glob("*.cleanrl_model"))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove snapshots that a killed training was just writing."""
+    for path in (folder / SNAPSHOTS).glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def labels_of(path: Path, checkpoint: Checkpoint) -> list[Label]:
+    """Where in the run the weights of a snapshot were taken: at one place, or at several without an update in between.
+
+    Raises CheckpointError for a checkpoint that is no snapshot.
+    """
+    try:
+        labels = [Label(int(step), int(phase), str(string)) for step, phase, string in checkpoint.extra["evaluations"]]
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"`{path}` is no snapshot for evaluation: it does not say when it was taken.") from None
+    return labels
+
+
+def saved_weights(folder: Path) -> list[tuple[Path, list[Label]]]:
+    """The checkpoints that a run keeps: of its switches (`save_agent_with_switch`) and of its end.
+
+    Raises CheckpointError for a final checkpoint that is damaged or does not say at which step it was written.
+    """
+    switches, found = _switches(folder), []
+    for row in switches:
+        number, step = int(row["switch"]), int(row["global_step"])
+        if row["checkpoint"] and (folder / row["checkpoint"]).exists():
+            labels = [Label(step, number - 1, row["from"])]
+            if row["shrink_and_perturb"] == "0":  # then the weights after the switch are those before it
+                labels.append(Label(step, number, row["to"]))
+            found.append((folder / row["checkpoint"], labels))
+    final = folder / "model.cleanrl_model"
+    if final.exists():
+        checkpoint = load_checkpoint(final)
+        end, trained_on = checkpoint.global_step, checkpoint.extra.get("modification")
+        if end is None or not isinstance(trained_on, str):
+            raise CheckpointError(f"`{final}` does not say at which step and on which modification it was trained.")
+        phase = sum(int(row["global_step"]) < end for row in switches)
+        found.append((final, [Label(end, phase, trained_on)]))
+    return found
+
+
+def trained_strings(folder: Path) -> list[str]:
+    """The modification strings that a run was trained on so far, as its switches and checkpoints tell."""
+    strings = [row[side] for row in _switches(folder) for side in ("from", "to")]
+    labels = [labels for _, labels in saved_weights(folder)]
+    labels += [labels_of(path, load_checkpoint(path)) for path in snapshot_paths(folder)]
+    return list(dict.fromkeys([*strings, *(label.trained_on for some in labels for label in some)]))
+
+
+def _switches(folder: Path) -> list[dict[str, str]]:
+    path = folder / "switches.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# ------------------------------------------------------------------------------------------------- beside the training
+
+
+class ContinualEvaluation:
+    """The training's side: notes what is to be evaluated, writes snapshots, logs results as they come.
+
+    A context manager: leaving it ends the evaluating process and says what is left to do.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        command: Sequence[str],
+        *,
+        by_hand: str,
+        args: Mapping[str, Any],
+        every: int | None,
+        batch_size: int,
+        resume_step: int | None = None,
+        logged: Iterable[Sequence[Any]] = (),
+        report: Callable[[str], None] = print,
+    ) -> None:
+        """Start the evaluating process, unless `every` is None: then nothing is evaluated.
+
+        Args:
+            command: evaluates snapshots until its standard input is closed.
+            by_hand: what a user types to evaluate the rest.
+            args: settings of the run, for the snapshots.
+            every, batch_size: as for `is_due`.
+            resume_step: a run that goes on: the step from which it does.
+            logged: with it: `state_dict` of then.
+
+        Raises ConfigError where another process evaluates the run.
+        """
+        self._folder, self._by_hand, self._args, self._report = folder, by_hand, args, report
+        self._every, self._batch_size = every, batch_size
+        self._logged = {tuple(key) for key in logged}
+        self._noted: list[Label] = []
+        self._known: set[tuple[int, int]] = set()  # (global_step, phase) that is evaluated or has a snapshot
+        self._seen: tuple[int, int] | None = None
+        self._process: subprocess.Popen | None = None
+        self._failed = False
+        if resume_step is not None:
+            forget_after(folder, resume_step)
+            self._known = {(int(row["global_step"]), int(row["phase"])) for row in read_results(folder)}
+            for path in snapshot_paths(folder):
+                self._known |= {label[:2] for label in labels_of(path, load_checkpoint(path))}
+        if every is not None:
+            (folder / SNAPSHOTS).mkdir(exist_ok=True)
+            with open(folder / SNAPSHOTS / "log.txt", "ab") as log:
+                # In a session of its own: the terminal's Ctrl-C is for the training, which ends this process itself.
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                )
+
+    def state_dict(self) -> list[list[Any]]:
+        """What has been logged, as plain values for the run's saved state."""
+        return [list(key) for key in sorted(self._logged)]
+
+    def begin_rollout(self, global_step: int, phase: int, trained_on: str) -> None:
+        """Ask for an evaluation of the weights with which this rollout begins, if one is due."""
+        if self._every is not None and is_due(global_step, self._every, self._batch_size):
+            self.note(global_step, phase, trained_on)
+
+    def note(self, global_step: int, phase: int, trained_on: str) -> None:
+        """Ask for an evaluation of the present weights; `snapshot` must follow before they change."""
+        if self._every is not None and (global_step, phase) not in self._known:
+            self._known.add((global_step, phase))
+            self._noted.append(Label(global_step, phase, trained_on))
+
+    def snapshot(self, agent: nn.Module) -> None:
+        """Call it before the weights change: saves them if an evaluation was asked for since the last change.
+
+        Raises CheckpointError where the disk refuses it.
+        """
+        if not self._noted:
+            return
+        first = self._noted[0]
+        save_checkpoint(
+            self._folder / SNAPSHOTS / f"step{first.global_step:012d}_phase{first.phase:05d}.cleanrl_model",
+            model_weights=agent.state_dict(),
+            args=self._args,
+            global_step=first.global_step,
+            modification=first.trained_on,
+            evaluations=[list(label) for label in self._noted],
+        )
+        self._noted.clear()
+
+    def log(self, tracker: Tracker) -> None:
+        """Log the mean scores of evaluations that were finished meanwhile, each at its own step."""
+        if self._process is None:
+            return
+        self._look_after_process()
+        try:
+            status = os.stat(self._folder / RESULTS)
+        except FileNotFoundError:
+            return
+        if self._seen == (status.st_ino, status.st_size):
+            return
+        self._seen = (status.st_ino, status.st_size)
+
+        def key(row: dict[str, str]) -> tuple[int, int, str, str]:
+            mode = "greedy" if row["deterministic"] == "1" else "sampled"
+            return int(row["global_step"]), int(row["phase"]), row["modification"] or "no_modif", mode
+
+        for evaluation, rows in groupby(sorted(read_results(self._folder), key=key), key=key):
+            if evaluation not in self._logged:
+                self._logged.add(evaluation)
+                step, _, modification, mode = evaluation
+                tracker.scalar(f"eval/{modification}/{mode}", fmean(float(row["score"]) for row in rows), step)
+
+    def finish(self, tracker: Tracker) -> list[dict[str, str]]:
+        """Wait until everything is evaluated and log it; returns the rows of `evals.csv`, none without evaluations."""
+        if self._process is None:
+            return []
+        assert self._process.stdin is not None
+        self._process.stdin.close()  # says that no more snapshots come
+        left = None
+        while self._process.poll() is None:
+            now = len(snapshot_paths(self._folder))
+            if now and now != left:
+                self._report(f"waiting for evaluations, {now} left (Ctrl-C ends the wait; they can be done later)")
+            left = now
+            self.log(tracker)
+            time.sleep(0.2)
+        self.log(tracker)
+        return read_results(self._folder)
+
+    def __enter__(self) -> "ContinualEvaluation":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is None:
+            return
+        self._process.kill()  # what it is playing is played again later; files appear whole or not at all
+        self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        left = len(snapshot_paths(self._folder))
+        if left:
+            self._report(f"evaluate the {left} snapshots that are left: {self._by_hand}")
+
+    def _look_after_process(self) -> None:
+        """Say once that the process has failed."""
+        assert self._process is not None
+        code, log = self._process.poll(), self._folder / SNAPSHOTS / "log.txt"
+        if code and not self._failed:
+            self._failed = True
+            self._report(
+                f"warning: the process that evaluates failed (exit code {code}, `{log}` says why); training goes on, "
+                f"and the rest can be evaluated later: {self._by_hand}"
+            )
