@@ -376,7 +376,7 @@ def spell_out_flags(argv: Sequence[str]) -> list[str]:
     """
     three_states = {"her", "game_specific_goals"}
     words = []
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in zip(argv, [*argv, ""][1:], strict=True):
         name = word.removeprefix("--").replace("-", "_")
         if not word.startswith("--") or name.removeprefix("no_") not in three_states:
             words.append(word)
@@ -773,6 +773,7 @@ def evaluate_weights(evaluation: RunEvaluation, path: Path, labels: Sequence[Lab
     names = ("global_step", "phase", "modification", "deterministic")
     present = {tuple(row[name] for name in names) for row in read_results(evaluation.folder)}
     rows: list[tuple[Any, ...]] = []
+    agent = None
     for deterministic in (False, True):
         missing = {
             string: [
@@ -784,8 +785,9 @@ def evaluate_weights(evaluation: RunEvaluation, path: Path, labels: Sequence[Lab
         }
         strings = [string for string, of in missing.items() if of]
         if strings:
+            agent = agent or load_agent(str(path), checkpoint, evaluation.architecture, evaluation.game)
             games = evaluate(
-                load_agent(str(path), checkpoint, evaluation.architecture, evaluation.game),
+                agent,
                 evaluation.game,
                 strings,
                 episodes=evaluation.games,

@@ -1,0 +1,475 @@
+"""Continual evaluation: training stays the same, and every evaluation is in evals.csv once, and right."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, only_run, read_csv, write_config
+from lives import Life
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import continual_training_example as training
+import eval as evaluation
+from experiment import evaluations
+from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from experiment.config import ConfigError
+from experiment.evaluations import Label, Plan, plan_evaluations
+from wrappers.vector import game_config
+
+SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
+EVALUATED = ["--eval_games", "1", "--eval_modifs", "no_modif", "--held_out_modifs", "right_drift"]
+# A frameskip that makes whole games short: a dozen steps.
+BREAKOUT = {
+    "env_id": "ALE/Breakout-v5",
+    "frameskip": 40,
+    "modification_factory": "SequentialModificationFactory",
+    "modification_factory_kwargs": {
+        "num_total_steps": 128,
+        "modifications": ["", "left_drift"],
+        "switching_thresholds": [44],
+    },
+}
+PERTURBED = ["--shrink_and_perturb", "--save_agent_with_switch"]
+RESULT = ("modification", "deterministic", "episode", "score", "length", "lives")
+
+
+def train(folder, *flags, config=BREAKOUT):
+    """Train in this process; returns the run folder."""
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        training.main(["--config", write_config(folder, **config), *SMALL, *flags])
+    return only_run(folder)
+
+
+def train_while_another_process_evaluates(folder, *flags, config=BREAKOUT):
+    """The same, but its own evaluations fail at once; the snapshots stay."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "__file__", str(folder / "no_eval_script_here" / "x.py"))
+        return train(folder, *flags, config=config)
+
+
+def evaluate_later(run, *flags):
+    evaluation.main(["--run", str(run), "--num_workers", "0", *flags])
+
+
+def labels(run):
+    """(global_step, phase, trained_on) of all evaluations in the order of the file."""
+    rows = read_csv(run / "evals.csv")
+    return list(dict.fromkeys((int(r["global_step"]), int(r["phase"]), r["trained_on"]) for r in rows))
+
+
+def results_at(rows, step, phase):
+    return [
+        tuple(row[column] for column in RESULT)
+        for row in rows
+        if (row["global_step"], row["phase"]) == (str(step), str(phase))
+    ]
+
+
+def played_independently(path, strings, games=1):
+    """What `eval.evaluate` finds out about a checkpoint, in the columns of `RESULT`."""
+    checkpoint = load_checkpoint(path)
+    game, _ = game_config("ALE/Breakout-v5", frameskip=40)
+    agent = evaluation.load_agent(str(path), checkpoint, "PPO", game)
+    found = []
+    for deterministic in (False, True):
+        records = evaluation.evaluate(
+            agent,
+            game,
+            strings,
+            episodes=games,
+            seed=1,
+            deterministic=deterministic,
+            num_envs=games,
+            num_workers=0,
+            device=torch.device("cpu"),
+        )
+        for string in strings:
+            for episode, record in enumerate(records[string]):
+                numbers = (int(deterministic), episode, record.score, record.length, record.lives)
+                found.append((string, *map(str, numbers)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A run with a switch that perturbs its weights, evaluated beside the training."""
+    return train(tmp_path_factory.mktemp("evaluated"), *EVALUATED, *PERTURBED, "--eval_every", "64")
+
+
+EXPECTED = [(0, 0, ""), (44, 0, ""), (44, 1, "left_drift"), (64, 1, "left_drift"), (128, 1, "left_drift")]
+
+
+def test_training_is_the_same_with_and_without(evaluated, tmp_path):
+    plain = train(tmp_path, *PERTURBED)
+    assert not (plain / "evals").exists()
+    assert not (plain / "evals.csv").exists()
+    for name in ("model.cleanrl_model", "switch_1_step44_no_modif.cleanrl_model"):
+        first, second = (load_checkpoint(run / name).model_weights for run in (evaluated, plain))
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (evaluated / "episodes.csv").read_bytes() == (plain / "episodes.csv").read_bytes()
+    switches = [[{**row, "seconds": ""} for row in read_csv(run / "switches.csv")] for run in (evaluated, plain)]
+    assert switches[0] == switches[1]
+
+
+def test_every_evaluation_is_there_once_and_right(evaluated):
+    assert labels(evaluated) == EXPECTED
+    rows = read_csv(evaluated / "evals.csv")
+    assert tuple(rows[0]) == evaluations.COLUMNS
+    assert len(rows) == len(EXPECTED) * 2 * 2
+    assert {(row["run"], row["seed"], row["evaluation_seed"]) for row in rows} == {(evaluated.name, "42", "1")}
+    splits = {"": "train", "right_drift": "held_out"}
+    assert {row["modification"]: row["split"] for row in rows} == splits
+    for step, phase, name in ((44, 0, "switch_1_step44_no_modif"), (128, 1, "model")):
+        expected = played_independently(evaluated / f"{name}.cleanrl_model", list(splits))
+        assert results_at(rows, step, phase) == expected
+    assert results_at(rows, 44, 0) != results_at(rows, 44, 1), "shrunk in between"
+    assert not evaluations.snapshot_paths(evaluated)
+
+
+def test_the_training_logs_each_result_at_its_own_step(evaluated):
+    events = EventAccumulator(str(evaluated)).Reload()
+    rows = read_csv(evaluated / "evals.csv")
+    for string in ("no_modif", "right_drift"):
+        for deterministic, mode in enumerate(("sampled", "greedy")):
+            expected = [
+                (int(row["global_step"]), float(row["score"]))
+                for row in rows
+                if (row["modification"] or "no_modif", row["deterministic"]) == (string, str(deterministic))
+            ]
+            assert [(e.step, e.value) for e in events.Scalars(f"eval/{string}/{mode}")] == expected
+
+
+def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
+    run = tmp_path / evaluated.name
+    shutil.copytree(evaluated, run)
+    before = (run / "evals.csv").read_bytes()
+    evaluate_later(run)
+    assert (run / "evals.csv").read_bytes() == before
+    evaluate_later(run, "--eval_modifs", "", "color_all_blocks_red")
+    added = (run / "evals.csv").read_bytes().removeprefix(before).decode().splitlines()
+    assert len(added) == 2 * 2, "greedy and sampled, before the switch and at the end; other weights are gone"
+    assert all(",color_all_blocks_red,train," in line for line in added)
+
+    (run / "evals.csv").unlink()
+    evaluate_later(run)
+    kept = [row for row in read_csv(evaluated / "evals.csv") if row["global_step"] + row["phase"] in ("440", "1281")]
+    assert read_csv(run / "evals.csv") == kept
+
+
+def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):
+    """Two switches in one rollout, without shrink and perturb; the evaluating process fails at once."""
+    schedule = {"num_total_steps": 64, "modifications": ["", "left_drift", ""], "switching_thresholds": [8, 20]}
+    config = {**BREAKOUT, "modification_factory_kwargs": schedule}
+    run = train_while_another_process_evaluates(tmp_path, *EVALUATED, config=config)
+    out = capfd.readouterr().out
+    assert "evaluations: 6, of which 2 are played" in out
+    assert out.count("warning: the process that evaluates failed") == 1
+    assert f"eval.py --run {run.relative_to(tmp_path)}" in out
+    first, last = evaluations.snapshot_paths(run)
+    expected = [(0, 0, ""), (8, 0, ""), (8, 1, "left_drift"), (20, 1, "left_drift"), (20, 2, "")]
+    assert evaluations.labels_of(first, load_checkpoint(first)) == expected
+    assert load_checkpoint(first).model_weights.keys() == load_checkpoint(last).model_weights.keys()
+
+    begin = time.monotonic()
+    process = subprocess.Popen([sys.executable, str(ROOT / "eval.py"), "--run", str(run), "--no-cuda"])
+    while not (run / "evals.csv").exists() and process.poll() is None:
+        assert time.monotonic() < begin + 120
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert labels(run) == expected, "whole, and the one that was being played is not there"
+    evaluate_later(run)
+    assert labels(run) == [*expected, (64, 2, "")]
+    rows = read_csv(run / "evals.csv")
+    for step, phase, _ in expected[1:]:
+        assert results_at(rows, step, phase) == results_at(rows, 0, 0)
+    assert len(rows) == 6 * 2 * 2
+    assert not evaluations.snapshot_paths(run)
+
+
+def test_a_file_is_whole_after_a_fault(tmp_path, monkeypatch):
+    row = ("run", 1, 0, 0, "a, b", "train", 0, 1, 0, 2.0, 10, 5, "")
+    evaluations.add_results(tmp_path, [row])
+    before = (tmp_path / "evals.csv").read_bytes()
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(CheckpointError, match="No space left"):
+        evaluations.add_results(tmp_path, [row] * 100)
+    assert (tmp_path / "evals.csv").read_bytes() == before
+    assert evaluations.read_results(tmp_path) == [dict(zip(evaluations.COLUMNS, map(str, row), strict=True))]
+    (tmp_path / "evals.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ConfigError, match="other columns"):
+        evaluations.read_results(tmp_path)
+
+
+def test_what_a_run_does_again_is_forgotten(tmp_path):
+    for step, phase in ((0, 0), (32, 0), (32, 1), (40, 1)):
+        evaluations.add_results(tmp_path, [("run", 1, phase, step, "", "train", 0, 1, 0, 2.0, 10, 5, "")] * 2)
+    (tmp_path / "evals").mkdir()
+    for steps in ((30,), (32,), (32, 33), (64,)):
+        save_checkpoint(
+            tmp_path / "evals" / f"{'_'.join(map(str, steps))}.cleanrl_model",
+            model_weights={"w": torch.zeros(1)},
+            args={},
+            global_step=steps[0],
+            evaluations=[[step, 0, ""] for step in steps],
+        )
+    evaluations.forget_after(tmp_path, 32)
+    assert [(int(row["global_step"]), row["phase"]) for row in evaluations.read_results(tmp_path)] == [
+        *[(0, "0")] * 2,
+        *[(32, "0")] * 2,
+        *[(32, "1")] * 2,
+    ]
+    assert [path.stem for path in evaluations.snapshot_paths(tmp_path)] == ["30", "32"]
+
+
+def test_one_process_at_a_time(evaluated, capsys):
+    with evaluations.evaluating(evaluated), pytest.raises(SystemExit) as stopped:
+        evaluate_later(evaluated)
+    assert stopped.value.code == 2
+    assert "error: another process evaluates" in capsys.readouterr().err
+
+
+# ----------------------------------------------------------------------------------------------------------- the plan
+
+
+def brute_force(strings_at, total, num_envs, num_steps, every, shrink):
+    """Walk through a run step by step and collect labels, and weights by number of updates and perturbations."""
+    found, weights, step, rollout, perturbed, phase, current = [], set(), 0, 0, 0, 0, None
+    last_regular = None
+
+    def note():
+        if (step, phase) not in found:
+            found.append((step, phase))
+            weights.add((rollout, perturbed))
+
+    while step < total:
+        interval = step // every if every else 0
+        if last_regular is None or interval > last_regular:
+            note()
+        last_regular = interval
+        for _ in range(num_steps):
+            if step >= total:
+                break
+            new = strings_at(step)
+            if current is not None and new != current:
+                note()
+                phase, perturbed = phase + 1, perturbed + shrink
+                note()
+            current = new
+            step += num_envs
+        rollout += 1
+    note()
+    return len(found), len(weights)
+
+
+@pytest.mark.parametrize("shrink", [False, True])
+@pytest.mark.parametrize("every", [0, 1, 24, 100, 10_000])
+@pytest.mark.parametrize("hold", [3, 8, 50, 200])
+def test_the_plan_counts_what_a_run_does(hold, every, shrink):
+    total, num_envs, num_steps = 410, 4, 8
+    names = ["", "a", "a", "b"]
+    regimes = [(start, start + hold, names[start // hold % 4]) for start in range(0, total, hold)]
+    plan = plan_evaluations(
+        iter(regimes),
+        total_timesteps=total,
+        num_envs=num_envs,
+        num_steps=num_steps,
+        every=every,
+        shrink_and_perturb=shrink,
+    )
+    expected = brute_force(lambda step: names[step // hold % 4], total, num_envs, num_steps, every, shrink)
+    assert (plan.evaluations, plan.played) == expected
+
+
+def test_too_many_evaluations_are_refused_at_once():
+    def endless():
+        step = 0
+        while True:
+            yield step, step + 4, str(step)
+            step += 4
+
+    settings = {"total_timesteps": 10**9, "num_envs": 4, "num_steps": 10**6, "shrink_and_perturb": False}
+    with pytest.raises(ConfigError, match=r"at most 1,000 are allowed; make the regimes longer"):
+        plan_evaluations(endless(), every=0, **settings)
+    one = plan_evaluations([(0, 10**9, "")], every=0, **settings)
+    assert one == Plan(2, 2, [""])
+    with pytest.raises(ConfigError, match="at least 1,001"):
+        plan_evaluations([(0, 10**9, "")], every=1, **{**settings, "num_steps": 250_000})
+
+
+def chosen(strings, held_out, trained_on):
+    return evaluation.choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
+
+
+def test_what_is_evaluated_by_default():
+    assert chosen([], [], ["all_black_cars", "all_black_cars"]) == ({"all_black_cars": "train", "": "train"}, [])
+    assert chosen([], ["no_modif"], ["all_black_cars"])[0] == {"all_black_cars": "train", "": "held_out"}
+    trained_on = [f"stop_all_cars_tunnel {colour}" for colour in ("a", "b", "c", "d", "e", "f", "g", "h", "i")]
+    splits, (note,) = chosen([], [], trained_on)
+    assert list(splits) == [*trained_on[:7], ""]
+    assert note.endswith("Left out: stop_all_cars_tunnel h, stop_all_cars_tunnel i")
+    assert len(chosen([], [], trained_on[:7])[0]) == 8
+    assert chosen(["no_modif"], [], trained_on)[0] == {"": "train"}
+
+
+TRAINED = {**BREAKOUT, "modification_factory_kwargs": {**BREAKOUT["modification_factory_kwargs"]}}
+TRAINED["modification_factory_kwargs"]["modifications"] = ["", "left_drift  color_all_blocks_red"]
+QUICK = {
+    "env_id": "ALE/Breakout-v5",
+    "modification_factory": "RandomModificationFactory",
+    "modification_factory_kwargs": {"num_total_steps": 10**6, "modifications": ["", "left_drift"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"held_out_modifs": ["color_all_blocks_red left_drift"]}, ["held_out_modifs", "is trained on"]),
+        ({"held_out_modifs": ["no_modif"]}, ["held_out_modifs", "'no_modif'", "is trained on"]),
+        ({"held_out_modifs": ["right_drift"], "eval_modifs": ["right_drift"]}, ["is in `eval_modifs` too"]),
+        ({"held_out_modifs": ["right_drift", " right_drift"]}, ["held_out_modifs", "twice"]),
+        ({"eval_modifs": ["", "no_modif"]}, ["eval_modifs", "'no_modif'", "twice"]),
+        ({"eval_modifs": ["left_drft"]}, ["left_drft", "left_drift"]),
+        ({"eval_modifs": "left_drift"}, ["eval_modifs", "list"]),
+        ({"eval_every": -1}, ["eval_every", "-1"]),
+        ({"eval_every": 0, "eval_games": 0}, ["eval_games", "0"]),
+        ({"eval_games": 3}, ["eval_games", "--eval_every"]),
+        ({"eval_every": 0, **QUICK}, ["at most 1,000"]),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_evaluated_is_refused_before_anything_starts(config, words, workdir, capsys):
+    path = write_config(workdir, **{**TRAINED, **config})
+    with pytest.raises(SystemExit) as stopped:
+        training.main(["--config", path])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert all(word in error for word in words), error
+    assert [entry.name for entry in workdir.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], ["agent_path", "--run"]),
+        (["--run", "nowhere"], ["nowhere", "args.json"]),
+        (["--run", "RUN", "--deterministic"], ["deterministic", "one checkpoint"]),
+        (["--run", "RUN", "--agent_path", "x"], ["agent_path", "one checkpoint"]),
+        (["--run", "RUN", "--eval_games", "2"], ["eval_games", "evals.csv", "1 and 1"]),
+        (["--run", "RUN", "--seed", "2"], ["seed", "evals.csv"]),
+        (["--run", "RUN", "--held_out_modifs", "left_drift"], ["left_drift", "is trained on"]),
+        (["--agent_path", "x", "--eval_modifs", "left_drift"], ["eval_modifs", "--run"]),
+        (["--agent_path", "x", "--follow", "1"], ["follow", "--run"]),
+    ],
+    ids=str,
+)
+def test_flags_of_evaluating_a_run(flags, words, evaluated, capsys):
+    before = (evaluated / "evals.csv").read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        evaluation.main([flag.replace("RUN", str(evaluated)) for flag in flags])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert all(word in error for word in words), error
+    assert (evaluated / "evals.csv").read_bytes() == before
+
+
+def test_lists_on_the_command_line():
+    flags = ["--eval_modifs", "no_modif", "all_black_cars stop_random_car", "--eval_every", "100"]
+    setup = training.prepare(["--env_id", "ALE/Freeway-v5", "--total_timesteps", "1000", *flags])
+    assert setup.args.eval_modifs == ("", "all_black_cars stop_random_car")
+
+
+def test_labels_are_required(tmp_path):
+    save_checkpoint(tmp_path / "x", model_weights={"w": torch.zeros(1)}, args={}, global_step=1)
+    with pytest.raises(CheckpointError, match="no snapshot"):
+        evaluations.labels_of(tmp_path / "x", load_checkpoint(tmp_path / "x"))
+    assert Label(3, 1, "") == (3, 1, "")
+
+
+# --------------------------------------------------------------------------------------------- kills, stops and resume
+
+
+def begin(folder, *flags, fault=None):
+    config = write_config(folder, **BREAKOUT)
+    flags = [*SMALL, *EVALUATED, *PERTURBED, "--eval_every", "64", "--checkpoint_every", "32", *flags]
+    return Life(folder, "--config", config, *flags, fault=fault)
+
+
+def go_on(folder, fault=None):
+    return Life(folder, "--resume", str(only_run(folder).relative_to(folder)), fault=fault)
+
+
+def said(folder):
+    output = folder / "output.txt"
+    return output.read_text() if output.exists() else ""
+
+
+def evaluators(run):
+    """Process ids of everything that evaluates this run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        if b"--follow" in words and run.name.encode() in b" ".join(words):
+            found.append(int(path.parent.name))
+    return found
+
+
+def unordered(run):
+    return sorted(tuple({**row, "run": ""}.values()) for row in read_csv(run / "evals.csv"))
+
+
+@pytest.mark.slow
+def test_killed_and_continued_every_evaluation_is_there_once(evaluated, tmp_path):
+    assert begin(tmp_path, fault=("die_in_switch", "set_modifications", 2)).end() == -signal.SIGKILL
+    run = only_run(tmp_path)
+    deadline = time.monotonic() + 20
+    while evaluators(run):
+        assert time.monotonic() < deadline, "an orphan"
+        time.sleep(0.05)
+    # what was made after the save is evaluated by hand: when the run goes on, it makes that again
+    evaluate_later(run, "--no-cuda")
+    assert labels(run)[-1] == (44, 0, "")
+    assert go_on(tmp_path, fault=("die_while_renaming", 3)).end() == -signal.SIGKILL
+    assert go_on(tmp_path).end() == 0, said(tmp_path)
+    assert unordered(run) == unordered(evaluated)
+    assert not evaluations.snapshot_paths(run)
+    shown = [EventAccumulator(str(r), purge_orphaned_data=False).Reload() for r in (run, evaluated)]
+    for name in ("eval/no_modif/greedy", "eval/right_drift/sampled"):
+        first, second = ([(event.step, event.value) for event in events.Scalars(name)] for events in shown)
+        assert sorted(first) == sorted(second)
+
+
+@pytest.mark.slow
+def test_a_signal_ends_the_wait_and_says_how_to_do_the_rest(evaluated, tmp_path):
+    life = begin(tmp_path)
+    life.wait_for(lambda: "waiting for evaluations" in said(tmp_path))
+    life.kill(signal.SIGINT)
+    assert life.end() == 130, said(tmp_path)
+    run = only_run(tmp_path)
+    assert re.search(
+        rf"^evaluate the \d snapshots that are left: python .*eval.py --run runs/{run.name}$", said(tmp_path), re.M
+    )
+    assert not evaluators(run)
+    evaluate_later(run, "--no-cuda")
+    assert unordered(run) == unordered(evaluated)
