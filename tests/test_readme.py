@@ -74,7 +74,7 @@ def shown_default(value):
         return f"`{value}`" if value else '`""`'
     if isinstance(value, dict):
         return "`{}`"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+    return (" ".join(map(str, value)) or "none") if isinstance(value, tuple) else value
 
 
 def assert_default(cell, value):
@@ -239,10 +239,14 @@ def test_flags_that_may_change_with_resume_are_all_listed():
 
 
 def test_columns_of_the_csv_files():
+    from experiment.evaluations import COLUMNS
     from experiment.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS
 
     for columns in (EPISODE_COLUMNS, SWITCH_COLUMNS):
         assert f"`{', '.join(columns)}`" in README
+    table = re.search(r"^\| column of `evals.csv`.*?\n\n", README, re.S | re.M)[0]
+    described = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split(" | ")[0])]
+    assert sorted(described) == sorted(COLUMNS)
 
 
 def test_logged_names_are_those_of_the_code():
