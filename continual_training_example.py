@@ -27,7 +27,7 @@ import functools
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -722,7 +722,7 @@ def train(setup: Setup) -> None:
         upload_videos(tracker, folder, global_step)
         if args.test_modifs:
             test(args, agent, game, tracker, global_step)
-        evaluations.finish(tracker)
+        log_continual_metrics(evaluations.finish(tracker), tracker, global_step)
 
     print(f"run folder: {folder}")
     script = os.path.relpath(Path(__file__).with_name("eval.py"))
@@ -1032,6 +1032,22 @@ def test(args: Args, agent: ActorCritic, game: GameConfig, tracker: Tracker, glo
     for result in results:
         tracker.scalar(f"eval/{result.modification or 'no_modif'}/mean", result.mean, global_step)
     print(table(results))
+
+
+def log_continual_metrics(results: Sequence[Mapping[str, str]], tracker: Tracker, global_step: int) -> None:
+    """Log what metrics.py computes from the rows of evals.csv as `continual/<metric>`; no rows, no metrics."""
+    if not results:
+        return
+    import pandas as pd  # here, because it loads slowly and most runs do not need it
+
+    from metrics import MetricsError, continual_metrics
+
+    try:
+        metrics = continual_metrics(pd.DataFrame(results))
+    except MetricsError as error:  # somebody changed the file; the run itself is whole
+        print(f"warning: no continual metrics: {error}")
+    else:
+        tracker.scalars({f"continual/{name}": value for name, value in metrics.items()}, global_step)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -147,6 +147,13 @@ def test_the_training_logs_each_result_at_its_own_step(evaluated):
                 if (row["modification"] or "no_modif", row["deterministic"]) == (string, str(deterministic))
             ]
             assert [(e.step, e.value) for e in events.Scalars(f"eval/{string}/{mode}")] == expected
+    (final,) = events.Scalars("continual/average_performance")
+    (score,) = (
+        float(row["score"])
+        for row in rows
+        if (row["global_step"], row["modification"], row["deterministic"]) == ("128", "", "0")
+    )
+    assert (final.step, final.value) == (128, score), "of the only task that is evaluated, sampled"
 
 
 def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
