@@ -627,8 +627,8 @@ def evaluate_run(args: Args) -> None:
     Raises:
         USER_ERRORS: one sentence; what was evaluated before it is in the file.
     """
-    if args.follow is not None:
-        live_beside(args.follow)
+    if args.follow is not None and sys.platform == "linux":
+        die_with(args.follow)  # elsewhere this process ends by itself: standard input ends, no snapshots come
     others = [field.name for field in fields(Args) if field.name not in (*FOR_RUNS, *FOR_BOTH)]
     refuse_flags(args, others, "is for one checkpoint; leave it out with `--run`")
     check_ranges(args, RANGES)
@@ -644,14 +644,6 @@ def evaluate_run(args: Args) -> None:
         for path, labels in saved_weights(folder) if args.follow is None else ():
             evaluate_weights(evaluation, path, labels)
         print(f"results: {folder / 'evals.csv'}, {len(read_results(folder)):,} games")
-
-
-def live_beside(training: int) -> None:
-    """Take only what the training process leaves, and end with it."""
-    if sys.platform == "linux":
-        die_with(training)  # elsewhere this process ends by itself: standard input ends, no snapshots come
-    if hasattr(os, "nice"):
-        os.nice(19)
 
 
 def arriving_snapshots(folder: Path) -> Iterator[Path]:

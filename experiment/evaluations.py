@@ -308,6 +308,8 @@ class ContinualEvaluation:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
                 )
+            if hasattr(os, "setpriority"):  # from its first moment on: even its imports would slow the training
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, 19)
 
     def state_dict(self) -> list[list[Any]]:
         """What has been logged, as plain values for the run's saved state."""
