@@ -9,7 +9,9 @@ import contextlib
 import csv
 import io
 import os
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -72,7 +74,9 @@ def plan_evaluations(
     Raises ConfigError for more than `MAX_EVALUATIONS`.
     """
     batch_size = num_envs * num_steps
-    regular = {step for step in range(0, total_timesteps, batch_size) if is_due(step, every, batch_size)}
+    multiples = range(0, total_timesteps, max(every, batch_size))[: MAX_EVALUATIONS + 1] if every else range(1)
+    regular = {-(-multiple // batch_size) * batch_size for multiple in multiples}
+    regular = {step for step in regular if step < total_timesteps and is_due(step, every, batch_size)}
     rollouts = {step // batch_size for step in regular}  # weights change between rollouts ...
     strings: dict[str, None] = {}
     current, num_switches = None, 0
@@ -257,6 +261,22 @@ def _switches(folder: Path) -> list[dict[str, str]]:
 # ------------------------------------------------------------------------------------------------- beside the training
 
 
+def _start(command: Sequence[str], log: Path) -> subprocess.Popen:
+    """Start `command` with the lowest priority, deaf to the terminal's Ctrl-C, which is for the training."""
+    # Not in a session of its own: where the kernel groups processes by session, it would get as much as the training.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None  # a new process inherits this
+    try:
+        with open(log, "ab") as file:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file)
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, before)
+    if hasattr(os, "setpriority"):  # from its first moment on: even its imports would slow the training
+        os.setpriority(os.PRIO_PROCESS, process.pid, 19)
+    return process
+
+
 class ContinualEvaluation:
     """The training's side: notes what is to be evaluated, writes snapshots, logs results as they come.
 
@@ -303,13 +323,7 @@ class ContinualEvaluation:
                 self._known |= {label[:2] for label in labels_of(path, load_checkpoint(path))}
         if every is not None:
             (folder / SNAPSHOTS).mkdir(exist_ok=True)
-            with open(folder / SNAPSHOTS / "log.txt", "ab") as log:
-                # In a session of its own: the terminal's Ctrl-C is for the training, which ends this process itself.
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-                )
-            if hasattr(os, "setpriority"):  # from its first moment on: even its imports would slow the training
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, 19)
+            self._process = _start(command, folder / SNAPSHOTS / "log.txt")
 
     def state_dict(self) -> list[list[Any]]:
         """What has been logged, as plain values for the run's saved state."""
