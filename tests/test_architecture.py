@@ -6,6 +6,8 @@ from conftest import ROOT
 
 ROOMS = {"agents", "wrappers", "modification_factories", "experiment", "reporting"}
 SCRIPTS = {"continual_training_example", "eval", "metrics", "report"}
+ROOMS = {"agents", "wrappers", "modification_factories", "experiment"}
+SCRIPTS = {"continual_training_example", "eval", "metrics", "sweep"}
 
 
 def imported_roots(path):

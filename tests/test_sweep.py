@@ -1,0 +1,553 @@
+"""sweep.py: W&B's own commands and choices, N at a time, stopped and killed and gone on, failures told."""
+
+import csv
+import itertools
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+import continual_training_example as training
+import sweep
+from experiment.config import parse_command_line
+
+sweeps = sweep.search_library()
+METRIC = {"name": "continual/average_performance", "goal": "maximize"}
+COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_boolean_flags}"]
+
+
+@pytest.fixture
+def fake(workdir):
+    """The current folder, with a stand-in of the training script."""
+    shutil.copy(ROOT / "tests" / "fake_training.py", workdir / "fake.py")
+    return workdir
+
+
+def write_sweep(parameters, path="tiny.yaml", **settings):
+    config = {"program": "fake.py", "method": "grid", "metric": METRIC, "command": COMMAND, "parameters": parameters}
+    Path(path).write_text(yaml.safe_dump({**config, **settings}, sort_keys=False))
+    return path
+
+
+def calls():
+    path = Path("calls.txt")
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def until(condition, timeout=60):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def begin(*words):
+    """sweep.py as a process of its own, in a process group of its own; its output goes to sweep.txt."""
+    with open("sweep.txt", "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "sweep.py"), *words],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def said():
+    return Path("sweep.txt").read_text()
+
+
+# -------------------------------------------------------------------------------------------------- what W&B would do
+
+
+def shipped():
+    return yaml.safe_load((ROOT / "sweep.yaml").read_text())
+
+
+def test_the_shipped_sweep_is_one_that_wandb_accepts():
+    config = shipped()
+    assert sweeps.schema_violations_from_proposed_config(config) == []
+    config["metric"]["goal"] = "maximise"
+    assert sweeps.schema_violations_from_proposed_config(config), "the schema finds faults"
+
+
+def test_the_shipped_sweep_runs_here(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert sweep.main(["sweep.yaml", "--dry_run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(set(lines)) == len(lines) == 18
+    args = [parse_command_line(training.Args, shlex.split(line)[2:]) for line in lines]
+    found = {(run.replacement_rate, run.shrink_and_perturb, run.seed) for run in args}
+    assert found == set(itertools.product((0.0, 1e-5, 1e-4), (False, True), (1, 2, 3)))
+    assert {(run.architecture, run.config, run.track) for run in args} == {
+        ("PPO_CBP", "configs/freeway_speeds.json", False)
+    }
+
+
+def wandb_command(config, parameters):
+    """The command by W&B's own functions, as its agent puts them together."""
+    macros = create_sweep_command_args({"args": {name: {"value": value} for name, value in parameters.items()}})
+    macros = {**macros, "env": [], "interpreter": ["python"], "program": [config["program"]]}
+    words = []
+    for word in create_sweep_command(list(config["command"])):
+        macro = re.fullmatch(r"\$\{(\w+)\}", str(word))
+        words += macros[macro[1]] if macro else [str(word)]
+    return words
+
+
+@pytest.mark.parametrize("macro", ["${args_no_boolean_flags}", "${args}", "${args_no_hyphens}"])
+def test_commands_are_those_of_the_wandb_agent(macro):
+    config = {"program": "train.py", "command": ["${env}", "${interpreter}", "${program}", "--track", macro]}
+    values = [True, False, None, 3, -3, 0.1, 1e-5, -2.5e-7, 1e20, "", "a b", "all_pink_cars x", [1, 2], "--x", 0, 1]
+    generator = random.Random(0)
+    for size in range(len(values)):
+        parameters = {f"p{i}": value for i, value in enumerate(generator.sample(values, size))}
+        assert sweep.command_of(config, parameters) == wandb_command(config, parameters)
+
+
+def test_training_reads_the_values_of_a_sweep_as_they_are_meant():
+    parameters = {
+        "learning_rate": 1e-5,
+        "seed": 3,
+        "noise_scale": -0.5,
+        "shrink_and_perturb": True,
+        "her": False,
+        "no_anneal_lr": True,
+        "target_kl": None,
+        "encoder_dims": [16, 32],
+        "modifs": "all_pink_cars stop_all_cars_edge",
+        "architecture": "PPO_CBP",
+    }
+    words = sweep.command_of({"program": "train.py", "command": COMMAND}, parameters)
+    args = parse_command_line(training.Args, words[2:])
+    assert (args.learning_rate, args.seed, args.noise_scale) == (1e-5, 3, -0.5)
+    assert (args.shrink_and_perturb, args.her, args.anneal_lr, args.target_kl) == (True, False, False, None)
+    assert args.encoder_dims == (16, 32)
+    assert (args.modifs, args.architecture) == ("all_pink_cars stop_all_cars_edge", "PPO_CBP")
+
+
+# ------------------------------------------------------------------------------------------------------- which runs
+
+
+def planned(**settings):
+    parameters = settings.pop("parameters")
+    args = sweep.Args(file="tiny.yaml", **settings.pop("args", {}))
+    config = {"program": "fake.py", "method": "grid", "metric": METRIC, "command": COMMAND, **settings}
+    return sweep.Sweep(args, {**config, "parameters": parameters})
+
+
+def test_a_grid_is_the_product_of_its_values():
+    parameters = {"seed": {"values": [3, 1]}, "rate": {"values": [0.1, 0.2, 0.3]}, "her": {"values": [True, False]}}
+    runs = planned(parameters={**parameters, "fixed": {"value": "x y"}}).planned()
+    found = [(run.parameters["seed"], run.parameters["rate"], run.parameters["her"]) for run in runs]
+    assert sorted(found) == sorted(itertools.product((3, 1), (0.1, 0.2, 0.3), (True, False)))
+    assert all(run.command[-1] == "--fixed=x y" for run in runs)
+    assert len({run.folder for run in runs}) == 12
+    assert [run.command for run in planned(parameters=parameters, args={"max_runs": 5}).planned()] == [
+        run.command for run in planned(parameters=parameters).planned()[:5]
+    ]
+    assert len(planned(parameters=parameters, run_cap=4, args={"max_runs": 5}).planned()) == 4
+
+
+RANGES_OF_SEARCH = {
+    "x": {"min": 0.0, "max": 1.0},
+    "steps": {"min": 2, "max": 9},
+    "rate": {"distribution": "log_uniform_values", "min": 1e-6, "max": 1e-3},
+    "her": {"values": [True, False]},
+}
+
+
+def test_random_runs_are_the_same_in_every_call_and_inside_their_ranges():
+    def draws(seed, number):
+        args = {"max_runs": number, "search_seed": seed}
+        runs = planned(parameters=RANGES_OF_SEARCH, method="random", args=args).planned()
+        json.dumps([run.parameters for run in runs])  # Python's numbers, not numpy's
+        return [run.parameters for run in runs]
+
+    random.seed(5)
+    first = draws(0, 40)
+    random.seed(6)
+    assert first[:10] == draws(0, 10)
+    assert first[:10] != draws(1, 10)
+    assert all(0 <= p["x"] <= 1 and 2 <= p["steps"] <= 9 and 1e-6 <= p["rate"] <= 1e-3 for p in first)
+    assert {p["her"] for p in first} == {True, False}
+    assert 5e-6 < statistics.median(p["rate"] for p in first) < 2e-4, "logarithmic: its median is near 3e-5"
+
+
+def test_a_random_search_does_not_draw_the_same_run_twice():
+    runs = planned(parameters={"her": {"values": [1, 2, 3]}}, method="random", args={"max_runs": 50}).planned()
+    assert sorted(run.parameters["her"] for run in runs) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("goal", "sign"), [("maximize", -1), ("minimize", 1)])
+def test_bayesian_search_learns_from_the_results(goal, sign):
+    metric = {"name": "m", "goal": goal}
+    search = planned(parameters={"x": {"min": 0.0, "max": 1.0}}, method="bayes", metric=metric, args={"max_runs": 99})
+    runs = []
+    for _ in range(14):
+        run = search.suggested(runs)
+        run.state, run.result = "finished", {"metrics": {"m": sign * (run.parameters["x"] - 0.7) ** 2}}
+        runs.append(run)
+    # By chance alone the mean distance from 0.7 would be 0.29.
+    assert statistics.fmean(abs(run.parameters["x"] - 0.7) for run in runs[-6:]) < 0.12
+
+
+def test_another_config_file_is_another_run(workdir):
+    def folder(text):
+        Path("c.json").write_text(text)
+        return planned(parameters={"config": {"value": "c.json"}, "seed": {"values": [1]}}).planned()[0].folder
+
+    assert folder('{"num_envs": 2}') != folder('{"num_envs": 4}')
+    assert folder('{"num_envs": 2}') == folder('{"num_envs": 2}')
+    assert sweep.text_of_config(["--config", "c.json"]) == sweep.text_of_config(["--config=c.json"]) != ""
+
+
+def test_tracking_needs_no_server_unless_asked_for():
+    parameters = {"track": {"value": True}, "seed": {"values": [1]}}
+    assert planned(parameters=parameters).planned()[0].command[2:] == ["--seed=1"]
+    assert planned(parameters=parameters, args={"track": True}).planned()[0].command[2:] == ["--track", "--seed=1"]
+
+
+# ------------------------------------------------------------------------------------------------------ what is wrong
+
+SEED = {"seed": {"values": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "sentence"),
+    [
+        ({}, [], "`file` is missing"),
+        ({}, ["nothing.yaml"], "cannot be read"),
+        ({}, ["tiny.yaml", "--seeds", "1"], "`seeds` come without a file"),
+        ({}, ["tiny.yaml", "--", "--her"], "go with `--seeds` only"),
+        ({}, ["tiny.yaml", "--jobs", "0"], "`jobs` is 0"),
+        ({}, ["tiny.yaml", "--only", "2"], "the runs of this sweep are 0 to 1"),
+        ({}, ["--seeds", "1", "1"], "each of them may stand there once"),
+        ({}, ["--seeds", "1", "--", "--seed=2"], "leave it out there"),
+        ({}, ["tiny.yaml", "--folder", "fake.py"], "cannot be made"),
+        ({"method": "gird"}, ["tiny.yaml"], "is not a sweep that W&B would accept: 'gird'"),
+        ({"method": "random"}, ["tiny.yaml"], "has no end"),
+        ({"method": "bayes"}, ["tiny.yaml", "--max_runs", "3", "--dry_run"], "no list of them"),
+        ({"parameters": {"a": {"min": 3, "max": 1}}}, ["tiny.yaml"], "min 3 is not less than max 1"),
+        ({"parameters": {"a": {"min": 0.0, "max": 1.0}}}, ["tiny.yaml"], "`method` grid cannot list its runs"),
+        ({"parameters": {"a": 3}}, ["tiny.yaml"], "Invalid configuration for hyperparameter 'a'"),
+        ({"parameters": {"a": {"parameters": {"b": {"value": 1}}}}}, ["tiny.yaml"], "flags are not nested"),
+        ({"program": "absent.py"}, ["tiny.yaml"], "`program` in tiny.yaml must be a script"),
+        ({"command": ["${interpreter}", "${nonsense}"]}, ["tiny.yaml"], "`command` has ${nonsense}"),
+        ({"command": ["no_such_program"]}, ["tiny.yaml"], "no program here"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_before_anything_is_written(settings, words, sentence, fake, capsys):
+    write_sweep(**{"parameters": SEED, **settings})
+    before = sorted(fake.rglob("*"))
+    assert sweep.main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert sentence in captured.err
+    assert sorted(fake.rglob("*")) == before
+
+
+def test_a_file_that_is_no_yaml(fake, capsys):
+    Path("tiny.yaml").write_text("a: [1, 2\nb: }")
+    assert sweep.main(["tiny.yaml"]) == 2
+    assert "is not valid YAML" in capsys.readouterr().err
+    Path("tiny.yaml").write_text("- 1\n")
+    assert sweep.main(["tiny.yaml"]) == 2
+    assert "must hold a mapping" in capsys.readouterr().err
+
+
+def first_fault(parameters, varied=(), flags=()):
+    words = sweep.command_of({"program": "p", "command": COMMAND}, parameters)[2:]
+    return sweep.first_fault([(parameters, [*flags, *words])], varied)
+
+
+def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
+    good = {"env_id": "ALE/Freeway-v5", "total_timesteps": 1000, "modifs": "all_pink_cars"}
+    assert first_fault(good) is None
+    assert "did you mean all_pink_cars" in first_fault({**good, "modifs": "all_pink_car"})
+    assert "does not accept --lerning_rate=0.1" in first_fault({"lerning_rate": 0.1})
+    assert "vary `no_anneal_lr` instead" in first_fault({**good, "anneal_lr": False})
+    assert first_fault({**good, "no_anneal_lr": True, "her": False}) is None
+    Path("c.json").write_text('{"env_id": "ALE/Freeway-v5", "seed": 5, "total_timesteps": 1000}')
+    assert "`seed` is varied, but the config file holds it too" in first_fault(
+        {"config": "c.json", "seed": 1}, ["seed"]
+    )
+    assert first_fault({"config": "c.json", "seed": 1}) is None, "not varied: the usual rule, the file wins"
+    Path("c.json").write_text("{")
+    assert "not valid JSON" in first_fault({"config": "c.json", "seed": 1}, ["seed"])
+
+
+def test_the_check_covers_every_run_of_the_real_script(workdir, capsys):
+    flags = ["--total_timesteps", "1000", "--num_steps", "17"]
+    assert sweep.main(["--seeds", "1", "2", "--dry_run", "--", *flags, "--num_envs", "8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    script = os.path.relpath(ROOT / "continual_training_example.py")
+    assert lines == [shlex.join(["python", script, *flags, "--num_envs", "8", f"--seed={seed}"]) for seed in (1, 2)]
+    assert sweep.main(["--seeds", "1", "--dry_run", "--", *flags, "--num_envs", "1"]) == 2
+    assert "`num_minibatches` 4 does not divide" in capsys.readouterr().err
+    assert list(workdir.iterdir()) == []
+
+
+# -------------------------------------------------------------------------------------------------- run, stop, go on
+
+
+def test_a_sweep_runs_all_and_the_table_has_the_best_first(fake, capsys):
+    write_sweep({"score": {"values": [1.0, 4.0, 2.0]}, "seed": {"values": [1, 2, 3]}})
+    assert sweep.main(["tiny.yaml", "--jobs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert len(calls()) == 9
+    # The stand-in logs score * seed: means 2, 8 and 4.
+    rows = [line.split() for line in out.splitlines() if line.startswith(("method", "score="))]
+    assert rows == [
+        ["method", "finished", METRIC["name"], "lowest", "highest"],
+        ["score=4.0", "3/3", "8", "4", "12"],
+        ["score=2.0", "3/3", "4", "2", "6"],
+        ["score=1.0", "3/3", "2", "1", "3"],
+    ]
+    with open("sweeps/tiny/results.csv", newline="") as file:
+        results = list(csv.DictReader(file))
+    assert len(results) == 9
+    for row in results:
+        assert row["state"] == "finished"
+        assert float(row["continual/forgetting"]) == float(row["score"]) * float(row["seed"])
+        assert json.loads((Path(row["run_folder"]) / "argv.json").read_text()) == [
+            f"--score={row['score']}",
+            f"--seed={row['seed']}",
+        ]
+    assert "losses/entropy" not in results[0]
+    # Again: nothing is left to do; and with one more value only that one.
+    assert sweep.main(["tiny.yaml"]) == 0
+    assert len(calls()) == 9
+    assert capsys.readouterr().out.splitlines()[-4:] == out.splitlines()[-4:]
+    write_sweep(
+        {"score": {"values": [1.0, 4.0, 2.0]}, "seed": {"values": [1, 2, 3, 4]}}, metric={**METRIC, "goal": "minimize"}
+    )
+    assert sweep.main(["tiny.yaml"]) == 0
+    assert {call[1] for call in calls()[9:]} == {"--seed=4"}
+    order = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("score=")]
+    assert order == ["score=1.0", "score=2.0", "score=4.0"]
+
+
+def test_a_failing_run_stops_no_other_and_is_named_with_its_last_error(fake, capsys):
+    write_sweep({"score": {"value": 1.0}, "fail": {"value": 2}, "seed": {"values": [1, 2, 3]}})
+    assert sweep.main(["tiny.yaml"]) == 1
+    out = capsys.readouterr().out
+    assert len(calls()) == 3
+    (line,) = [line for line in out.splitlines() if line.startswith("failed:")]
+    assert "seed=2: error: the disk of seed 2 is full (exit code 1)" in line
+    assert "2/3" in out
+    log = Path(re.search(r"\((sweeps/\S+/output.txt)\)", line)[1]).read_text()
+    assert log.startswith("$ python fake.py --score=1.0 --fail=2 --seed=2\nrun folder: ")
+    # Again: the failed one only, and told again.
+    assert sweep.main(["tiny.yaml"]) == 1
+    assert [call[-1] for call in calls()[3:]] == ["--seed=2"]
+
+
+def test_a_killed_run_is_named_by_its_signal(fake, capsys):
+    write_sweep({"score": {"value": 1.0}, "fail": {"value": "killed"}, "seed": {"values": [1]}})
+    assert sweep.main(["tiny.yaml"]) == 1
+    assert "seed=1: so far, so good (killed by SIGKILL)" in capsys.readouterr().out
+
+
+def test_a_metric_that_nobody_logged_is_said(fake, capsys):
+    write_sweep({"score": {"values": [1.0]}}, metric={"name": "continual/nothing", "goal": "maximize"})
+    assert sweep.main(["tiny.yaml"]) == 0
+    assert "`continual/nothing` was logged by no run" in capsys.readouterr().out
+
+
+def test_bayesian_runs_are_remembered_and_end_at_max_runs(fake, capsys):
+    write_sweep({"x": {"min": 0.0, "max": 1.0}}, method="bayes")
+    assert sweep.main(["tiny.yaml", "--max_runs", "2"]) == 0
+    assert sweep.main(["tiny.yaml", "--max_runs", "4"]) == 0
+    assert len(calls()) == len({call[0] for call in calls()}) == 4
+    first = {json.loads(path.read_text())["parameters"]["x"] for path in Path("sweeps/tiny").glob("*/run.json")}
+    assert {f"--x={x}" for x in first} == {call[0] for call in calls()}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(number, fake):
+    write_sweep({"score": {"value": 1.0}, "seed": {"values": [1, 2, 3]}})
+    Path("hold").touch()
+    process = begin("tiny.yaml", "--jobs", "2")
+    until(lambda: len(list(Path("runs").glob("*/argv.json"))) == 2)
+    until(lambda: sum("run folder" in path.read_text() for path in Path("sweeps").rglob("output.txt")) == 2)
+    os.killpg(process.pid, number)  # as Ctrl-C in a terminal does
+    assert process.wait(60) == 128 + number
+    assert len(calls()) == 2, "two at a time, and none is started after the signal"
+    signals = Path("signals.txt").read_text().split()
+    assert len(signals) == len(set(signals)) == 2, "each run is asked once"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in signals)
+    assert "stopped: the same command goes on" in said()
+    Path("hold").unlink()
+    assert sweep.main(["tiny.yaml", "--jobs", "2"]) == 0
+    resumed = [call for call in calls()[2:] if call[0] == "--resume"]
+    assert sorted(call[1] for call in resumed) == sorted(str(path.parent) for path in Path("runs").glob("*/resume.pt"))
+    assert [call for call in calls()[2:] if call[0] != "--resume"] == [["--score=1.0", "--seed=3"]]
+
+
+def test_a_run_without_anything_saved_starts_anew(fake):
+    write_sweep({"score": {"value": 1.0}, "seed": {"values": [1]}})
+    Path("hold").touch()
+    Path("hold_save").touch()
+    process = begin("tiny.yaml")
+    until(
+        lambda: (
+            Path("sweeps").exists() and any("run folder" in p.read_text() for p in Path("sweeps").rglob("output.txt"))
+        )
+    )
+    process.terminate()
+    assert process.wait(60) == 143
+    Path("hold").unlink()
+    assert sweep.main(["tiny.yaml"]) == 0
+    assert calls() == [["--score=1.0", "--seed=1"]] * 2
+
+
+def test_after_a_killed_sweep_its_runs_are_waited_for_not_doubled(fake):
+    write_sweep({"score": {"value": 1.0}, "seed": {"values": [1, 2]}})
+    Path("hold").touch()
+    process = begin("tiny.yaml", "--jobs", "2")
+    until(lambda: len(list(Path("runs").glob("*/argv.json"))) == 2)
+    until(lambda: sum("run folder" in path.read_text() for path in Path("sweeps").rglob("output.txt")) == 2)
+    process.kill()
+    process.wait()
+    second = begin("tiny.yaml", "--jobs", "2")
+    until(lambda: said().count("which another process is running") == 2)
+    assert len(calls()) == 2
+    for folder in Path("runs").iterdir():
+        (folder / "resume.pt").touch()  # as a real run leaves it at its end
+    Path("hold").unlink()
+    assert second.wait(60) == 0
+    assert sorted(calls()[2:]) == sorted(["--resume", str(folder)] for folder in Path("runs").iterdir())
+    assert "2/2" in said()
+
+
+def test_runs_beside_each_other_share_the_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(sweep, "available_cores", lambda: 8)
+    assert planned(parameters=SEED, args={"jobs": 3}).environment()["OMP_NUM_THREADS"] == "2"
+    assert planned(parameters=SEED, args={"jobs": 9}).environment()["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in planned(parameters=SEED).environment()
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert planned(parameters=SEED, args={"jobs": 3}).environment()["OMP_NUM_THREADS"] == "5"
+
+
+# ----------------------------------------------------------------------------------------------------- several seeds
+
+
+def test_several_seeds_end_in_one_report(fake, monkeypatch, capsys):
+    shutil.copy("fake.py", sweep.TRAINING)
+    Path("report.py").write_text("import json, sys; json.dump(sys.argv[1:], open('report_argv.json', 'w'))")
+    monkeypatch.setattr(sweep, "HERE", fake)
+    monkeypatch.setattr(sweep, "check_commands", lambda *_: None)  # it would ask the real script
+    words = ["--seeds", "5", "7", "--folder", "mine", "--", "--score=2", "--shrink_and_perturb"]
+    assert sweep.main(words) == 0
+    assert calls() == [["--score=2", "--shrink_and_perturb", f"--seed={seed}"] for seed in (5, 7)]
+    *folders, option, path = json.loads(Path("report_argv.json").read_text())
+    assert (option, path) == ("-o", "mine/report.html")
+    assert sorted(folders) == sorted(str(folder) for folder in Path("runs").iterdir())
+    out = capsys.readouterr().out
+    assert "report:     mine/report.html" in out
+    assert re.search(r"all seeds +2/2 +12 +10 +14", out)
+    Path("report.py").write_text("import sys; sys.exit(3)")
+    assert sweep.main(words) == 1
+    assert "the report failed with exit code 3" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_seeds_of_the_real_script(workdir):
+    flags = ["--num_envs", "2", "--num_steps", "16", "--total_timesteps", "64", "--num_workers", "0", "--no-cuda"]
+    words = ["--seeds", "1", "2", "--jobs", "2", "--", *flags]
+    begin(*words).wait(300)
+    runs = sorted(Path("runs").iterdir())
+    assert [json.loads((run / "args.json").read_text())["seed"] for run in runs] == [1, 2]
+    assert all((run / "model.cleanrl_model").exists() for run in runs)
+    assert "2/2" in said()
+
+
+# ---------------------------------------------------------------------------------------------------------- cluster
+
+
+def program(name, text):
+    """A program of this name, first on the path."""
+    Path("bin").mkdir(exist_ok=True)
+    path = Path("bin") / name
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
+def array_task(*words, **environment):
+    path = f"{Path('bin').resolve()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.Popen(
+        ["bash", str(ROOT / "cluster" / "slurm_array.sh"), *words],
+        env={**os.environ, "PATH": path, "SLURM_SUBMIT_DIR": os.getcwd(), **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def cluster(fake):
+    program("scontrol", 'echo "$@" >> scontrol.txt')
+    program("wandb", 'echo "$@" > wandb.txt')
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import sweep; sys.exit(sweep.main())"
+    Path("sweep.py").write_text(script)
+    return fake
+
+
+def test_an_array_task_is_the_run_of_its_number(cluster, capsys):
+    write_sweep({"score": {"values": [1.0, 2.0]}, "seed": {"values": [1, 2, 3]}})
+    assert sweep.main(["tiny.yaml", "--dry_run"]) == 0
+    lines = capsys.readouterr().out.splitlines(keepends=True)
+    task = array_task("tiny.yaml", "--dry_run", SLURM_ARRAY_TASK_ID="4")
+    assert task.communicate(timeout=60)[0] == lines[4]
+    assert task.returncode == 0
+    assert array_task("tiny.yaml").wait(60) != 0, "submitted without --array"
+
+
+def test_an_array_task_at_its_time_limit_is_saved_requeued_and_goes_on(cluster):
+    write_sweep({"score": {"value": 1.0}, "seed": {"values": [1, 2]}})
+    Path("hold").touch()
+    ids = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_JOB_ID": "99"}
+    task = array_task("tiny.yaml", **ids)
+    until(lambda: any("run folder" in path.read_text() for path in Path("sweeps").rglob("output.txt")))
+    task.send_signal(signal.SIGUSR1)
+    task.communicate(timeout=60)
+    assert task.returncode == 143
+    assert Path("scontrol.txt").read_text() == "requeue 99_1\n"
+    Path("hold").unlink()
+    assert array_task("tiny.yaml", **ids).wait(60) == 0
+    (folder,) = Path("runs").iterdir()
+    assert calls() == [["--score=1.0", "--seed=2"], ["--resume", str(folder)]]
+    assert len(Path("scontrol.txt").read_text().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_cancelled_array_task_is_saved_and_not_requeued(cluster):
+    write_sweep({"score": {"value": 1.0}, "seed": {"values": [1]}})
+    Path("hold").touch()
+    task = array_task("tiny.yaml", SLURM_ARRAY_TASK_ID="0", SLURM_ARRAY_JOB_ID="99")
+    until(lambda: any("run folder" in path.read_text() for path in Path("sweeps").rglob("output.txt")))
+    task.terminate()
+    task.communicate(timeout=60)
+    assert task.returncode == 143
+    assert list(Path("runs").glob("*/resume.pt"))
+    assert not Path("scontrol.txt").exists()
+
+
+def test_an_array_task_of_a_wandb_sweep_asks_wandb_for_one_run(cluster):
+    assert array_task("me/project/abc123", SLURM_ARRAY_TASK_ID="0").wait(60) == 0
+    assert Path("wandb.txt").read_text() == "agent --count 1 me/project/abc123\n"
