@@ -626,20 +626,21 @@ def table(runs: Sequence[Run], method: Sequence[str], metric: str, maximize: boo
     for run in runs:
         label = " ".join(f"{name}={run.parameters[name]}" for name in method) or "all seeds"
         groups.setdefault(label, []).append(run)
-    rows = []
+    rows: list[tuple[float, list[str]]] = []
     for label, group in groups.items():
         found = [run.result["metrics"].get(metric, math.nan) for run in group if run.state == "finished"]
         values = [value for value in found if not math.isnan(value)]
-        numbers = [statistics.fmean(values), min(values), max(values)] if values else [math.nan] * 3
-        rows.append((numbers, [label, f"{len(found)}/{len(group)}", *map(shown, numbers)]))
-    worst = -math.inf if maximize else math.inf
-    rows.sort(key=lambda row: worst if math.isnan(row[0][0]) else row[0][0], reverse=maximize)
+        mean = statistics.fmean(values) if values else None
+        numbers = [mean, min(values, default=None), max(values, default=None)]
+        worst = -math.inf if maximize else math.inf
+        rows.append((worst if mean is None else mean, [label, f"{len(found)}/{len(group)}", *map(shown, numbers)]))
+    rows.sort(key=lambda row: row[0], reverse=maximize)
     cells = [["method", "finished", metric, "lowest", "highest"], *(row for _, row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
-    for first, *numbers in cells:
-        aligned = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *aligned]))
+    for name, *others in cells:
+        aligned = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *aligned]))
     return "\n".join(lines)
 
 

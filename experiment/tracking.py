@@ -370,6 +370,7 @@ class _WandbRun:
             self._wandb.tensorboard.unpatch()
             _remove_failed_run(own_files, set(own_files.glob(f"*run-*-{self.run_id}*")) - before)
             raise ConfigError(f"`--track`: W&B could not start: {_one_line(error)}; {_login_or_offline()}.") from None
+        self.run_id = self._run.id  # the agent of a sweep has chosen it already, and W&B ignores ours then
 
     def video(self, path: Path, key: str, step: int) -> None:
         # No `step=`: W&B counts the steps of a run that copies TensorBoard by itself; global_step is the x-axis.

@@ -320,6 +320,7 @@ def test_there_are_commands_of_every_kind():
     assert kinds == {
         *SCRIPTS,
         "modification_factories.py",
+        "sweep.py",
         "-m wrappers.modifications",
         *(f"-m benchmarks.{name}" for name in BENCHMARKS),
         "docs/draw_first_picture.py",

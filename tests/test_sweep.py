@@ -1,6 +1,8 @@
 """sweep.py: W&B's own commands and choices, N at a time, stopped and killed and gone on, failures told."""
 
+import argparse
 import csv
+import dataclasses
 import itertools
 import json
 import os
@@ -34,6 +36,18 @@ def fake(workdir):
     """The current folder, with a stand-in of the training script."""
     shutil.copy(ROOT / "tests" / "fake_training.py", workdir / "fake.py")
     return workdir
+
+
+@pytest.fixture
+def checked_here(monkeypatch):
+    """The check of the commands in this process, which has loaded torch already."""
+
+    class Pool:
+        __init__ = __exit__ = lambda *_: None
+        __enter__ = lambda self: self  # noqa: E731
+        apply = staticmethod(lambda function, arguments: function(*arguments))
+
+    monkeypatch.setattr(sweep.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
 
 
 def write_sweep(parameters, path="tiny.yaml", **settings):
@@ -83,7 +97,7 @@ def test_the_shipped_sweep_is_one_that_wandb_accepts():
     assert sweeps.schema_violations_from_proposed_config(config), "the schema finds faults"
 
 
-def test_the_shipped_sweep_runs_here(monkeypatch, capsys):
+def test_the_shipped_sweep_runs_here(checked_here, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     assert sweep.main(["sweep.yaml", "--dry_run"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -291,14 +305,20 @@ def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
     assert "not valid JSON" in first_fault({"config": "c.json", "seed": 1}, ["seed"])
 
 
+@pytest.mark.slow
 def test_the_check_covers_every_run_of_the_real_script(workdir, capsys):
     flags = ["--total_timesteps", "1000", "--num_steps", "17"]
     assert sweep.main(["--seeds", "1", "2", "--dry_run", "--", *flags, "--num_envs", "8"]) == 0
     lines = capsys.readouterr().out.splitlines()
     script = os.path.relpath(ROOT / "continual_training_example.py")
     assert lines == [shlex.join(["python", script, *flags, "--num_envs", "8", f"--seed={seed}"]) for seed in (1, 2)]
-    assert sweep.main(["--seeds", "1", "--dry_run", "--", *flags, "--num_envs", "1"]) == 2
-    assert "`num_minibatches` 4 does not divide" in capsys.readouterr().err
+    assert list(workdir.iterdir()) == []
+
+
+def test_a_command_that_training_refuses_ends_the_sweep_before_it_begins(checked_here, workdir, capsys):
+    flags = ["--total_timesteps", "1000", "--num_steps", "17", "--num_envs", "1"]
+    assert sweep.main(["--seeds", "1", "--", *flags]) == 2
+    assert "error: `num_minibatches` 4 does not divide" in capsys.readouterr().err
     assert list(workdir.iterdir()) == []
 
 
@@ -378,7 +398,7 @@ def test_bayesian_runs_are_remembered_and_end_at_max_runs(fake, capsys):
     assert {f"--x={x}" for x in first} == {call[0] for call in calls()}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(number, fake):
     write_sweep({"score": {"value": 1.0}, "seed": {"values": [1, 2, 3]}})
     Path("hold").touch()
@@ -399,6 +419,7 @@ def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(number, fake):
     assert [call for call in calls()[2:] if call[0] != "--resume"] == [["--score=1.0", "--seed=3"]]
 
 
+@pytest.mark.slow
 def test_a_run_without_anything_saved_starts_anew(fake):
     write_sweep({"score": {"value": 1.0}, "seed": {"values": [1]}})
     Path("hold").touch()
@@ -445,6 +466,17 @@ def test_runs_beside_each_other_share_the_cores(monkeypatch):
     assert planned(parameters=SEED, args={"jobs": 3}).environment()["OMP_NUM_THREADS"] == "5"
 
 
+@pytest.mark.slow
+def test_two_sweeps_share_the_runs_of_one_folder(fake):
+    write_sweep({"score": {"value": 1.0}, "seed": {"values": [1, 2, 3, 4]}})
+    Path("hold").touch()
+    both = [begin("tiny.yaml") for _ in range(2)]
+    until(lambda: len(calls()) == 2)
+    Path("hold").unlink()
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert sorted(call[1] for call in calls()) == [f"--seed={seed}" for seed in (1, 2, 3, 4)]
+
+
 # ----------------------------------------------------------------------------------------------------- several seeds
 
 
@@ -476,6 +508,33 @@ def test_two_seeds_of_the_real_script(workdir):
     assert [json.loads((run / "args.json").read_text())["seed"] for run in runs] == [1, 2]
     assert all((run / "model.cleanrl_model").exists() for run in runs)
     assert "2/2" in said()
+
+
+# ----------------------------------------------------------------------------------------------------------- README
+
+
+def readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.split("\n## Sweeps and many seeds\n")[1].split("\n## ")[0]
+
+
+def test_the_readme_has_every_flag():
+    shown = {None: "none", "": '`""`', (): "none", False: "off"}
+    expected = []
+    for field in dataclasses.fields(sweep.Args):
+        name = "file" if field.name == "file" else f"--{field.name}"
+        is_number = type(field.default) is int
+        expected.append((f"`{name}`", str(field.default) if is_number else shown[field.default]))
+    assert re.findall(r"^\| (`\S+`) \| (\S+) \|", readme(), re.M) == expected
+
+
+def test_the_commands_of_the_readme_are_accepted(checked_here, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    commands = [shlex.split(line)[2:] for line in re.findall(r"^python sweep.py .*", readme(), re.M)]
+    assert len(commands) == 3
+    for words in commands:
+        assert sweep.main(["--dry_run", *[word for word in words if word != "--dry_run"]]) == 0
+    assert capsys.readouterr().err == ""
 
 
 # ---------------------------------------------------------------------------------------------------------- cluster

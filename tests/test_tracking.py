@@ -290,6 +290,14 @@ def test_an_existing_run_is_continued_under_its_id(tmp_path):
     assert run_folder.name.endswith("abc123")
 
 
+def test_in_a_sweep_the_run_has_the_id_that_the_agent_gave_it(tmp_path):
+    done = run_code(tmp_path, TRACKED, WANDB_MODE="offline", WANDB_SWEEP_ID="sweep1", WANDB_RUN_ID="fromagent")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("id fromagent\n")
+    (run_folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert run_folder.name.endswith("fromagent")
+
+
 def read_history(record_file: Path) -> list[dict]:
     """The rows of a short .wandb file: 7 bytes, then records of checksum (4), length (2), kind (1) and data."""
     data = record_file.read_bytes()
