@@ -460,7 +460,10 @@ class Sweep:
             print(f"runs:       {self.write_results(runs)}")
             finished = [run for run in runs if run.state == "finished"]
             if finished and all(self.metric not in run.result["metrics"] for run in finished):
-                print(f"`{self.metric}` was logged by no run: the training flag `--eval_every 0` makes runs log it")
+                advice = (
+                    "; runs with `--eval_every` log it at their end" if self.metric.startswith("continual/") else ""
+                )
+                print(f"`{self.metric}` was logged by no run{advice}")
         for run in failed:
             print(f"failed:     {run.label}: {run.error} ({run.output})")
         reported = self.report(runs) if self.args.seeds and self.args.only is None else True

@@ -383,6 +383,16 @@ def test_a_killed_run_is_named_by_its_signal(fake, capsys):
     assert "seed=1: so far, so good (killed by SIGKILL)" in capsys.readouterr().out
 
 
+def test_an_error_of_an_earlier_attempt_is_not_told_again(workdir):
+    run = planned(parameters=SEED, args={"folder": "s"}).planned()[0]
+    run.folder.mkdir(parents=True)
+    run.output.write_text("$ python fake.py\nerror: of yesterday\n")
+    run.output_start = run.output.stat().st_size
+    with open(run.output, "a") as output:
+        output.write("$ python fake.py --resume x\nstep 5\n\nresume:     python fake.py --resume x\n")
+    assert sweep.last_error(run, -9) == "step 5 (killed by SIGKILL)"
+
+
 def test_a_metric_that_nobody_logged_is_said(fake, capsys):
     write_sweep({"score": {"values": [1.0]}}, metric={"name": "continual/nothing", "goal": "maximize"})
     assert sweep.main(["tiny.yaml"]) == 0
