@@ -391,6 +391,9 @@ def test_an_error_of_an_earlier_attempt_is_not_told_again(workdir):
     with open(run.output, "a") as output:
         output.write("$ python fake.py --resume x\nstep 5\n\nresume:     python fake.py --resume x\n")
     assert sweep.last_error(run, -9) == "step 5 (killed by SIGKILL)"
+    with open(run.output, "a") as output:
+        output.write("error: the disk is full\ngoodbye\n")
+    assert sweep.last_error(run, 1) == "error: the disk is full (exit code 1)"
 
 
 def test_a_metric_that_nobody_logged_is_said(fake, capsys):
