@@ -5,9 +5,7 @@ import ast
 from conftest import ROOT
 
 ROOMS = {"agents", "wrappers", "modification_factories", "experiment", "reporting"}
-SCRIPTS = {"continual_training_example", "eval", "metrics", "report"}
-ROOMS = {"agents", "wrappers", "modification_factories", "experiment"}
-SCRIPTS = {"continual_training_example", "eval", "metrics", "sweep"}
+SCRIPTS = {"continual_training_example", "eval", "metrics", "report", "sweep"}
 
 
 def imported_roots(path):
