@@ -540,7 +540,7 @@ def train(setup: Setup) -> None:
                     checkpoint = ""
                     if args.save_agent_with_switch:
                         path = switch_checkpoint(folder, num_switches, global_step, modification)
-                        save_agent(path, tracker, agent, args, global_step, modification, cbp)
+                        save_agent(path, tracker, agent, args, global_step, modification, cbp, reward_scaler)
                         checkpoint = path.name
                     evaluations.note(global_step, num_switches - 1, modification)
                     if args.shrink_and_perturb:
@@ -714,7 +714,9 @@ def train(setup: Setup) -> None:
 
         stop.at_once()  # the run is saved, here a signal ends it
         log_games(tracker, progress, envs.cut_games(), global_step)
-        final = save_agent(folder / "model.cleanrl_model", tracker, agent, args, global_step, modification, cbp)
+        final = save_agent(
+            folder / "model.cleanrl_model", tracker, agent, args, global_step, modification, cbp, reward_scaler
+        )
         evaluations.note(global_step, num_switches, modification)
         evaluations.snapshot(agent)
         progress.close()
@@ -1216,7 +1218,7 @@ def stopping_if_not_finite(
         if cbp is not None and cbp_before is not None:
             cbp.load_state_dict(cbp_before)
         path = folder / f"before_update_step{global_step}.cleanrl_model"
-        save_agent(path, parts.tracker, agent, args, global_step, modification, cbp)
+        save_agent(path, parts.tracker, agent, args, global_step, modification, cbp, parts.reward_scaler)
         raise NotFiniteError(
             f"the update after step {global_step} is not finite: {problem}; the agent before it is in `{path}`; "
             "try a lower `learning_rate`, or look closer with `--resume` and `--detect_anomaly`"
@@ -1272,6 +1274,7 @@ def save_agent(
     global_step: int,
     modification: str,
     cbp: ContinualBackprop | None,
+    reward_scaler: RewardScaler,
 ) -> Path:
     """Write a checkpoint, with PPO_CBP's records and its optimizer, and upload it where that was asked for."""
     extra = {}
@@ -1284,6 +1287,7 @@ def save_agent(
         global_step=global_step,
         modification=modification,
         wandb_run_id=tracker.wandb_run_id,
+        reward_variance=reward_scaler.variance,  # without it nobody knows the unit of the values
         **extra,
     )
     if args.save_agent_wandb:

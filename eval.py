@@ -3,11 +3,12 @@
     python eval.py --agent_path runs/.../model.cleanrl_model
     python eval.py --agent_path runs/.../model.cleanrl_model --modifs "no_modif, all_black_cars" --deterministic
     python eval.py --agent_path runs/.../model.cleanrl_model --modifs all_black_cars --play game.mp4
+    python eval.py --agent_path runs/*my_method*/model.cleanrl_model --seeds 0 1 2 --format latex > table.tex
     python eval.py --run runs/<folder>    # fill the run's evals.csv from all its checkpoints
 
 All else comes from the checkpoint; the game, the backend and the frameskip may be chosen anew. Games are whole (a
-lost life does not end one) and scored by the emulator. Prints a table, writes games.csv and summary.json, and ends with
-`mean +- std` over all games.
+lost life does not end one) and scored by the emulator. Prints a table, writes games.csv, per_life.csv and summary.json,
+and ends with `mean +- std` over all games.
 """
 
 from __future__ import annotations
@@ -25,12 +26,11 @@ import contextlib
 import csv
 import itertools
 import json
-import math
 import select
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from agents import ActorCritic, AgentError, make_agent
+from agents import ActorCritic, AgentError, RewardScaler, make_agent
 from agents.mismatch import explain_mismatch
 from experiment.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from experiment.config import ConfigError, Range, as_plain_dict, check_ranges, parse_command_line, sentence
@@ -54,10 +54,23 @@ from experiment.evaluations import (
     trained_strings,
 )
 from experiment.files import atomic_path
+from experiment.game_report import (
+    Life,
+    Trace,
+    discounted_returns,
+    failure_statistics,
+    game_columns,
+    known_returns,
+    lives_of,
+    statistics,
+    value_error,
+    without_nan,
+)
 from experiment.run_folder import create_run_folder, slug
 from experiment.scores import human_normalised, mean_std_interval
+from experiment.tables import format_table
 from experiment.tracking import Tracker, check_wandb
-from wrappers.games import GameConfig, GameError, GameRecord
+from wrappers.games import GameConfig, GameError, GameRecord, action_names
 from wrappers.goals import goal_kind
 from wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
 from wrappers.modifications import ModificationError, OutputError
@@ -73,8 +86,8 @@ FOR_BOTH = ("run", "seed", "num_workers", "cuda")  # with `run` and without; all
 
 @dataclass
 class Args:
-    agent_path: str = ""
-    """the checkpoint, a .cleanrl_model file"""
+    agent_path: tuple[str, ...] = ()
+    """the checkpoint, a .cleanrl_model file; several are several training seeds of one method"""
     modifs: str = ""
     """modification strings, separated by commas (no_modif or nothing: the unmodified game)"""
     eval_episodes: int = 21
@@ -83,6 +96,8 @@ class Args:
     """take the most probable action instead of sampling"""
     seed: int = 1
     """seed of games and actions; game k is the same under every string"""
+    seeds: tuple[int, ...] = ()
+    """several such seeds, instead of one: so many times eval_episodes games"""
     num_envs: int = 8
     """games played in parallel"""
     num_workers: int | None = None
@@ -90,7 +105,9 @@ class Args:
     cuda: bool = True
     """evaluate on the GPU if there is one"""
     output_dir: str = ""
-    """where games.csv and summary.json go, a new or empty folder (default: one in eval/ beside the checkpoint)"""
+    """where the files go, a new or empty folder (default: one in eval/ beside the first checkpoint)"""
+    format: Literal["text", "markdown", "latex", "csv"] = "text"
+    """of the printed table; if not text, standard output holds the table alone"""
 
     # all checkpoints of a run, into its evals.csv
     run: str = ""
@@ -136,7 +153,7 @@ class Args:
     wandb_run_id: str | None = None
     """existing W&B run to log into, needs --track (default: a new one)"""
     capture_video: bool = False
-    """mp4 of the first game under each string"""
+    """mp4 of the first game under each string (of the first checkpoint and seed)"""
     play: str = ""
     """record one game under one string into this .mp4, and do nothing else"""
     seconds: float | None = None
@@ -151,6 +168,7 @@ RANGES = {
     "buffer_window_size": Range(1, 1000),
     "eval_games": Range(1, 10**6),
     "seed": Range(0, 2**63 - 1),
+    "seeds": Range(0, 2**63 - 1),
 }
 # Settings that come from the checkpoint, and their values where a checkpoint does not say. The first kind may be chosen
 # anew; the second decides what the network reads and writes, so a flag that contradicts the checkpoint is an error.
@@ -165,7 +183,7 @@ NETWORK_SETTINGS = {
 
 
 class Result(NamedTuple):
-    """Scores under one modification string."""
+    """Scores under one modification string; of several agents, of the means that each of them reached."""
 
     modification: str
     episodes: int
@@ -174,6 +192,56 @@ class Result(NamedTuple):
     low: float
     high: float
     human_normalised: float | None
+    agents: int = 1
+
+
+class PlayedGame(NamedTuple):
+    """One whole game: what the emulator recorded, and its steps."""
+
+    record: GameRecord
+    trace: Trace
+
+    @property
+    def lives(self) -> list[Life]:
+        """Its lives, in order; a game without lives is one life."""
+        return lives_of(self.trace, self.record.life_scores, self.record.life_lengths)
+
+
+class ValueTarget(NamedTuple):
+    """What a checkpoint's value head was trained to foretell: the discounted sum of scaled rewards of an episode."""
+
+    gamma: float
+    scaling: str | None
+    """as in the training, None where the checkpoint does not say"""
+    variance: float | None
+    """with scaling `normalize`: of the discounted returns, None where the checkpoint does not say"""
+    episodic_life: bool
+    """an episode is a life, not a game"""
+
+    @property
+    def scale_known(self) -> bool:
+        """Whether the unit of the values is known."""
+        return self.scaling in ("clip", "none") or (self.scaling == "normalize" and self.variance is not None)
+
+    def scaled(self, rewards: np.ndarray) -> np.ndarray:
+        """Rewards as the value head knows them, or as the game gives them where the scale is not known."""
+        if not self.scale_known:
+            return rewards
+        scaler = RewardScaler(1, self.gamma, str(self.scaling))
+        scaler.variance = 1.0 if self.variance is None else self.variance
+        return scaler.scale(rewards)
+
+
+class Evaluation(NamedTuple):
+    """All games of one checkpoint with one evaluation seed."""
+
+    agent_path: str
+    global_step: int | None
+    seed: int
+    target: ValueTarget | None
+    """None: the agent learned from other rewards than the game's"""
+    games: dict[str, list[PlayedGame]]
+    """per modification string, in the order of the games"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -194,56 +262,139 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(args: Args) -> None:
-    """Evaluate one checkpoint as `args` say."""
+    """Evaluate one or several checkpoints as `args` say."""
     if not args.agent_path:
         raise ConfigError("`agent_path` is missing; give `--agent_path` a checkpoint, or `--run` a run folder")
     refuse_flags(args, FOR_RUNS, "belongs to `--run`, which is not given")
-    checkpoint = load_checkpoint(args.agent_path)
-    settings = complete_settings(args, checkpoint)
-    game, notes = choose_game(settings, checkpoint)
+    args = choose_seeds(args)
+    checkpoints = [load_checkpoint(path) for path in args.agent_path]
+    settings, game, notes = choose_common_game(args, checkpoints)
     strings, warnings = choose_modifications(args.modifs, game)
     check_play(args, strings)
-    agent = load_agent(args.agent_path, checkpoint, settings["architecture"], game)
+    agents = [
+        load_agent(path, checkpoint, settings["architecture"], game)
+        for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
+    ]
+    targets = [value_target(checkpoint) for checkpoint in checkpoints]
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
     if args.cuda and device.type == "cpu":
         notes.append("no GPU found: evaluating on the CPU")
     if args.track:
         check_wandb()
-        training_run = checkpoint.extra.get("wandb_run_id")
-        if training_run and args.wandb_run_id is None:
+        training_run = checkpoints[0].extra.get("wandb_run_id")
+        if training_run and args.wandb_run_id is None and len(checkpoints) == 1:
             notes.append(f"logging to a new W&B run; `--wandb_run_id {training_run}` logs into the training's")
+    beside_table = sys.stdout if args.format == "text" else sys.stderr  # a table for a paper goes alone into its file
     for line in dict.fromkeys(notes + warnings):
-        print(line)
+        print(line, file=beside_table)
 
     args = replace(args, **{**settings, "env_id": game.env_id})
     if args.play:
-        print(record_game(agent.to(device), game, strings[0], args, device))
+        print(record_game(agents[0].to(device), game, strings[0], args, device))
         return
     with output_folder(args, game) as folder, open_tracker(args, folder) as tracker:
-        games = evaluate(
-            agent.to(device),
-            game,
-            strings,
-            episodes=args.eval_episodes,
-            seed=args.seed,
-            deterministic=args.deterministic,
-            num_envs=args.num_envs,
-            num_workers=args.num_workers,
-            device=device,
-            video_folder=folder / "videos" if args.capture_video else None,
-        )
-        results = summarise(games, game.env_id, args.seed)
-        print(table(results))  # before anything is written: a full disk must not lose it
-        mean, std, _, _ = mean_std_interval([record.score for records in games.values() for record in records])
-        write_games(folder / "games.csv", args, checkpoint, games)
-        write_summary(folder / "summary.json", args, checkpoint, results, mean, std)
-        log_results(tracker, results, checkpoint.global_step or 0, folder)
-    print(f"files: {folder}")
-    print(f"{mean:.2f} +- {std:.2f}")
+        evaluations: list[Evaluation] = []
+        for path, checkpoint, agent, target in zip(args.agent_path, checkpoints, agents, targets, strict=True):
+            for seed in args.seeds:
+                games = play(
+                    agent.to(device),
+                    game,
+                    strings,
+                    episodes=args.eval_episodes,
+                    seed=seed,
+                    deterministic=args.deterministic,
+                    num_envs=args.num_envs,
+                    num_workers=args.num_workers,
+                    device=device,
+                    video_folder=folder / "videos" if args.capture_video and not evaluations else None,
+                )
+                evaluations.append(Evaluation(path, checkpoint.global_step, seed, target, games))
+        results = summarise_agents(evaluations, game.env_id, args.seed)
+        print(table(results, args.format))  # before anything is written: a full disk must not lose it
+        scores = [game.record.score for one in evaluations for games in one.games.values() for game in games]
+        mean, std, _, _ = mean_std_interval(scores)
+        write_games(folder / "games.csv", args, evaluations)
+        write_lives(folder / "per_life.csv", args, evaluations)
+        write_summary(folder / "summary.json", args, evaluations, results, mean, std)
+        log_results(tracker, results, max(checkpoint.global_step or 0 for checkpoint in checkpoints), folder)
+    print(f"files: {folder}", file=beside_table)
+    print(f"{mean:.2f} +- {std:.2f}", file=beside_table)
+
+
+def choose_seeds(args: Args) -> Args:
+    """`args` with the evaluation seeds in `seeds` and the first of them in `seed`.
+
+    Raises:
+        ConfigError: both flags were given, or a seed twice, which would count the same games twice.
+    """
+    if not args.seeds:
+        return replace(args, seeds=(args.seed,))
+    if args.seed != Args().seed:
+        raise ConfigError("`seed` and `seeds` are both given; give one of them")
+    for seed in args.seeds:
+        if args.seeds.count(seed) > 1:
+            raise ConfigError(f"`seeds` names {seed} twice, which would play the same games twice; name it once")
+    return replace(args, seed=args.seeds[0])
+
+
+def choose_common_game(args: Args, checkpoints: Sequence[Checkpoint]) -> tuple[dict[str, Any], GameConfig, list[str]]:
+    """Settings and game that all checkpoints agree on, and lines that a user should see.
+
+    Raises:
+        ConfigError: what `complete_settings` raises, a checkpoint twice, or checkpoints that do not agree.
+        GameError: unknown game or backend, or a combination that cannot work.
+    """
+    (settings, game, notes), *others = (
+        (settings := complete_settings(args, checkpoint), *choose_game(settings, checkpoint))
+        for checkpoint in checkpoints
+    )
+    first, *paths = args.agent_path
+    for path, (other, other_game, _) in zip(paths, others, strict=True):
+        if args.agent_path.count(path) > 1:
+            raise ConfigError(f"`agent_path` names {path} twice; name every checkpoint once")
+        one, two = ({**asdict(game), **settings} for game, settings in ((game, settings), (other_game, other)))
+        differing = [name for name in one if one[name] != two[name]]
+        if differing:
+            name = differing[0]
+            raise ConfigError(
+                f"`agent_path`: `{name}` is {one[name]!r} for {first}, but {two[name]!r} for {path}; several "
+                "checkpoints must be of one method on one game, so evaluate these one by one"
+            )
+    return settings, game, notes
+
+
+def value_target(checkpoint: Checkpoint) -> ValueTarget | None:
+    """What the value head was trained to foretell; None if it was not the game's rewards.
+
+    Raises:
+        CheckpointError: the checkpoint holds an impossible value.
+    """
+    if trained_with(checkpoint, "new_rf", "") or trained_with(checkpoint, "her", False):
+        return None
+    variance = checkpoint.extra.get("reward_variance")
+    if variance is not None and not (type(variance) is float and 0 <= variance < float("inf")):
+        raise CheckpointError(f"`reward_variance` is {variance!r} in the checkpoint, where a positive number belongs")
+    gamma = trained_with(checkpoint, "gamma", 0.99)
+    if not 0 <= gamma <= 1:
+        raise CheckpointError(f"`gamma` is {gamma!r} in the checkpoint, where a number from 0 to 1 belongs")
+    return ValueTarget(
+        gamma=gamma,
+        scaling=trained_with(checkpoint, "reward_scaling", "") or None,
+        variance=variance,
+        episodic_life=not trained_with(checkpoint, "deactivate_episodic_life", False),
+    )
+
+
+def evaluate(
+    agent: ActorCritic, game: GameConfig, strings: Sequence[str], **settings: Any
+) -> dict[str, list[GameRecord]]:
+    """The records of the games that `play` plays with these settings."""
+    games = play(agent, game, strings, **settings)
+    return {string: [played.record for played in games[string]] for string in games}
 
 
 @torch.no_grad()
-def evaluate(
+def play(
     agent: ActorCritic,
     game: GameConfig,
     strings: Sequence[str],
@@ -255,16 +406,17 @@ def evaluate(
     num_workers: int | None,
     device: torch.device,
     video_folder: Path | None = None,
-) -> dict[str, list[GameRecord]]:
+) -> dict[str, list[PlayedGame]]:
     """Play the first `episodes` games under each string; game k is seeded by (seed, k) and the same under every string.
 
     Environment i plays games i, i + num_envs, ... whatever their lengths, so that short games are not favoured.
-    Returns the records per string, in the order of the games.
+    Returns the games per string, in their order.
     """
     num_envs = min(num_envs, episodes)
     config = replace(game, episodic_life=False, reward_file="", seed=seed, reseed_every_game=True)
+    fire = {number for number, name in enumerate(action_names(config)) if "FIRE" in name}
     envs = ModifiedVectorEnv(config, num_envs, num_workers=num_workers, copy=False)
-    played: dict[str, list[GameRecord]] = {}
+    played: dict[str, list[PlayedGame]] = {}
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
     try:
@@ -272,25 +424,41 @@ def evaluate(
             for string in strings:
                 progress.set_postfix_str(string or "no modification")
                 generator = torch.Generator(device).manual_seed(seed)
-                finished: dict[int, GameRecord] = {}
+                finished: dict[int, PlayedGame] = {}
                 if video_folder is not None:
                     envs.record_next_game(video_folder / slug(string))
                 envs.restart_numbering()
                 observation, _ = envs.set_modifications(string, "reset")
+                steps: list[list[tuple[float, ...]]] = [[] for _ in range(num_envs)]  # of the games in progress
                 while len(finished) < episodes:
                     seen = torch.from_numpy(observation).to(device)
-                    action = agent.get_action(seen, deterministic=deterministic, generator=generator)
-                    observation, _, _, _, info = envs.step(action.cpu().numpy())
+                    action, entropy, value = agent.get_action_entropy_and_value(
+                        seen, deterministic=deterministic, generator=generator
+                    )
+                    chosen = action.cpu().numpy()
+                    observation, rewards, terminated, _, info = envs.step(chosen)
+                    pressed = [number in fire for number in chosen.tolist()]
+                    new = zip(rewards.tolist(), pressed, value.tolist(), entropy.tolist(), strict=True)
+                    for own, step in zip(steps, new, strict=True):
+                        own.append(step)
                     for record in info.get("games", ()):
                         number = record.env + record.number * num_envs
+                        own, steps[record.env] = steps[record.env], []
                         if number < episodes:
-                            finished[number] = record
+                            cut_short = not terminated[record.env]
+                            finished[number] = PlayedGame(record, as_trace(own, cut_short))
                             progress.update()
                 played[string] = [finished[number] for number in range(episodes)]
     finally:
         envs.close()
         torch.set_num_threads(num_threads)
     return played
+
+
+def as_trace(steps: Sequence[tuple[float, ...]], cut_short: bool) -> Trace:
+    """Steps of (reward, FIRE pressed, value, entropy) as arrays."""
+    rewards, fires, values, entropies = np.array(steps, dtype=np.float64).T
+    return Trace(rewards, fires > 0, values, entropies, cut_short)
 
 
 def check_play(args: Args, strings: Sequence[str]) -> None:
@@ -304,6 +472,9 @@ def check_play(args: Args, strings: Sequence[str]) -> None:
         num_frames(args.seconds)
     if len(strings) > 1:
         raise ConfigError(f"`play` records one game; `modifs` must be one modification string, got {len(strings)}")
+    for name in ("agent_path", "seeds"):
+        if len(getattr(args, name)) > 1:
+            raise ConfigError(f"`play` records one game; give `{name}` one value, not {len(getattr(args, name))}")
     for name in ("track", "capture_video", "output_dir"):
         if getattr(args, name):
             raise ConfigError(f"`play` records one game and writes nothing else; leave out `--{name}`")
@@ -345,28 +516,42 @@ def summarise(games: Mapping[str, Sequence[GameRecord]], env_id: str, seed: int)
     return results
 
 
-def table(results: Sequence[Result]) -> str:
-    """The results as a text table; `-` stands for what is not known (the spread of one game, a human's score)."""
-    rows = [("modification", "games", "mean", "std", "95 % interval", "human-normalised")]
+def summarise_agents(evaluations: Sequence[Evaluation], env_id: str, seed: int) -> list[Result]:
+    """One agent: over all its games, of whatever seed. Several: over the mean scores that each of them reached."""
+    by_agent: dict[str, dict[str, list[GameRecord]]] = {}
+    for one in evaluations:
+        for string, games in one.games.items():
+            by_agent.setdefault(one.agent_path, {}).setdefault(string, []).extend(game.record for game in games)
+    (first, *_), agents = by_agent.values(), len(by_agent)
+    if agents == 1:
+        return summarise(first, env_id, seed)
+    results = []
+    for string in first:
+        episodes = sum(len(games[string]) for games in by_agent.values())
+        means = [float(np.mean([record.score for record in games[string]])) for games in by_agent.values()]
+        mean, std, low, high = mean_std_interval(means, seed)
+        results.append(Result(string, episodes, mean, std, low, high, human_normalised(env_id, mean), agents))
+    return results
+
+
+def table(results: Sequence[Result], style: str = "text") -> str:
+    """The results as a table; `-` stands for what is not known (the spread of one game, a human's score).
+
+    style: a name in `experiment.tables.FORMATS`. CSV has all digits, both ends of the interval, and holes for `-`.
+    """
+    several, exact = any(result.agents > 1 for result in results), style == "csv"
+    heading = ["modification", "agents", "games", "mean", "std"]
+    heading += ["low", "high", "human_normalised"] if exact else ["95 % interval", "human-normalised"]
+    rows = [heading]
     for result in results:
-        mean, std, low, high = (f"{number:.2f}" for number in result[2:6])
-        alone = result.episodes == 1
-        normalised = result.human_normalised
-        rows.append(
-            (
-                result.modification or UNMODIFIED,
-                str(result.episodes),
-                mean,
-                "-" if alone else std,
-                "-" if alone else f"[{low}, {high}]",
-                "-" if normalised is None else f"{normalised:.3f}",
-            )
+        mean, std, low, high, normalised = (
+            ("" if exact else "-") if number is None else str(number) if exact else f"{number:.{digits}f}"
+            for number, digits in zip(without_nan(result[2:7]), (2, 2, 2, 2, 3), strict=True)
         )
-    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join(
-        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
-        for row in rows
-    )
+        interval = [low, high] if exact else ["-" if low == "-" else f"[{low}, {high}]"]
+        name = result.modification or UNMODIFIED
+        rows.append([name, str(result.agents), str(result.episodes), mean, std, *interval, normalised])
+    return format_table(rows if several else [[row[0], *row[2:]] for row in rows], style)
 
 
 def spell_out_flags(argv: Sequence[str]) -> list[str]:
@@ -503,7 +688,7 @@ def output_folder(args: Args, game: GameConfig) -> Iterator[Path]:
     Raises:
         ConfigError: it cannot be created, or `output_dir` is in use.
     """
-    place = Path(args.output_dir) if args.output_dir else Path(args.agent_path).parent / "eval"
+    place = Path(args.output_dir) if args.output_dir else Path(args.agent_path[0]).parent / "eval"
     missing = [folder for folder in (place, *place.parents) if not folder.exists()]
     try:
         yield empty_folder(place) if args.output_dir else new_folder(place, args, game)
@@ -520,7 +705,7 @@ def new_folder(place: Path, args: Args, game: GameConfig) -> Path:
             place,
             env_id=game.env_id,
             seed=args.seed,
-            exp_name=f"{'greedy' if args.deterministic else 'sampled'}_{Path(args.agent_path).stem}",
+            exp_name=f"{'greedy' if args.deterministic else 'sampled'}_{Path(args.agent_path[0]).stem}",
             architecture=str(args.architecture),
             shrink_and_perturb=False,
         )
@@ -558,44 +743,107 @@ def open_tracker(args: Args, folder: Path) -> Tracker:
     )
 
 
-def write_games(path: Path, args: Args, checkpoint: Checkpoint, games: Mapping[str, Sequence[GameRecord]]) -> None:
+def write_games(path: Path, args: Args, evaluations: Sequence[Evaluation]) -> None:
     """games.csv: one row per game; `length` in agent steps, `lives` lost."""
+    rows: list[list[Any]] = []
+    more: dict[str, Any] = {}
+    for one in evaluations:
+        for string, games in one.games.items():
+            for number, game in enumerate(games):
+                more = {**game_columns(game.trace, game.lives), "agent_path": one.agent_path}
+                row = [string, number, game.record.score, game.record.length, game.record.lives]
+                rows.append([*row, int(args.deterministic), one.seed, one.global_step, *more.values()])
+    heading = ["modification", "game", "score", "length", "lives", "deterministic", "seed", "global_step", *more]
+    write_csv(path, heading, rows)
+
+
+def write_lives(path: Path, args: Args, evaluations: Sequence[Evaluation]) -> None:
+    """per_life.csv: one row per life of every game of games.csv; a game without lives is one."""
+    heading = ["seed", "deterministic", "modification", "game_index", "life_index", *Life._fields]
+    rows = [
+        [one.seed, int(args.deterministic), string, number, index, *life, one.global_step, one.agent_path]
+        for one in evaluations
+        for string, games in one.games.items()
+        for number, game in enumerate(games)
+        for index, life in enumerate(game.lives)
+    ]
+    write_csv(path, [*heading, "global_step", "agent_path"], rows)
+
+
+def write_csv(path: Path, heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A CSV file that appears whole or not at all; None is an empty cell."""
     with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["modification", "game", "score", "length", "lives", "deterministic", "seed", "global_step"])
-        run_columns = [int(args.deterministic), args.seed, checkpoint.global_step]
-        for string, records in games.items():
-            for number, game in enumerate(records):
-                writer.writerow([string, number, game.score, game.length, game.lives, *run_columns])
+        csv.writer(file, lineterminator="\n").writerows([heading, *rows])
 
 
 def write_summary(
-    path: Path, args: Args, checkpoint: Checkpoint, results: Sequence[Result], mean: float, std: float
+    path: Path, args: Args, evaluations: Sequence[Evaluation], results: Sequence[Result], mean: float, std: float
 ) -> None:
-    """summary.json: what was evaluated, the results per string, and mean and deviation over all games."""
-    settings = ["agent_path", "env_id", "backend", "architecture", "obs_mode", "buffer_window_size", "frameskip"]
-    settings += ["eval_episodes", "deterministic", "seed", "num_envs"]
+    """summary.json: settings, the table, mean and deviation over all games, and details per agent, seed and string."""
+    settings = ["env_id", "backend", "architecture", "obs_mode", "buffer_window_size", "frameskip"]
+    settings += ["eval_episodes", "deterministic", "seed", "seeds", "num_envs"]
+    single = len(args.agent_path) == 1
     summary = {
+        "agent_path": args.agent_path[0] if single else list(args.agent_path),
         **{name: getattr(args, name) for name in settings},
-        "global_step": checkpoint.global_step,
-        "results": [{key: number_or_none(value) for key, value in result._asdict().items()} for result in results],
+        "global_step": evaluations[0].global_step if single else None,
+        "results": [result._asdict() for result in results],
         "mean": mean,
-        "std": number_or_none(std),
+        "std": std,
+        "evaluations": [
+            {
+                "agent_path": one.agent_path,
+                "global_step": one.global_step,
+                "seed": one.seed,
+                "deterministic": args.deterministic,
+                "modification": string,
+                **details(games, one.target),
+            }
+            for one in evaluations
+            for string, games in one.games.items()
+        ],
     }
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n")
 
 
-def number_or_none(value: Any) -> Any:
-    """`value`, but None for NaN, which JSON does not have."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+def details(games: Sequence[PlayedGame], target: ValueTarget | None) -> dict[str, Any]:
+    """What summary.json says about one agent's games under one string with one seed."""
+    lives = [game.lives for game in games]
+    return {
+        "per_game_rewards": statistics(game.record.score for game in games),
+        "per_game_lengths": statistics(game.record.length for game in games),
+        "per_life_rewards": statistics(life.reward for own in lives for life in own),
+        "per_life_lengths": statistics(life.length for own in lives for life in own),
+        "failure_stats": failure_statistics(lives),
+        "action_entropy": float(np.concatenate([game.trace.entropies for game in games]).mean()),
+        "value_error": None if target is None else value_error_of(games, target),
+    }
+
+
+def value_error_of(games: Sequence[PlayedGame], target: ValueTarget) -> dict[str, Any]:
+    """`value_error` over all steps whose return is known, and what it was computed with.
+
+    Where the checkpoint does not say how rewards were scaled, only the correlation can be told.
+    """
+    values, returns = [], []
+    for game in games:
+        lengths = game.record.life_lengths if target.episodic_life else (game.record.length,)
+        own, left = discounted_returns(target.scaled(game.trace.rewards), lengths, target.gamma)
+        known = known_returns(left, lengths[-1], target.gamma, game.trace.cut_short)
+        values.append(game.trace.values[known])
+        returns.append(own[known])
+    errors = value_error(np.concatenate(values), np.concatenate(returns))
+    if not target.scale_known:
+        errors = {name: number if name == "correlation" else None for name, number in errors.items()}
+    return {"steps": sum(map(len, values)), **target._asdict(), **errors}
 
 
 def log_results(tracker: Tracker, results: Sequence[Result], global_step: int, folder: Path) -> None:
     """The results as scalars, and the videos."""
     for result in results:
         for key in ("mean", "std", "low", "high", "human_normalised"):
-            value = number_or_none(getattr(result, key))
+            value = without_nan(getattr(result, key))
             if value is not None:
                 tracker.scalar(f"eval/{result.modification or UNMODIFIED}/{key}", value, global_step)
     for path in sorted((folder / "videos").glob("*.mp4")):

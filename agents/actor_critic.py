@@ -27,6 +27,7 @@ class ActorCritic(nn.Module, ABC):
     | `get_value(x)` | value `[B]` |
     | `get_action_and_value(x, action=None)` | action `[B]` int64, log_prob `[B]`, entropy `[B]` (nats), value `[B]` |
     | `get_action(x)` | action `[B]` int64 |
+    | `get_action_entropy_and_value(x)` | the same action, entropy `[B]` (nats), value `[B]` |
 
     Logits, log-probabilities, entropies and values are float32, also under autocast and with bfloat16 weights: the
     ratio of two probabilities, PPO's core quantity, would drown in the rounding of a 16-bit logarithm.
@@ -75,9 +76,15 @@ class ActorCritic(nn.Module, ABC):
     def get_action(self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Action `[B]`: sampled, or with `deterministic` the most probable one (the lowest index among equals)."""
         logits, _ = self(x)
-        if deterministic:
-            return logits.argmax(-1)
-        return sample_actions(logits.softmax(-1), generator)
+        return _choose(logits, deterministic, generator)
+
+    def get_action_entropy_and_value(
+        self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Action `[B]` as `get_action` chooses it, the policy's entropy `[B]` in nats, value `[B]`: for evaluation."""
+        logits, value = self(x)
+        log_probs = F.log_softmax(logits, dim=-1)
+        return _choose(logits, deterministic, generator), -(log_probs.exp() * log_probs).sum(-1), value
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
@@ -107,6 +114,10 @@ def read_policy(
     log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
     entropy = -(probs * log_probs).sum(-1)
     return action, log_prob, entropy
+
+
+def _choose(logits: Tensor, deterministic: bool, generator: torch.Generator | None) -> Tensor:
+    return logits.argmax(-1) if deterministic else sample_actions(logits.softmax(-1), generator)
 
 
 def sample_actions(probs: Tensor, generator: torch.Generator | None = None) -> Tensor:

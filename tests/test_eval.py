@@ -86,8 +86,9 @@ def run_script(*flags, cwd, **environment):
 class LivelyAgent:
     """Acts on what it sees, so that every game goes its own way but depends on nothing else."""
 
-    def get_action(self, x, *, deterministic, generator):
-        return x.long().sum(dim=(1, 2, 3)) % BREAKOUT_ACTIONS
+    def get_action_entropy_and_value(self, x, *, deterministic, generator):
+        sums = x.long().sum(dim=(1, 2, 3))
+        return sums % BREAKOUT_ACTIONS, (sums % 7).double(), (sums % 11).double()
 
 
 def play(num_envs, episodes, seed=1):
@@ -170,13 +171,13 @@ def test_same_seed_same_games_also_with_other_workers(checkpoint):
 
 def test_sampled_by_default_greedy_on_request(checkpoint, monkeypatch):
     asked = []
-    get_action = evaluation.ActorCritic.get_action
+    decide = evaluation.ActorCritic.get_action_entropy_and_value
 
     def record(agent, x, *, deterministic=False, generator=None):
         asked.append((deterministic, agent.training, torch.is_grad_enabled(), generator.initial_seed()))
-        return get_action(agent, x, deterministic=deterministic, generator=generator)
+        return decide(agent, x, deterministic=deterministic, generator=generator)
 
-    monkeypatch.setattr(evaluation.ActorCritic, "get_action", record)
+    monkeypatch.setattr(evaluation.ActorCritic, "get_action_entropy_and_value", record)
     sampled = evaluate(checkpoint)
     assert set(asked) == {(False, False, False, 1)}
     asked.clear()

@@ -449,13 +449,13 @@ def test_a_checkpoint_with_hindsight_evaluates_with_no_flag_repeated(tmp_path, m
     flags = ["--env_id", "Frostbite", *HER, "--game_specific_goals", "--total_timesteps", "64"]
     path = str(train_in(tmp_path, monkeypatch, *flags) / "model.cleanrl_model")
     seen = []
-    get_action = evaluation.ActorCritic.get_action
+    decide = evaluation.ActorCritic.get_action_entropy_and_value
 
     def record(agent, x, **keywords):
         seen.append(x.clone())
-        return get_action(agent, x, **keywords)
+        return decide(agent, x, **keywords)
 
-    monkeypatch.setattr(evaluation.ActorCritic, "get_action", record)
+    monkeypatch.setattr(evaluation.ActorCritic, "get_action_entropy_and_value", record)
     common = ["--agent_path", path, "--eval_episodes", "1", "--num_workers", "0", "--no-cuda"]
     evaluation.main(common)
     assert len(seen) > 100

@@ -594,6 +594,11 @@ def derive_seeds(seed: int, index: int) -> tuple[int, int, int]:
     return int(emulator >> 1), int(noops), int(modifications)
 
 
+def action_names(config: GameConfig) -> list[str]:
+    """The emulator's names of the agent's actions (`NOOP`, `FIRE`, `UPFIRE`), in the order of their numbers."""
+    return [action.name for action in ModifiedGame(config, seed=0, modification_seed=0).actions]
+
+
 def _plain_globals(function: Callable[..., Any]) -> dict[str, Any]:
     """What a file remembers in its globals, as far as that is plain data."""
     values = {name: value for name, value in function.__globals__.items() if not name.startswith("__")}
