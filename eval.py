@@ -325,8 +325,9 @@ def choose_seeds(args: Args) -> Args:
     """`args` with the evaluation seeds in `seeds` and the first of them in `seed`.
 
     Raises:
-        ConfigError: both flags were given, or a seed twice, which would count the same games twice.
+        ConfigError: both flags were given, a number out of range, or a seed twice, which would play its games twice.
     """
+    check_ranges(args, {"seeds": RANGES["seeds"]})
     if not args.seeds:
         return replace(args, seeds=(args.seed,))
     if args.seed != Args().seed:
