@@ -420,6 +420,25 @@ def test_several_agents_are_several_seeds_of_one_method(two_agents, workdir, cap
     ]
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_the_action_is_that_of_get_action(deterministic):
+    frames = torch.randint(256, (6, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    agent = random_agent()
+    asked, again = ({"deterministic": deterministic, "generator": torch.Generator().manual_seed(6)} for _ in range(2))
+    action, entropy, value = agent.get_action_entropy_and_value(frames, **asked)
+    assert torch.equal(action, agent.get_action(frames, **again))
+    assert torch.equal(value, agent.get_value(frames))
+    assert torch.allclose(entropy, torch.distributions.Categorical(logits=agent(frames)[0]).entropy())
+
+
+def test_a_video_shows_one_game(two_agents, capsys):
+    one, two = map(str, two_agents)
+    for paths, flags, words in (([one, two], [], "`agent_path` one value"), ([one], ["--seeds", "1", "2"], "`seeds`")):
+        with pytest.raises(SystemExit):
+            evaluation.main(["--agent_path", *paths, *FEW, *flags, "--play", "game.mp4"])
+        assert words in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
