@@ -370,19 +370,20 @@ def value_target(checkpoint: Checkpoint) -> ValueTarget | None:
     Raises:
         CheckpointError: the checkpoint holds an impossible value.
     """
-    if trained_with(checkpoint, "new_rf", "") or trained_with(checkpoint, "her", False):
+    reward_file, scaling = (checkpoint.args.get(name) for name in ("new_rf", "reward_scaling"))
+    if (isinstance(reward_file, str) and reward_file) or checkpoint.args.get("her") is True:
         return None
     variance = checkpoint.extra.get("reward_variance")
     if variance is not None and not (type(variance) is float and 0 <= variance < float("inf")):
         raise CheckpointError(f"`reward_variance` is {variance!r} in the checkpoint, where a positive number belongs")
-    gamma = trained_with(checkpoint, "gamma", 0.99)
-    if not 0 <= gamma <= 1:
+    gamma = checkpoint.args.get("gamma", 0.99)
+    if type(gamma) not in (int, float) or not 0 <= gamma <= 1:
         raise CheckpointError(f"`gamma` is {gamma!r} in the checkpoint, where a number from 0 to 1 belongs")
     return ValueTarget(
         gamma=gamma,
-        scaling=trained_with(checkpoint, "reward_scaling", "") or None,
+        scaling=scaling if isinstance(scaling, str) else None,
         variance=variance,
-        episodic_life=not trained_with(checkpoint, "deactivate_episodic_life", False),
+        episodic_life=checkpoint.args.get("deactivate_episodic_life") is not True,
     )
 
 

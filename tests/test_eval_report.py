@@ -351,6 +351,10 @@ def test_what_values_were_trained_on(workdir):
         0.5, "clip", None, False
     )
     assert target(new_rf="mine.py") is target(her=True) is None
+    assert target(new_rf=None, gamma=1) == evaluation.ValueTarget(1, None, None, True)
+    for gamma in ("x", None, 1.5, math.nan, True):
+        with pytest.raises(evaluation.CheckpointError, match="gamma"):
+            target(gamma=gamma)
     checkpoint = load_checkpoint(make_checkpoint(workdir, reward_scaling="normalize"))
     known = replace(checkpoint, extra={"reward_variance": 4.0})
     assert evaluation.value_target(known).scaled(np.array([3.0])) == pytest.approx(1.5)
