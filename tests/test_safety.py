@@ -222,7 +222,8 @@ def failing_wandb(calls):
 
         return call
 
-    run = types.SimpleNamespace(log=refuse("log"), log_artifact=refuse("log_artifact"), finish=refuse("finish"))
+    refused = {what: refuse(what) for what in ("log", "log_artifact", "finish")}
+    run = types.SimpleNamespace(id="a-run", **refused)
     return types.SimpleNamespace(
         setup=lambda: types.SimpleNamespace(settings=types.SimpleNamespace(mode="offline")),
         init=lambda **settings: run,
