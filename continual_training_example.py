@@ -4,6 +4,7 @@
     python continual_training_example.py --env_id ALE/Pong-v5 --modifs lazy_enemy --total_timesteps 1000000
 
     python continual_training_example.py --resume runs/<folder of a stopped run>
+    torchrun --nproc_per_node 2 continual_training_example.py --config run_config.json
 
 This file is the whole training loop; read `train` from top to bottom. Its phases carry banners: RESUME, SWITCH,
 ROLLOUT, HINDSIGHT, ADVANTAGES, UPDATE, LOG + CHECKPOINT. The README explains the words, the flags and the schedules.
@@ -53,6 +54,7 @@ from agents.acceleration import ActingAgent, GraphedStep, choose_precision
 from agents.continual_backprop import check_continual_backprop
 from agents.finite import NotFiniteError, not_finite
 from agents.hindsight import (
+    Relabelling,
     frame_rows,
     goal_rewards,
     importance_weights,
@@ -80,6 +82,7 @@ from experiment.config import (
 )
 from experiment.evaluations import ContinualEvaluation, plan_evaluations
 from experiment.progress import ProgressBar
+from experiment.ranks import ALONE, Ranks, RanksError
 from experiment.resume import (
     RESUME,
     ResumeError,
@@ -91,7 +94,7 @@ from experiment.resume import (
     save_state,
     set_generator_states,
 )
-from experiment.run_folder import create_run_folder, slug, write_args
+from experiment.run_folder import create_run_folder, folder_of_job, forget_job, slug, write_args, write_job
 from experiment.signals import StopSignals
 from experiment.timing import PhaseTimer
 from experiment.tracking import Tracker, check_wandb
@@ -99,10 +102,10 @@ from modification_factories import ScheduleError, normalise_modification, regime
 from wrappers.games import GameConfig, GameError, GameRecord
 from wrappers.goals import goal_kind
 from wrappers.modifications import ModificationError
-from wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config
+from wrappers.vector import ModifiedVectorEnv, WorkerError, available_cores, check_string, game_config
 
 USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, ScheduleError)
-FAILURES = (CheckpointError, NotFiniteError, WorkerError)  # of a run that was well begun
+FAILURES = (CheckpointError, NotFiniteError, RanksError, WorkerError)  # of a run that was well begun
 
 
 @dataclass
@@ -155,7 +158,8 @@ class Args:
     switch_mode: Literal["reset", "episode", "live"] = "reset"
     """at a switch: restart all games; or change each game at its own next start; or change them in mid-game"""
     num_workers: int | None = None
-    """processes that run the games (default: one per core; 0: none, play in this process)"""
+    """processes that run the games (default: one per core; 0: none, play in this process); with torchrun for each of
+    its processes"""
     worker_timeout: float = 60.0
     """seconds after which a process that does not answer a step counts as hanging and ends the run"""
 
@@ -165,7 +169,7 @@ class Args:
     learning_rate: float = 2.5e-4
     """step size of Adam"""
     num_envs: int = 8
-    """games played in parallel"""
+    """games played in parallel (with torchrun: by all of its processes together)"""
     num_steps: int = 128
     """agent steps per game between two updates"""
     anneal_lr: bool = True
@@ -175,7 +179,7 @@ class Args:
     gae_lambda: float = 0.95
     """lambda of generalised advantage estimation"""
     num_minibatches: int = 4
-    """minibatches per epoch; must divide num_envs * num_steps"""
+    """minibatches per epoch; must divide num_envs * num_steps (with torchrun each process' share of it)"""
     update_epochs: int = 4
     """passes over the data of a rollout"""
     norm_adv: bool = True
@@ -368,6 +372,7 @@ class Rollout(NamedTuple):
 class Parts(NamedTuple):
     """What of a run changes while it runs; with `Counters` all that `resume.pt` needs."""
 
+    ranks: Ranks
     agent: ActorCritic
     optimizer: torch.optim.Optimizer
     cbp: ContinualBackprop | None
@@ -402,40 +407,48 @@ class Setup(NamedTuple):
     precision: torch.dtype
     saved: dict[str, Any] | None
     """With `resume`: the state to go on from."""
+    ranks: Ranks
+    """This process among those of torchrun, or alone."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Check everything a user can get wrong, then train."""
+    ranks = Ranks.of_this_process()
     try:
-        train(prepare(argv))
+        with ranks:
+            train(prepare(argv, ranks))
     except USER_ERRORS as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        print(f"error: {ranks.name}{sentence(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except FAILURES as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {ranks.name}{error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
 def train(setup: Setup) -> None:
     """The whole run: schedule -> games -> rollouts -> updates -> logs and checkpoints."""
     keep_freed_memory()
-    args, schedule, total_timesteps, game, device, precision, saved = setup
+    args, schedule, total_timesteps, game, device, precision, saved, ranks = setup
     weights_seed, action_seed, minibatch_seed, perturb_seed, cbp_seed = derive_seeds(args.seed, 5)
-    N, goal = args.num_envs, game.goal  # noqa: N806 - as in the shape comments
+    if not ranks.is_main:  # what concerns games and rows of this process is its own, what concerns the agent is common
+        action_seed, minibatch_seed = derive_seeds(args.seed, 2, ranks.rank)
+    N, goal = args.num_envs // ranks.size, game.goal  # noqa: N806 - as in the shape comments; games of this process
     action_generator = torch.Generator(device).manual_seed(action_seed)
     minibatch_generator = torch.Generator().manual_seed(minibatch_seed)
     perturb_generator = torch.Generator().manual_seed(perturb_seed)
     num_threads = torch.get_num_threads()
 
-    folder = Path(args.resume) if saved is not None else new_run_folder(args, game)
+    folder = ranks.from_main(lambda: Path(args.resume) if saved is not None else new_run_folder(args, game))
     with (
-        exclusive(folder),
-        saying_how_to_resume(folder),
-        open_tracker(args, folder, saved) as tracker,
-        closing(open_games(args, game)) as envs,
-        ProgressBar(total_timesteps, **(saved["progress"] if saved is not None else {})) as progress,
-        StopSignals() as stop,
-        continual_evaluation(args, folder, saved, progress) as evaluations,
+        ranks.only_on_main(lambda: exclusive(folder)),
+        saying_how_to_resume(folder, ranks),
+        ranks.main_first(lambda: open_tracker(args, folder, saved, ranks)) as tracker,
+        closing(open_games(args, game, ranks)) as envs,
+        ProgressBar(
+            total_timesteps, enabled=ranks.is_main, **(saved["progress"] if saved is not None else {})
+        ) as progress,
+        StopSignals(supervised=bool(ranks.job), quiet=not ranks.is_main) as stop,
+        ranks.main_first(lambda: continual_evaluation(args, folder, saved, progress, ranks)) as evaluations,
     ):
         progress.write(f"run folder: {folder}")
         agent = make_agent(
@@ -446,6 +459,7 @@ def train(setup: Setup) -> None:
             decoder_dims=args.decoder_dims,
             generator=torch.Generator().manual_seed(weights_seed),
         ).to(device)
+        ranks.start_alike(agent)
         agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         on_gpu = device.type == "cuda"
         learning_rate = torch.tensor(args.learning_rate, device=device) if on_gpu else args.learning_rate
@@ -453,16 +467,17 @@ def train(setup: Setup) -> None:
             pin(envs.arrays.observations)
         adam = RestartableAdam if isinstance(agent, PPOCBP) else torch.optim.Adam
         optimizer = adam(agent.parameters(), lr=learning_rate, eps=1e-5, fused=True, capturable=on_gpu)
-        cbp = continual_backprop(args, agent, optimizer, cbp_seed) if isinstance(agent, PPOCBP) else None
+        cbp = continual_backprop(args, agent, optimizer, cbp_seed, ranks) if isinstance(agent, PPOCBP) else None
         if args.compile:
             agent.compile()
         autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
         acting_agent = ActingAgent(agent, precision)
-        reward_scaler = RewardScaler(N if goal is None else 2 * N, args.gamma, args.reward_scaling)
+        all_columns = args.num_envs if goal is None else 2 * args.num_envs
+        reward_scaler = RewardScaler(all_columns, args.gamma, args.reward_scaling)  # of all ranks' games, on every rank
         rollout = empty_rollout(args, envs, device)
         probe = PlasticityProbe(args.plasticity_every)
         update = GraphedStep(
-            functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout, cbp=cbp),
+            functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout, cbp=cbp, ranks=ranks),
             args.cuda_graphs and on_gpu,
         )
         modification_index: dict[str, int] = {}
@@ -473,7 +488,9 @@ def train(setup: Setup) -> None:
         # A run is saved between two updates: what happened before is in `parts` and the counters, nothing else. The
         # schedule has no state, it is asked by step.
         generators = {"actions": action_generator, "minibatches": minibatch_generator, "perturb": perturb_generator}
-        parts = Parts(agent, optimizer, cbp, reward_scaler, probe, generators, envs, tracker, progress, evaluations)
+        parts = Parts(
+            ranks, agent, optimizer, cbp, reward_scaler, probe, generators, envs, tracker, progress, evaluations
+        )
         if saved is not None:
             global_step, num_switches, last_switch, modification, modification_index, seconds = restore(
                 parts, saved, folder / "videos" if args.capture_video else None
@@ -487,7 +504,9 @@ def train(setup: Setup) -> None:
         save_clock = SaveClock(args.checkpoint_every, global_step)
 
         while global_step < total_timesteps:
-            steps = min(args.num_steps, -(-(total_timesteps - global_step) // N))  # the last rollout may be shorter
+            missing = total_timesteps - global_step
+            steps = min(args.num_steps, -(-missing // args.num_envs))  # the last rollout may be shorter
+            finished: list[tuple[int, GameRecord]] = []  # games, and the step where each of them ended
             cuts: list[tuple[int, np.ndarray, Tensor, Tensor]] = []  # (t, games, their last observations, its values)
             if args.anneal_lr:
                 annealed = (1.0 - global_step / total_timesteps) * args.learning_rate
@@ -501,7 +520,12 @@ def train(setup: Setup) -> None:
                 torch.set_num_threads(1)  # during the rollout the cores belong to the emulators
 
             def collect(
-                t: int, group: int, rollout: Rollout = rollout, cuts: list = cuts, first: int = global_step
+                t: int,
+                group: int,
+                rollout: Rollout = rollout,
+                cuts: list = cuts,
+                finished: list = finished,
+                first: int = global_step,
             ) -> None:
                 """Wait for step t of one group of games and note what it gave."""
                 records, games, arrays = envs.step_wait(group), envs.groups[group], envs.arrays
@@ -514,7 +538,7 @@ def train(setup: Setup) -> None:
                 if len(truncated):
                     last = to_device(arrays.final_observations[truncated], device)
                     cuts.append((t, truncated, last, acting_agent.value(last)))
-                log_games(tracker, progress, records, first + (t + 1) * N)
+                finished.extend((first + (t + 1) * args.num_envs, record) for record in records)
 
             for t in range(steps):
                 # ============================== SWITCH ==============================
@@ -562,7 +586,9 @@ def train(setup: Setup) -> None:
                     if args.capture_video:
                         envs.record_next_game(video_path(folder, global_step, new_modification))
                     _, info = envs.set_modifications(new_modification, args.switch_mode)
-                    log_games(tracker, progress, info["games"], global_step)
+                    finished.extend((global_step, record) for record in info["games"])
+                    log_games(tracker, progress, finished, ranks)
+                    finished.clear()
                     seconds = time.perf_counter() - switch_start
                     tracker.switch(
                         {
@@ -598,10 +624,11 @@ def train(setup: Setup) -> None:
                     chosen = action.cpu().numpy()  # on a GPU the only moment of a step that waits for it
                     timer.lap("inference")
                     envs.step_async(chosen, group)
-                global_step += N
+                global_step += args.num_envs
                 progress.update(global_step, modification)
             for group in range(len(envs.groups)):
                 collect(steps - 1, group)
+            log_games(tracker, progress, finished, ranks)
 
             if not on_gpu:
                 torch.set_num_threads(num_threads)
@@ -646,7 +673,7 @@ def train(setup: Setup) -> None:
             next_values[-1, :N] = acting_agent.value(last)
             for t, columns, _, value in cuts:
                 next_values[t, torch.from_numpy(columns).to(device)] = value
-            scaled = np.stack([reward_scaler(rewards[t], done[t]) for t in range(steps)])
+            scaled = scale_rewards(reward_scaler, rewards, done, N, ranks)
             advantages, returns = generalised_advantages(
                 to_device(scaled, device),
                 values,
@@ -661,7 +688,8 @@ def train(setup: Setup) -> None:
             # ============================== UPDATE ==============================
             # PPO (Schulman et al. 2017, https://arxiv.org/abs/1707.06347): several epochs over the rollout's rows,
             # [T, M] -> [T * M], in minibatches drawn without replacement; see `minibatch_step` below. With hindsight a
-            # minibatch is twice as large, so that there are as many gradient steps as without.
+            # minibatch is twice as large, so that there are as many gradient steps as without. With several processes
+            # it is the union of what they draw from their own rows.
             rollout.advantages[:steps], rollout.returns[:steps] = advantages, returns
             losses: list[Tensor] = []
             evaluations.snapshot(agent)
@@ -675,6 +703,7 @@ def train(setup: Setup) -> None:
             timer.lap("update")
 
             # ============================== LOG + CHECKPOINT ==============================
+            returns, values = ranks.join(returns), ranks.join(values)
             explained = 1 - (returns - values).var(correction=0) / returns.var(correction=0)
             tracker.scalar("charts/learning_rate", float(optimizer.param_groups[0]["lr"]), global_step)
             tracker.scalar("charts/SPS", global_step / (time.perf_counter() - start_time), global_step)
@@ -692,9 +721,9 @@ def train(setup: Setup) -> None:
             if goal is not None:
                 for name, number in zip(HINDSIGHT_LOSSES, of_update[len(OF_GRADIENT_STEP) :], strict=True):
                     tracker.scalar(f"her/{name}", number, global_step)
-                for name, number in relabelling.shares.items():
+                for name, number in join_relabelling(relabelling, ranks).shares.items():
                     tracker.scalar(f"her/{name}", number, global_step)
-            if probe.due():  # the same observations in the whole run: a sample of its first rollout
+            if probe.due() and ranks.is_main:  # the same observations in the whole run: a sample of its first rollout
                 timer.lap("logging")
                 if probe.observations is None:
                     probe.observations = take_rows(rollout.observations[:steps], choose_rows(steps * N).to(device))
@@ -704,16 +733,18 @@ def train(setup: Setup) -> None:
             evaluations.log(tracker)
             for phase, seconds in timer.take().items():
                 tracker.scalar(f"time/{phase}", seconds, global_step)
-            if save_clock.due(global_step) or stop.requested or global_step >= total_timesteps:
+            stopping, saving = ranks.any(stop.requested or ranks.orphaned, save_clock.due(global_step))
+            if saving or stopping or global_step >= total_timesteps:
                 where = (global_step, num_switches, last_switch, modification, modification_index)
                 save_run(folder, args, parts, Counters(*where, seconds=time.perf_counter() - start_time))
                 save_clock.saved(global_step)
             timer.lap("logging")
-            if stop.requested:
+            if stopping:
+                stop.request()
                 break
 
         stop.at_once()  # the run is saved, here a signal ends it
-        log_games(tracker, progress, envs.cut_games(), global_step)
+        log_games(tracker, progress, [(global_step, record) for record in envs.cut_games()], ranks)
         final = save_agent(
             folder / "model.cleanrl_model", tracker, agent, args, global_step, modification, cbp, reward_scaler
         )
@@ -722,7 +753,7 @@ def train(setup: Setup) -> None:
         progress.close()
         envs.close()  # completes the videos
         upload_videos(tracker, folder, global_step)
-        if args.test_modifs:
+        if args.test_modifs and ranks.is_main:
             test(args, agent, game, tracker, global_step)
         log_continual_metrics(evaluations.finish(tracker), tracker, global_step)
 
@@ -739,8 +770,14 @@ def minibatch_step(
     rollout: Rollout,
     rows: Tensor,
     cbp: ContinualBackprop | None = None,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
-    """One gradient step on the rows `rows` of the rollout, then one of `cbp`; returns `OF_GRADIENT_STEP`, [7]."""
+    """One gradient step on the rows `rows` of the rollout, then one of `cbp`; returns `OF_GRADIENT_STEP`, [7].
+
+    With several processes the minibatch is the union of their rows, of which each has equally many: statistics, the
+    gradient and what is returned are those of the union.
+    """
+    num_envs = rollout.observations.shape[1]
     advantage, returns = rollout.advantages.flatten()[rows], rollout.returns.flatten()[rows]
     old_values, old_log_probs = rollout.values.flatten()[rows], rollout.log_probs.flatten()[rows]
     features: list[Tensor] = []
@@ -748,8 +785,8 @@ def minibatch_step(
     if rollout.goals is None:
         observations = take_rows(rollout.observations, rows)
     else:
-        relabelled = is_relabelled(rows, args.num_envs)
-        observations = take_rows(rollout.observations, frame_rows(rows, args.num_envs))
+        relabelled = is_relabelled(rows, num_envs)
+        observations = take_rows(rollout.observations, frame_rows(rows, num_envs))
         show_goals(observations, rollout.goals.flatten(0, 1)[rows])
     with autocast:
         if isinstance(agent, PPOCBP):
@@ -758,10 +795,13 @@ def minibatch_step(
             _, log_probs, entropy, values = agent.get_action_and_value(observations, actions)
     log_ratio = log_probs - old_log_probs
     ratio = log_ratio.exp()
-    if args.norm_adv and rollout.goals is not None:
-        advantage = normalise_halves(advantage, relabelled)
-    elif args.norm_adv and len(rows) > 1:
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    if args.norm_adv:
+        advantage = ranks.join(advantage)
+        if rollout.goals is not None:
+            advantage = normalise_halves(advantage, ranks.join(relabelled))
+        elif len(advantage) > 1:
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        advantage = ranks.own(advantage)
     if rollout.weights is not None:
         advantage = advantage * rollout.weights.flatten()[rows]
     clipped = ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
@@ -773,35 +813,58 @@ def minibatch_step(
         value_error = torch.max(value_error, (old_values + change - returns) ** 2)
     value_loss = 0.5 * value_error.mean()
     loss = policy_loss - args.ent_coef * entropy.mean() + args.vf_coef * value_loss
+    with torch.no_grad():
+        approx_kl = ((ratio - 1) - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html
+        clipfrac = ((ratio - 1.0).abs() > args.clip_coef).float().mean()
+        numbers = [value_loss, policy_loss, entropy.mean(), -log_ratio.mean(), approx_kl, clipfrac]
+        if rollout.goals is not None:
+            halves = ranks.join(relabelled)
+            numbers += means_of_halves(ranks.join(policy_error), halves)
+            numbers += means_of_halves(ranks.join(0.5 * value_error), halves)
+        losses = torch.stack(numbers)
 
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    losses = ranks.mean_gradients(agent, losses)
     gradient_norm = nn.utils.clip_grad_norm_(agent.parameters(), args.max_grad_norm)
     optimizer.step()
     if cbp is not None:
         cbp.step(features)  # replaces units of low utility: outputs of this forward pass, weights after this step
-    with torch.no_grad():
-        approx_kl = ((ratio - 1) - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html
-        clipfrac = ((ratio - 1.0).abs() > args.clip_coef).float().mean()
-        numbers = [value_loss, policy_loss, entropy.mean(), -log_ratio.mean(), approx_kl, clipfrac, gradient_norm]
-        if rollout.goals is not None:
-            numbers += means_of_halves(policy_error, relabelled) + means_of_halves(0.5 * value_error, relabelled)
-        return torch.stack(numbers)
+    return torch.cat([losses[: len(LOSSES)], gradient_norm.reshape(1), losses[len(LOSSES) :]])
 
 
-def prepare(argv: Sequence[str] | None) -> Setup:
+def prepare(argv: Sequence[str] | None, ranks: Ranks = ALONE) -> Setup:
     """Read the command line and the config file and check all of it; print what a user should know.
 
     Raises:
         USER_ERRORS: one sentence; nothing was started or written.
     """
+    args, saved = ranks.from_main(lambda: read_settings(argv, ranks))
+    return ranks.main_first(lambda: check_settings(args, saved, ranks))
+
+
+def read_settings(argv: Sequence[str] | None, ranks: Ranks) -> tuple[Args, dict[str, Any] | None]:
+    """The settings of a new run, or those and the state of the run to go on with."""
     args, saved = parse_command_line(Args, argv, description=__doc__), None
+    interrupted = folder_of_job("runs", ranks.job) if ranks.restarts else None
+    if ranks.job and not ranks.restarts:
+        forget_job("runs", ranks.job)
     if args.resume:
         args, saved, lines = settings_of_run(args.resume, argv)
+    elif interrupted is not None and (interrupted / RESUME).exists():
+        args, saved, lines = settings_of_run(str(interrupted), ["--resume", str(interrupted)])
+        lines.insert(0, f"torchrun has started the job anew: it goes on in {interrupted}")
     else:
         args, lines = apply_config_file(args, args.config) if args.config else (args, [])
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
+    return args, saved
+
+
+def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Setup:
+    """Check everything that a user can get wrong; `prepare` after the settings are read."""
     check_ranges(args, RANGES)
+    if not ranks.alone or saved is not None:
+        check_ranks(args, saved, ranks)
     if args.batch_size % args.num_minibatches:
         raise ConfigError(
             f"`num_minibatches` {args.num_minibatches} does not divide the batch of num_envs * num_steps = "
@@ -866,19 +929,55 @@ def prepare(argv: Sequence[str] | None) -> Setup:
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
 
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
+    if device.type == "cuda" and not ranks.alone:
+        device = torch.device("cuda", ranks.local_rank)
     if args.cuda and device.type == "cpu":
         notes.append("no GPU found: training on the CPU")
     precision, line = choose_precision(args.amp, device)
     notes.append(line)
-    check_memory(args, game, device)
+    check_memory(replace(args, num_envs=args.num_envs // ranks.size), game, device)  # what each process needs
     if args.torch_deterministic:
         torch.backends.cudnn.deterministic = True
-    if args.track:
+    if args.track and ranks.is_main:
         check_wandb()
     if saved is not None:
         notes += what_is_not_exact(saved, device)
+    if not ranks.alone:
+        notes.append(f"{ranks.size} processes of torchrun, {args.num_envs // ranks.size} games each")
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
-    return Setup(args, schedule, args.total_timesteps or schedule.num_total_steps, game, device, precision, saved)
+    total_timesteps = args.total_timesteps or schedule.num_total_steps
+    return Setup(args, schedule, total_timesteps, game, device, precision, saved, ranks)
+
+
+def check_ranks(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> None:
+    """Raise ConfigError or ResumeError unless this number of processes can do what is asked for."""
+    size = ranks.size
+    before = 1 if saved is None else 1 + len(saved.get("other_ranks", []))
+    if saved is not None and before != size:
+        start = "without torchrun" if before == 1 else f"with torchrun and {before} processes"
+        raise ResumeError(
+            f"`resume`: the run in `{args.resume}` is one of {before} process{'es' * (before > 1)} and this job has "
+            f"{size}; start it {start}"
+        )
+    if args.num_envs % size:
+        raise ConfigError(
+            f"`num_envs` {args.num_envs} games cannot be shared equally among the {size} processes of torchrun; choose "
+            f"a multiple of {size}"
+        )
+    if args.batch_size // size % args.num_minibatches:
+        raise ConfigError(
+            f"`num_minibatches` {args.num_minibatches} does not divide the {args.batch_size // size} rows of each of "
+            f"the {size} processes (num_envs * num_steps / {size}); choose a divisor of that"
+        )
+    if args.cuda_graphs and size > 1:
+        raise ConfigError(
+            "`cuda_graphs` replays gradient steps without the other processes of torchrun; leave out one of the two"
+        )
+    if args.cuda and torch.cuda.is_available() and ranks.local_size > torch.cuda.device_count():
+        raise ConfigError(
+            f"`cuda`: torchrun has started {ranks.local_size} processes on this machine, which has "
+            f"{torch.cuda.device_count()} GPUs, and each needs its own; start fewer, or add `--no-cuda`"
+        )
 
 
 def check_memory(args: Args, game: GameConfig, device: torch.device) -> None:
@@ -938,18 +1037,21 @@ def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tu
 
 
 def continual_evaluation(
-    args: Args, folder: Path, saved: dict[str, Any] | None, progress: ProgressBar
+    args: Args, folder: Path, saved: dict[str, Any] | None, progress: ProgressBar, ranks: Ranks
 ) -> ContinualEvaluation:
-    """What evaluates snapshots in another process beside the training; does nothing unless that was asked for."""
+    """What evaluates snapshots in another process beside the training; does nothing unless that was asked for.
+
+    On the main rank only: elsewhere it does nothing either.
+    """
     script = Path(__file__).with_name("eval.py")
     return ContinualEvaluation(
         folder,
         [sys.executable, str(script), "--run", str(folder), "--follow", str(os.getpid())],
         by_hand=shlex.join(["python", os.path.relpath(script), "--run", str(folder)]),
         args=as_plain_dict(replace(args, resume="")),
-        every=args.eval_every,
+        every=args.eval_every if ranks.is_main else None,
         batch_size=args.batch_size,
-        resume_step=None if saved is None else saved["counters"]["global_step"],
+        resume_step=None if saved is None or not ranks.is_main else saved["counters"]["global_step"],
         logged=() if saved is None else saved.get("evaluations", ()),
         report=progress.write,
     )
@@ -1001,8 +1103,10 @@ def machine(device: torch.device) -> dict[str, Any]:
     return {"device": device.type, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
 
 
-def continual_backprop(args: Args, agent: PPOCBP, optimizer: torch.optim.Optimizer, seed: int) -> ContinualBackprop:
-    """What replaces units of `agent`, with random numbers of its own."""
+def continual_backprop(
+    args: Args, agent: PPOCBP, optimizer: torch.optim.Optimizer, seed: int, ranks: Ranks
+) -> ContinualBackprop:
+    """What replaces units of `agent`, with random numbers of its own; the same units on all ranks."""
     return ContinualBackprop(
         agent.cbp_layers(),
         replacement_rate=args.replacement_rate,
@@ -1014,6 +1118,7 @@ def continual_backprop(args: Args, agent: PPOCBP, optimizer: torch.optim.Optimiz
         count=args.count,
         optimizer=optimizer,
         generator=torch.Generator().manual_seed(seed),
+        average=ranks.mean,
     )
 
 
@@ -1058,18 +1163,45 @@ def canonical(modification: str, game: GameConfig) -> str:
     return check_string(game, normalise_modification(modification))[0]
 
 
-def derive_seeds(seed: int, number: int) -> list[int]:
-    """Independent seeds for the generators of a run, so that none shifts another."""
-    return [int(word) for word in np.random.SeedSequence(seed).generate_state(number)]
+def derive_seeds(seed: int, number: int, *key: int) -> list[int]:
+    """Independent seeds for the generators of a run, so that none shifts another; each `key` gives other ones."""
+    return [int(word) for word in np.random.SeedSequence(seed, spawn_key=key).generate_state(number)]
 
 
-def open_games(args: Args, game: GameConfig) -> ModifiedVectorEnv:
-    """The games of the run, in two groups, so that one is emulated while the agent thinks about the other."""
+def scale_rewards(
+    scaler: RewardScaler, rewards: np.ndarray, done: np.ndarray, num_envs: int, ranks: Ranks
+) -> np.ndarray:
+    """Scaled rewards float32 [T, M] of this process' `num_envs` games.
+
+    Every rank shows the scaler the rewards of all ranks' games, as one process that plays them all would.
+    """
+    steps, columns = rewards.shape
+    halves = (steps, columns // num_envs, num_envs)  # with hindsight each game has a column in either half
+    everyones = [ranks.join_games(array.reshape(halves)) for array in (rewards, done)]
+    all_rewards, all_done = (array.reshape(steps, -1) for array in everyones)
+    scaled = np.stack([scaler(all_rewards[t], all_done[t]) for t in range(steps)])
+    own = slice(ranks.rank * num_envs, (ranks.rank + 1) * num_envs)
+    return scaled.reshape(everyones[0].shape)[:, :, own].reshape(steps, columns)
+
+
+def join_relabelling(relabelling: Relabelling, ranks: Ranks) -> Relabelling:
+    """That of all ranks' games, for its shares."""
+    goals, *flags = relabelling
+    return Relabelling(goals, *(ranks.join_games(array) for array in flags))
+
+
+def open_games(args: Args, game: GameConfig, ranks: Ranks = ALONE) -> ModifiedVectorEnv:
+    """This process' games, in two groups, so that one is emulated while the agent thinks about the other."""
+    share, num_workers = args.num_envs // ranks.size, args.num_workers
+    if num_workers is None and not ranks.alone:
+        num_workers = max(1, available_cores() // ranks.local_size)
     return ModifiedVectorEnv(
         game,
-        args.num_envs,
-        num_workers=args.num_workers,
-        num_groups=min(2, args.num_envs),
+        share,
+        first_env=ranks.rank * share,
+        total_envs=args.num_envs,
+        num_workers=num_workers,
+        num_groups=min(2, share),
         copy=False,
         worker_timeout=args.worker_timeout,
     )
@@ -1077,8 +1209,8 @@ def open_games(args: Args, game: GameConfig) -> ModifiedVectorEnv:
 
 def empty_rollout(args: Args, envs: ModifiedVectorEnv, device: torch.device) -> Rollout:
     """Storage for one rollout; frames stay uint8, a quarter of the memory of floats."""
-    steps = (args.num_steps, args.num_envs)
-    rows = (args.num_steps, args.num_envs * (2 if args.her else 1))
+    steps = (args.num_steps, envs.num_envs)
+    rows = (args.num_steps, envs.num_envs * (2 if args.her else 1))
     shape, goal = envs.observation_shape, envs.config.goal
     if args.obs_mode == "dqn":  # channels last, [T, N, 84, 84, planes] in memory: the layout that convolutions want
         planes, height, width = shape
@@ -1135,23 +1267,33 @@ def new_run_folder(args: Args, game: GameConfig) -> Path:
 
 
 @contextlib.contextmanager
-def saying_how_to_resume(folder: Path) -> Iterator[None]:
+def saying_how_to_resume(folder: Path, ranks: Ranks) -> Iterator[None]:
     """Print the command that goes on with the run when it ends before its time."""
     try:
         yield
     except BaseException:  # an error, a signal
         if (folder / RESUME).exists():
-            script = os.path.relpath(__file__)
-            print("resume:     " + shlex.join(["python", script, "--resume", str(folder)]), flush=True)
+            start = ["python"] if ranks.alone else ["torchrun", f"--nproc_per_node={ranks.local_size}"]
+            if ranks.local_size < ranks.size:
+                start.append(f"--nnodes={ranks.size // ranks.local_size}")
+            print("resume:     " + shlex.join([*start, os.path.relpath(__file__), "--resume", str(folder)]), flush=True)
         raise
 
 
 def save_run(folder: Path, args: Args, parts: Parts, counters: Counters) -> None:
     """Write `resume.pt`: everything that the run needs to go on from here.
 
+    The main rank writes it, with what the others have of their own: their games and generators.
+
     Raises:
         CheckpointError: it could not be written.
+        RanksError: the ranks do not have the same weights any more.
     """
+    parts.ranks.require_alike(parts.agent)
+    generators, envs = generator_states(parts.generators), parts.envs.get_state()
+    of_all_ranks = parts.ranks.gather([{"generators": generators, "envs": envs}])
+    if not parts.ranks.is_main:
+        return
     try:
         files = parts.tracker.save(counters.global_step)
     except OSError as error:
@@ -1165,8 +1307,9 @@ def save_run(folder: Path, args: Args, parts: Parts, counters: Counters) -> None
         "continual_backprop": None if parts.cbp is None else parts.cbp.state_dict(),
         "reward_scaler": parts.reward_scaler.state_dict(),
         "plasticity": parts.probe.state_dict(),
-        "generators": generator_states(parts.generators),
-        "envs": parts.envs.get_state(),
+        "generators": generators,
+        "envs": envs,
+        "other_ranks": of_all_ranks[1:],
         "tracker": files,
         "progress": {"initial_step": counters.global_step, "recent_returns": parts.progress.recent_returns},
         "evaluations": parts.evaluations.state_dict(),
@@ -1186,8 +1329,9 @@ def restore(parts: Parts, saved: dict[str, Any], videos: Path | None) -> Counter
     parts.reward_scaler.load_state_dict(saved["reward_scaler"])
     if "plasticity" in saved:  # it was not always saved; then the probe is of the first rollout from here
         parts.probe.load_state_dict(saved["plasticity"], next(parts.agent.parameters()).device)
-    parts.envs.set_state(saved["envs"], videos)
-    set_generator_states(parts.generators, saved["generators"])
+    own = saved if parts.ranks.is_main else saved["other_ranks"][parts.ranks.rank - 1]
+    parts.envs.set_state(own["envs"], videos)
+    set_generator_states(parts.generators, own["generators"])
     return Counters(**saved["counters"])
 
 
@@ -1219,14 +1363,17 @@ def stopping_if_not_finite(
             cbp.load_state_dict(cbp_before)
         path = folder / f"before_update_step{global_step}.cleanrl_model"
         save_agent(path, parts.tracker, agent, args, global_step, modification, cbp, parts.reward_scaler)
+        kept = f"the agent before it is in `{path}`; " if path.exists() else ""
         raise NotFiniteError(
-            f"the update after step {global_step} is not finite: {problem}; the agent before it is in `{path}`; "
+            f"the update after step {global_step} is not finite: {problem}; {kept}"
             "try a lower `learning_rate`, or look closer with `--resume` and `--detect_anomaly`"
         )
 
 
-def open_tracker(args: Args, folder: Path, saved: dict[str, Any] | None) -> Tracker:
-    """Start W&B (if tracked), TensorBoard and the CSV files of this run, or go on with them."""
+def open_tracker(args: Args, folder: Path, saved: dict[str, Any] | None, ranks: Ranks) -> Tracker:
+    """Start W&B (if tracked), TensorBoard and the CSV files of this run, or go on with them; on the main rank only."""
+    if not ranks.is_main:
+        return Tracker(folder, active=False)
     files = None if saved is None else saved["tracker"]
     try:
         if files is not None:
@@ -1242,14 +1389,18 @@ def open_tracker(args: Args, folder: Path, saved: dict[str, Any] | None) -> Trac
             saved=files,
         )
         write_args(folder, as_plain_dict(replace(args, resume="")))
+        if ranks.job:
+            write_job(folder, ranks.job)
     except OSError as error:
         raise ConfigError(f"the run folder `{folder}` cannot be written: {error.strerror or error}") from None
     return tracker
 
 
-def log_games(tracker: Tracker, progress: ProgressBar, games: Sequence[GameRecord], global_step: int) -> None:
-    """One row of episodes.csv per game that ended."""
-    for game in games:
+def log_games(
+    tracker: Tracker, progress: ProgressBar, finished: Sequence[tuple[int, GameRecord]], ranks: Ranks
+) -> None:
+    """One row of episodes.csv per game that ended on any rank, in the order in which one process would see them end."""
+    for global_step, game in sorted(ranks.gather(finished), key=lambda item: (item[0], item[1].cut, item[1].env)):
         tracker.episode(
             {
                 "global_step": global_step,
@@ -1276,7 +1427,12 @@ def save_agent(
     cbp: ContinualBackprop | None,
     reward_scaler: RewardScaler,
 ) -> Path:
-    """Write a checkpoint, with PPO_CBP's records and its optimizer, and upload it where that was asked for."""
+    """Write a checkpoint, with PPO_CBP's records and its optimizer, and upload it where that was asked for.
+
+    Only where the tracker is active: in the process that writes.
+    """
+    if not tracker.active:
+        return path
     extra = {}
     if cbp is not None and cbp.optimizer is not None:
         extra = {"continual_backprop": cbp.state_dict(), "optimizer": cbp.optimizer.state_dict()}

@@ -4,7 +4,7 @@ Dohare et al. 2024, "Loss of plasticity in deep continual learning", https://doi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,6 +102,7 @@ class ContinualBackprop:
         count: str = "eligible",
         optimizer: Optimizer | None = None,
         generator: torch.Generator | None = None,
+        average: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """
         layers: in the order of the forward pass.
@@ -114,6 +115,8 @@ class ContinualBackprop:
         optimizer: its state of replaced weights is reset. `RestartableAdam` and optimizers with one step count per
             entry start over properly; with a single step count, as in `torch.optim.Adam`, only the moments can.
         generator: a CPU generator for all draws; None makes one from PyTorch's initial seed.
+        average: where several processes train one agent, each on equally many rows: the mean of a tensor over the
+            processes. With it and the same generator all of them replace the same units by the same weights.
 
         Raises AgentError for values outside the allowed ones and for consumers that do not fit their layer.
         """
@@ -126,6 +129,7 @@ class ContinualBackprop:
         self.accumulate = accumulate
         self.count = count
         self.optimizer = optimizer
+        self.average = average or (lambda tensor: tensor)
         self.generator = generator or torch.Generator().manual_seed(torch.initial_seed())
         self.records = [_new_record(cbp_layer, position) for position, cbp_layer in enumerate(layers)]
         # One tensor for the units of all layers, of which each record holds its part: a step then makes a few big
@@ -150,7 +154,7 @@ class ContinualBackprop:
         for record, feature in zip(self.records, features, strict=True):
             units = self._select(record)
             if len(units):
-                _count_replaced(record, feature, units)
+                self._count_replaced(record, feature, units)
             replaced.append(units)
         # Only now: a layer's outgoing weights are the next one's incoming weights, which its selection still reads.
         for position, units in enumerate(replaced):
@@ -248,22 +252,27 @@ class ContinualBackprop:
         for record, feature in zip(self.records, features, strict=True):
             _check_feature(record, feature)
         pairs = list(zip(self.records, features, strict=True))
-        means = [_mean_per_column(record, feature) for record, feature in pairs]
+        means = self._means_of_all(pairs)
         per_unit = [_mean_per_unit(record, mean) for record, mean in zip(self.records, means, strict=True)]
         self._mean_feature.mul_(self.decay_rate).add_(torch.cat(per_unit), alpha=1 - self.decay_rate)
         utilities = [self._present_utility(*pair, mean) for pair, mean in zip(pairs, means, strict=True)]
         self._utility.mul_(self.decay_rate).add_(torch.cat(utilities), alpha=1 - self.decay_rate)
+
+    def _means_of_all(self, pairs: Sequence[tuple[CbpRecord, Tensor]]) -> Sequence[Tensor]:
+        """`_mean_per_column` of every layer, over the rows of all processes: one message for all layers."""
+        means = [_mean_per_column(record, feature) for record, feature in pairs]
+        return self.average(torch.cat(means)).split([len(mean) for mean in means])
 
     def _present_utility(self, record: CbpRecord, feature: Tensor, mean: Tensor) -> Tensor:
         """Utility `[units]` in this step alone; `mean` is that of the features per column."""
         if self.utility == "adaptation":
             return 1 / _incoming_magnitude(record)
         if self.utility == "contribution":
-            magnitude = mean if record.non_negative else _mean_per_column(record, feature.abs())
+            magnitude = mean if record.non_negative else self.average(_mean_per_column(record, feature.abs()))
         else:
             running = record.mean_feature / self._correction(record)
             centred = feature.float() - running.reshape(-1, *[1] * (feature.dim() - 2))
-            magnitude = _mean_per_column(record, centred.abs_())
+            magnitude = self.average(_mean_per_column(record, centred.abs_()))
         outgoing = _mean_over_rows([consumer.weight for consumer in record.consumers])
         # A flattened channel has outgoing weights of its own at every position: the products, then their mean.
         utility = _mean_per_unit(record, outgoing * magnitude)
@@ -294,6 +303,12 @@ class ContinualBackprop:
         record.utility[units] = 0
         record.mean_feature[units] = 0
         return units
+
+    def _count_replaced(self, record: CbpRecord, feature: Tensor, units: Tensor) -> None:
+        magnitude = _mean_per_unit(record, self.average(_mean_per_column(record, feature.abs())))
+        dormant = magnitude <= DORMANT * magnitude.mean()
+        record.replaced += len(units)
+        record.replaced_dormant += int(dormant[units.to(dormant.device)].sum())
 
     def _replace(self, position: int, units: Tensor) -> None:
         record = self.records[position]
@@ -386,13 +401,6 @@ def _mean_per_unit(record: CbpRecord, per_column: Tensor) -> Tensor:
     if len(per_column) == len(record.utility):
         return per_column
     return per_column.reshape(len(record.utility), -1).mean(1)
-
-
-def _count_replaced(record: CbpRecord, feature: Tensor, units: Tensor) -> None:
-    magnitude = _mean_per_unit(record, _mean_per_column(record, feature.abs()))
-    dormant = magnitude <= DORMANT * magnitude.mean()
-    record.replaced += len(units)
-    record.replaced_dormant += int(dormant[units.to(dormant.device)].sum())
 
 
 def _mean_over_rows(weights: list[Tensor]) -> Tensor:

@@ -209,7 +209,8 @@ def generator_states(generators: Mapping[str, torch.Generator]) -> dict[str, Any
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002 - the global generator is what is meant
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Of this process' own GPU; to ask the others would start this process there.
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
 
 
@@ -221,5 +222,5 @@ def set_generator_states(generators: Mapping[str, torch.Generator], states: Mapp
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])  # noqa: NPY002 - the same
     torch.set_rng_state(states["torch"])
-    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if torch.cuda.is_available() and states["cuda"]:
+        torch.cuda.set_rng_state(states["cuda"][0])

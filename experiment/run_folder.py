@@ -12,6 +12,8 @@ from typing import Any
 from experiment.config import ConfigError
 from experiment.files import atomic_path
 
+JOB = "torchrun.txt"
+
 
 def create_run_folder(
     root: str | Path,
@@ -54,6 +56,24 @@ def _new_folder(root: Path, name: str) -> Path:
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
+
+
+def write_job(folder: str | Path, job: str) -> None:
+    """Note in the run folder which job of several processes runs there, for `folder_of_job`."""
+    with atomic_path(Path(folder) / JOB) as temporary:
+        temporary.write_text(job, encoding="utf-8")
+
+
+def folder_of_job(root: str | Path, job: str) -> Path | None:
+    """The run folder in `root` where `job` runs, the newest one; None where there is none."""
+    notes = [path for path in Path(root).glob(f"*/{JOB}") if path.read_text(encoding="utf-8") == job]
+    return max(notes, key=lambda path: path.stat().st_mtime_ns).parent if notes else None
+
+
+def forget_job(root: str | Path, job: str) -> None:
+    """A new job has the name of an old one: nothing in `root` is the folder of this job."""
+    while (folder := folder_of_job(root, job)) is not None:
+        (folder / JOB).unlink()
 
 
 def safe_name(text: str, max_bytes: int) -> str:

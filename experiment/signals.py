@@ -15,7 +15,14 @@ class StopSignals:
     A signal that is ignored (`nohup`, a shell's background) stays ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, supervised: bool = False, quiet: bool = False) -> None:
+        """
+        supervised: another program (torchrun) passes signals on, so that a process may get one twice, and ends what
+            does not stop in time: a second signal changes nothing.
+        quiet: another process says what happens.
+        """
+        self._supervised = supervised
+        self._quiet = quiet
         self._number = 0
         self._at_once = False
         self._before: dict[signal.Signals, Any] = {}
@@ -24,6 +31,10 @@ class StopSignals:
     def requested(self) -> bool:
         """Whether a signal has come."""
         return self._number != 0
+
+    def request(self) -> None:
+        """Ask the run to stop as a signal would: another process of the job got one."""
+        self._number = self._number or signal.SIGTERM
 
     def at_once(self) -> None:
         """From now on there is nothing left to save: end with SystemExit, also for a signal that has come already."""
@@ -45,9 +56,12 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._number:
+        again, self._number = self._number, self._number or number
+        if again and self._supervised:
+            return
+        if again:
             os._exit(128 + number)  # no clean-up that could hang: workers end by themselves, files appear whole
-        self._number = number
         if self._at_once:
             raise SystemExit(128 + number)
-        os.write(2, _STOPPING)  # not `print`: the signal may have come in the middle of one
+        if not self._quiet:
+            os.write(2, _STOPPING)  # not `print`: the signal may have come in the middle of one

@@ -44,6 +44,7 @@ class Tracker:
         self,
         folder: str | Path,
         *,
+        active: bool = True,
         csv_files: bool = True,
         track: bool = False,
         config: Mapping[str, Any] | None = None,
@@ -57,6 +58,7 @@ class Tracker:
         """Open the files in `folder`, an existing folder; with `track` also a W&B run with its name.
 
         Args:
+            active: False in a process that is not the one that writes: every method does nothing.
             csv_files: write `episodes.csv` and `switches.csv`; existing ones (a resumed run) are continued.
             config: plain values that W&B shows as the run's configuration.
             wandb_dir: where W&B keeps its files, by default its own choice (WANDB_DIR, else the current folder); not in
@@ -68,9 +70,15 @@ class Tracker:
         Raises ConfigError when W&B cannot start; an empty `folder` is removed then, so make other files afterwards.
         """
         folder = Path(folder)
+        self.active = active
         self._report = report
         self._reported: set[str] = set()
         self._wandb: _WandbRun | None = None
+        self._writer: SummaryWriter | None = None
+        self._episodes: _CsvFile | None = None
+        self._switches: _CsvFile | None = None
+        if not active:
+            return
         if track:
             # Before the SummaryWriter exists: W&B copies only from writers that are made after its start.
             try:
@@ -87,9 +95,7 @@ class Tracker:
             # A name of its own, also where the clock was set back; a TensorBoard that is open forgets what was cut off.
             suffix = {"filename_suffix": f".from{saved['step']}", "purge_step": saved["step"] + 1}
         self._excepthook, threading.excepthook = threading.excepthook, self._thread_failed
-        self._writer: SummaryWriter | None = SummaryWriter(str(folder), flush_secs=5, **suffix)
-        self._episodes: _CsvFile | None = None
-        self._switches: _CsvFile | None = None
+        self._writer = SummaryWriter(str(folder), flush_secs=5, **suffix)
         if csv_files:
             episodes, switches = (b"", b"") if saved is None else saved["refused"]
             self._episodes = _CsvFile(folder / "episodes.csv", EPISODE_COLUMNS, self._failed, episodes)

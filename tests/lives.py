@@ -145,10 +145,10 @@ def loss_becomes_nan(training, number):
     step = training.minibatch_step
     calls = iter(range(1, 10**9))
 
-    def replacement(args, agent, optimizer, autocast, rollout, rows, cbp=None):
+    def replacement(args, agent, optimizer, autocast, rollout, rows, **others):
         if next(calls) == number:
             rollout.advantages[:] = torch.nan
-        return step(args, agent, optimizer, autocast, rollout, rows, cbp=cbp)
+        return step(args, agent, optimizer, autocast, rollout, rows, **others)
 
     training.minibatch_step = replacement
 

@@ -140,6 +140,9 @@ class ModifiedVectorEnv(VectorEnv):
     Args:
         config: from `game_config`.
         num_envs: number of games.
+        first_env, total_envs: these are the environments `first_env` to `first_env + num_envs - 1` of a run that has
+            `total_envs`, the others being played elsewhere. An environment's seed, games and number in records are the
+            same in every division; rows of arrays count from 0 here.
         num_workers: processes (default: one per core, at most one per game); 0 plays in this process.
         num_groups: `step_async` and `step_wait` can be called per group, so that one group is emulated while the agent
             thinks about another; a group is a contiguous slice of the environments.
@@ -158,13 +161,16 @@ class ModifiedVectorEnv(VectorEnv):
         config: GameConfig,
         num_envs: int,
         *,
+        first_env: int = 0,
+        total_envs: int | None = None,
         num_workers: int | None = None,
         num_groups: int = 1,
         copy: bool = True,
         worker_timeout: float = WORKER_TIMEOUT,
     ) -> None:
-        self.config = replace(config, num_envs=num_envs)
+        self.config = replace(config, num_envs=num_envs if total_envs is None else total_envs)
         self.num_envs = num_envs
+        self.first_env = first_env
         self.modifications: tuple[str, ...] = ()
         self._copy = copy
         self.groups = [
@@ -273,6 +279,7 @@ class ModifiedVectorEnv(VectorEnv):
         states = {index: state for part in parts for index, state in part.items()}
         return {
             "config": _plain_config(self.config),
+            "first_env": self.first_env,
             "modifications": list(self.modifications),
             "games": [states[index] for index in range(self.num_envs)],
             "arrays": {name: array.copy() for name, array in self._arrays._asdict().items()},
@@ -292,7 +299,7 @@ class ModifiedVectorEnv(VectorEnv):
         Raises:
             GameError: the state belongs to other games, is damaged, or this machine's versions play other games.
         """
-        _check_state(state, self.config, self._arrays)
+        _check_state(state, self.config, self.first_env, self._arrays)
         games = state["games"]
         folder = None if videos is None else str(videos.resolve())
         parts = [({index: games[index] for index in part}, folder) for part in self._parts()]
@@ -320,7 +327,7 @@ class ModifiedVectorEnv(VectorEnv):
             self._memory = mmap.mmap(-1, layout_size(layout))
             self._arrays = map_arrays(self._memory, self.config, self.num_envs)
             host_groups = [range(group.start, group.stop) for group in self.groups]
-            self._host = GameHost(self.config, host_groups, self._arrays)
+            self._host = GameHost(self.config, host_groups, self._arrays, self.first_env)
             return self._host.num_actions
         if os.name != "posix":
             raise GameError("worker processes need Linux or macOS; use `--num_workers 0` to play in one process")
@@ -404,7 +411,7 @@ class _Worker:
     def __init__(self, envs: ModifiedVectorEnv, index: int, groups: Sequence[Sequence[int]], memory_fd: int) -> None:
         self._envs = envs
         self.groups = groups
-        environments = ", ".join(str(i) for group in groups for i in group)
+        environments = ", ".join(str(envs.first_env + i) for group in groups for i in group)
         self._name = f"worker {index} (environments {environments} of {envs.config.env_id})"
         self._pipe, child = multiprocessing.Pipe()
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -421,7 +428,7 @@ class _Worker:
         self._readable = select.poll()  # made once: Connection.poll builds a selector at every call
         self._readable.register(self._pipe.fileno(), select.POLLIN)
         _limit_sending(self._pipe.fileno(), envs.worker_timeout)
-        self._send(pickle.dumps((envs.config, envs.num_envs, groups)))
+        self._send(pickle.dumps((envs.config, envs.num_envs, groups, envs.first_env)))
 
     def send_step(self, group: int) -> None:
         self._send(bytes((STEP, group)))
@@ -581,7 +588,7 @@ def _plain_config(config: GameConfig) -> dict[str, Any]:
     return values
 
 
-def _check_state(state: Any, config: GameConfig, arrays: Any) -> None:
+def _check_state(state: Any, config: GameConfig, first_env: int, arrays: Any) -> None:
     """Raise GameError unless `state` has the form of a state of such games; each game checks its own part."""
     longest = config.max_num_frames_per_episode  # or playing the games again might never end
     try:
@@ -591,11 +598,12 @@ def _check_state(state: Any, config: GameConfig, arrays: Any) -> None:
     if not plain:
         raise GameError("the saved state of the environments holds something else than plain data")
     try:
-        saved, present = state["config"], _plain_config(config)
+        saved = {**state["config"], "first_env": state.get("first_env", 0)}
+        present = {**_plain_config(config), "first_env": first_env}
         differing = [name for name in {**saved, **present} if saved.get(name, "") != present.get(name, "")]
         shapes = {name: (array.shape, array.dtype) for name, array in state["arrays"].items()}
         actions = [np.asarray(game.get("actions", [])) for game in state["games"]]
-        whole = len(actions) == saved["num_envs"] and all(type(name) is str for name in state["modifications"])
+        whole = len(actions) == len(arrays.actions) and all(type(name) is str for name in state["modifications"])
         whole &= all(played.ndim == 1 and len(played) <= longest for played in actions)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise GameError(f"the saved state of the environments is damaged: {error!r}") from error

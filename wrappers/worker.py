@@ -81,15 +81,19 @@ class GameHost:
 
     Args:
         config: the game to build.
-        groups: environment indices per group; a step command plays one group.
+        groups: rows of the arrays per group; a step command plays one group.
         arrays: where actions come from and results go.
+        first: row i plays environment first + i of the run.
     """
 
-    def __init__(self, config: GameConfig, groups: Sequence[Sequence[int]], arrays: SharedArrays) -> None:
+    def __init__(
+        self, config: GameConfig, groups: Sequence[Sequence[int]], arrays: SharedArrays, first: int = 0
+    ) -> None:
         self._arrays = arrays
+        self._first = first
         self._groups = [
             [
-                AgentGame(config, i, arrays.observations[i], arrays.final_observations[i], arrays.achieved[i])
+                AgentGame(config, first + i, arrays.observations[i], arrays.final_observations[i], arrays.achieved[i])
                 for i in group
             ]
             for group in groups
@@ -143,26 +147,26 @@ class GameHost:
         """Play one agent step in every game of `group`; returns the records of games that ended."""
         arrays, records = self._arrays, []
         for game in self._groups[group]:
-            i = game.index
+            i = game.index - self._first
             reward, terminated, truncated, record = game.step(int(arrays.actions[i]))
             arrays.rewards[i], arrays.terminated[i], arrays.truncated[i] = reward, terminated, truncated
             if record is not None:
                 records.append(record)
-            if i in self._recorders:
+            if game.index in self._recorders:
                 self._record_frame(game, record)
         return records
 
     def get_state(self) -> dict[int, dict[str, Any]]:
-        """State of every environment that is played here, by index."""
-        states = {game.index: game.get_state() for game in self._games}
+        """State of every environment that is played here, by row."""
+        states = {game.index - self._first: game.get_state() for game in self._games}
         for index, recorder in self._recorders.items():
-            states[index]["video"] = recorder.get_state()
+            states[index - self._first]["video"] = recorder.get_state()
         return states
 
     def set_state(self, states: dict[int, dict[str, Any]], videos: str | None) -> None:
         """Continue from what `get_state` returned, with the videos in folder `videos` (None: make none)."""
         for game in self._games:
-            state, recorder = states[game.index], self._recorders.get(game.index)
+            state, recorder = states[game.index - self._first], self._recorders.get(game.index)
             if recorder is None or videos is None:
                 game.set_state(state)
                 continue
@@ -198,9 +202,9 @@ def serve(connection: Connection, memory_fd: int) -> None:
     """Build the games that the first message describes and obey until the other side closes the connection."""
     host = None
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the training process is gone
-        config, num_envs, groups = connection.recv()
+        config, num_envs, groups, first = connection.recv()
         try:
-            host = GameHost(config, groups, map_arrays(mmap.mmap(memory_fd, 0), config, num_envs))
+            host = GameHost(config, groups, map_arrays(mmap.mmap(memory_fd, 0), config, num_envs), first)
         except BaseException as error:
             connection.send(_failure(error))
             return
