@@ -310,6 +310,8 @@ def command_lines():
         for line in block.splitlines():
             words = shlex.split(re.sub(r'"?\$\(.*\)"?$', "RUN", line.replace('"$AGENT"', "AGENT")), comments=True)
             words = [word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word)]
+            if words[:1] == ["torchrun"]:
+                words = ["python", *words[words.index("continual_training_example.py") :]]
             if words[:1] == ["python"]:
                 found.append(words[1:])
     return found

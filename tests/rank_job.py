@@ -1,0 +1,98 @@
+"""One process of a job of several: the training script with a fault and with notes of what each rank has.
+
+    rank_job.py <folder of the notes> <fault> <flags of the training script>
+
+Faults are `-` (none) or `<name>:<rank>:<number>`; they happen in a job's first start only.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import torch
+
+import continual_training_example as training
+
+RANK = int(os.environ.get("RANK", 0))
+
+
+def digest(value):
+    """One word for nested tensors, arrays and plain values; different for any other bit."""
+    sha = hashlib.sha256()
+
+    def take(part):
+        if isinstance(part, torch.Tensor):
+            sha.update(part.detach().cpu().contiguous().numpy().tobytes())
+        elif isinstance(part, dict):
+            for key, item in part.items():
+                sha.update(str(key).encode())
+                take(item)
+        elif isinstance(part, (list, tuple)):
+            for item in part:
+                take(item)
+        else:
+            sha.update(repr(part).encode())
+
+    take(value)
+    return sha.hexdigest()[:16]
+
+
+def take_notes(notes):
+    """At every save: what every rank should have alike, and its generators, which it has for itself."""
+    save = training.save_run
+
+    def save_run(folder, args, parts, counters):
+        save(folder, args, parts, counters)
+        line = {
+            "pid": os.getpid(),
+            "step": counters.global_step,
+            "switches": counters.num_switches,
+            "modification": counters.modification,
+            "agent": digest(parts.agent.state_dict()),
+            "optimizer": digest(parts.optimizer.state_dict()),
+            "cbp": None if parts.cbp is None else digest(parts.cbp.state_dict()),
+            "replaced": None if parts.cbp is None else sum(record.replaced for record in parts.cbp.records),
+            "rewards": digest(parts.reward_scaler.state_dict()),
+            "actions": digest(parts.generators["actions"].get_state()),
+        }
+        with open(notes / f"rank{RANK}.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    training.save_run = save_run
+
+
+def install(fault):
+    name, rank, number = fault.split(":")
+    if int(rank) != RANK or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
+        return
+    calls = iter(range(1, 10**9))
+    owner, method = {
+        "die_in_update": (training, "minibatch_step"),
+        "die_in_rollout": (training.ModifiedVectorEnv, "step_async"),
+        "differ": (training, "minibatch_step"),
+    }[name]
+    original = getattr(owner, method)
+
+    def replacement(*args, **kwargs):
+        if next(calls) == int(number):
+            if name == "differ":
+                with torch.no_grad():
+                    args[1].critic.bias += 1e-6
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    setattr(owner, method, replacement)
+
+
+if __name__ == "__main__":
+    folder, fault, *flags = sys.argv[1:]
+    take_notes(Path(folder))
+    if fault != "-":
+        install(fault)
+    sys.argv = ["continual_training_example.py", *flags]
+    training.main(flags)

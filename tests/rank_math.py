@@ -1,0 +1,139 @@
+"""What two processes compute together, for comparison with one: `rank_math.py <folder>` as a process of a job.
+
+The functions below are also called by the test, alone.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import numpy as np
+import torch
+
+import continual_training_example as training
+from agents import PPOCBP, RewardScaler, make_agent
+from agents.restartable_adam import RestartableAdam
+from experiment.ranks import ALONE, Ranks
+
+STEPS, GAMES, ACTIONS, UPDATES = 6, 8, 3, 5
+METHODS = ("PPO", "PPO_CBP", "HER")
+
+
+def rollout_of(method, games):
+    """The part of one fixed rollout that belongs to these games."""
+    draw = torch.Generator().manual_seed(7)
+    halves = 2 if method == "HER" else 1
+    planes = 4 + (halves - 1)
+
+    def per_row(make):
+        return make((STEPS, halves, GAMES))[:, :, games].reshape(STEPS, -1)
+
+    def normal(shape):
+        return torch.randn(shape, generator=draw)
+
+    frames = torch.randint(0, 256, (STEPS, GAMES, planes, 84, 84), generator=draw, dtype=torch.uint8)
+    goals = torch.randint(0, 256, (STEPS, halves, GAMES, 1), generator=draw, dtype=torch.uint8)
+    own = frames[:, games].permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)  # the layout of `empty_rollout`
+    none = np.zeros(0)
+    return training.Rollout(
+        observations=own,
+        actions=per_row(lambda shape: torch.randint(0, ACTIONS, shape, generator=draw)),
+        log_probs=per_row(normal) * 0.1 - 1.1,
+        values=per_row(normal),
+        # Not centred, and of another size in every game: statistics of one rank's rows are those of no other's.
+        advantages=per_row(lambda shape: normal(shape) * (1 + torch.arange(GAMES)) + torch.arange(GAMES)),
+        returns=per_row(normal),
+        rewards=none,
+        terminated=none,
+        done=none,
+        achieved=none,
+        goals=goals[:, :, games].reshape(STEPS, -1, 1) if method == "HER" else None,
+        weights=None,
+    )
+
+
+def rows_of(group, number, ranks, num_blocks):
+    """Rows of half of the games, the share of one of two ranks, in one gradient step; of either half as it comes."""
+    draw = torch.Generator().manual_seed(2 * number + group)
+    blocks = torch.randperm(num_blocks, generator=draw)[
+        : num_blocks // 2
+    ]  # (t, half) pairs, from each a row of every game
+    share, first = GAMES // ranks.size, group * GAMES // 2 if ranks.alone else 0
+    return (blocks[:, None] * share + first + torch.arange(GAMES // 2)).flatten()
+
+
+def update(method, ranks):
+    """Some gradient steps, all on the same rows however many processes share them; what comes out."""
+    share = GAMES // ranks.size
+    games = slice(ranks.rank * share, (ranks.rank + 1) * share)
+    rollout = rollout_of(method, games)
+    args = training.Args(num_envs=GAMES, num_steps=STEPS, her=method == "HER")
+    planes = rollout.observations.shape[2]
+    architecture = "PPO_CBP" if method == "PPO_CBP" else "PPO"
+    agent = make_agent(architecture, (planes, 84, 84), ACTIONS, generator=torch.Generator().manual_seed(1))
+    adam = RestartableAdam if isinstance(agent, PPOCBP) else torch.optim.Adam
+    optimizer = adam(agent.parameters(), lr=1e-3, eps=1e-5)
+    args.replacement_rate, args.maturity_threshold, args.utility = 0.01, 1, "adaptable_contribution"
+    cbp = training.continual_backprop(args, agent, optimizer, 3, ranks) if isinstance(agent, PPOCBP) else None
+    autocast = torch.autocast("cpu", enabled=False)
+    losses = []
+    blocks = rollout.values.numel() // share
+    for number in range(UPDATES):
+        rows = torch.cat(
+            [rows_of(group, number, ranks, blocks) for group in (0, 1) if ranks.alone or group == ranks.rank]
+        )
+        losses.append(training.minibatch_step(args, agent, optimizer, autocast, rollout, rows, cbp=cbp, ranks=ranks))
+    return {
+        "agent": agent.state_dict(),
+        "losses": torch.stack(losses),
+        "ages": None if cbp is None else torch.cat([record.age for record in cbp.records]),
+        "utility": None if cbp is None else torch.cat([record.utility for record in cbp.records]),
+        "dormant": None if cbp is None else [record.replaced_dormant for record in cbp.records],
+    }
+
+
+def scaled_rewards(ranks):
+    """Rewards of hindsight's two halves, scaled in two rollouts; and the scaler's state."""
+    draw = np.random.default_rng(5)
+    rewards = draw.normal(size=(2, STEPS, 2, GAMES)) * (1 + np.arange(GAMES))
+    done = draw.random((2, STEPS, 2, GAMES)) < 0.2
+    share = GAMES // ranks.size
+    own = slice(ranks.rank * share, (ranks.rank + 1) * share)
+    scaler = RewardScaler(2 * GAMES, 0.99)
+    scaled = [
+        training.scale_rewards(scaler, r[:, :, own].reshape(STEPS, -1), d[:, :, own].reshape(STEPS, -1), share, ranks)
+        for r, d in zip(rewards, done, strict=True)
+    ]
+    return {"scaled": torch.from_numpy(np.stack(scaled)), "state": scaler.state_dict()}
+
+
+def talk(ranks):
+    """The messages themselves; two ranks."""
+    rank = ranks.rank
+    heard = {
+        "any": ranks.any(rank == 1, False, rank == 0),
+        "gather": ranks.gather([f"item {i} of rank {rank}" for i in range(rank + 1)]),
+        "join": ranks.join(torch.tensor([[rank, 10.0]])),
+        "own": ranks.own(torch.arange(4)),
+        "bools": ranks.join(torch.tensor([True, rank == 1])),
+        "games": torch.from_numpy(np.array(ranks.join_games(np.array([[rank, 5.0], [7.0, rank]])))),
+        "mean": ranks.mean(torch.tensor([rank, 3.0])),
+        "from_main": ranks.from_main(lambda: {"rank": rank, "pi": 3.14}),
+        "main_first": ranks.main_first(lambda: rank),
+        "silent": sys.stdout.name != "<stdout>",
+    }
+    with contextlib.suppress(KeyError, SystemExit):  # the main rank raises, the others end with it
+        ranks.from_main(lambda: {}["nothing"])
+        heard["raised"] = "nothing"
+    return heard
+
+
+def everything(ranks=ALONE):
+    return {**{method: update(method, ranks) for method in METHODS}, "rewards": scaled_rewards(ranks)}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with Ranks.of_this_process() as ranks:
+        torch.save({**everything(ranks), "talk": talk(ranks)}, Path(sys.argv[1]) / f"rank{ranks.rank}.pt")

@@ -1,0 +1,354 @@
+"""Several processes train one agent: what they compute is what one process would, and no end of one loses the run."""
+
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+import rank_math
+import torch
+from conftest import only_run, read_csv, write_config
+from jobs import HERE, Job, descendants, end, free_port, notes_of, start_ranks
+from test_resume import assert_same_run, gone
+
+import continual_training_example as training
+from experiment.config import ConfigError
+from experiment.ranks import Ranks
+from experiment.resume import ResumeError, load_state
+from experiment.run_folder import folder_of_job, forget_job, write_job
+from experiment.signals import StopSignals
+from wrappers.vector import ModifiedVectorEnv, game_config
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """What two processes computed, by rank."""
+    folder = tmp_path_factory.mktemp("math")
+    codes = end(start_ranks([HERE / "rank_math.py", folder], folder))
+    assert codes == [0, 0], (folder / "rank0.txt").read_text() + (folder / "rank1.txt").read_text()
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("method", rank_math.METHODS)
+def test_the_same_batch_gives_the_same_update(method, together):
+    alone = rank_math.update(method, Ranks())
+    first, second = (rank[method] for rank in together)
+    for name, weights in alone["agent"].items():
+        assert torch.equal(first["agent"][name], second["agent"][name]), "bit for bit on all ranks"
+        torch.testing.assert_close(first["agent"][name], weights, rtol=1e-4, atol=1e-5)
+    assert torch.equal(first["losses"], second["losses"])
+    torch.testing.assert_close(first["losses"], alone["losses"], rtol=1e-4, atol=1e-5)
+    if method == "PPO_CBP":
+        assert torch.equal(first["utility"], second["utility"])
+        assert torch.equal(first["ages"], alone["ages"]), "the same units were replaced at the same time"
+        assert int((alone["ages"] < rank_math.UPDATES).sum()) > 10
+        assert first["dormant"] == second["dormant"] == alone["dormant"]
+
+
+def test_reward_statistics_are_those_of_one_process(together):
+    alone = rank_math.scaled_rewards(Ranks())
+    first, second = (rank["rewards"] for rank in together)
+    assert first["state"] == second["state"] == alone["state"]
+    halves = [part["scaled"].reshape(2, rank_math.STEPS, 2, -1) for part in (first, second, alone)]
+    assert torch.equal(torch.cat(halves[:2], -1), halves[2])
+
+
+def test_messages(together):
+    main, other = (rank["talk"] for rank in together)
+    assert main.pop("gather") == ["item 0 of rank 0", "item 0 of rank 1", "item 1 of rank 1"]
+    assert other.pop("gather") == []
+    assert (main.pop("own").tolist(), other.pop("own").tolist()) == ([0, 1], [2, 3])
+    assert (main.pop("main_first"), other.pop("main_first")) == (0, 1)
+    assert (main.pop("silent"), other.pop("silent")) == (False, True)
+    for heard in (main, other):
+        assert heard["any"] == [True, False, True]
+        assert heard["join"].tolist() == [[0, 10], [1, 10]]
+        assert heard["bools"].tolist() == [True, False, True, True]
+        assert heard["games"].tolist() == [[0, 5, 1, 5], [7, 0, 7, 1]]
+        assert heard["mean"].tolist() == [0.5, 3]
+        assert heard["from_main"] == {"rank": 0, "pi": 3.14}
+        assert "raised" not in heard
+
+
+# ----------------------------------------------------------------------------------------------------------- whole runs
+
+SMALL = ["--num_envs", "4", "--num_steps", "8", "--update_epochs", "2", "--num_minibatches", "2", "--num_workers", "0"]
+SMALL += ["--no-cuda", "--checkpoint_every", "32"]
+METHOD = [
+    "--architecture",
+    "PPO_CBP",
+    "--replacement_rate",
+    "0.02",
+    "--maturity_threshold",
+    "2",
+    "--shrink_and_perturb",
+]
+COMMON = ("step", "switches", "modification", "agent", "optimizer", "cbp", "replaced", "rewards")
+
+
+def flags_for(folder, *flags, steps=320, **settings):
+    folder.mkdir(exist_ok=True)
+    config = {
+        "env_id": "ALE/Freeway-v5",
+        "modification_factory": "RandomModificationFactory",
+        "modification_factory_kwargs": {
+            "num_total_steps": steps,
+            "modifications": ["all_black_cars", "stop_random_car", "align_all_cars"],
+            "num_repetitions": 50,
+        },
+    }
+    return ["--config", write_config(folder, **{**config, **settings}), *SMALL, *(flags or METHOD)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Folder of a job of two processes that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    codes = end(start_ranks([HERE / "rank_job.py", folder, "-", *flags_for(folder)], folder))
+    assert codes == [0, 0], (folder / "rank0.txt").read_text() + (folder / "rank1.txt").read_text()
+    return folder
+
+
+def assert_ranks_agree(folder, saves):
+    first, second = (notes_of(folder, rank) for rank in (0, 1))
+    assert len(first) == len(second) >= saves
+    for one, other in zip(first, second, strict=True):
+        assert [one[name] for name in COMMON] == [other[name] for name in COMMON]
+        assert one["actions"] != other["actions"]
+
+
+def test_all_ranks_have_the_same_agent_and_one_of_them_writes(uninterrupted):
+    assert_ranks_agree(uninterrupted, saves=10)
+    last = notes_of(uninterrupted, 0)[-1]
+    assert last["switches"] >= 4
+    assert last["replaced"] > 10
+    assert (uninterrupted / "rank1.txt").read_text() == "", "the others say nothing"
+    assert (uninterrupted / "rank0.txt").read_text().count("precision: float32") == 1
+    run = only_run(uninterrupted)
+    assert len(list(run.glob("events.out.tfevents.*"))) == 1
+    rows = read_csv(run / "episodes.csv")
+    assert [int(row["env"]) for row in rows] == [0, 1, 2, 3] * (len(rows) // 4), "games of all ranks, in order"
+    assert len(rows) == 4 * (last["switches"] + 1)
+
+
+def test_the_schedule_is_that_of_one_process(uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    training.main(flags_for(tmp_path, *METHOD))
+    runs = [only_run(folder) for folder in (uninterrupted, tmp_path)]
+    switches = [[{**row, "seconds": ""} for row in read_csv(run / "switches.csv")] for run in runs]
+    assert switches[0] == switches[1]
+    assert (runs[0] / "episodes.csv").read_bytes() == (runs[1] / "episodes.csv").read_bytes(), "Freeway: all cut"
+
+
+def test_environments_play_the_same_games_in_every_division():
+    config, _ = game_config("ALE/Breakout-v5", seed=3)
+    names = ["right_drift", "color_all_blocks_red"]
+    whole = ModifiedVectorEnv(config, 4, num_workers=0)
+    parts = [
+        ModifiedVectorEnv(config, 2, first_env=first, total_envs=4, num_workers=workers)
+        for first, workers in ((0, 0), (2, 2))
+    ]
+    actions = np.random.default_rng(0).integers(4, size=(300, 4))
+    records, seen = [[], []], []
+    for played, environments in enumerate(([whole], parts)):
+        frames = []
+        for step, action in enumerate(actions):
+            if step % 200 == 0:
+                for env in environments:
+                    env.set_modifications(names[step // 200], "reset")
+            results = [
+                env.step(part) for env, part in zip(environments, np.split(action, len(environments)), strict=True)
+            ]
+            frames.append(np.concatenate([result[0] for result in results]))
+            records[played] += sorted([game for result in results for game in result[4].get("games", [])])
+        seen.append(np.stack(frames))
+        records[played] += [game for env in environments for game in env.cut_games()]
+    assert np.array_equal(*seen)
+    assert records[0] == records[1]
+    assert [record.env for record in records[0][-4:]] == [0, 1, 2, 3]
+    assert len(records[0]) > 4
+
+    state = parts[1].get_state()
+    with pytest.raises(ValueError, match="`first_env` is 2, the present one is 0"):
+        parts[0].set_state(state)
+    for env in (whole, *parts):
+        env.close()
+
+
+@pytest.mark.slow
+def test_a_killed_rank_costs_nothing_when_torchrun_starts_the_job_anew(uninterrupted, tmp_path):
+    """Killed in its sixth update; the restarted job finds the run by itself and ends as if nothing had happened."""
+    torchrun = ("--nproc_per_node=2", "--max-restarts=1")
+    job = Job(tmp_path, *flags_for(tmp_path), torchrun=torchrun, fault="die_in_update:1:22")
+    assert job.end() == 0, job.said
+    assert job.said.count("torchrun has started the job anew: it goes on in runs/") == 1
+    assert_ranks_agree(tmp_path, saves=10)
+    assert len({note["pid"] for note in notes_of(tmp_path, 0)}) == 2, "two lives"
+    assert_same_run(only_run(tmp_path), only_run(uninterrupted))
+
+
+@pytest.mark.slow
+def test_a_signal_to_torchrun_stops_all_ranks_after_the_same_update(uninterrupted, tmp_path):
+    flags = flags_for(tmp_path, "--checkpoint_every", "0", *METHOD)
+    job = Job(tmp_path, *flags)
+    job.wait_for(lambda: "run folder" in job.said)
+    processes = descendants(job.process.pid)
+    job.process.send_signal(signal.SIGTERM)
+    assert job.end(timeout=60) != 0
+    assert gone(processes), "no process is left"
+    assert "Traceback" not in job.said.split("torch/distributed")[0], job.said
+    assert job.said.count("stopping: this update is finished and saved first") == 1
+    (command,) = re.findall(r"^resume: +torchrun --nproc_per_node=2 (.*)$", job.said, re.M)
+    run = only_run(tmp_path)
+    assert len(load_state(run)[0]["other_ranks"]) == 1
+    job = Job(tmp_path, *command.split()[1:], name="again.txt")
+    assert job.end() == 0, job.said
+    assert_ranks_agree(tmp_path, saves=2)
+    assert_same_run(run, only_run(uninterrupted))
+
+
+@pytest.mark.slow
+def test_what_cannot_be_shared_is_said_once_before_anything_starts(tmp_path):
+    flags = ["--num_envs", "3", "--no-cuda"]
+    assert end(start_ranks([HERE / "rank_job.py", tmp_path, "-", *flags], tmp_path)) == [2, 2]
+    said = [(tmp_path / f"rank{rank}.txt").read_text() for rank in (0, 1)]
+    assert "error: `num_envs` 3 games cannot be shared equally among the 2 processes of torchrun" in said[0]
+    assert said[1] == ""
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_weights_that_differ_end_the_run(tmp_path):
+    """A rank whose arithmetic goes its own way, from the sixth gradient step on."""
+    codes = end(start_ranks([HERE / "rank_job.py", tmp_path, "differ:1:6", *flags_for(tmp_path)], tmp_path))
+    assert codes == [1, 1]
+    assert "error: the processes have computed different weights" in (tmp_path / "rank0.txt").read_text()
+    assert load_state(only_run(tmp_path))[0]["counters"]["global_step"] == 32, "the last save before it"
+
+
+@pytest.mark.parametrize(
+    ("flags", "size", "sentence"),
+    [
+        (["--num_envs", "8"], 3, "`num_envs` 8 games cannot be shared equally among the 3 processes"),
+        (["--num_envs", "6", "--num_steps", "16", "--num_minibatches", "32"], 2, "`num_minibatches` 32 .* 48 rows"),
+        (["--cuda_graphs"], 2, "`cuda_graphs` replays .* leave out one of the two"),
+        ([], 2, "`cuda`: .* started 2 processes on this machine, which has 1 GPUs"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(flags, size, sentence, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    args, _ = training.read_settings(flags, Ranks())
+    with pytest.raises(ConfigError, match=sentence):
+        training.check_settings(args, None, Ranks(0, size, 0, size))
+
+
+def test_another_number_of_processes_is_refused(uninterrupted, monkeypatch):
+    monkeypatch.chdir(uninterrupted)
+    with pytest.raises(ResumeError, match="is one of 2 processes and this job has 1; start it with torchrun and 2"):
+        training.prepare(["--resume", str(only_run(uninterrupted))])
+    _, saved = training.read_settings(["--resume", str(only_run(uninterrupted))], Ranks())
+    with pytest.raises(ResumeError, match="is one of 1 process and this job has 2; start it without torchrun"):
+        training.check_ranks(training.Args(), {**saved, "other_ranks": []}, Ranks(0, 2))
+
+
+def test_a_job_finds_its_own_run_and_no_older_one(tmp_path, monkeypatch):
+    for number, job in enumerate(("7", "8", "7")):
+        (tmp_path / "runs" / f"run{number}").mkdir(parents=True)
+        write_job(tmp_path / "runs" / f"run{number}", job)
+        os.utime(tmp_path / "runs" / f"run{number}" / "torchrun.txt", (number, number))
+    assert folder_of_job(tmp_path / "runs", "7").name == "run2"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "7")
+    for name, value in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)):
+        monkeypatch.setenv(name, str(value))
+    with Ranks.of_this_process() as ranks:
+        training.read_settings([], ranks)  # a first start: whatever was called so before is another job
+    assert folder_of_job("runs", "7") is None
+    assert folder_of_job("runs", "8").name == "run1"
+    forget_job("runs", "8")
+    assert folder_of_job("runs", "8") is None
+
+
+def test_jobs_without_a_name_are_told_apart_by_their_torchrun(monkeypatch):
+    assert Ranks().job == ""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert re.fullmatch(rf"torchrun process {os.getppid()} on \S+", Ranks().job)
+    assert not Ranks().orphaned
+    ranks = Ranks()
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert ranks.orphaned
+
+
+def test_signals_that_another_program_passes_on_may_come_twice():
+    with StopSignals(supervised=True) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+    with StopSignals() as stop:
+        stop.request()
+        assert stop.requested
+        with pytest.raises(SystemExit) as stopped:
+            stop.at_once()
+        assert stopped.value.code == 143
+
+
+# ----------------------------------------------------------------------------------------------------------------- long
+
+
+@pytest.mark.long
+def test_ranks_agree_after_thousands_of_updates(tmp_path):
+    """Everything that changes weights at once: 2,000 updates of 2 gradient steps, switches, S&P, CBP, hindsight."""
+    flags = ["--num_envs", "2", "--num_steps", "2", "--num_minibatches", "2", "--update_epochs", "1", "--her"]
+    flags += ["--num_workers", "0", "--no-cuda", "--checkpoint_every", "400", *METHOD]
+    flags = [*flags_for(tmp_path, steps=8_000)[:2], *flags]
+    codes = end(start_ranks([HERE / "rank_job.py", tmp_path, "-", *flags], tmp_path), timeout=3000)
+    assert codes == [0, 0], (tmp_path / "rank0.txt").read_text() + (tmp_path / "rank1.txt").read_text()
+    assert_ranks_agree(tmp_path, saves=20)
+    last = notes_of(tmp_path, 1)[-1]
+    assert last["step"] == 8_000
+    assert last["switches"] > 75
+    assert last["replaced"] > 1000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", ["die_in_update:0:22", "die_in_rollout:1:30"])
+def test_a_killed_rank_ends_the_job_soon_and_nothing_is_left(fault, uninterrupted, tmp_path):
+    job = Job(tmp_path, *flags_for(tmp_path, "--num_workers", "1", *METHOD), fault=fault)
+    job.wait_for(lambda: len(notes_of(tmp_path, 0)) >= 1)
+    processes = descendants(job.process.pid)
+    assert len(processes) >= 4, "two ranks with a worker each"
+    assert job.end(timeout=90) == 1
+    assert gone(processes)
+    run = only_run(tmp_path)
+    assert 32 <= load_state(run)[0]["counters"]["global_step"] < 320
+    job = Job(tmp_path, "--resume", str(run.relative_to(tmp_path)), name="again.txt")
+    assert job.end() == 0, job.said
+    assert_same_run(run, only_run(uninterrupted))
+
+
+@pytest.mark.long
+def test_without_its_torchrun_a_job_saves_and_stops(uninterrupted, tmp_path):
+    job = Job(tmp_path, *flags_for(tmp_path, "--num_workers", "1", "--checkpoint_every", "0", *METHOD))
+    job.wait_for(lambda: "run folder" in job.said)
+    processes = descendants(job.process.pid)
+    job.process.kill()
+    assert gone(processes, timeout=60)
+    job = Job(tmp_path, "--resume", str(only_run(tmp_path).relative_to(tmp_path)), name="again.txt")
+    assert job.end() == 0, job.said
+    assert_same_run(only_run(tmp_path), only_run(uninterrupted))
+
+
+@pytest.mark.long
+def test_two_torchruns_that_meet_make_one_job(uninterrupted, tmp_path):
+    """As on two machines: two torchruns with a process each and a rendezvous, once undisturbed, once with a death."""
+    for name, fault, restarts in (("quiet", "-", 0), ("disturbed", "die_in_update:1:22", 1)):
+        folder = tmp_path / name
+        meeting = ("--rdzv_backend=c10d", f"--rdzv_endpoint=127.0.0.1:{free_port()}", "--rdzv_id=7")
+        torchrun = ("--nnodes=2", "--nproc_per_node=1", f"--max-restarts={restarts}", *meeting)
+        flags = flags_for(folder)
+        jobs = [Job(folder, *flags, torchrun=torchrun, fault=fault, name=f"node{n}.txt") for n in (0, 1)]
+        assert [job.end() for job in jobs] == [0, 0], jobs[0].said + jobs[1].said
+        assert_ranks_agree(folder, saves=10)
+        assert_same_run(only_run(folder), only_run(uninterrupted))
