@@ -25,7 +25,7 @@ from torch import Tensor, nn
 T = TypeVar("T")
 
 # A rank that ends is noticed at once, because its connections close; one that hangs after this time. Longer than the
-# vector environment gives a worker that hangs, so that its own message comes first.
+# vector environment gives a worker that hangs by default, so that its own message comes first.
 PATIENCE = timedelta(minutes=5)
 
 
