@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.harness import RESULTS, machine
-from benchmarks.learning import Run, curve, interval, require_finished, returns, train_all
+from benchmarks.learning import Run, interval, require_finished, returns, train_all
 
 SEQUENCES = Path(__file__).parent / "sequences"
 
@@ -27,13 +27,14 @@ class Method(NamedTuple):
     title: str
     flags: tuple[str, ...]
     colour: str
+    marker: str
 
 
 METHODS = (
-    Method("ppo", "PPO", (), "#000000"),
-    Method("ppo_cbp", "PPO_CBP", ("--architecture", "PPO_CBP"), "#0072b2"),
-    Method("shrink_perturb", "PPO + shrink and perturb", ("--shrink_and_perturb",), "#d55e00"),
-    Method("her", "PPO + hindsight", ("--her",), "#009e73"),
+    Method("ppo", "PPO", (), "#000000", "o"),
+    Method("ppo_cbp", "PPO_CBP", ("--architecture", "PPO_CBP"), "#0072b2", "s"),
+    Method("shrink_perturb", "PPO + shrink and perturb", ("--shrink_and_perturb",), "#d55e00", "^"),
+    Method("her", "PPO + hindsight", ("--her",), "#009e73", "D"),
 )
 NO_GOALS = {"Breakout"}  # hindsight needs goals, and this game has none
 PRECISION = ("--amp", "bf16")
@@ -95,31 +96,35 @@ def table(rows: Sequence[dict[str, Any]], modifications: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def draw(folder: Path, games: Sequence[str], seeds: Sequence[int]) -> None:
-    """Mean return over seeds, thick, every seed, thin, and the regimes as bands."""
+def draw(results: Mapping[str, Sequence[dict[str, Any]]], seeds: Sequence[int]) -> None:
+    """Per regime and method: the mean over seeds with its 95 % interval, and every seed as a dot."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(len(games), 1, figsize=(9, 3.4 * len(games)), layout="constrained", squeeze=False)
-    for panel, game in zip(axes[:, 0], games, strict=True):
-        _, modifications, ends = sequence(game)
-        at = np.linspace(0, ends[-1], 101)[1:]
-        for i, ((start, end), string) in enumerate(zip(pairwise(ends), modifications, strict=True)):
-            panel.axvspan(start, end, color="#eeeeee" if i % 2 else "#ffffff", zorder=0)
-            text = (string or "unmodified").replace(" ", "\n")
-            panel.annotate(text, ((start + end) / 2, 0.98), xycoords=("data", "axes fraction"), ha="center", va="top")
-        for method in methods(game):
-            paths = [require_finished(folder, run_of(game, method, seed)) for seed in seeds]
-            curves = [curve(path, at, ends[-1] // 20) for path in paths]
-            for one in curves:
-                panel.plot(at, one, color=method.colour, linewidth=0.6, alpha=0.5)
-            panel.plot(at, np.mean(curves, axis=0), color=method.colour, linewidth=2, label=method.title)
-        panel.set(title=f"{game}, {len(seeds)} seeds", xlabel="agent steps", ylabel="return of whole games")
-        panel.set_ylim(top=panel.get_ylim()[1] * 1.25)
+    figure, axes = plt.subplots(len(results), 1, figsize=(9, 3.2 * len(results)), layout="constrained", squeeze=False)
+    for panel, (game, rows) in zip(axes[:, 0], results.items(), strict=True):
+        modifications = sequence(game).modifications
+        for i, row in enumerate(rows):
+            method = METHODS[[method.title for method in METHODS].index(row["method"])]
+            at = np.arange(len(modifications)) + 0.18 * (i - (len(rows) - 1) / 2)
+            means, widths = zip(*map(interval, zip(*row["regimes"], strict=True)), strict=True)
+            panel.errorbar(at, means, widths, fmt=method.marker, color=method.colour, capsize=3, label=method.title)
+            for one in row["regimes"]:
+                panel.plot(at + 0.06, one, ".", color=method.colour, markersize=4, alpha=0.6)
+        for border in range(1, len(modifications)):
+            panel.axvline(border - 0.5, color="#cccccc", linewidth=0.8)
+        panel.set_xticks(
+            range(len(modifications)), [(name or "unmodified").replace(" ", "\n") for name in modifications]
+        )
+        panel.set(
+            title=f"{game}, {len(seeds)} seeds", ylabel="return of whole games", xlim=(-0.5, len(modifications) - 0.5)
+        )
         panel.spines[["top", "right"]].set_visible(False)
-    axes[0][0].legend(frameon=False, loc="lower right")
+    figure.legend(
+        *axes[0][0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=len(METHODS)
+    )
     figure.savefig(RESULTS / "methods.png", dpi=110)
 
 
@@ -140,7 +145,7 @@ def main() -> None:
     settings = {"games": args.games, "seeds": args.seeds, "flags": PRECISION}
     content = {"title": "methods", "settings": settings, "machine": machine(), "rows": results}
     (RESULTS / "methods.json").write_text(json.dumps(content, indent=2) + "\n")
-    draw(args.folder, args.games, args.seeds)
+    draw(results, args.seeds)
     print(f"files: {RESULTS / 'methods'}.json, .png")
 
 
