@@ -375,9 +375,9 @@ def test_the_probe_is_of_the_first_rollout(tmp_path, monkeypatch):
     seen = []
     step = training.minibatch_step
 
-    def record(args, agent, optimizer, autocast, rollout, rows, cbp=None):
+    def record(args, agent, optimizer, autocast, rollout, rows, **others):
         seen.append(rollout.observations.flatten(0, 1).clone())
-        return step(args, agent, optimizer, autocast, rollout, rows, cbp=cbp)
+        return step(args, agent, optimizer, autocast, rollout, rows, **others)
 
     monkeypatch.setattr(training, "minibatch_step", record)
     monkeypatch.setattr(plasticity.choose_rows, "__defaults__", (20,))

@@ -15,6 +15,7 @@ from agents import make_agent
 from agents.continual_backprop import UTILITIES, CbpLayer, ContinualBackprop
 from agents.restartable_adam import RestartableAdam
 from experiment.checkpoints import load_checkpoint
+from experiment.ranks import ALONE
 
 LAYERS = {"conv1": 32, "conv2": 64, "conv3": 64, "fc": 512}
 CBP = ["--architecture", "PPO_CBP"]
@@ -238,7 +239,7 @@ def test_a_checkpoint_holds_all_that_going_on_needs_and_evaluates_without_flags(
     optimizer = RestartableAdam(agent.parameters(), lr=1e-3)
     optimizer.load_state_dict(checkpoint.extra["optimizer"])
     args = SimpleNamespace(**checkpoint.args)
-    cbp = training.continual_backprop(args, agent, optimizer, seed=0)
+    cbp = training.continual_backprop(args, agent, optimizer, seed=0, ranks=ALONE)
     cbp.load_state_dict(checkpoint.extra["continual_backprop"])
     assert (cbp.utility, cbp.replacement_rate, cbp.maturity_threshold) == ("adaptable_contribution", 0.01, 5)
     assert cbp.records[3].replaced == replacements(512, STEPS_OF_TWO_REGIMES, 0.01, 5)
