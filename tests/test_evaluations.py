@@ -480,3 +480,11 @@ def test_a_signal_ends_the_wait_and_says_how_to_do_the_rest(evaluated, tmp_path)
     assert not evaluators(run)
     evaluate_later(run, "--no-cuda")
     assert unordered(run) == unordered(evaluated)
+
+
+def test_the_evaluating_process_has_the_lowest_priority(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("os.setpriority", lambda *call: calls.append(call))
+    process = evaluations._start([sys.executable, "-c", ""], tmp_path / "log")
+    process.communicate()
+    assert calls == [(os.PRIO_PROCESS, process.pid, 19)]
