@@ -53,6 +53,7 @@ def _live(folder, flags, fault):
     os.dup2(output, 2)
     import continual_training_example as training
 
+    os.setpriority = lambda *_: None  # as in conftest.py
     if fault is not None:
         name, *arguments = fault
         FAULTS[name](training, *arguments)
