@@ -37,7 +37,7 @@ SCRIPTS = {
     "metrics.py": metrics,
     "report.py": report,
 }
-BENCHMARKS = ("environment", "training", "switches", "limits", "memory", "precision")
+BENCHMARKS = ("environment", "training", "switches", "limits", "memory", "precision", "methods", "published")
 
 
 def blocks(language):
