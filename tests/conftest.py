@@ -45,3 +45,16 @@ def only_run(folder):
     """The single run folder under `folder`."""
     (run,) = (folder / "runs").iterdir()
     return run
+
+
+def assert_refused(main, config, words, folder, capsys):
+    """`main` ends with one sentence that holds all of `words`, and writes nothing beside the config file."""
+    path = write_config(folder, **config)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--config", path])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert all(word in error for word in words), error
+    assert [entry.name for entry in folder.iterdir()] == ["config.json"]

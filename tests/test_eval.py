@@ -131,9 +131,12 @@ def test_the_first_games_count_whatever_their_length(monkeypatch):
     assert set(ended_first) != set(range(6))
 
 
-def test_whole_games_are_scored_by_the_emulator():
-    """Game 2 once more, frame by frame on the bare emulator: the same score, over all five lives."""
-    (emulator_seed, noop_seed, _), record = derive_seeds(1, 2), play(2, 3)[""][2]
+def breakout_by_hand(seed, number):
+    """Game `number` on the bare emulator after its no-op frames and FIRE: (ale, actions, act, window, points so far).
+
+    `act(action, frames)` plays and returns the points; `window` collects the screens that the agent would see.
+    """
+    emulator_seed, noop_seed, _ = derive_seeds(seed, number)
     ale = ale_py.ALEInterface()
     ale.setInt("random_seed", emulator_seed)
     ale.setFloat("repeat_action_probability", 0.25)
@@ -146,9 +149,16 @@ def test_whole_games_are_scored_by_the_emulator():
         window.append(cv2.resize(screen, (84, 84), interpolation=cv2.INTER_AREA))
         return reward
 
-    score = act(actions[0], int(np.random.default_rng(noop_seed).integers(1, 31)))
+    points = act(actions[0], int(np.random.default_rng(noop_seed).integers(1, 31)))
     window[:] = window * 4
-    score += act(actions[1], 4)
+    points += act(actions[1], 4)
+    return ale, actions, act, window, points
+
+
+def test_whole_games_are_scored_by_the_emulator():
+    """Game 2 once more, frame by frame on the bare emulator: the same score, over all five lives."""
+    record = play(2, 3)[""][2]
+    ale, actions, act, window, score = breakout_by_hand(1, 2)
     length, lives = 0, 5
     while not ale.game_over():
         chosen = sum(int(frame.sum()) for frame in window[-4:]) % BREAKOUT_ACTIONS

@@ -7,12 +7,20 @@ import math
 from dataclasses import replace
 
 import ale_py
-import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import read_csv
-from test_eval import BREAKOUT_ACTIONS, FEW, LivelyAgent, evaluate, make_checkpoint, random_agent, refused
+from test_eval import (
+    BREAKOUT_ACTIONS,
+    FEW,
+    LivelyAgent,
+    breakout_by_hand,
+    evaluate,
+    make_checkpoint,
+    random_agent,
+    refused,
+)
 
 import eval as evaluation
 from agents import make_agent
@@ -30,7 +38,6 @@ from experiment.game_report import (
     without_nan,
 )
 from experiment.tables import FORMATS, format_table
-from wrappers.games import derive_seeds
 from wrappers.vector import game_config
 
 OLD_COLUMNS = ["modification", "game", "score", "length", "lives", "deterministic", "seed", "global_step"]
@@ -53,22 +60,7 @@ def lively_games(episodes=3, seed=2, max_frames=None):
 @functools.cache
 def played_by_hand(number, seed=2):
     """The same game on the bare emulator, as lives: lists of (reward, FIRE, value, entropy), and each life's points."""
-    emulator_seed, noop_seed, _ = derive_seeds(seed, number)
-    ale = ale_py.ALEInterface()
-    ale.setInt("random_seed", emulator_seed)
-    ale.setFloat("repeat_action_probability", 0.25)
-    ale.loadROM(ale_py.roms.get_rom_path("breakout"))
-    actions, screen, window = ale.getMinimalActionSet(), np.empty((210, 160), np.uint8), []
-
-    def act(action, frames):
-        reward = sum(ale.act(action) for _ in range(frames))
-        ale.getScreenGrayscale(screen)
-        window.append(cv2.resize(screen, (84, 84), interpolation=cv2.INTER_AREA))
-        return reward
-
-    points = act(actions[0], int(np.random.default_rng(noop_seed).integers(1, 31)))
-    window[:] = window * 4
-    points += act(actions[1], 4)
+    ale, actions, act, window, points = breakout_by_hand(seed, number)
     lives = [([], [points])]
     while not ale.game_over():
         before, total = ale.lives(), sum(int(frame.sum()) for frame in window[-4:])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, only_run, read_csv, write_config
+from conftest import ROOT, assert_refused, only_run, read_csv, write_config
 from lives import Life
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -360,15 +360,7 @@ QUICK = {
     ids=str,
 )
 def test_what_cannot_be_evaluated_is_refused_before_anything_starts(config, words, workdir, capsys):
-    path = write_config(workdir, **{**TRAINED, **config})
-    with pytest.raises(SystemExit) as stopped:
-        training.main(["--config", path])
-    error = capsys.readouterr().err
-    assert stopped.value.code == 2
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert all(word in error for word in words), error
-    assert [entry.name for entry in workdir.iterdir()] == ["config.json"]
+    assert_refused(training.main, {**TRAINED, **config}, words, workdir, capsys)
 
 
 @pytest.mark.parametrize(

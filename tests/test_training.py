@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, only_run, read_csv, write_config
+from conftest import ROOT, assert_refused, only_run, read_csv, write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import continual_training_example as training
@@ -373,15 +373,7 @@ BAD_CONFIGS = [
 
 @pytest.mark.parametrize(("config", "words"), BAD_CONFIGS, ids=[str(i) for i in range(len(BAD_CONFIGS))])
 def test_bad_input_is_one_sentence_and_leaves_nothing(config, words, workdir, capsys):
-    path = write_config(workdir, **config)
-    with pytest.raises(SystemExit) as stopped:
-        training.main(["--config", path])
-    error = capsys.readouterr().err
-    assert stopped.value.code == 2
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert all(word in error for word in words), error
-    assert [entry.name for entry in workdir.iterdir()] == ["config.json"]
+    assert_refused(training.main, config, words, workdir, capsys)
 
 
 def test_bad_files_and_flags_from_the_shell(tmp_path):
