@@ -15,6 +15,28 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+MOST_WORKERS = 16
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """With `-n auto` half as many again as there are cores: tests often wait for processes of their own."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores + (cores + 1) // 2, MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items):
+    """Tests with the same module-wide fixture run in the same worker: it is often a whole training run."""
+    for item in items:
+        shared = sorted(
+            name
+            for name, definitions in item._fixtureinfo.name2fixturedefs.items()
+            if definitions[-1].scope == "module"
+        )
+        if shared:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {shared[0]}"))
+
+
 @pytest.fixture(autouse=True)
 def _evaluation_of_usual_priority(monkeypatch):
     """With the lowest priority, evaluations would get almost nothing of a machine that is busy with other tests."""

@@ -358,7 +358,7 @@ def test_fuzzed_bytes_are_accepted_or_refused_in_one_sentence(content):
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.dictionaries(KEYS, JSON_VALUES, max_size=4))
 def test_fuzzed_objects_many(values):
     check_fuzzed(json.dumps(values).encode())

@@ -253,7 +253,7 @@ def test_many_points_of_a_sticky_game():
     envs = make("ALE/Freeway-v5", 2, 0)
     envs.set_modifications("stop_random_car", "reset")
     actions = np.random.default_rng(0)
-    for _ in range(60):
+    for _ in range(20):
         envs.step(actions.integers(3, size=2))
         resumed = make("ALE/Freeway-v5", 2, 0)
         resumed.set_state(envs.get_state())

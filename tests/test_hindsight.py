@@ -432,7 +432,7 @@ def test_hindsight_solves_what_ppo_alone_does_not(seed):
     assert alone < 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2, 10))
 def test_hindsight_solves_it_for_other_seeds_too(seed):
     with_hindsight, alone = success_rates(seed)

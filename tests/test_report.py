@@ -571,8 +571,8 @@ def test_markup_of_the_page():
 
 
 @pytest.mark.slow
-def test_three_hundred_switches(tmp_path):
-    strings = [f"name_{number % 30}" for number in range(301)]
+def test_a_hundred_and_fifty_switches(tmp_path):
+    strings = [f"name_{number % 30}" for number in range(151)]
     folder = make_run(tmp_path, strings=strings, regime=100, games_every=50, evaluated=lambda *key: float(key[1] % 7))
     report.main([str(folder), "-o", str(tmp_path / "x.html")])
     assert_self_contained(Elements((tmp_path / "x.html").read_text()))
