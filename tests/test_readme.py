@@ -37,7 +37,17 @@ SCRIPTS = {
     "metrics.py": metrics,
     "report.py": report,
 }
-BENCHMARKS = ("environment", "training", "switches", "limits", "memory", "precision", "methods", "published")
+BENCHMARKS = (
+    "environment",
+    "training",
+    "switches",
+    "limits",
+    "memory",
+    "watching",
+    "precision",
+    "methods",
+    "published",
+)
 
 
 def blocks(language):
