@@ -37,8 +37,10 @@ class MissingPeerError(Exception):
 
 def tree(pid: int) -> list[int]:
     """The process and all its descendants."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    try:  # every thread has children of its own
+        children = [
+            child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+        ]
     except OSError:  # it has just ended
         return []
     return [pid, *(grandchild for child in children for grandchild in tree(int(child)))]

@@ -425,6 +425,17 @@ def test_the_figures_of_where_the_time_goes_are_the_measured_ones():
     assert not memory["settings"]["workers_load_torch"]
 
 
+def test_the_figures_of_the_soak_are_the_measured_ones():
+    text, result = section("### Reliability"), measured("soak")
+    steps, games, switches = (f"{result[name]:,}" for name in ("steps", "games", "switches"))
+    assert f"In {result['hours']:.2f} hours there were {switches} switches, {steps} steps and {games} games." in text
+    low, high = result["memory_mb"]
+    slope = f"{result['memory_mb_per_hour']:.0f} MB per hour"
+    assert f"between {low:.0f} and {high:.0f} MB, with a slope of {slope} after the first quarter" in text
+    assert not result["repeated_lines"]
+    assert result["exit_code"] == 143
+
+
 # ---------------------------------------------------------------------------------------------------------- examples
 
 
