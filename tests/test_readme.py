@@ -22,6 +22,7 @@ import modification_factories
 import report
 from agents import ContinualBackprop, make_agent
 from agents.plasticity import PlasticityProbe
+from benchmarks import methods
 from experiment.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
 from modification_factories import ScheduleError, make_factory, schedule_from_config
 from wrappers import modifications as modifications_command
@@ -423,6 +424,13 @@ def test_the_figures_of_where_the_time_goes_are_the_measured_ones():
         games, steps = re.findall(r"\d+", row["name"])
         assert f"| {games} | {steps} | {row['median']:.0f} |" in text
     assert not memory["settings"]["workers_load_torch"]
+
+
+def test_the_table_of_methods_is_the_measured_one():
+    text, result = section("### Comparing methods"), measured("methods")
+    for game, rows in result["rows"].items():
+        assert methods.table(rows, methods.sequence(game).modifications) in text
+        assert len(rows[0]["all"]) == len(result["settings"]["seeds"]) >= 3
 
 
 def test_the_figures_of_the_soak_are_the_measured_ones():
