@@ -38,17 +38,8 @@ SCRIPTS = {
     "metrics.py": metrics,
     "report.py": report,
 }
-BENCHMARKS = (
-    "environment",
-    "training",
-    "switches",
-    "limits",
-    "memory",
-    "watching",
-    "precision",
-    "methods",
-    "published",
-)
+BENCHMARKS = ("environment", "training", "switches", "limits", "memory", "watching")
+BENCHMARKS += ("precision", "methods", "published", "soak")
 
 
 def blocks(language):
@@ -111,7 +102,7 @@ def test_first_two_blocks_are_the_ones_that_ci_and_newcomers_run():
     ]
     assert second.splitlines() == [
         'pip install -e ".[test]" -c constraints.txt',
-        "ruff check . && ruff format --check . && mypy && python -m pytest -n 2",
+        "ruff check . && ruff format --check . && mypy && python -m pytest -n auto",
     ]
 
 
