@@ -255,7 +255,7 @@ class Args:
     """games per string, once greedy and once sampled"""
 
     # tracking
-    plasticity_every: int = 10
+    plasticity_every: int = 20
     """rollouts between two measurements of the network's plasticity (0: never)"""
     track: bool = False
     """log to Weights & Biases as well (TensorBoard and CSV are always written)"""

@@ -96,6 +96,8 @@ def phases_of_training(args: argparse.Namespace, flags: Sequence[str], phases: d
     for tag in events.Tags()["scalars"]:
         if tag.startswith("time/"):
             seconds = [event.value for event in events.Scalars(tag)[1:]]
+            if not seconds:  # it is not in every rollout
+                continue
             phases.setdefault(tag.removeprefix("time/"), []).append(statistics.median(seconds))
     return speed(events)
 

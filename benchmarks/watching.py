@@ -1,6 +1,7 @@
 """What watching a run costs: training with plasticity, continual evaluation or videos, and with none of them.
 
-python -m benchmarks.watching [--steps 20480] [--rounds 5] [--env_id ALE/Freeway-v5]
+python -m benchmarks.watching [--steps 20480] [--rounds 5] [--precisions float32 bfloat16]
+    [--env_id ALE/Freeway-v5]
 
 8 games, 128 steps, 4 epochs, 4 minibatches. Steps per second count from the first to the last update, so without the
 wait for evaluations that are left at the end; the seconds of whole commands have it.
@@ -22,6 +23,7 @@ from benchmarks.training import run_training, speed
 
 REFERENCE = "nothing watched"
 PLASTICITY = "plasticity, every 10th rollout"
+OFTEN = ("--plasticity_every", "10")
 NO_PLASTICITY = ("--plasticity_every", "0")
 EVALUATION = (*NO_PLASTICITY, "--eval_games", "1", "--eval_modifs", "no_modif", "all_black_cars")
 PRECISIONS = {"float32": ("--amp", "off"), "bfloat16": ("--amp", "bf16")}
@@ -39,18 +41,21 @@ def main() -> None:
     parser.add_argument("--env_id", default="ALE/Freeway-v5")
     parser.add_argument("--steps", type=int, default=20_480, help="per contestant and round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     args = parser.parse_args()
     watching: dict[str, Sequence[str]] = {
         REFERENCE: NO_PLASTICITY,
-        PLASTICITY: (),
+        PLASTICITY: OFTEN,
         "evaluation, every half of the run": (*EVALUATION, "--eval_every", str(args.steps // 2)),
         "videos": (*NO_PLASTICITY, "--capture_video"),
     }
-    for precision, flags in PRECISIONS.items():
+    for precision in args.precisions:
         seconds: dict[str, list[float]] = {name: [] for name in watching}
         shares: list[float] = []
 
-        def measure(name: str, flags: Sequence[str] = flags, seconds: dict = seconds, shares: list = shares) -> float:
+        def measure(
+            name: str, flags: Sequence[str] = PRECISIONS[precision], seconds: dict = seconds, shares: list = shares
+        ) -> float:
             start = time.perf_counter()
             events = run_training(args.env_id, args.steps, (*flags, *watching[name]))
             seconds[name].append(time.perf_counter() - start)

@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _evaluation_of_usual_priority(monkeypatch):
     """With the lowest priority, evaluations would get almost nothing of a machine that is busy with other tests."""
-    monkeypatch.setattr("os.setpriority", lambda *_: None, raising=False)
+    monkeypatch.setattr("experiment.evaluations.yield_to_others", lambda pid: None)
 
 
 @pytest.fixture

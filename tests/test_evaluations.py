@@ -20,7 +20,7 @@ import eval as evaluation
 from experiment import evaluations
 from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from experiment.config import ConfigError
-from experiment.evaluations import Label, Plan, plan_evaluations
+from experiment.evaluations import Label, Plan, plan_evaluations, yield_to_others
 from wrappers.vector import game_config
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
@@ -474,9 +474,21 @@ def test_a_signal_ends_the_wait_and_says_how_to_do_the_rest(evaluated, tmp_path)
     assert unordered(run) == unordered(evaluated)
 
 
-def test_the_evaluating_process_has_the_lowest_priority(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr("os.setpriority", lambda *call: calls.append(call))
-    process = evaluations._start([sys.executable, "-c", ""], tmp_path / "log")
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux only")
+def test_the_evaluating_process_has_what_others_leave(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluations, "yield_to_others", yield_to_others)
+    process = evaluations._start([sys.executable, "-c", "input()"], tmp_path / "log")
+    policy = os.sched_getscheduler(process.pid)
     process.communicate()
-    assert calls == [(os.PRIO_PROCESS, process.pid, 19)]
+    assert policy == os.SCHED_IDLE
+
+
+def test_where_that_is_forbidden_it_has_the_lowest_priority(monkeypatch):
+    def forbidden(*_):
+        raise PermissionError
+
+    calls = []
+    monkeypatch.setattr("os.sched_setscheduler", forbidden, raising=False)
+    monkeypatch.setattr("os.setpriority", lambda *call: calls.append(call))
+    yield_to_others(4711)
+    assert calls == [(os.PRIO_PROCESS, 4711, 19)]
