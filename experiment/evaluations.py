@@ -280,7 +280,7 @@ def yield_to_others(pid: int) -> None:
     """Let a process have only what others leave of the processor.
 
     Linux counts a core that plays for such a process as free, and gives it at once to whoever wakes up: with the lowest
-    of the usual priorities the training took a third longer on two cores.
+    of the usual priorities the training took a sixth longer on two cores.
     """
     if hasattr(os, "SCHED_IDLE"):
         with contextlib.suppress(OSError):  # some sandboxes forbid it
