@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def evaluate(agent: Path, game: str, folder: Path) -> Evaluation:
     """Play 21 sampled games per string with eval.py, unless its summary lies in `folder` already."""
     summary = folder / "summary.json"
     if not summary.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted evaluation left
         strings = ",".join(PUBLISHED[game])
         command = [sys.executable, str(ROOT / "eval.py"), "--agent_path", str(agent), "--env_id", f"ALE/{game}-v5"]
         command += ["--modifs", strings, "--eval_episodes", str(EVAL_EPISODES), "--output_dir", str(folder)]
