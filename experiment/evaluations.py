@@ -151,8 +151,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def evaluating(folder: Path, patience: float = 0.0) -> Iterator[None]:
+def evaluating(folder: Path, patience: float = 5.0) -> Iterator[None]:
     """Be the only process that changes a run's evaluations; wait `patience` seconds for another one to end.
+
+    A process that was killed needs a moment: it holds the lock until the system has closed its files.
 
     Raises ConfigError where another process evaluates the run, or the folder cannot be written.
     """
@@ -261,8 +263,8 @@ def _switches(folder: Path) -> list[dict[str, str]]:
 # ------------------------------------------------------------------------------------------------- beside the training
 
 
-def _start(command: Sequence[str], log: Path) -> subprocess.Popen:
-    """Start `command` with the lowest priority, deaf to the terminal's Ctrl-C, which is for the training."""
+def _start(command: Sequence[str], log: Path, *, beside_training: bool) -> subprocess.Popen:
+    """Start `command`, deaf to the terminal's Ctrl-C, which is for the training; beside it with the lowest priority."""
     # Not in a session of its own: where the kernel groups processes by session, it would get as much as the training.
     in_main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None  # a new process inherits this
@@ -272,7 +274,8 @@ def _start(command: Sequence[str], log: Path) -> subprocess.Popen:
     finally:
         if in_main_thread:
             signal.signal(signal.SIGINT, before)
-    yield_to_others(process.pid)  # from its first moment on: even its imports would slow the training
+    if beside_training:
+        yield_to_others(process.pid)  # from its first moment on: even its imports would slow the training
     return process
 
 
@@ -321,7 +324,7 @@ class ContinualEvaluation:
 
         Raises ConfigError where another process evaluates the run.
         """
-        self._folder, self._by_hand, self._args, self._report = folder, by_hand, args, report
+        self._folder, self._command, self._by_hand, self._args, self._report = folder, command, by_hand, args, report
         self._every, self._batch_size = every, batch_size
         self._logged = {tuple(key) for key in logged}
         self._noted: list[Label] = []
@@ -336,7 +339,7 @@ class ContinualEvaluation:
                 self._known |= {label[:2] for label in labels_of(path, load_checkpoint(path))}
         if every is not None:
             (folder / SNAPSHOTS).mkdir(exist_ok=True)
-            self._process = _start(command, folder / SNAPSHOTS / "log.txt")
+            self._process = _start(command, self._log_of_process, beside_training=True)
 
     def state_dict(self) -> list[list[Any]]:
         """What has been logged, as plain values for the run's saved state."""
@@ -398,6 +401,8 @@ class ContinualEvaluation:
         """Wait until everything is evaluated and log it; returns the rows of `evals.csv`, none without evaluations."""
         if self._process is None:
             return []
+        if snapshot_paths(self._folder) and self._process.poll() is None:
+            self._start_again_with_usual_priority()
         assert self._process.stdin is not None
         self._process.stdin.close()  # says that no more snapshots come
         left = None
@@ -419,18 +424,35 @@ class ContinualEvaluation:
     ) -> None:
         if self._process is None:
             return
-        self._process.kill()  # what it is playing is played again later; files appear whole or not at all
-        self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._kill_process()
         left = len(snapshot_paths(self._folder))
         if left:
             self._report(f"evaluate the {left} snapshots that are left: {self._by_hand}")
 
+    @property
+    def _log_of_process(self) -> Path:
+        return self._folder / SNAPSHOTS / "log.txt"
+
+    def _kill_process(self) -> None:
+        """End the evaluating process: what it is playing is played again later; files appear whole or not at all."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def _start_again_with_usual_priority(self) -> None:
+        """The training is done: nothing needs to be yielded to it, and other runs on this machine would take it all.
+
+        A new process, because Linux lets no ordinary user raise the priority of a process again.
+        """
+        self._kill_process()
+        self._process = _start(self._command, self._log_of_process, beside_training=False)
+
     def _look_after_process(self) -> None:
         """Say once that the process has failed."""
         assert self._process is not None
-        code, log = self._process.poll(), self._folder / SNAPSHOTS / "log.txt"
+        code, log = self._process.poll(), self._log_of_process
         if code and not self._failed:
             self._failed = True
             self._report(

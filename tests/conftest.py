@@ -37,10 +37,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {shared[0]}"))
 
 
-@pytest.fixture(autouse=True)
-def _evaluation_of_usual_priority(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def _evaluation_of_usual_priority():
     """With the lowest priority, evaluations would get almost nothing of a machine that is busy with other tests."""
-    monkeypatch.setattr("experiment.evaluations.yield_to_others", lambda pid: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiment.evaluations.yield_to_others", lambda pid: None)
+        yield
 
 
 @pytest.fixture

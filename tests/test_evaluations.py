@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from experiment import evaluations
 from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from experiment.config import ConfigError
 from experiment.evaluations import Label, Plan, plan_evaluations, yield_to_others
+from experiment.tracking import Tracker
 from wrappers.vector import game_config
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
@@ -250,6 +252,20 @@ def test_one_process_at_a_time(evaluated, capsys):
     assert "error: another process evaluates" in capsys.readouterr().err
 
 
+def test_one_that_is_just_ending_is_waited_for(tmp_path):
+    held = "import sys; from pathlib import Path; from experiment.evaluations import evaluating"
+    script = f"{held}; hold = evaluating(Path(sys.argv[1])); hold.__enter__(); print(); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.read(1)
+        with pytest.raises(ConfigError, match="another process"), evaluations.evaluating(tmp_path, patience=0.0):
+            pass
+        threading.Timer(0.5, other.kill).start()
+        with evaluations.evaluating(tmp_path):
+            pass
+
+
 # ----------------------------------------------------------------------------------------------------------- the plan
 
 
@@ -475,12 +491,16 @@ def test_a_signal_ends_the_wait_and_says_how_to_do_the_rest(evaluated, tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux only")
-def test_the_evaluating_process_has_what_others_leave(tmp_path, monkeypatch):
+def test_evaluations_have_what_the_training_leaves_and_the_usual_priority_after_it(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluations, "yield_to_others", yield_to_others)
-    process = evaluations._start([sys.executable, "-c", "input()"], tmp_path / "log")
-    policy = os.sched_getscheduler(process.pid)
-    process.communicate()
-    assert policy == os.SCHED_IDLE
+    said_at_its_end = "import os, sys; sys.stdin.read(); open(sys.argv[1], 'w').write(str(os.sched_getscheduler(0)))"
+    command = [sys.executable, "-c", said_at_its_end, str(tmp_path / "policy")]
+    with evaluations.ContinualEvaluation(tmp_path, command, by_hand="", args={}, every=32, batch_size=32) as evaluation:
+        assert os.sched_getscheduler(evaluation._process.pid) == os.SCHED_IDLE
+        evaluation.note(0, 0, "")
+        evaluation.snapshot(torch.nn.Linear(1, 1))
+        assert evaluation.finish(Tracker(tmp_path, active=False)) == []
+    assert (tmp_path / "policy").read_text() == str(os.SCHED_OTHER)
 
 
 def test_where_that_is_forbidden_it_has_the_lowest_priority(monkeypatch):
