@@ -63,6 +63,22 @@ def compare(folder: Path, games: Sequence[str], seeds: Sequence[int], steps: int
     return table
 
 
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Means and 95 % intervals over seeds, and those of the differences to float32 with the same seed."""
+    lines = [
+        f"| game | precision | last {LAST_GAMES} games | all games | last {LAST_GAMES} - float32 | all - float32 |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        reference = next(other for other in rows if other["game"] == row["game"])  # float32 comes first
+        texts = ["{:.1f} ± {:.1f}".format(*interval(row[kind])) for kind in ("last", "all")]
+        for kind in ("last", "all"):
+            difference = [own - other for own, other in zip(row[kind], reference[kind], strict=True)]
+            texts.append("" if row is reference else "{:+.1f} ± {:.1f}".format(*interval(difference)))
+        lines.append("| " + " | ".join([row["game"], row["precision"], *texts]) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--games", nargs="+", default=["Freeway", "Breakout"])
@@ -74,11 +90,8 @@ def main() -> None:
     choices = product(args.games, args.seeds, PRECISIONS)
     train_all(args.folder, [run_of(*choice, args.steps) for choice in choices], args.jobs)
     rows = compare(args.folder, args.games, args.seeds, args.steps)
-    print(f"mean return of the last {LAST_GAMES} games and of all games, over seeds {args.seeds}, 95 % intervals")
-    for row in rows:
-        (last, last_width), (whole, whole_width) = interval(row["last"]), interval(row["all"])
-        figures = f"{last:8.2f} +- {last_width:6.2f}   {whole:8.2f} +- {whole_width:6.2f}"
-        print(f"{row['game']:10} {row['precision']:9} {figures}   seeds: {[round(value, 1) for value in row['last']]}")
+    print(f"mean return over seeds {args.seeds} and 95 % intervals")
+    print(table(rows))
     RESULTS.mkdir(exist_ok=True)
     settings = {"games": args.games, "seeds": args.seeds, "steps": args.steps}
     content = {"title": "precision", "settings": settings, "machine": machine(), "rows": rows}

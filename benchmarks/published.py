@@ -46,7 +46,7 @@ PUBLISHED: dict[str, dict[str, tuple[float, float]]] = {
 
 
 class Evaluation(NamedTuple):
-    """One agent: the steps it was trained for, and its mean score per modification string."""
+    """One agent (`runs/<run>/<file>`): the steps it was trained for, and its mean score per modification string."""
 
     agent: str
     steps: int
@@ -75,7 +75,7 @@ def evaluate(agent: Path, game: str, folder: Path) -> Evaluation:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     results = json.loads(summary.read_text())["results"]
     means = {result["modification"] or UNMODIFIED: result["mean"] for result in results}
-    return Evaluation(str(agent), load_checkpoint(agent).global_step or 0, means)
+    return Evaluation("/".join(agent.absolute().parts[-3:]), load_checkpoint(agent).global_step or 0, means)
 
 
 def verdict(mean: float, published: tuple[float, float] | None) -> str:
@@ -89,8 +89,9 @@ def verdict(mean: float, published: tuple[float, float] | None) -> str:
 def table(game: str, condition: str, evaluations: Sequence[Evaluation]) -> str:
     """One row per modification string: published range, our mean over agents, their lowest and highest."""
     steps = ", ".join(sorted({f"{evaluation.steps:,}" for evaluation in evaluations}))
+    agents = "1 agent" if len(evaluations) == 1 else f"{len(evaluations)} agents"
     lines = [
-        f"{game}, trained on {condition}, {len(evaluations)} agents of {steps} steps",
+        f"{game}, trained on {condition}, {agents} of {steps} steps",
         "",
         "| evaluated under | published | ours, mean | ours, lowest to highest | |",
         "|---|--:|--:|--:|---|",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import learning, methods
+from benchmarks import learning, methods, precision
 from benchmarks.learning import Run, curve, finished, folders, interval, returns
 
 HEADER = "global_step,env,modification,return,length,lives,cut,live_switches\n"
@@ -102,6 +102,19 @@ def test_table_pairs_the_seeds_for_the_difference():
     lines = methods.table(rows, ["all_black_cars"]).splitlines()
     assert lines[0] == "|  | all_black_cars | mean of all | minus PPO |"
     assert lines[3].endswith("| 3.5 ± 6.4 | 3.5 ± 6.4 | +2.0 ± 0.0 |")
+
+
+def test_table_of_precisions_pairs_the_seeds_of_one_game():
+    rows = [
+        {"game": "Freeway", "precision": "float32", "last": [1.0, 2.0], "all": [0.0, 1.0]},
+        {"game": "Freeway", "precision": "bfloat16", "last": [3.0, 4.0], "all": [0.0, 2.0]},
+        {"game": "Breakout", "precision": "float32", "last": [9.0, 9.0], "all": [9.0, 9.0]},
+        {"game": "Breakout", "precision": "bfloat16", "last": [8.0, 8.0], "all": [9.0, 9.0]},
+    ]
+    lines = precision.table(rows).splitlines()
+    assert lines[2] == "| Freeway | float32 | 1.5 ± 6.4 | 0.5 ± 6.4 |  |  |"
+    assert lines[3] == "| Freeway | bfloat16 | 3.5 ± 6.4 | 1.0 ± 12.7 | +2.0 ± 0.0 | +0.5 ± 6.4 |"
+    assert lines[5] == "| Breakout | bfloat16 | 8.0 ± 0.0 | 9.0 ± 0.0 | -1.0 ± 0.0 | +0.0 ± 0.0 |"
 
 
 @pytest.mark.parametrize("game", ["Freeway", "Breakout"])

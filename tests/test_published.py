@@ -5,8 +5,11 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import ROOT
 
 from benchmarks import published
+from experiment.checkpoints import save_checkpoint
 from modification_factories import schedule_from_config
 from wrappers.vector import check_string, game_config
 
@@ -40,6 +43,24 @@ def test_table_says_steps_means_and_where_they_lie():
     assert lines[4] == "| `no_modif` | 13 to 18.5 | 20.0 | 10.0 to 30.0 | above |"
     assert lines[5] == "| `lazy_enemy` | -15 to -6 | -5.0 | -5.0 to -5.0 | above |"
     assert lines[6] == "| `parallel_enemy` | -2 to 5 | -5.0 | -5.0 to -5.0 | below |"
+
+
+def test_the_result_names_agents_without_this_machines_folders(tmp_path):
+    folder = tmp_path / "runs" / "a" / "eval"
+    folder.mkdir(parents=True)
+    agent = tmp_path / "runs" / "a" / "model.cleanrl_model"
+    save_checkpoint(agent, model_weights={"w": torch.zeros(1)}, args={}, global_step=7)
+    (folder / "summary.json").write_text(json.dumps({"results": [{"modification": "", "mean": 2.5}]}))
+    expected = published.Evaluation("runs/a/model.cleanrl_model", 7, {published.UNMODIFIED: 2.5})
+    assert published.evaluate(agent, "Pong", folder) == expected
+
+
+def test_readme_has_the_table_of_the_result():
+    result = json.loads((ROOT / "benchmarks" / "results" / "published_freeway.json").read_text())
+    evaluations = [published.Evaluation(**agent) for agent in result["conditions"]["baseline"]["agents"]]
+    text = published.table("Freeway", "baseline", evaluations)
+    assert text == result["conditions"]["baseline"]["table"]
+    assert text.split("\n\n")[1] in (ROOT / "README.md").read_text()
 
 
 def test_other_conditions_have_nothing_published_beside_them():
