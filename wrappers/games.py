@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ale_py
-import cv2
 import numpy as np
 from ale_py import roms
 
 from wrappers.goals import GOALS, Goal
 from wrappers.modifications import ModificationRunner
 from wrappers.objects import ObjectDetector
+from wrappers.shrinking import FRAME_SIZE, Shrinker
 from wrappers.state import is_plain
 
-FRAME_SIZE = 84
 NOOP, FIRE = ale_py.Action.NOOP, ale_py.Action.FIRE
 
 
@@ -259,6 +258,7 @@ class Pixels:
         self._window = game.config.window
         height, width = game.ale.getScreenDims()
         self._screen = np.empty((height, width), np.uint8)
+        self._shrink = Shrinker(height, width)
 
     @staticmethod
     def space(config: GameConfig) -> tuple[tuple[int, ...], type]:
@@ -278,7 +278,7 @@ class Pixels:
 
     def _draw(self, out: np.ndarray) -> None:
         self._ale.getScreenGrayscale(self._screen)
-        cv2.resize(self._screen, (FRAME_SIZE, FRAME_SIZE), dst=out, interpolation=cv2.INTER_AREA)
+        out[:] = self._shrink(self._screen)
 
 
 class PooledPixels(Pixels):
@@ -302,7 +302,7 @@ class PooledPixels(Pixels):
     def _draw(self, out: np.ndarray) -> None:
         self._ale.getScreenGrayscale(self._screen)
         np.maximum(self._screen, self._before_last, out=self._screen)
-        cv2.resize(self._screen, (FRAME_SIZE, FRAME_SIZE), dst=out, interpolation=cv2.INTER_AREA)
+        out[:] = self._shrink(self._screen)
 
 
 class ObjectFeatures:
