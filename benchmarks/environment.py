@@ -38,12 +38,34 @@ def timed(step: Callable[[np.ndarray], Any], num_envs: int, num_actions: int, se
     return steps * num_envs / (time.perf_counter() - start)
 
 
-def ours(args: argparse.Namespace, modification: str, num_groups: int = 1, num_workers: int | None = None) -> float:
+def ours(args: argparse.Namespace, modification: str, num_workers: int | None = None) -> float:
     config, _ = game_config(args.env_id, fire_reset=False)
-    envs = ModifiedVectorEnv(config, args.num_envs, num_workers=num_workers, num_groups=num_groups, copy=False)
+    envs = ModifiedVectorEnv(config, args.num_envs, num_workers=num_workers, copy=False)
     try:
         envs.set_modifications(modification, "reset")
         return timed(envs.step, args.num_envs, envs.num_actions, args.seconds)
+    finally:
+        envs.close()
+
+
+def ours_by_halves(args: argparse.Namespace) -> float:
+    """As training plays: one half of the games is played while the other half's actions are chosen."""
+    config, _ = game_config(args.env_id, fire_reset=False)
+    envs = ModifiedVectorEnv(config, args.num_envs, num_groups=2, copy=False)
+
+    def step(actions: np.ndarray) -> None:
+        for group in range(2):
+            envs.step_wait(group)
+            envs.step_async(actions[envs.groups[group]], group)
+
+    try:
+        envs.set_modifications(MODIFICATION, "reset")
+        for group in range(2):
+            envs.step_async(np.zeros(args.num_envs // 2, int), group)
+        speed = timed(step, args.num_envs, envs.num_actions, args.seconds)
+        for group in range(2):
+            envs.step_wait(group)
+        return speed
     finally:
         envs.close()
 
@@ -113,6 +135,27 @@ def native_ale(args: argparse.Namespace) -> float:
         envs.close()
 
 
+def native_ale_by_halves(args: argparse.Namespace) -> float:
+    """Whichever half of the games is ready first."""
+    from ale_py.vector_env import AtariVectorEnv
+
+    game, half = game_config(args.env_id)[0].rom, args.num_envs // 2
+    envs: Any = AtariVectorEnv(
+        game, num_envs=args.num_envs, batch_size=half, repeat_action_probability=0.25, use_fire_reset=False
+    )
+
+    def step(actions: np.ndarray) -> None:
+        for part in (actions[:half], actions[half:]):
+            envs.send(part)
+            envs.recv()
+
+    try:
+        envs.reset()
+        return timed(step, args.num_envs, int(envs.single_action_space.n), args.seconds)
+    finally:
+        envs.close()
+
+
 def envpool(args: argparse.Namespace) -> float:
     try:
         import envpool as library
@@ -164,15 +207,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="per contestant and round")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    if args.num_envs % 2:
+        parser.error(f"`--num_envs` {args.num_envs}: give an even number, for contestants that play by halves")
     rows = in_turn(
         {
             f"this project, {MODIFICATION}": lambda: ours(args, MODIFICATION),
-            "this project, two groups": lambda: ours(args, MODIFICATION, num_groups=2),
+            f"this project, {MODIFICATION}, by halves": lambda: ours_by_halves(args),
             **{f"this project, {n} core{'s' * (n > 1)}": partial(ours_on_cores, args, n) for n in powers_of_two()},
             "this project, no modification": lambda: ours(args, ""),
             REFERENCE: lambda: subprocess_hackatari(args),
             "AsyncVectorEnv of HackAtari": lambda: async_hackatari(args),
             "ale-py AtariVectorEnv, no modification": lambda: native_ale(args),
+            "ale-py AtariVectorEnv, no modification, by halves": lambda: native_ale_by_halves(args),
             "EnvPool, no modification": lambda: envpool(args),
             "emulator alone, one process": lambda: emulator_alone(args),
             "emulators alone, one per core": lambda: emulators_alone(args),
