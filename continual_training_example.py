@@ -935,6 +935,8 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
         notes.append("no GPU found: training on the CPU")
     precision, line = choose_precision(args.amp, device)
     notes.append(line)
+    # What `auto` chose holds for the whole run, on whatever machine it goes on.
+    args = replace(args, amp="off" if precision == torch.float32 else "bf16")
     check_memory(replace(args, num_envs=args.num_envs // ranks.size), game, device)  # what each process needs
     if args.torch_deterministic:
         torch.backends.cudnn.deterministic = True
@@ -1070,6 +1072,8 @@ def settings_of_run(folder: str, argv: Sequence[str] | None) -> tuple[Args, dict
         raise ResumeError(f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run")
     before = from_plain_dict(Args, saved["args"])
     args = parse_command_line(Args, argv, description=__doc__, default=before)
+    if args.amp == "auto":  # has chosen already
+        args = replace(args, amp=before.amp)
     for name, old in as_plain_dict(before).items():
         new = as_plain_dict(args)[name]
         if name != "resume" and new != old:

@@ -285,6 +285,20 @@ def test_what_is_not_exact_is_said(uninterrupted, monkeypatch, capsys):
     assert f"saved with threads {threads} and goes on with {threads + 1}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_precision_that_auto_chose_is_kept_on_another_machine(fast, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("agents.acceleration._fast_bfloat16", lambda device: (fast, "a machine"))
+    training.main(
+        [*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--amp", "auto", "--checkpoint_every", "0"]
+    )
+    monkeypatch.setattr("agents.acceleration._fast_bfloat16", lambda device: (not fast, "another"))
+    for flags in ([], ["--amp", "auto"]):
+        setup = training.prepare(["--resume", str(only_run(tmp_path)), *flags])
+        assert setup.precision == (torch.bfloat16 if fast else torch.float32)
+        assert setup.args.amp == ("bf16" if fast else "off")
+
+
 def test_a_config_file_cannot_say_what_to_resume(tmp_path):
     with pytest.raises(ConfigError, match="`resume` cannot stand"):
         training.prepare(["--config", write_config(tmp_path, resume="runs/x")])
