@@ -38,7 +38,7 @@ SCRIPTS = {
     "metrics.py": metrics,
     "report.py": report,
 }
-BENCHMARKS = ("environment", "training", "switches", "limits", "memory", "watching")
+BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
 BENCHMARKS += ("precision", "methods", "published", "soak")
 
 
