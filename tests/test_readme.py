@@ -411,6 +411,10 @@ def test_the_figures_of_where_the_time_goes_are_the_measured_ones():
     for phase in ("inference", "emulation", "advantages", "update", "logging"):
         milliseconds = [limits["settings"]["phases_ms"][dtype][phase] for dtype in ("float32", "bfloat16")]
         assert re.search(rf"^\| {phase}[^|]* \| {milliseconds[0]:.0f} \| {milliseconds[1]:.0f} \|$", text, re.M), phase
+    shrinking = {row["name"]: row["median"] for row in measured("shrinking")["rows"]}
+    for way in ("whole screen", "changed bands"):
+        figures = [f"{shrinking[f'{game}, {way}']:.0f}" for game in measured("shrinking")["settings"]["games"]]
+        assert f"| {way} | {' | '.join(figures)} |" in text
     for row in memory["rows"]:
         games, steps = re.findall(r"\d+", row["name"])
         assert f"| {games} | {steps} | {row['median']:.0f} |" in text
