@@ -1,6 +1,7 @@
 """Games alone, with random actions: how many agent steps per second all of them make together.
 
-python -m benchmarks.environment [--num_envs 8] [--seconds 4] [--rounds 5] [--env_id ALE/Freeway-v5]
+python -m benchmarks.environment [--num_envs 8] [--seconds 4] [--rounds 5]
+    [--env_id ALE/Freeway-v5] [--modification all_black_cars]
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import numpy as np
 from benchmarks.harness import MissingPeerError, in_turn, report, spread
 from wrappers.vector import ModifiedVectorEnv, game_config
 
-MODIFICATION = "all_black_cars"
 REFERENCE = "SubprocVecEnv of HackAtari"
 
 
@@ -59,7 +59,7 @@ def ours_by_halves(args: argparse.Namespace) -> float:
             envs.step_async(actions[envs.groups[group]], group)
 
     try:
-        envs.set_modifications(MODIFICATION, "reset")
+        envs.set_modifications(args.modification, "reset")
         for group in range(2):
             envs.step_async(np.zeros(args.num_envs // 2, int), group)
         speed = timed(step, args.num_envs, envs.num_actions, args.seconds)
@@ -83,7 +83,7 @@ def on_cores(number: int) -> Iterator[None]:
 
 def ours_on_cores(args: argparse.Namespace, cores: int) -> float:
     with on_cores(cores):
-        return ours(args, MODIFICATION, num_workers=cores)
+        return ours(args, args.modification, num_workers=cores)
 
 
 def powers_of_two() -> list[int]:
@@ -92,11 +92,11 @@ def powers_of_two() -> list[int]:
     return [2**k for k in range(cores.bit_length()) if 2**k < cores]
 
 
-def hackatari_environment(env_id: str) -> Any:
+def hackatari_environment(env_id: str, modification: str) -> Any:
     with warnings.catch_warnings():
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         from hackatari.core import HackAtari
-    return HackAtari(env_id, modifs=[MODIFICATION], obs_mode="dqn", create_buffer_stacks=[], frameskip=4)
+    return HackAtari(env_id, modifs=[modification], obs_mode="dqn", create_buffer_stacks=[], frameskip=4)
 
 
 def subprocess_hackatari(args: argparse.Namespace) -> float:
@@ -104,7 +104,7 @@ def subprocess_hackatari(args: argparse.Namespace) -> float:
         from stable_baselines3.common.vec_env import SubprocVecEnv
     except ImportError:
         raise MissingPeerError("not installed: pip install stable-baselines3") from None
-    envs: Any = SubprocVecEnv([lambda: hackatari_environment(args.env_id)] * args.num_envs)
+    envs: Any = SubprocVecEnv([partial(hackatari_environment, args.env_id, args.modification)] * args.num_envs)
     try:
         envs.reset()
         return timed(envs.step, args.num_envs, int(envs.action_space.n), args.seconds)
@@ -115,7 +115,9 @@ def subprocess_hackatari(args: argparse.Namespace) -> float:
 def async_hackatari(args: argparse.Namespace) -> float:
     from gymnasium.vector import AsyncVectorEnv
 
-    envs: Any = AsyncVectorEnv([lambda: hackatari_environment(args.env_id)] * args.num_envs, shared_memory=True)
+    envs: Any = AsyncVectorEnv(
+        [partial(hackatari_environment, args.env_id, args.modification)] * args.num_envs, shared_memory=True
+    )
     try:
         envs.reset()
         return timed(envs.step, args.num_envs, int(envs.single_action_space.n), args.seconds)
@@ -203,6 +205,7 @@ def emulators_alone(args: argparse.Namespace) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env_id", default="ALE/Freeway-v5")
+    parser.add_argument("--modification", default="all_black_cars", help="of the game")
     parser.add_argument("--num_envs", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=4.0, help="per contestant and round")
     parser.add_argument("--rounds", type=int, default=5)
@@ -211,8 +214,8 @@ def main() -> None:
         parser.error(f"`--num_envs` {args.num_envs}: give an even number, for contestants that play by halves")
     rows = in_turn(
         {
-            f"this project, {MODIFICATION}": lambda: ours(args, MODIFICATION),
-            f"this project, {MODIFICATION}, by halves": lambda: ours_by_halves(args),
+            f"this project, {args.modification}": lambda: ours(args, args.modification),
+            f"this project, {args.modification}, by halves": lambda: ours_by_halves(args),
             **{f"this project, {n} core{'s' * (n > 1)}": partial(ours_on_cores, args, n) for n in powers_of_two()},
             "this project, no modification": lambda: ours(args, ""),
             REFERENCE: lambda: subprocess_hackatari(args),
@@ -225,7 +228,9 @@ def main() -> None:
         },
         args.rounds,
     )
-    report("environment", rows, REFERENCE, "steps/s", vars(args))
+    game = game_config(args.env_id)[0].game
+    title = "environment" if game == "Freeway" else f"environment_{game.lower()}"
+    report(title, rows, REFERENCE, "steps/s", vars(args))
 
 
 if __name__ == "__main__":
