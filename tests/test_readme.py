@@ -22,7 +22,7 @@ import modification_factories
 import report
 from agents import ContinualBackprop, make_agent
 from agents.plasticity import PlasticityProbe
-from benchmarks import methods
+from benchmarks import methods, precision
 from experiment.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
 from modification_factories import ScheduleError, make_factory, schedule_from_config
 from wrappers import modifications as modifications_command
@@ -419,6 +419,14 @@ def test_the_figures_of_where_the_time_goes_are_the_measured_ones():
         games, steps = re.findall(r"\d+", row["name"])
         assert f"| {games} | {steps} | {row['median']:.0f} |" in text
     assert not memory["settings"]["workers_load_torch"]
+
+
+def test_the_table_of_precisions_is_the_measured_one():
+    text, result = section("### bfloat16 or float32?"), measured("precision")
+    assert precision.table(result["rows"]) in text
+    assert len(result["settings"]["seeds"]) >= 3
+    assert result["settings"]["steps"] >= 500_000
+    assert ("**float32 is the default.**" in text) == (continual_training_example.Args.amp == "off")
 
 
 def test_the_table_of_methods_is_the_measured_one():
