@@ -156,7 +156,7 @@ def bar_chart(path: Path, title: str, rows: Sequence[Row], unit: str) -> None:
     colours = ["#0072b2" if row.name.startswith("this project") else "#999999" for row in shown]
     axes.barh([row.name for row in shown], medians, xerr=spread, color=colours, error_kw={"elinewidth": 1})
     for i, median in enumerate(medians):
-        axes.text(median, i, f" {median:,.4g}", va="bottom", fontsize=8)
+        axes.text(median, i, f" {median:,.0f}" if median >= 1000 else f" {median:.4g}", va="bottom", fontsize=8)
     axes.set_xlabel(unit)
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
