@@ -12,6 +12,7 @@ from pathlib import Path
 import ale_py
 import numpy as np
 import pytest
+from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 from wrappers.games import AgentGame, GameError, derive_seeds
@@ -91,14 +92,227 @@ def test_it_is_a_gymnasium_vector_environment():
     assert observation.shape == (2, 4, 84, 84)
     assert envs.observation_space.contains(observation)
     assert envs.action_space.contains(np.array([0, 1]))
-    with pytest.raises(GameError, match="game_config"):
-        envs.reset(seed=99)
     envs.close()
     features = make("ALE/Freeway-v5", num_envs=2, obs_mode="obj")
     observation, _ = features.reset()
     assert observation.dtype == np.float32
     assert features.observation_space.contains(observation)
     features.close()
+
+
+class Interrupting:
+    """Stands in for what a worker's answers are awaited with: Ctrl-C comes while the first one is awaited."""
+
+    def __init__(self, readable):
+        self.readable, self.calls = readable, 0
+
+    def poll(self, milliseconds):
+        self.calls += 1
+        if self.calls == 1:
+            raise KeyboardInterrupt
+        return self.readable.poll(milliseconds)
+
+
+def interrupt_next_answer(envs, worker, monkeypatch):
+    monkeypatch.setattr(worker, "_readable", Interrupting(worker._readable))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("interrupted", ["step", "reset", "set_modifications"])
+def test_after_an_interrupted_call_only_a_reset_goes_on_and_no_old_answer_is_taken_for_a_new_one(
+    interrupted, which, monkeypatch
+):
+    envs, fresh = make(num_envs=4, num_workers=2, num_groups=2), make(num_envs=4, seed=5)
+    calls = {
+        "step": lambda: envs.step(np.ones(4, int)),
+        "reset": envs.reset,
+        "set_modifications": lambda: envs.set_modifications("right_drift", "episode"),
+    }
+    try:
+        envs.reset()
+        play(envs, 3)
+        interrupt_next_answer(envs, envs._workers[which], monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            calls[interrupted]()
+        for call in (calls["step"], calls["set_modifications"], envs.get_state, envs.cut_games, envs.step_wait):
+            with pytest.raises(ResetNeeded, match="interrupted"):
+                call()
+        observation, _ = envs.reset(seed=5, options={"modifications": "left_drift"})
+        expected, _ = fresh.set_modifications("left_drift", "reset")
+        assert np.array_equal(observation, expected)
+        assert_same(play(envs, 150), play(fresh, 150))
+    finally:
+        envs.close()
+        fresh.close()
+
+
+def test_an_interruption_in_the_middle_of_a_message_ends_the_workers(monkeypatch):
+    envs = make(num_envs=2, num_workers=2)
+    pids = envs.worker_pids()
+    envs.reset()
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(envs._workers[1]._pipe, "recv_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        envs.step(np.zeros(2, int))
+    with pytest.raises(WorkerError, match="interrupted"):
+        envs.reset()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    envs.close()
+
+
+def test_an_interrupted_step_in_this_process_needs_a_reset_too(monkeypatch):
+    envs, fresh = make(num_envs=2), make(num_envs=2, seed=1)
+    envs.reset()
+
+    def interrupted(game, action):
+        if game.index == 1:
+            raise KeyboardInterrupt
+        return whole(game, action)
+
+    whole = AgentGame.step
+    with monkeypatch.context() as patch:
+        patch.setattr(AgentGame, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            envs.step(np.ones(2, int))
+    with pytest.raises(ResetNeeded, match="interrupted"):
+        envs.step(np.ones(2, int))
+    assert np.array_equal(envs.reset(seed=1)[0], fresh.reset()[0])
+    assert_same(play(envs, 60), play(fresh, 60))
+
+
+def test_calls_come_in_an_order_that_makes_sense():
+    envs = make(num_envs=4, num_workers=2, num_groups=2)
+    actions = np.ones(2, int)
+    try:
+        for call in (lambda: envs.step(np.ones(4, int)), lambda: envs.step_async(actions, 1)):
+            with pytest.raises(ResetNeeded, match="`reset`"):
+                call()
+        with pytest.raises(ResetNeeded, match="live"):
+            envs.set_modifications("right_drift", "live")
+        envs.reset()
+        with pytest.raises(NoAsyncCallError, match="group 1"):
+            envs.step_wait(1)
+        envs.step_async(actions, 1)
+        for call in (
+            lambda: envs.step(np.ones(4, int)),
+            lambda: envs.step_async(actions, 1),
+            lambda: envs.set_modifications("right_drift", "episode"),
+            envs.get_state,
+            envs.cut_games,
+        ):
+            with pytest.raises(AlreadyPendingCallError, match="group 1"):
+                call()
+        envs.step_async(actions, 0)
+        envs.step_wait(1)
+        envs.step_wait(0)
+        with pytest.raises(NoAsyncCallError):
+            envs.step_wait(0)
+        envs.step_async(actions, 0)
+        envs.reset()  # drops it
+        envs.step(np.ones(4, int))
+    finally:
+        envs.close()
+
+
+def test_groups_can_be_awaited_in_any_order():
+    runs = []
+    for order in ((0, 1), (1, 0)):
+        envs = make(num_envs=4, num_workers=2, num_groups=2, seed=2)
+        envs.set_modifications("", "reset")
+        actions = np.random.default_rng(0)
+        run = []
+        for _ in range(300):
+            chosen = actions.integers(envs.num_actions, size=4)
+            for group in (0, 1):
+                envs.step_async(chosen[envs.groups[group]], group)
+            records = {group: envs.step_wait(group) for group in order}
+            run.append((*(np.copy(array) for array in envs.arrays), records[0], records[1]))
+        envs.close()
+        runs.append(run)
+    assert any(step[-1] for step in runs[0]), "no game ended"
+    assert_same(*runs)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_reset_with_a_seed_plays_what_a_new_environment_plays(num_workers):
+    settings = {"num_envs": 3, "env_id": "ALE/Freeway-v5"}
+    used, fresh = make(num_workers=num_workers, seed=8, **settings), make(seed=21, **settings)
+    try:
+        used.set_modifications("all_black_cars", "reset")
+        play(used, 70)
+        observation, info = used.reset(seed=21, options={"modifications": "stop_random_car"})
+        assert [(game.modification, game.cut, game.length) for game in info["games"]] == [
+            ("all_black_cars", True, 70)
+        ] * 3
+        assert np.array_equal(observation, fresh.set_modifications("stop_random_car", "reset")[0])
+        assert_same(play(used, 120), play(fresh, 120))
+        assert used.modifications == ("stop_random_car",)
+        used.reset()  # the string stays, the generators go on
+        fresh.reset()
+        assert_same(play(used, 60), play(fresh, 60))
+    finally:
+        used.close()
+        fresh.close()
+
+
+def test_a_reset_with_a_seed_counts_evaluation_games_from_the_first():
+    config = replace(game_config("ALE/Breakout-v5", episodic_life=False)[0], reseed_every_game=True)
+    runs = []
+    envs = ModifiedVectorEnv(config, 2, num_workers=0)
+    for seed in (4, 4, 0):
+        envs.reset(seed=seed)
+        runs.append(play(envs, 400))
+    assert_same(runs[0], runs[1])
+    assert [game.number for result in runs[1] for game in result[4] if game.env == 0][:1] == [0]
+    assert any(not np.array_equal(a[0], b[0]) for a, b in zip(runs[0], runs[2], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"seed": -1}, "`seed`.*-1"),
+        ({"seed": [1, 2]}, "`seed`.*one whole number"),
+        ({"seed": True}, "`seed`"),
+        ({"options": {"modification": "right_drift"}}, "'modification' is unknown.*`modifications`"),
+        ({"options": {"modifications": ["right_drift"]}}, "one string"),
+        ({"options": {"modifications": "right_drft"}}, "did you mean right_drift"),
+    ],
+)
+def test_a_reset_that_cannot_be_is_refused_and_changes_nothing(arguments, words):
+    envs, undisturbed = make(num_envs=1), make(num_envs=1)
+    for each in (envs, undisturbed):
+        each.reset()
+        play(each, 5)
+    with pytest.raises((GameError, ModificationError), match=words):
+        envs.reset(**arguments)
+    assert_same(play(envs, 20), play(undisturbed, 20))
+
+
+@pytest.mark.parametrize(
+    ("actions", "words"),
+    [
+        ([0, 4], "go from 0 to 3, but they are \\[0, 4\\]"),
+        ([-1, 0], "go from 0 to 3"),
+        ([2**63, 0], "go from 0 to 3|whole numbers"),
+        ([0], "2 whole numbers.*shape is \\(1,\\)"),
+        ([[0, 1]], "shape is \\(1, 2\\)"),
+        (1, "shape is \\(\\)"),
+        ([0.0, 1.0], "type float64"),
+        ([True, False], "type bool"),
+    ],
+)
+@pytest.mark.parametrize("num_groups", [1, 2])
+def test_actions_that_the_game_does_not_have_are_refused_before_anything_is_played(actions, words, num_groups):
+    envs, undisturbed = make(num_envs=2, num_groups=num_groups), make(num_envs=2)
+    envs.reset()
+    undisturbed.reset()
+    with pytest.raises(GameError, match=words):
+        envs.step(actions)
+    assert_same(play(envs, 5), play(undisturbed, 5))
+    assert np.array_equal(envs.step([1, 0])[0], undisturbed.step(np.array([1, 0], np.uint8))[0])
 
 
 def test_copies_stay_and_views_move():

@@ -13,7 +13,7 @@ import copy
 import hashlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -404,6 +404,19 @@ class AgentGame:
         self.start_game()
         return record
 
+    def seed(self, seed: int) -> None:
+        """From the next game on, play what a new environment of this seed and index plays."""
+        self.config = self.game.config = replace(self.config, seed=seed)
+        self._seed_generators(self.index)
+        self.restart_numbering()
+
+    def _seed_generators(self, index: int) -> None:
+        """Seed emulator, no-op starts and modifications as environment (or game) `index` of the run."""
+        emulator_seed, noop_seed, modification_seed = derive_seeds(self.config.seed, index)
+        self.game.seed(emulator_seed)
+        self._noops = np.random.default_rng(noop_seed)
+        self.game.runner = ModificationRunner(self.config.game, self.game.view, modification_seed)
+
     def restart_numbering(self) -> None:
         """Count the games from 0 again: with `reseed_every_game` the same games come again."""
         self._number = -1
@@ -423,12 +436,7 @@ class AgentGame:
         self._actions, self._live_changes = [], []
         self._number += 1
         if self.config.reseed_every_game:
-            emulator_seed, noop_seed, modification_seed = derive_seeds(
-                self.config.seed, self.index + self._number * self.config.num_envs
-            )
-            self.game.seed(emulator_seed)
-            self._noops = np.random.default_rng(noop_seed)
-            self.game.runner = ModificationRunner(self.config.game, self.game.view, modification_seed)
+            self._seed_generators(self.index + self._number * self.config.num_envs)
         self._clear_score()
         self.game.start(self._next_names, lambda: self._observe.start(self._frames))
         if self.config.noop_max:

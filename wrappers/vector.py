@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
+from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -37,7 +38,7 @@ from wrappers.goals import GOALS
 from wrappers.modifications import ModificationError, check_modifications, split_modifications
 from wrappers.objects import supports_object_features, supports_objects
 from wrappers.state import is_plain
-from wrappers.worker import STEP, GameHost, array_layout, layout_size, map_arrays
+from wrappers.worker import CALL, NUMBERS, STEP, GameHost, array_layout, layout_size, map_arrays
 
 BACKENDS = ("HackAtari", "OCAtari", "Gym")
 OBS_MODES = ("dqn", "obj")
@@ -137,6 +138,9 @@ class ModifiedVectorEnv(VectorEnv):
     the last observation of every episode that just ended (rows where ``_final_obs`` is true), and ``games`` the
     `GameRecord` of every game that ended.
 
+    A call that is interrupted (Ctrl-C in a notebook) leaves the games somewhere inside a step: only `reset` and `close`
+    work then, until `reset` has begun new games.
+
     Args:
         config: from `game_config`.
         num_envs: number of games.
@@ -150,7 +154,9 @@ class ModifiedVectorEnv(VectorEnv):
         worker_timeout: a worker that does not answer a step for so many seconds hangs.
 
     Raises:
-        GameError: the platform cannot start workers.
+        GameError: the platform cannot start workers; an action, option or modification string cannot be played.
+        ResetNeeded: a step before the first `reset`, or after an interrupted call.
+        AlreadyPendingCallError, NoAsyncCallError: a call that does not fit a step in flight.
         WorkerError: a worker died, hung or failed. The others are stopped, and every later call raises the same.
     """
 
@@ -180,6 +186,8 @@ class ModifiedVectorEnv(VectorEnv):
         self._workers: list[_Worker] = []
         self._failure: Exception | None = None
         self._host: GameHost | None = None
+        self._in_flight: dict[int, list[tuple[_Worker, int]]] = {}  # group -> who steps it, under which number
+        self._begun = self._interrupted = False
         try:
             self.num_actions = self._start(available_cores() if num_workers is None else num_workers)
         except BaseException:
@@ -195,44 +203,59 @@ class ModifiedVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin a new game everywhere. The seed is fixed at construction (``config.seed``); another one is an error."""
-        if seed is not None and seed != self.config.seed:
-            raise GameError(
-                "seed the environment through `game_config(seed=...)`; its games are derived from that seed"
-            )
-        records = self._everywhere("start_games")
+        """Begin a new game everywhere; the records of the games that this cuts short are in ``info["games"]``.
+
+        A step in flight is finished and its results are dropped.
+
+        Args:
+            seed: play from here on what a new environment with ``config.seed`` `seed` plays. None: go on.
+            options: ``{"modifications": string}`` starts the games under this string; otherwise they keep theirs.
+
+        Raises:
+            GameError: the seed or an option cannot be used.
+            ModificationError: the string cannot be played.
+        """
+        _check_options(seed, options)
+        if options and "modifications" in options:
+            self.modifications = split_modifications(check_string(self.config, options["modifications"])[0])
+        if seed is not None:
+            self.config = replace(self.config, seed=int(seed))
+        self._in_flight.clear()
+        self._interrupted = False
+        records = self._everywhere("start_games", self.modifications, seed)
+        self._begun = True
         return self._observations(), {"games": records}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Play one agent step in every game; `actions` int [num_envs]."""
+        chosen = self._checked_actions(actions, self.num_envs)
         for group in range(len(self.groups)):
-            self.step_async(actions[self.groups[group]], group)
+            self._require_ready(group)
+        for group, games in enumerate(self.groups):
+            self._begin_step(chosen[games], group)
         records = [record for group in range(len(self.groups)) for record in self.step_wait(group)]
         return *self._results(), self._info(records)
 
     def step_async(self, actions: np.ndarray, group: int = 0) -> None:
-        """Start one agent step in the games of `group`."""
-        self._arrays.actions[self.groups[group]] = actions
-        if self._host is None:
-            self._require_workers()
-            try:
-                for worker in self._workers:
-                    if worker.groups[group]:
-                        worker.send_step(group)
-            except WorkerError as error:
-                self._stop_workers(error)
-                raise
+        """Start one agent step in the games of `group`; `actions` int, one per game of the group."""
+        self._require_ready(group)
+        games = self.groups[group]
+        self._begin_step(self._checked_actions(actions, games.stop - games.start), group)
 
     def step_wait(self, group: int = 0) -> list[GameRecord]:
         """Wait for the step that `step_async` started; results are then in `arrays`. Returns records of ended games."""
-        if self._host is not None:
-            return self._host.step(group)
         self._require_workers()
-        timeout = self.worker_timeout
+        if group not in self._in_flight:
+            raise NoAsyncCallError(f"no step of group {group} is in flight; call `step_async` first", "step_wait")
         try:
-            records = [record for worker in self._workers if worker.groups[group] for record in worker.receive(timeout)]
-        except (WorkerError, GameError, ModificationError) as error:
-            self._stop_workers(error)
+            if self._host is not None:
+                records = self._host.step(group)
+            else:
+                answers = [worker.receive(number, self.worker_timeout) for worker, number in self._in_flight[group]]
+                records = [record for answer in answers for record in answer]
+            del self._in_flight[group]
+        except BaseException as error:
+            self._call_failed(error)
             raise
         return sorted(records, key=lambda record: record.env)
 
@@ -254,8 +277,12 @@ class ModifiedVectorEnv(VectorEnv):
         """
         _check_choice("switch_mode", mode, SWITCH_MODES)
         canonical, _ = check_string(self.config, string)
+        if mode == "live" and not self._begun:
+            raise ResetNeeded("`switch_mode` live changes games in progress, and none has begun; call `reset` first")
+        self._require_idle()
         self.modifications = split_modifications(canonical)
         records = self._everywhere("set_modifications", self.modifications, mode)
+        self._begun |= mode == "reset"
         return self._observations(), {"games": records}
 
     def record_next_game(self, path: Path) -> None:
@@ -308,11 +335,13 @@ class ModifiedVectorEnv(VectorEnv):
         self.modifications = tuple(state["modifications"])
         for name, array in state["arrays"].items():
             np.copyto(getattr(self._arrays, name), array)
+        self._begun = all(game["origin"] is not None for game in games)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Finish videos and stop the workers."""
         if self._host is not None:
             self._host.close()
+            self._host = None
         self._end_workers(self.worker_timeout)
 
     def worker_pids(self) -> list[int]:
@@ -338,8 +367,9 @@ class ModifiedVectorEnv(VectorEnv):
                 everyone = range(self.num_envs)
                 groups = [[i for i in everyone[group] if i % num_workers == index] for group in self.groups]
                 self._workers.append(_Worker(self, index, groups, memory_file.fileno()))
-        actions = [worker.receive(self.worker_timeout + GAME_TIMEOUT * self.num_envs) for worker in self._workers]
-        return actions[0]
+        timeout = self.worker_timeout + GAME_TIMEOUT * self.num_envs
+        num_actions, *_ = [worker.receive(worker.built, timeout) for worker in self._workers]
+        return num_actions
 
     def _everywhere(self, method: str, *arguments: Any) -> list[GameRecord]:
         """Call a method of every `GameHost`; returns their records in the order of the environments."""
@@ -349,17 +379,39 @@ class ModifiedVectorEnv(VectorEnv):
 
     def _ask_each(self, method: str, arguments: Sequence[tuple[Any, ...]], more_seconds: float = 0.0) -> list[Any]:
         """Call a method of every `GameHost`, each with its own arguments; returns what they return."""
-        if self._host is not None:
-            return [getattr(self._host, method)(*arguments[0])]
-        self._require_workers()
+        self._require_idle()
         timeout = self.worker_timeout + GAME_TIMEOUT * self.num_envs + more_seconds
         try:
-            for worker, own in zip(self._workers, arguments, strict=True):
-                worker.send(method, own)
-            return [worker.receive(timeout) for worker in self._workers]
-        except (WorkerError, GameError, ModificationError) as error:
-            self._stop_workers(error)
+            if self._host is not None:
+                return [getattr(self._host, method)(*arguments[0])]
+            asked = [worker.send(method, own) for worker, own in zip(self._workers, arguments, strict=True)]
+            return [worker.receive(number, timeout) for worker, number in zip(self._workers, asked, strict=True)]
+        except BaseException as error:
+            self._call_failed(error)
             raise
+
+    def _begin_step(self, actions: np.ndarray, group: int) -> None:
+        self._arrays.actions[self.groups[group]] = actions
+        try:
+            steppers = [worker for worker in self._workers if worker.groups[group]]
+            self._in_flight[group] = [(worker, worker.send_step(group)) for worker in steppers]
+        except BaseException as error:
+            self._call_failed(error)
+            raise
+
+    def _checked_actions(self, actions: np.ndarray, number: int) -> np.ndarray:
+        """`actions` as an array; GameError unless they are `number` whole numbers that the game has as actions."""
+        chosen = np.asarray(actions)
+        if chosen.shape != (number,) or chosen.dtype.kind not in "iu":
+            raise GameError(
+                f"`actions` must be {number} whole numbers, one per game, but their shape is {chosen.shape} and their "
+                f"type {chosen.dtype}"
+            )
+        if chosen.astype(np.int64, copy=False).view(np.uint64).max() >= self.num_actions:  # negative ones are huge so
+            raise GameError(
+                f"`actions` of {self.config.game} go from 0 to {self.num_actions - 1}, but they are {chosen.tolist()}"
+            )
+        return chosen
 
     def _parts(self) -> list[list[int]]:
         """The environments of every `GameHost`."""
@@ -368,11 +420,38 @@ class ModifiedVectorEnv(VectorEnv):
         return [[index for group in worker.groups for index in group] for worker in self._workers]
 
     def _require_workers(self) -> None:
-        """Raise what ended the workers, if they have ended."""
+        """Raise what ended the workers, if they have ended, and ResetNeeded after an interrupted call."""
         if self._failure is not None:
             raise self._failure
-        if not self._workers:
+        if not self._workers and self._host is None:
             raise WorkerError("the environments are closed")
+        if self._interrupted:
+            raise ResetNeeded("the last call was interrupted in the middle of a step; `reset` begins new games")
+
+    def _require_idle(self) -> None:
+        self._require_workers()
+        if self._in_flight:
+            pending = ", ".join(map(str, self._in_flight))
+            raise AlreadyPendingCallError(f"a step of group {pending} is in flight; call `step_wait` first", "step")
+
+    def _require_ready(self, group: int) -> None:
+        """Raise unless the games of `group` wait for their next actions."""
+        self._require_workers()
+        if not self._begun:
+            raise ResetNeeded("no game has begun; call `reset` or `set_modifications` before the first step")
+        if group in self._in_flight:
+            raise AlreadyPendingCallError(f"a step of group {group} is in flight; call `step_wait` first", "step")
+
+    def _call_failed(self, error: BaseException) -> None:
+        """After a failure the workers end. After an interruption (Ctrl-C) they are heard again from `reset` on."""
+        self._in_flight.clear()
+        if self._host is None and isinstance(error, Exception):
+            self._stop_workers(error)
+            return
+        self._interrupted = True
+        halfway = [worker for worker in self._workers if not worker.forget_answers()]
+        if halfway:
+            self._stop_workers(WorkerError("the environments were interrupted between two halves of a message"))
 
     def _stop_workers(self, error: Exception) -> None:
         """After one worker failed: no process is left behind, and no later call waits for one."""
@@ -428,29 +507,55 @@ class _Worker:
         self._readable = select.poll()  # made once: Connection.poll builds a selector at every call
         self._readable.register(self._pipe.fileno(), select.POLLIN)
         _limit_sending(self._pipe.fileno(), envs.worker_timeout)
+        self._number = 0
+        self._open: dict[int, bytes | None] = {}  # number of a command -> its answer, once it is there
+        self._inside_message = False
         self._send(pickle.dumps((envs.config, envs.num_envs, groups, envs.first_env)))
+        self.built = self._expect()
 
-    def send_step(self, group: int) -> None:
-        self._send(bytes((STEP, group)))
+    def send_step(self, group: int) -> int:
+        """Let the worker play one step; returns the number of this command, for `receive`."""
+        number = self._expect()
+        self._send(bytes((STEP, number, group)))
+        return number
 
-    def send(self, method: str, arguments: tuple[Any, ...]) -> None:
-        self._send(pickle.dumps((method, arguments)))
+    def send(self, method: str, arguments: tuple[Any, ...]) -> int:
+        """Call a method of the worker's `GameHost`; returns the number of this command, for `receive`."""
+        number = self._expect()
+        self._send(bytes((CALL, number)) + pickle.dumps((method, arguments)))
+        return number
 
-    def receive(self, seconds: float) -> Any:
-        """The worker's answer to the oldest command that is still open."""
-        if not self._readable.poll(1000 * seconds):
-            self._hung(seconds)
-        try:
-            message = self._pipe.recv_bytes()
-        except (EOFError, OSError):
-            self._ended()
-        return self._result(message)
+    def _expect(self) -> int:
+        """The number of the next command, whose answer carries it: 0 for the first message, then 1 to 255, 0, ..."""
+        number, self._number = self._number, (self._number + 1) % NUMBERS
+        self._open[number] = None
+        return number
 
-    def _result(self, message: bytes) -> Any:
+    def receive(self, number: int, seconds: float) -> Any:
+        """The worker's answer to this command; answers that nobody waits for any more are passed over."""
+        while self._open[number] is None:
+            if not self._readable.poll(1000 * seconds):
+                self._hung(seconds)
+            self._inside_message = True
+            try:
+                message = self._pipe.recv_bytes()
+            except (EOFError, OSError):
+                self._ended()
+            self._inside_message = False
+            if message[0] in self._open:
+                self._open[message[0]] = message
+        return self._result(self._open.pop(number))
+
+    def forget_answers(self) -> bool:
+        """After an interruption nobody waits for an answer; False if it came between two halves of a message."""
+        self._open.clear()
+        return not self._inside_message
+
+    def _result(self, message: bytes | None) -> Any:
         """What an answer holds; raises if it tells of a failure."""
-        if not message:
+        if message is None or len(message) == 1:
             return ()
-        succeeded, value = pickle.loads(message)
+        succeeded, value = pickle.loads(memoryview(message)[1:])
         if succeeded:
             return value
         users_fault, text, trace = value
@@ -461,7 +566,7 @@ class _Worker:
     def ask_to_close(self) -> None:
         """Let the worker finish its videos and end."""
         with suppress(OSError, WorkerError):  # it is gone already, which is what we want
-            self._send(pickle.dumps(("close", ())))
+            self.send("close", ())
 
     def wait_closed(self, deadline: float) -> None:
         """Wait until the worker has ended, and end it at `deadline` (of the monotonic clock)."""
@@ -477,8 +582,10 @@ class _Worker:
         return f"modifications {' '.join(self._envs.modifications)!r}"
 
     def _send(self, message: bytes) -> None:
+        self._inside_message = True
         try:
             self._pipe.send_bytes(message)
+            self._inside_message = False
         except BlockingIOError:
             self._hung(self._envs.worker_timeout)
         except OSError:
@@ -571,6 +678,18 @@ def _check_goal(kind: str, game: str, backend: str, obs_mode: str) -> None:
         other = next(name for name in GOALS if name != kind)
         hint = f"; {game} has goals for {flags[other]}" if game in GOALS[other] else ""
         raise GameError(f"{flags[kind]}: {game} has no such goals; the games that do: {', '.join(GOALS[kind])}{hint}")
+
+
+def _check_options(seed: Any, options: dict[str, Any] | None) -> None:
+    """Raise GameError for a seed or options that `reset` cannot use."""
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if seed is not None and not (whole and 0 <= seed < 2**63):
+        raise GameError(f"`seed` must be one whole number from 0 to 2**63 - 1 for all games, but it is {seed!r}")
+    for name, value in (options or {}).items():
+        if name != "modifications":
+            raise GameError(f"`options` {name!r} is unknown; `reset` knows one option, `modifications`")
+        if not isinstance(value, str):
+            raise GameError(f"`options` modifications must be one string for all games, but it is {value!r}")
 
 
 def _check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:

@@ -27,7 +27,10 @@ from wrappers.games import AgentGame, GameConfig, GameError, GameRecord, observa
 from wrappers.modifications import ModificationError
 from wrappers.video import GameRecorder
 
-STEP = 0  # first byte of a step command, followed by the group; everything else is a pickled (method, arguments)
+# A command is a byte for its kind, a byte for its number, then the group to step or a pickled (method, arguments). Its
+# answer begins with the number: after an interruption the other side cannot know which answers are still to come.
+STEP, CALL = 0, 1
+NUMBERS = 256
 
 
 class SharedArrays(NamedTuple):
@@ -106,10 +109,16 @@ class GameHost:
         """Number of actions of the game."""
         return len(self._games[0].game.actions)
 
-    def start_games(self) -> list[GameRecord]:
-        """Begin a new game everywhere; returns the records of games that this cut short."""
+    def start_games(self, names: tuple[str, ...], seed: int | None) -> list[GameRecord]:
+        """Begin a new game everywhere under `names`, as a new environment with this seed would (None: go on).
+
+        Returns the records of games that this cut short.
+        """
         records = self.cut_games()
         for game in self._games:
+            if seed is not None:
+                game.seed(seed)
+            game.set_modifications(names, "episode")
             game.start_game()
             self._game_started(game)
         return records
@@ -206,9 +215,9 @@ def serve(connection: Connection, memory_fd: int) -> None:
         try:
             host = GameHost(config, groups, map_arrays(mmap.mmap(memory_fd, 0), config, num_envs), first)
         except BaseException as error:
-            connection.send(_failure(error))
+            connection.send_bytes(_answer(0, *_failure(error)))
             return
-        connection.send((True, host.num_actions))
+        connection.send_bytes(_answer(0, True, host.num_actions))
         _obey(connection, host)
     if host is not None:
         host.close()  # or the thread of an unfinished video would keep this process alive
@@ -218,23 +227,28 @@ def _obey(connection: Connection, host: GameHost) -> None:
     """Carry out commands until one is to close or fails."""
     while True:
         message = connection.recv_bytes()
+        kind, number = message[:2]
         try:
-            if message[0] == STEP:
-                records = host.step(message[1])
-                answer = pickle.dumps((True, records)) if records else b""
+            if kind == STEP:
+                records = host.step(message[2])
+                answer = _answer(number, True, records) if records else message[1:2]
             else:
-                method, arguments = pickle.loads(message)
-                answer = pickle.dumps((True, getattr(host, method)(*arguments)))
+                method, arguments = pickle.loads(memoryview(message)[2:])
+                answer = _answer(number, True, getattr(host, method)(*arguments))
         except BaseException as error:
-            connection.send(_failure(error))
+            connection.send_bytes(_answer(number, *_failure(error)))
             return
         connection.send_bytes(answer)
-        if message[0] != STEP and method == "close":
+        if kind == CALL and method == "close":
             return
+
+
+def _answer(number: int, succeeded: bool, value: Any) -> bytes:
+    return bytes((number,)) + pickle.dumps((succeeded, value))
 
 
 def _failure(error: BaseException) -> tuple[bool, tuple[bool, str, str]]:
-    """The answer to a command that raised `error`."""
+    """Of the answer to a command that raised `error`, what follows the number."""
     return False, (isinstance(error, (GameError, ModificationError)), str(error), traceback.format_exc())
 
 
