@@ -210,11 +210,12 @@ class ModifiedGame:
 
         `before_last_frame` is called when the last but one is on the screen; of a game that ends early, at its end.
         After a game over inside the loop, hackatari runs its modifications and the (now inert) emulator once more; so
-        do we, since random modifications and sticky actions draw numbers there. gymnasium's preprocessing does not.
+        do we, since random modifications and sticky actions draw numbers there. gymnasium's preprocessing does not,
+        nor do we where frames are pooled as it pools them.
         """
         ale, act = self.ale, self.ale.act
         modifications = self.runner.before_frame
-        reward = 0.0
+        reward, over = 0.0, False
         for frame in range(frames - 1):
             for modify in modifications:
                 modify()
@@ -223,12 +224,11 @@ class ModifiedGame:
             if self.before_last_frame is not None and (over or frame == frames - 2):
                 self.before_last_frame()
             if over:
-                if self.config.backend == "Gym":
-                    return reward
                 break
-        for modify in modifications:
-            modify()
-        reward += act(action)
+        if not (over and self.config.max_pool):
+            for modify in modifications:
+                modify()
+            reward += act(action)
         for modify in self.runner.after_last_frame:
             modify()
         if self.view.detector is not None:
