@@ -23,7 +23,13 @@ from wrappers.games import derive_seeds
 from wrappers.vector import ModifiedVectorEnv, game_config
 
 BREAKOUT = {"env_id": "ALE/Breakout-v5", "backend": "HackAtari", "obs_mode": "dqn", "architecture": "PPO"}
-BREAKOUT |= {"frameskip": 4, "buffer_window_size": 4, "her": False, "game_specific_goals": False}
+BREAKOUT |= {
+    "frameskip": 4,
+    "buffer_window_size": 4,
+    "her": False,
+    "game_specific_goals": False,
+    "game_start": "frames",
+}
 BREAKOUT_ACTIONS = 4
 FEW = ["--num_workers", "0", "--no-cuda", "--eval_episodes", "2"]
 
@@ -93,7 +99,7 @@ class LivelyAgent:
 
 def play(num_envs, episodes, seed=1):
     """The records of `evaluation.evaluate` for the lively agent, in the order of the games."""
-    game, _ = game_config("ALE/Breakout-v5")
+    game, _ = game_config("ALE/Breakout-v5", game_start="frames")
     games = evaluation.evaluate(
         LivelyAgent(),
         game,
@@ -207,7 +213,7 @@ def test_game_backend_and_frameskip_may_be_chosen_anew(checkpoint, capsys):
 
 def test_a_checkpoint_knows_its_game_backend_and_frameskip(workdir):
     agent = make_agent("PPO", (2, 84, 84), BREAKOUT_ACTIONS)
-    path = make_checkpoint(workdir, agent, backend="OCAtari", frameskip=6, noop_max=0, buffer_window_size=2)
+    path = make_checkpoint(workdir, agent, backend="OCAtari", frameskip=6, game_start="none", buffer_window_size=2)
     summary = json.loads((evaluate(path, "--eval_episodes", "1") / "summary.json").read_text())
     assert [summary[name] for name in ("env_id", "backend", "frameskip", "buffer_window_size")] == [
         "ALE/Breakout-v5",
@@ -367,7 +373,7 @@ def original_checkpoint(folder, **args):
 
 
 def test_files_of_the_original_system(checkpoint, workdir):
-    ours = read_csv(evaluate(checkpoint) / "games.csv")
+    ours = read_csv(evaluate(checkpoint, "--game_start", "original") / "games.csv")
     theirs = read_csv(evaluate(original_checkpoint(workdir)) / "games.csv")
     assert {row["global_step"] for row in theirs} == {""}
     keys = ("modification", "game", "score", "length", "lives")

@@ -50,7 +50,7 @@ LIFE_COLUMNS += ["max_positive_streak"]
 @functools.cache
 def lively_games(episodes=3, seed=2, max_frames=None):
     """Games of Breakout that `eval.play` plays with the lively agent."""
-    game, _ = game_config("ALE/Breakout-v5")
+    game, _ = game_config("ALE/Breakout-v5", game_start="frames")
     if max_frames:
         game = replace(game, max_num_frames_per_episode=max_frames)
     settings = {"deterministic": True, "num_envs": 2, "num_workers": 0, "device": torch.device("cpu")}
@@ -321,7 +321,7 @@ def test_seeds_are_more_games_of_the_same_agent(report, tmp_path):
 
 def test_the_value_of_a_constant_agent(report):
     """Its error is its constant minus the mean return: greedy or sampled, whatever is played."""
-    game, _ = game_config("ALE/Breakout-v5")
+    game, _ = game_config("ALE/Breakout-v5", game_start="frames")
     settings = {"deterministic": False, "num_envs": 8, "num_workers": 0, "device": torch.device("cpu")}
     games = evaluation.play(constant_agent().eval(), game, [""], episodes=2, seed=7, **settings)[""]
     returns = []

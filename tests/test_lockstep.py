@@ -140,15 +140,19 @@ def test_object_features_equal_hackataris(game, string):
     play_both(game, string, 400, obs_mode="obj")
 
 
-@pytest.mark.parametrize("game", ["Breakout", "Pong"])
-def test_gym_backend_equals_gymnasiums_preprocessing(game):
+@pytest.mark.parametrize(
+    ("game", "settings"),
+    [("Breakout", {"backend": "Gym"}), ("Pong", {"backend": "Gym"}), ("Breakout", {"max_pool": True})],
+    ids=["Breakout-Gym", "Pong-Gym", "Breakout-max_pool"],
+)
+def test_pooled_frames_equal_gymnasiums_preprocessing(game, settings):
     env_id = f"ALE/{game}-v5"
     theirs = gymnasium.wrappers.AtariPreprocessing(
         gymnasium.make(env_id, frameskip=1), noop_max=0, frame_skip=4, screen_size=84, grayscale_obs=True
     )
     theirs = gymnasium.wrappers.FrameStackObservation(theirs, 4, padding_type="reset")
     their_observation, _ = theirs.reset(seed=3)
-    config, _ = game_config(env_id, backend="Gym")
+    config, _ = game_config(env_id, **settings)
     ours = ModifiedGame(config, seed=reset_seed(3), modification_seed=0)
     observer = observation_kind(config)(ours)
     our_observation = np.zeros((4, 84, 84), np.uint8)
