@@ -28,6 +28,7 @@ import functools
 import shlex
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -98,7 +99,14 @@ from experiment.run_folder import create_run_folder, folder_of_job, forget_job, 
 from experiment.signals import StopSignals
 from experiment.timing import PhaseTimer
 from experiment.tracking import Tracker, check_wandb
-from modification_factories import ScheduleError, normalise_modification, regime_warning, schedule_from_config
+from modification_factories import (
+    ScheduleError,
+    decay_note,
+    normalise_modification,
+    regime_starts,
+    regime_warning,
+    schedule_from_config,
+)
 from wrappers.games import GameConfig, GameError, GameRecord
 from wrappers.goals import goal_kind
 from wrappers.modifications import ModificationError
@@ -151,10 +159,17 @@ class Args:
     """number of past frames the agent sees at once"""
     deactivate_episodic_life: bool = False
     """end a training episode at game over only, not at every lost life"""
-    noop_max: int = 30
-    """a game starts with 1 to this many emulated frames without action (0: none)"""
+    game_start: Literal["frames", "steps", "original", "none"] | None = None
+    """a game starts with 1 to 30 no-op frames; or as many no-op agent steps; or as in the original system (no-op steps,
+    then actions 1 and 2); or at once (default: steps, and frames where they are max-pooled)"""
     fire_reset: bool = True
-    """press FIRE at the start of a game and after a lost life, where the game has that button"""
+    """press FIRE at the start of a game and after a lost life, where the game has that button (original has its own)"""
+    max_pool: bool | None = None
+    """--max_pool: see the maximum of a step's last two frames, so that nothing blinks (default: backend Gym only)"""
+    sticky: float | None = None
+    """probability that an emulated frame repeats the last action (default: the id's own, 0.25 in v5 ids)"""
+    time_limit: int | None = None
+    """emulated frames after which a game is cut, 60 to a second (default: the id's own, mostly 108,000)"""
     switch_mode: Literal["reset", "episode", "live"] = "reset"
     """at a switch: restart all games; or change each game at its own next start; or change them in mid-game"""
     num_workers: int | None = None
@@ -163,7 +178,11 @@ class Args:
     worker_timeout: float = 60.0
     """seconds after which a process that does not answer a step counts as hanging and ends the run"""
 
-    # PPO, defaults of CleanRL's ppo_atari (Huang et al. 2022, "The 37 implementation details of PPO")
+    # PPO. The numbers are the defaults of CleanRL's ppo_atari (Huang et al. 2022, "The 37 implementation details of
+    # PPO"). The games are not: rewards are divided by the deviation of their return (there cut to their sign), actions
+    # are sticky in v5 ids, frames are not max-pooled, no-ops count in steps (there in frames) and FIRE alone follows
+    # them (there action 2 as well), the frame stack goes on after a lost life (there it is filled anew), a time limit
+    # is bootstrapped (there it is an end). `configs/cleanrl_atari.json` changes what flags can change of that.
     total_timesteps: int | None = None
     """agent steps over all games (default: the length of the schedule; without a schedule 10,000,000)"""
     learning_rate: float = 2.5e-4
@@ -174,6 +193,8 @@ class Args:
     """agent steps per game between two updates"""
     anneal_lr: bool = True
     """decrease the learning rate linearly to zero over the run"""
+    anneal_lr_per_regime: bool = False
+    """with anneal_lr: to zero within each regime, from the full rate at its start"""
     gamma: float = 0.99
     """discount factor"""
     gae_lambda: float = 0.95
@@ -297,7 +318,8 @@ RANGES = {
     "checkpoint_every": Range(0, MANY),
     "frameskip": Range(1, 1000),
     "buffer_window_size": Range(1, 1000),
-    "noop_max": Range(0, 1000),
+    "sticky": Range(0, 1),
+    "time_limit": Range(1, 2**31 - 1),
     "total_timesteps": Range(1, MANY),
     "num_workers": Range(0, 10_000),
     "worker_timeout": Range(1, 86_400),
@@ -483,6 +505,7 @@ def train(setup: Setup) -> None:
         modification_index: dict[str, int] = {}
         num_switches = last_switch = global_step = 0
         start_time, timer = time.perf_counter(), PhaseTimer()
+        annealing = annealing_borders(args, schedule, game, total_timesteps)
 
         # ============================== RESUME ==============================
         # A run is saved between two updates: what happened before is in `parts` and the counters, nothing else. The
@@ -509,7 +532,8 @@ def train(setup: Setup) -> None:
             finished: list[tuple[int, GameRecord]] = []  # games, and the step where each of them ended
             cuts: list[tuple[int, np.ndarray, Tensor, Tensor]] = []  # (t, games, their last observations, its values)
             if args.anneal_lr:
-                annealed = (1.0 - global_step / total_timesteps) * args.learning_rate
+                last_step = global_step + (steps - 1) * args.num_envs
+                annealed = remaining_share(annealing, global_step, last_step) * args.learning_rate
                 if isinstance(learning_rate, Tensor):
                     learning_rate.fill_(annealed)
                 else:
@@ -882,12 +906,23 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
         frameskip=args.frameskip,
         window=args.buffer_window_size,
         episodic_life=not args.deactivate_episodic_life,
-        noop_max=args.noop_max,
+        game_start=args.game_start,
         fire_reset=args.fire_reset,
+        max_pool=args.max_pool,
+        sticky=args.sticky,
+        time_limit=args.time_limit,
         reward_file=args.new_rf,
         goal_kind=goal_kind(args.her, args.game_specific_goals),
         seed=args.seed,
     )
+    if args.anneal_lr_per_regime and not args.anneal_lr:
+        raise ConfigError("`anneal_lr_per_regime` says how the learning rate decays; leave out `--no_anneal_lr`")
+    if args.game_start == "original" and not args.fire_reset:
+        raise ConfigError(
+            "`game_start` original presses the original's buttons, FIRE among them; leave out `--no_fire_reset`, or "
+            "choose another start"
+        )
+    args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     check_architecture(args.architecture)
     check_continual_backprop(
         args.replacement_rate, args.maturity_threshold, args.decay_rate, args.utility, args.init, args.count
@@ -927,6 +962,8 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
     elif args.eval_games != Args.eval_games:
         raise ConfigError("`eval_games` says how continual evaluation works, which is off; add `--eval_every`")
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
+    if args.anneal_lr and not args.anneal_lr_per_regime:
+        notes += filter(None, [decay_note(schedule, args.total_timesteps)])
 
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
     if device.type == "cuda" and not ranks.alone:
@@ -1165,6 +1202,24 @@ def log_continual_metrics(results: Sequence[Mapping[str, str]], tracker: Tracker
 def canonical(modification: str, game: GameConfig) -> str:
     """The schedule's string as the games take it: whitespace normalised, old spellings replaced."""
     return check_string(game, normalise_modification(modification))[0]
+
+
+def annealing_borders(args: Args, schedule: Any, game: GameConfig, total_timesteps: int) -> list[int]:
+    """Where the learning rate begins anew, from 0, and the end of the run: the whole run or each of its regimes."""
+    if not args.anneal_lr_per_regime:
+        return [0, total_timesteps]
+    segments = ((start, stop, canonical(name, game)) for start, stop, name in schedule.segments(0, total_timesteps))
+    return [*regime_starts(segments, args.num_envs), total_timesteps]
+
+
+def remaining_share(borders: Sequence[int], step: int, last_step: int) -> float:
+    """The part of the learning rate that is left, 1 to 0, for a rollout whose vector steps begin at these two steps.
+
+    Of a rollout that holds a switch it is that of the new regime, which is about to be learned.
+    """
+    index = bisect_right(borders, last_step) - 1
+    start, stop = borders[index], borders[index + 1]
+    return 1.0 - max(0, step - start) / (stop - start)
 
 
 def derive_seeds(seed: int, number: int, *key: int) -> list[int]:

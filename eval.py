@@ -6,8 +6,8 @@
     python eval.py --agent_path runs/*my_method*/model.cleanrl_model --seeds 0 1 2 --format latex > table.tex
     python eval.py --run runs/<folder>    # fill the run's evals.csv from all its checkpoints
 
-All else comes from the checkpoint; the game, the backend and the frameskip may be chosen anew. Games are whole (a
-lost life does not end one) and scored by the emulator. Prints a table, writes games.csv, per_life.csv and summary.json,
+All else comes from the checkpoint; the game and how it is played may be chosen anew. Games are whole (a lost life does
+not end one) and scored by the emulator. Prints a table, writes games.csv, per_life.csv and summary.json,
 and ends with `mean +- std` over all games.
 """
 
@@ -70,11 +70,11 @@ from experiment.run_folder import create_run_folder, slug
 from experiment.scores import human_normalised, mean_std_interval
 from experiment.tables import format_table
 from experiment.tracking import Tracker, check_wandb
-from wrappers.games import GameConfig, GameError, GameRecord, action_names
+from wrappers.games import NOOP_MAX, GameConfig, GameError, GameRecord, action_names
 from wrappers.goals import goal_kind
 from wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
 from wrappers.modifications import ModificationError, OutputError
-from wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config
+from wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config, same_game
 from wrappers.worker import die_with
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
@@ -128,6 +128,14 @@ class Args:
     """where the game comes from"""
     frameskip: int | None = None
     """emulated frames per agent step"""
+    game_start: Literal["frames", "steps", "original", "none"] | None = None
+    """how a game starts (a checkpoint of the original system: original)"""
+    max_pool: bool | None = None
+    """--max_pool or --no_max_pool: frames are the maximum of a step's last two, or the last one"""
+    sticky: float | None = None
+    """probability that an emulated frame repeats the last action (with another env_id: that id's own)"""
+    time_limit: int | None = None
+    """emulated frames after which a game is cut (with another env_id: that id's own)"""
 
     # what the network was built for; a value that contradicts the checkpoint is an error
     architecture: str | None = None
@@ -165,6 +173,8 @@ RANGES = {
     "num_envs": Range(1, 10_000),
     "num_workers": Range(0, 10_000),
     "frameskip": Range(1, 1000),
+    "sticky": Range(0, 1),
+    "time_limit": Range(1, 2**31 - 1),
     "buffer_window_size": Range(1, 1000),
     "eval_games": Range(1, 10**6),
     "seed": Range(0, 2**63 - 1),
@@ -246,9 +256,8 @@ class Evaluation(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Check everything, play, print the table and write the files."""
-    words = spell_out_flags(sys.argv[1:] if argv is None else argv)
     try:
-        args = parse_command_line(Args, words, description=__doc__)
+        args = parse_command_line(Args, argv, description=__doc__)
         if args.run:
             evaluate_run(args)
         else:
@@ -288,7 +297,7 @@ def run(args: Args) -> None:
     for line in dict.fromkeys(notes + warnings):
         print(line, file=beside_table)
 
-    args = replace(args, **{**settings, "env_id": game.env_id})
+    args = replace(args, **{**settings, **game.chosen, "env_id": game.env_id})
     if args.play:
         print(record_game(agents[0].to(device), game, strings[0], args, device))
         return
@@ -353,7 +362,8 @@ def choose_common_game(args: Args, checkpoints: Sequence[Checkpoint]) -> tuple[d
     for path, (other, other_game, _) in zip(paths, others, strict=True):
         if args.agent_path.count(path) > 1:
             raise ConfigError(f"`agent_path` names {path} twice; name every checkpoint once")
-        one, two = ({**asdict(game), **settings} for game, settings in ((game, settings), (other_game, other)))
+        pairs = ((game, settings), (other_game, other))
+        one, two = ({**asdict(game), **settings, **game.chosen} for game, settings in pairs)
         differing = [name for name in one if one[name] != two[name]]
         if differing:
             name = differing[0]
@@ -556,24 +566,6 @@ def table(results: Sequence[Result], style: str = "text") -> str:
     return format_table(rows if several else [[row[0], *row[2:]] for row in rows], style)
 
 
-def spell_out_flags(argv: Sequence[str]) -> list[str]:
-    """``--her`` -> ``--her True``, ``--no-her`` -> ``--her False``.
-
-    tyro has no flags with a third state, which is needed here: not given, that is, as in the checkpoint.
-    """
-    three_states = {"her", "game_specific_goals"}
-    words = []
-    for word, following in zip(argv, [*argv, ""][1:], strict=True):
-        name = word.removeprefix("--").replace("-", "_")
-        if not word.startswith("--") or name.removeprefix("no_") not in three_states:
-            words.append(word)
-        elif name.startswith("no_"):
-            words += [f"--{name.removeprefix('no_')}", "False"]
-        else:
-            words += [word] if following in ("True", "False", "None") else [word, "True"]
-    return words
-
-
 def complete_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
     """Game and network settings: a flag where one was given, else the checkpoint's.
 
@@ -588,12 +580,34 @@ def complete_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
                 f"`{name}` {given} contradicts the checkpoint, which was trained with {trained}; leave the flag out"
             )
         settings[name] = trained if given is None else given
-    check_ranges(replace(args, **settings), RANGES)
     if not settings["env_id"]:
         raise ConfigError("`env_id`: the checkpoint does not say which game it was trained on; give `--env_id`")
+    settings |= how_to_play(args, checkpoint, settings)
+    check_ranges(replace(args, **settings), RANGES)
     if args.wandb_run_id is not None and not args.track:
         raise ConfigError("`wandb_run_id` is given, but nothing is logged to W&B; add `--track`")
     return settings
+
+
+def how_to_play(args: Args, checkpoint: Checkpoint, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`game_start`, `max_pool`, `sticky`, `time_limit`: a flag, else the checkpoint's; None: as `game_config` chooses.
+
+    Checkpoints that do not name their start are of earlier versions, which had `noop_max`, or of the original system.
+    """
+    trained = checkpoint.args
+    if "noop_max" in trained:
+        game_start = "frames" if trained_with(checkpoint, "noop_max", 0) else "none"
+    else:
+        game_start = trained_with(checkpoint, "game_start", "original")
+    chosen: dict[str, Any] = {"game_start": game_start}
+    if "max_pool" in trained and settings["backend"] != "Gym":
+        chosen["max_pool"] = trained_with(checkpoint, "max_pool", False)
+    trained_on = trained_with(checkpoint, "env_id", "") or settings["env_id"]
+    for name, default in (("sticky", 0.25), ("time_limit", 108_000)):
+        if name in trained and same_game(trained_on, settings["env_id"]):
+            chosen[name] = trained_with(checkpoint, name, default)
+    given = {name: getattr(args, name) for name in ("game_start", "max_pool", "sticky", "time_limit")}
+    return {name: chosen.get(name) if value is None else value for name, value in given.items()}
 
 
 def trained_with(checkpoint: Checkpoint, name: str, default: Any) -> Any:
@@ -621,8 +635,12 @@ def choose_game(settings: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[Ga
         obs_mode=settings["obs_mode"],
         frameskip=settings["frameskip"],
         window=settings["buffer_window_size"],
-        noop_max=trained_with(checkpoint, "noop_max", 30),
+        game_start=settings["game_start"],
+        noop_max=trained_with(checkpoint, "noop_max", NOOP_MAX) or NOOP_MAX,
         fire_reset=trained_with(checkpoint, "fire_reset", True),
+        max_pool=settings["max_pool"],
+        sticky=settings["sticky"],
+        time_limit=settings["time_limit"],
         goal_kind=goal_kind(settings["her"], settings["game_specific_goals"]),
     )
 
@@ -783,6 +801,7 @@ def write_summary(
 ) -> None:
     """summary.json: settings, the table, mean and deviation over all games, and details per agent, seed and string."""
     settings = ["env_id", "backend", "architecture", "obs_mode", "buffer_window_size", "frameskip"]
+    settings += ["game_start", "max_pool", "sticky", "time_limit"]
     settings += ["eval_episodes", "deterministic", "seed", "seeds", "num_envs"]
     single = len(args.agent_path) == 1
     summary = {

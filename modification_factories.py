@@ -869,6 +869,27 @@ def regime_warning(
     return _warning_text(_survey(factory, stop, num_envs), num_envs)
 
 
+def decay_note(factory: Schedule, total_timesteps: int | None = None) -> str | None:
+    """Return a note for a run whose learning rate decays over all regimes of the schedule; None where nothing switches.
+
+    Of a custom class it asks the first 1,000,000 steps only.
+    """
+    stop = factory.num_total_steps if total_timesteps is None else total_timesteps
+    if _custom_parts(factory):
+        stop = min(stop, _MAX_CUSTOM_STEPS)
+    if next(itertools.islice(factory.segments(0, stop), 1, None), None) is None:
+        return None
+    return (
+        "note: the learning rate decays to zero over the whole run, so later regimes are learned at lower rates, which "
+        "looks like lost plasticity; `--no_anneal_lr` keeps it, `--anneal_lr_per_regime` decays within each regime"
+    )
+
+
+def regime_starts(segments: Iterable[Segment], num_envs: int) -> list[int]:
+    """Return the first step of every regime that a run with so many games sees."""
+    return [start for start, _, _ in _as_asked(segments, num_envs)]
+
+
 def _warning_text(survey: _Survey, num_envs: int) -> str | None:
     per_game = survey.mean_length / num_envs
     if len(survey.regimes) == 1 or per_game >= _SHORT_REGIME:

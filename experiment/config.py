@@ -68,7 +68,7 @@ def parse_command_line(
     flags and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
     Raises ConfigError for words that are no text.
     """
-    words = _expand_sweep_lists(cls, sys.argv[1:] if argv is None else argv)
+    words = _spell_out_flags(cls, _expand_sweep_lists(cls, sys.argv[1:] if argv is None else argv))
     for word in words:
         # They could not be shown, and no file in UTF-8 can hold the halves of pairs that stand for other encodings.
         unreadable = [character for character in word if _unreadable(character) and character not in "\t\n"]
@@ -79,6 +79,25 @@ def parse_command_line(
             )
     given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
+
+
+def _spell_out_flags(cls: type, argv: Sequence[str]) -> list[str]:
+    """``--her`` -> ``--her True``, ``--no-her`` -> ``--her False`` for fields that may be None, too.
+
+    tyro has no flags with a third state, which is needed where something else decides what was not given.
+    """
+    hints = _type_hints(cls)
+    three_states = {name for name, hint in hints.items() if set(typing.get_args(hint)) == {bool, types.NoneType}}
+    words = []
+    for word, following in zip(argv, [*argv, ""][1:], strict=True):
+        name = word.removeprefix("--").replace("-", "_")
+        if not word.startswith("--") or name.removeprefix("no_") not in three_states:
+            words.append(word)
+        elif name.startswith("no_"):
+            words += [f"--{name.removeprefix('no_')}", "False"]
+        else:
+            words += [word] if following in ("True", "False", "None") else [word, "True"]
+    return words
 
 
 def _expand_sweep_lists(cls: type, argv: Sequence[str]) -> list[str]:

@@ -62,7 +62,7 @@ CASES = [
     ("ALE/Riverraid-v5", "", {"obs_mode": "obj", "frameskip": 2}, True),
     ("ALE/Seaquest-v5", "random_color_enemies", {}, True),
     ("ALE/MsPacman-v5", "end_game", {"window": 2}, True),
-    ("ALE/Qbert-v5", "", {"noop_max": 0}, True),
+    ("ALE/Qbert-v5", "", {"game_start": "none"}, True),
 ]
 
 

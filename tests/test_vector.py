@@ -163,7 +163,7 @@ def test_live_switch_acts_in_mid_game():
 
 def test_scores_are_of_whole_games_below_episodic_life():
     """Lives end training episodes; the recorded score is the sum of the emulator's rewards over the whole game."""
-    envs = make("ALE/Breakout-v5", num_envs=1, episodic_life=True, noop_max=0, fire_reset=False, seed=5)
+    envs = make("ALE/Breakout-v5", num_envs=1, episodic_life=True, game_start="none", fire_reset=False, seed=5)
     envs.set_modifications("", "reset")
     emulator_seed, _, _ = derive_seeds(5, 0)
     ale = plain_emulator("breakout", emulator_seed)
@@ -229,7 +229,7 @@ def test_final_observation_is_the_last_of_the_old_episode():
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
 def test_the_time_limit_truncates_and_keeps_the_last_observation(num_workers):
-    config, _ = game_config("ALE/Freeway-v5", noop_max=0)
+    config, _ = game_config("ALE/Freeway-v5", game_start="none")
     config = replace(config, max_num_frames_per_episode=100)
     envs = ModifiedVectorEnv(config, 4, num_workers=num_workers)
     envs.set_modifications("", "reset")
@@ -248,7 +248,7 @@ def test_the_time_limit_truncates_and_keeps_the_last_observation(num_workers):
 
 
 def test_games_start_with_noops_and_fire(monkeypatch):
-    config, _ = game_config("ALE/Breakout-v5", noop_max=30, seed=1)
+    config, _ = game_config("ALE/Breakout-v5", game_start="frames", seed=1)
     observation = np.zeros((4, 84, 84), np.uint8)
     game = AgentGame(config, 0, observation, observation.copy())
     frames = []
@@ -258,7 +258,7 @@ def test_games_start_with_noops_and_fire(monkeypatch):
     assert min(frames) >= 1
     assert max(frames) <= 30
     assert len(set(frames)) > 10
-    quiet = AgentGame(replace(config, noop_max=0, fire_reset=False), 0, observation, observation.copy())
+    quiet = AgentGame(replace(config, game_start="none", fire_reset=False), 0, observation, observation.copy())
     quiet.start_game()
     assert quiet.game.ale.getEpisodeFrameNumber() == 0
 

@@ -4,7 +4,7 @@ Layers, innermost first; each does one thing and hands on numbers:
 
     ModifiedGame   emulator, modifications, reward file; behaves bit for bit as hackatari's environment
     Pixels, PooledPixels, ObjectFeatures   turn what the emulator shows into the agent's observation window
-    AgentGame      no-op starts, FIRE, lives as episodes, and the score of each whole game below all of that
+    AgentGame      the start of games, lives as episodes, and the score of each whole game below all of that
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from wrappers.shrinking import FRAME_SIZE, Shrinker
 from wrappers.state import is_plain
 
 NOOP, FIRE = ale_py.Action.NOOP, ale_py.Action.FIRE
+NOOP_MAX = 30
+GAME_STARTS = ("frames", "steps", "original", "none")
 
 
 class GameError(ValueError):
@@ -55,10 +57,15 @@ class GameConfig:
     """number of past frames (or feature vectors) in an observation"""
     episodic_life: bool = True
     """end the training episode, not the game, at a lost life"""
-    noop_max: int = 30
-    """a game starts with 1 to `noop_max` emulated frames without action (0: none)"""
+    game_start: str = "steps"
+    """before the agent acts: 1 to `noop_max` no-op ``frames`` or no-op agent ``steps``, then FIRE; ``none``: only FIRE;
+    ``original``: see `AgentGame.start_game`"""
+    noop_max: int = NOOP_MAX
+    """another number stands in checkpoints of earlier versions only"""
     fire_reset: bool = True
     """press FIRE once at the start of a game and after a lost life, in games that have the button"""
+    max_pool: bool = False
+    """frames are the maximum of a step's last two (backend Gym: always)"""
     reward_file: str = ""
     seed: int = 0
     reseed_every_game: bool = False
@@ -67,6 +74,16 @@ class GameConfig:
     """how many environments share the run's game numbers (environment i plays games i, i + num_envs, ...)"""
     goal_kind: str = ""
     """kind of goal that follows the frames as grey planes, a key of `wrappers.goals.GOALS`; empty: none"""
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What `game_config` chooses where it is not told, under the names of the flags."""
+        return {
+            "game_start": self.game_start,
+            "max_pool": self.max_pool,
+            "sticky": self.repeat_action_probability,
+            "time_limit": self.max_num_frames_per_episode,
+        }
 
     @property
     def goal(self) -> Goal | None:
@@ -146,7 +163,7 @@ class ModifiedGame:
         self.names: tuple[str, ...] = ()
         self._reward_function = load_reward_function(config.reward_file) if config.reward_file else None
         self._detection_always = config.obs_mode == "obj" or self._reward_function is not None
-        self.between_frames: Callable[[int], None] | None = None
+        self.before_last_frame: Callable[[], None] | None = None
         self.actions: list[ale_py.Action] = []
         self.seed(seed)
 
@@ -184,29 +201,34 @@ class ModifiedGame:
         else:
             self.view.detector = None
 
-    def step(self, action: int, frameskip: int | None = None) -> float:
-        """Play `frameskip` emulated frames with action index `action`; returns the reward.
+    def step(self, action: int) -> float:
+        """Play one agent step with action index `action`; returns the reward."""
+        return self.play(self.actions[action], self.config.frameskip)
 
+    def play(self, action: ale_py.Action, frames: int) -> float:
+        """Play so many emulated frames with `action`, which need not be one of the agent's; returns the reward.
+
+        `before_last_frame` is called when the last but one is on the screen; of a game that ends early, at its end.
         After a game over inside the loop, hackatari runs its modifications and the (now inert) emulator once more; so
         do we, since random modifications and sticky actions draw numbers there. gymnasium's preprocessing does not.
         """
         ale, act = self.ale, self.ale.act
-        chosen = self.actions[action]
         modifications = self.runner.before_frame
         reward = 0.0
-        for frame in range((frameskip or self.config.frameskip) - 1):
+        for frame in range(frames - 1):
             for modify in modifications:
                 modify()
-            reward += act(chosen)
-            if self.between_frames is not None:
-                self.between_frames(frame)
-            if ale.game_over():
+            reward += act(action)
+            over = ale.game_over()
+            if self.before_last_frame is not None and (over or frame == frames - 2):
+                self.before_last_frame()
+            if over:
                 if self.config.backend == "Gym":
                     return reward
                 break
         for modify in modifications:
             modify()
-        reward += act(chosen)
+        reward += act(action)
         for modify in self.runner.after_last_frame:
             modify()
         if self.view.detector is not None:
@@ -282,18 +304,18 @@ class Pixels:
 
 
 class PooledPixels(Pixels):
-    """As `Pixels`, each the maximum of the step's last two frames: ``gymnasium``'s ``AtariPreprocessing``."""
+    """As `Pixels`, each the maximum of the step's last two frames: ``gymnasium``'s ``AtariPreprocessing``.
+
+    A step of one frame has no last two, and the first frame of a game stands alone.
+    """
 
     def __init__(self, game: ModifiedGame) -> None:
         super().__init__(game)
         self._before_last = np.zeros_like(self._screen)
-        self._second_to_last = game.config.frameskip - 2
-        if game.config.frameskip > 1:
-            game.between_frames = self._remember
+        game.before_last_frame = self._remember
 
-    def _remember(self, frame: int) -> None:
-        if frame == self._second_to_last:
-            self._ale.getScreenGrayscale(self._before_last)
+    def _remember(self) -> None:
+        self._ale.getScreenGrayscale(self._before_last)
 
     def start(self, out: np.ndarray) -> None:
         self._before_last[:] = 0
@@ -341,7 +363,7 @@ def observation_kind(config: GameConfig) -> type[Pixels] | type[ObjectFeatures]:
     """Which class makes the observations of `config`."""
     if config.obs_mode == "obj":
         return ObjectFeatures
-    return PooledPixels if config.backend == "Gym" else Pixels
+    return PooledPixels if config.max_pool else Pixels
 
 
 class AgentGame:
@@ -373,8 +395,7 @@ class AgentGame:
         if self._goal is not None:
             observation[config.window :] = self._goal.grey(self._goal.target)[:, None, None]
         self._frames = observation[: config.window]
-        actions = self.game.actions
-        self._fire = actions.index(FIRE) if config.fire_reset and FIRE in actions else None
+        self._presses = start_presses(config, self.game.actions)
         self._next_names: tuple[str, ...] = ()
         self._number = -1
         self._origin: dict[str, Any] | None = None  # what the present game began with, see `get_state`
@@ -413,7 +434,13 @@ class AgentGame:
         return self._record(cut=True) if self._length else None
 
     def start_game(self) -> None:
-        """Begin a new game: seed (in evaluation), reset, no-op frames, FIRE, first observation."""
+        """Begin a new game: seed (in evaluation), reset, the start that `config.game_start` names.
+
+        ``original`` is Stable-Baselines3's ``NoopResetEnv``, ``EpisodicLifeEnv`` and ``FireResetEnv``, in this order
+        over hackatari's environment: no-op agent steps, then actions 1 and 2, each for one agent step; where lives are
+        episodes, a lost life is followed by one no-op agent step and the same two actions. In every start, a game that
+        ends before the agent acts is begun anew.
+        """
         self._origin = {
             "number": self._number,
             "names": self._next_names,
@@ -429,13 +456,52 @@ class AgentGame:
             self.game.seed(emulator_seed)
             self._noops = np.random.default_rng(noop_seed)
             self.game.runner = ModificationRunner(self.config.game, self.game.view, modification_seed)
+        self._wait()
+        for action in self._presses:
+            self._press(action)
+            if self._over:
+                self._wait()
+
+    def _wait(self) -> None:
+        """Start the game and let the no-op frames or steps pass."""
+        self._reset()
+        if self.config.game_start == "frames":
+            self._play(NOOP, int(self._noops.integers(1, self.config.noop_max + 1)))
+            if self._over:
+                self._reset()
+            self._observe.start(self._frames)
+        elif self.config.game_start != "none":
+            for _ in range(int(self._noops.integers(1, self.config.noop_max + 1))):
+                self._play_and_observe(NOOP)
+                if self._over:
+                    self._reset()
+        self._lives = self.game.ale.lives()
+
+    def _reset(self) -> None:
+        """The emulator's own start of a game."""
         self._clear_score()
         self.game.start(self._next_names, lambda: self._observe.start(self._frames))
-        if self.config.noop_max:
-            self._play(0, frameskip=int(self._noops.integers(1, self.config.noop_max + 1)))
-            self._observe.start(self._frames)
-        self._press_fire()
-        self._lives = self.game.ale.lives()
+
+    def _start_life(self) -> None:
+        """What follows a lost life; the game may end in it."""
+        if self.config.game_start == "original":
+            if not self.config.episodic_life:
+                return
+            self._play_and_observe(NOOP)
+            self._lives = self.game.ale.lives()
+        for action in self._presses:
+            if not self._over:
+                self._press(action)
+
+    def _press(self, action: ale_py.Action) -> None:
+        """Play one agent step of a start; in ``original`` a life that it costs is followed by a no-op step."""
+        self._play_and_observe(action)
+        lives = self.game.ale.lives()
+        if self.config.game_start == "original" and self.config.episodic_life and not self._over:
+            if 0 < lives < self._lives:
+                self._lives_lost += self._lives - lives
+                self._play_and_observe(NOOP)
+            self._lives = self.game.ale.lives()
 
     def step(self, action: int) -> tuple[float, bool, bool, GameRecord | None]:
         """Play one agent step; a finished episode is followed by the next at once (gymnasium's SAME_STEP).
@@ -444,8 +510,7 @@ class AgentGame:
         """
         game = self.game
         self._actions.append(action)
-        reward = self._play(action)
-        self._observe.push(self._frames)
+        reward = self._play_and_observe(game.actions[action])
         self._length += 1
         self._life_length += 1
         if self._goal is not None:
@@ -466,7 +531,11 @@ class AgentGame:
             terminated = self.config.episodic_life
             if terminated:
                 self.final_observation[:] = self.observation
-            self._press_fire()
+            self._start_life()
+            if self.config.episodic_life and self._over:
+                self._end_life(max(0, self._lives - game.ale.lives()))
+                record = self._record(cut=False)
+                self.start_game()
         else:
             self._lives = max(lives, self._lives)  # an extra life
         return training_reward, terminated, truncated, record
@@ -545,16 +614,20 @@ class AgentGame:
                 digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
         return digest.digest()
 
-    def _play(self, action: int, frameskip: int | None = None) -> float:
-        reward = self.game.step(action, frameskip)
+    @property
+    def _over(self) -> bool:
+        return self.game.ale.game_over()  # or truncated
+
+    def _play(self, action: ale_py.Action, frames: int) -> float:
+        reward = self.game.play(action, frames)
         self._score += reward
         self._life_score += reward
         return reward
 
-    def _press_fire(self) -> None:
-        if self._fire is not None:
-            self._play(self._fire)
-            self._observe.push(self._frames)
+    def _play_and_observe(self, action: ale_py.Action) -> float:
+        reward = self._play(action, self.config.frameskip)
+        self._observe.push(self._frames)
+        return reward
 
     def _clear_score(self) -> None:
         self._score = self._life_score = 0.0
@@ -592,6 +665,13 @@ def derive_seeds(seed: int, index: int) -> tuple[int, int, int]:
     """
     emulator, noops, modifications = np.random.SeedSequence(entropy=seed, spawn_key=(index,)).generate_state(3)
     return int(emulator >> 1), int(noops), int(modifications)
+
+
+def start_presses(config: GameConfig, actions: list[ale_py.Action]) -> tuple[ale_py.Action, ...]:
+    """What is pressed at the start of a game, and of a life, for one agent step each."""
+    if config.game_start == "original":  # whose wrappers refuse games where action 1 is something else than FIRE
+        return tuple(actions[1:3]) if len(actions) > 2 and actions[1] == FIRE else ()
+    return (FIRE,) if config.fire_reset and FIRE in actions else ()
 
 
 def action_names(config: GameConfig) -> list[str]:

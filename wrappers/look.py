@@ -105,7 +105,7 @@ def random_play(config: GameConfig, string: str) -> Iterator[np.ndarray]:
     Games begin with the emulator's own first frame: without no-op frames and without FIRE.
     """
     draws = np.random.default_rng(config.seed)
-    config = replace(config, noop_max=0, fire_reset=False)
+    config = replace(config, game_start="none", fire_reset=False)
     for screen, _ in played(config, string, lambda _, num_actions: int(draws.integers(num_actions))):
         yield screen
 

@@ -32,7 +32,15 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from wrappers.games import GameConfig, GameError, GameRecord, load_reward_function, observation_kind
+from wrappers.games import (
+    GAME_STARTS,
+    NOOP_MAX,
+    GameConfig,
+    GameError,
+    GameRecord,
+    load_reward_function,
+    observation_kind,
+)
 from wrappers.goals import GOALS
 from wrappers.modifications import ModificationError, check_modifications, split_modifications
 from wrappers.objects import supports_object_features, supports_objects
@@ -42,6 +50,7 @@ from wrappers.worker import STEP, GameHost, array_layout, layout_size, map_array
 BACKENDS = ("HackAtari", "OCAtari", "Gym")
 OBS_MODES = ("dqn", "obj")
 SWITCH_MODES = ("reset", "episode", "live")
+BLINKING = ("Asteroids", "ChopperCommand", "DoubleDunk", "MsPacman", "Venture", "YarsRevenge")
 WORKER_TIMEOUT = 60.0  # seconds; a step takes milliseconds
 GAME_TIMEOUT = 1.0  # seconds more per game for everything but a step; to build a game takes 0.1 s
 REPLAY_TIMEOUT = 0.02  # seconds more per step that is played again; it takes 0.0003 s
@@ -62,13 +71,26 @@ def game_config(
     frameskip: int = 4,
     window: int = 4,
     episodic_life: bool = True,
-    noop_max: int = 30,
+    game_start: str | None = None,
+    noop_max: int = NOOP_MAX,
     fire_reset: bool = True,
+    max_pool: bool | None = None,
+    sticky: float | None = None,
+    time_limit: int | None = None,
     reward_file: str = "",
     goal_kind: str = "",
     seed: int = 0,
 ) -> tuple[GameConfig, list[str]]:
     """The checked description of a game, and lines that a user should see.
+
+    Without pooling, an agent that skips an even number of frames sees one phase of the emulator's frames, so by default
+    no-ops are counted in its steps there (`game_start` steps), and in frames where frames are pooled.
+
+    Args:
+        game_start: one of `wrappers.games.GAME_STARTS`.
+        max_pool: by default only backend Gym pools.
+        sticky: chance that a frame repeats the last action; default: the id's own.
+        time_limit: emulated frames after which a game is cut; default: the id's own.
 
     Raises:
         GameError: unknown game, backend or observation mode, or a combination that cannot work.
@@ -76,6 +98,11 @@ def game_config(
     _check_choice("backend", backend, BACKENDS)
     _check_choice("obs_mode", obs_mode, OBS_MODES)
     resolved, game, rom, kwargs, notes = _resolve(env_id)
+    max_pool = _pooled(max_pool, backend, obs_mode, frameskip)
+    game_start = game_start or ("frames" if max_pool else "steps")
+    _check_choice("game_start", game_start, GAME_STARTS)
+    if noop_max < 1:
+        raise GameError(f"`noop_max` must be at least 1, got {noop_max}; without no-ops a game starts with `none`")
     if backend == "Gym" and obs_mode == "obj":
         raise GameError(
             "`obs_mode` obj needs object detection, which backend Gym does not have; use `--backend OCAtari`"
@@ -92,25 +119,42 @@ def game_config(
         load_reward_function(reward_file)
     if goal_kind:
         _check_goal(goal_kind, game, backend, obs_mode)
+    if game in BLINKING and obs_mode == "dqn" and not max_pool and frameskip % 2 == 0:
+        notes.append(
+            f"note: {game} draws some objects in every other frame only, and of {frameskip} frames the agent sees the "
+            "last: what blinks in the others is never seen (hackatari does the same); `--max_pool` shows it"
+        )
     config = GameConfig(
         env_id=resolved,
         game=game,
         rom=rom,
-        repeat_action_probability=kwargs.get("repeat_action_probability", 0.25),
+        repeat_action_probability=kwargs.get("repeat_action_probability", 0.25) if sticky is None else sticky,
         full_action_space=kwargs.get("full_action_space", False),
-        max_num_frames_per_episode=kwargs.get("max_num_frames_per_episode") or 108_000,
+        max_num_frames_per_episode=time_limit or kwargs.get("max_num_frames_per_episode") or 108_000,
         backend=backend,
         obs_mode=obs_mode,
         frameskip=frameskip,
         window=window,
         episodic_life=episodic_life,
+        game_start=game_start,
         noop_max=noop_max,
         fire_reset=fire_reset,
+        max_pool=max_pool,
         reward_file=str(Path(reward_file).resolve()) if reward_file else "",
         goal_kind=goal_kind,
         seed=seed,
     )
+    _check_time_limit(config)
     return config, notes
+
+
+def same_game(env_id: str, other: str) -> bool:
+    """Whether two environment ids mean the same one (``Freeway`` is ``ALE/Freeway-v5``).
+
+    Raises:
+        GameError: one of them is unknown.
+    """
+    return _resolve(env_id)[0] == _resolve(other)[0]
 
 
 def check_string(config: GameConfig, string: str) -> tuple[str, list[str]]:
@@ -557,6 +601,33 @@ def _resolve(env_id: str) -> tuple[str, str, str, dict[str, Any], list[str]]:
         raise GameError(f"`env_id` {env_id} observes RAM; use the game's plain id and `--obs_mode dqn` or `obj`")
     game = env_id.removeprefix("ALE/").split("-")[0].removesuffix("NoFrameskip").removesuffix("Deterministic")
     return env_id, game, kwargs["game"], kwargs, notes
+
+
+def _pooled(max_pool: bool | None, backend: str, obs_mode: str, frameskip: int) -> bool:
+    """Whether frames are pooled; raises GameError where that cannot be as asked."""
+    if backend == "Gym":
+        if max_pool is False:
+            raise GameError(
+                "`max_pool` is off, but backend Gym always pools, as gymnasium's AtariPreprocessing does; leave out "
+                "`--no_max_pool`, or use `--backend OCAtari`"
+            )
+        return True
+    if max_pool and obs_mode == "obj":
+        raise GameError("`max_pool` pools frames, and with `obs_mode` obj there are none; leave it out")
+    if max_pool and frameskip == 1:
+        raise GameError("`max_pool` pools a step's last two frames, and with `frameskip` 1 it has one; leave it out")
+    return bool(max_pool)
+
+
+def _check_time_limit(config: GameConfig) -> None:
+    """Raise GameError if a game could be over before the agent acts."""
+    noops = {"frames": config.noop_max, "none": 0}.get(config.game_start, config.noop_max * config.frameskip)
+    start = noops + 2 * config.frameskip
+    if config.max_num_frames_per_episode <= start:
+        raise GameError(
+            f"`time_limit` {config.max_num_frames_per_episode:,} frames are over before the agent acts: the start of a "
+            f"game alone may take {start:,}, with `game_start` {config.game_start} and `frameskip` {config.frameskip}"
+        )
 
 
 def _check_goal(kind: str, game: str, backend: str, obs_mode: str) -> None:
