@@ -23,7 +23,7 @@ import signal
 import sys
 import textwrap
 from abc import ABC, abstractmethod
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -229,7 +229,7 @@ class Schedule(ModificationFactory):
     def _segments(self, start: int, stop: int, skip: Set[str] = frozenset()) -> Iterator[Segment]:
         """Yield pieces that cover `start` to `stop - 1` in order; neighbours may have the same string.
 
-        Pieces whose string is in `skip` may be left out, where that saves time.
+        Pieces whose string is in `skip`, which may grow between two pieces, may be left out where that saves time.
         """
 
     def segments(self, start: int = 0, stop: int | None = None) -> Iterator[Segment]:
@@ -333,18 +333,21 @@ class RandomModificationFactory(Schedule):
         return list(dict.fromkeys(self._modifications))
 
     def _segments(self, start: int, stop: int, skip: Set[str] = frozenset()) -> Iterator[Segment]:
-        if len(self.possible_modifications()) == 1:
+        if len(set(self._modifications)) == 1:
             yield start, stop, self._modifications[0]
             return
         hold = self._num_repetitions
-        kept = np.array([modification not in skip for modification in self._modifications])
+        wanted = np.ones(len(self._modifications), dtype=bool)  # false: found to be in `skip`, which may grow meanwhile
         for first, numbers in self._draws.ranges(start // hold, -(-stop // hold)):
             choices = np.searchsorted(self._edges, numbers, side="right")
             changes = np.flatnonzero(np.diff(choices)) + 1
             begins, ends = np.append(0, changes), np.append(changes, len(choices))
-            wanted = kept[choices[begins]]
-            for begin, end in zip(begins[wanted].tolist(), ends[wanted].tolist(), strict=True):
+            kept = wanted[choices[begins]]
+            for begin, end in zip(begins[kept].tolist(), ends[kept].tolist(), strict=True):
                 modification = self._modifications[choices[begin]]
+                if modification in skip:
+                    wanted[choices[begin]] = False
+                    continue
                 yield max((first + begin) * hold, start), min((first + end) * hold, stop), modification
 
 
@@ -440,107 +443,88 @@ def _phase_entries(given: object) -> list[tuple[str, Any]]:
 
 
 class _EpsilonSchedule(Schedule):
-    """A schedule that now and then replays something seen earlier.
+    """A schedule that now and then replays something from one of its earlier parts.
 
     Time is cut into hold blocks of `num_repetitions` steps. In each block, with probability `epsilon`, one string is
-    replayed for the whole block: drawn uniformly from the distinct strings that were *played* at any step before the
-    block. A string that was due but hidden by replays has not been seen. Nothing was played before block 0, so that
-    block always follows the schedule.
+    replayed for the whole block, drawn uniformly from `_earlier[:_counts[part]]`, where `part` is what the block's
+    first step belongs to. Where nothing is earlier, the block follows the schedule.
 
-    Purity: whether a block replays depends on its own random number alone, therefore also the first step at which a
-    string is really played, therefore the list of what was seen. That list is found once, in order, as far as needed.
+    Purity: whether a block replays, and what, depends on its own two random numbers and on its part alone.
     """
 
-    def __init__(self, scheduled: Schedule, epsilon: float, num_repetitions: int, seed: int) -> None:
+    def __init__(
+        self, scheduled: Schedule, borders: Sequence[int], epsilon: float, num_repetitions: int, seed: int
+    ) -> None:
         super().__init__(scheduled.num_total_steps)
         if not _is_number(epsilon) or not 0 <= epsilon <= 1:
             raise ScheduleError(f"`epsilon` must be a number from 0 to 1, got {_show(epsilon)}.")
         self.phases, self.depth = scheduled.phases, scheduled.depth
         self._scheduled = scheduled
+        self._borders = list(borders)  # where the parts after the first begin
         self._epsilon = float(epsilon)
         self._num_repetitions = _checked_int("num_repetitions", num_repetitions, minimum=1)
         self._coins = _Draws(seed, _REPLAY_COIN)
         self._choices = _Draws(seed, _REPLAY_CHOICE)
-        self._parts = [(part, frozenset(part.factory.possible_modifications())) for part in _flat_phases(scheduled)]
-        self._seen: list[str] = []  # distinct strings in the order of their first step
-        self._first_steps: list[int] = []  # that step, for each of them
-        self._scanned = 0  # the two lists are complete for the steps before this one
+        self._earlier: list[str] = []  # what can be replayed in the last part; earlier parts know its beginning
+        self._counts = [0]  # how much of it, for each part
+
+    def _look_back(self, part: int) -> None:
+        """Complete `_earlier` and `_counts` as far as `part` needs them."""
 
     def get_modification(self, step: int) -> str:
         step = self._checked_step(step)
         block = step // self._num_repetitions
-        if block > 0 and self._coins[block] < self._epsilon:
-            return self._replayed(block)
+        if self._coins[block] < self._epsilon:
+            part = bisect_right(self._borders, block * self._num_repetitions)
+            self._look_back(part)
+            if part > 0:
+                return self._earlier[int(self._choices[block] * self._counts[part])]
         return self._scheduled.get_modification(step)
 
     def possible_modifications(self) -> list[str]:
         return self._scheduled.possible_modifications()
 
-    def _replayed(self, block: int) -> str:
-        return self._seen[int(self._choices[block] * self._num_seen(block * self._num_repetitions))]
-
-    def _num_seen(self, step: int) -> int:
-        """Return how many distinct strings are played before `step`; they are the first ones of `_seen`."""
-        if step > self._scanned:
-            end = step + _CHUNK  # somewhat ahead, so that rising steps do not start a scan each
-            for part, possible in self._parts:
-                start, stop = max(part.start, self._scanned), min(part.stop, end)
-                self._scan(part, possible, start, stop)
-            self._scanned = end
-        return bisect_left(self._first_steps, step)
-
-    def _scan(self, part: Phase, possible: frozenset[str], start: int, stop: int) -> None:
-        """Add to `_seen` what one phase plays for the first time from `start` to before `stop`."""
-        # Both tests save walking through millions of draws that can show nothing new.
-        while start < stop and not (_lists_everything(part.factory) and possible.issubset(self._seen)):
-            seen = frozenset(self._seen)
-            for begin, end, modification in part.factory._segments(start - part.start, stop - part.start, skip=seen):
-                if modification in seen:
-                    continue
-                first = self._first_not_replayed(part.start + begin, part.start + end)
-                if first is not None:
-                    self._seen.append(modification)
-                    self._first_steps.append(first)
-                    start = part.start + end
-                    break
-            else:
-                return
-
-    def _first_not_replayed(self, start: int, stop: int) -> int | None:
-        """Return the first of the steps `start` to `stop - 1` that follows the schedule, None when all are replays."""
-        hold = self._num_repetitions
-        if start < hold:
-            return start
-        for first, coins in self._coins.ranges(start // hold, -(-stop // hold)):
-            kept = coins >= self._epsilon
-            if kept.any():
-                return max(start, (first + int(kept.argmax())) * hold)
-        return None
-
     def _segments(self, start: int, stop: int, skip: Set[str] = frozenset()) -> Iterator[Segment]:
-        hold = self._num_repetitions
-        for begin, end, modification in self._scheduled.segments(start, stop):
-            if self._num_seen(end) == 1:  # whatever is due or replayed here, only this one string can have been played
-                yield begin, end, self._seen[0]
-                continue
-            position = begin
-            for block in self._replay_blocks(begin // hold, -(-end // hold)):
-                low, high = max(block * hold, begin), min((block + 1) * hold, end)
-                if position < low:
-                    yield position, low, modification
-                yield low, high, self._replayed(block)
-                position = high
-            if position < end:
-                yield position, end, modification
+        replays = self._replays(start, stop)
+        replay = next(replays, None)
+        for position, end, modification in self._scheduled.segments(start, stop):
+            while position < end:
+                if replay is None or position < replay[0]:
+                    border = end if replay is None else min(replay[0], end)
+                    yield position, border, modification
+                else:
+                    border = min(replay[1], end)
+                    yield position, border, replay[2]
+                    if border == replay[1]:
+                        replay = next(replays, None)
+                position = border
 
-    def _replay_blocks(self, first: int, end: int) -> Iterator[int]:
-        for begin, coins in self._coins.ranges(max(first, 1), end):
-            yield from (begin + np.flatnonzero(coins < self._epsilon)).tolist()
+    def _replays(self, start: int, stop: int) -> Iterator[Segment]:
+        """Yield the replays between `start` and `stop` in order; neighbouring blocks with one choice are one piece."""
+        hold = self._num_repetitions
+        if not self._borders or self._epsilon == 0:
+            return
+        first = max(start // hold, -(-self._borders[0] // hold))  # blocks before it have nothing to replay
+        for begin, coins in self._coins.ranges(first, -(-stop // hold)):
+            blocks = begin + np.flatnonzero(coins < self._epsilon)
+            if not len(blocks):
+                continue
+            parts = np.searchsorted(self._borders, blocks * hold, side="right")
+            self._look_back(int(parts[-1]))
+            numbers = np.concatenate([numbers for _, numbers in self._choices.ranges(begin, begin + len(coins))])
+            choices = (numbers[blocks - begin] * np.array(self._counts)[parts]).astype(int)
+            changes = np.flatnonzero((np.diff(blocks) > 1) | (np.diff(choices) != 0)) + 1
+            firsts, lasts = np.append(0, changes), np.append(changes, len(blocks)) - 1
+            for low, high, choice in zip(
+                blocks[firsts].tolist(), blocks[lasts].tolist(), choices[firsts].tolist(), strict=True
+            ):
+                yield max(low * hold, start), min((high + 1) * hold, stop), self._earlier[choice]
 
 
 class EpsSequentialModificationFactory(_EpsilonSchedule):
     """`SequentialModificationFactory` that, in each hold block of `num_repetitions` steps, with probability `epsilon`
-    replays one modification seen earlier."""
+    replays one of the list entries before the present one. All of them are as likely: what stands in the list twice
+    is replayed twice as often."""
 
     def __init__(
         self,
@@ -552,12 +536,18 @@ class EpsSequentialModificationFactory(_EpsilonSchedule):
         seed: int = 0,
     ) -> None:
         scheduled = SequentialModificationFactory(num_total_steps, modifications, switching_thresholds, seed)
-        super().__init__(scheduled, epsilon, num_repetitions, seed)
+        super().__init__(scheduled, scheduled._begins, epsilon, num_repetitions, seed)
+        self._earlier = scheduled._modifications
+        self._counts = list(range(len(self._earlier)))
 
 
 class EpsCombinedModificationFactory(_EpsilonSchedule):
     """`CombinedModificationFactory` that, in each hold block of `num_repetitions` steps (of the whole schedule), with
-    probability `epsilon` replays one modification seen earlier, in whichever phase."""
+    probability `epsilon` replays one of the distinct strings that the phases before the present one really played.
+
+    The phases are the entries of this factory itself; one that is combined again is one phase. A string that was due
+    but hidden by replays was not played.
+    """
 
     def __init__(
         self,
@@ -567,7 +557,37 @@ class EpsCombinedModificationFactory(_EpsilonSchedule):
         seed: int = 0,
     ) -> None:
         scheduled = CombinedModificationFactory(modification_factory_kwargs, seed)
-        super().__init__(scheduled, epsilon, num_repetitions, seed)
+        super().__init__(scheduled, scheduled._starts[1:], epsilon, num_repetitions, seed)
+        self._seen: set[str] = set()  # the same as `_earlier`
+
+    def _look_back(self, part: int) -> None:
+        # Replays add nothing to what was played before, so phases can be gone through one after the other, once.
+        while len(self._counts) <= part:
+            self._see(self.phases[len(self._counts) - 1])
+            self._counts.append(len(self._earlier))
+
+    def _see(self, phase: Phase) -> None:
+        """Add what `phase` plays for the first time, in the order in which its schedule does."""
+        missing = set(phase.factory.possible_modifications()) - self._seen
+        is_complete = _lists_everything(phase.factory)
+        if is_complete and not missing:
+            return
+        # `_seen` grows while the phase leaves out what is in it: that saves walking through millions of draws.
+        for start, stop, modification in phase.factory._segments(0, phase.stop - phase.start, skip=self._seen):
+            if modification in self._seen or not self._is_shown(phase.start + start, phase.start + stop):
+                continue
+            self._earlier.append(modification)
+            self._seen.add(modification)
+            missing.discard(modification)
+            if is_complete and not missing:
+                return
+
+    def _is_shown(self, start: int, stop: int) -> bool:
+        """Return whether any of the steps `start` to `stop - 1` follows the schedule."""
+        hold = self._num_repetitions
+        if not self._borders or start // hold * hold < self._borders[0]:
+            return True
+        return any((coins >= self._epsilon).any() for _, coins in self._coins.ranges(start // hold, -(-stop // hold)))
 
 
 class CustomSchedule(Schedule):
@@ -644,13 +664,6 @@ modification_factory_mapping: dict[str, type] = {
     )
 }
 _BUILT_IN = frozenset(modification_factory_mapping.values())
-
-
-def _flat_phases(factory: Schedule, offset: int = 0) -> list[Phase]:
-    """Return the phases of plain combined schedules inside each other as one list; other schedules are one phase."""
-    if not isinstance(factory, CombinedModificationFactory):
-        return [Phase(offset, offset + factory.num_total_steps, factory)]
-    return [flat for phase in factory.phases for flat in _flat_phases(phase.factory, offset + phase.start)]
 
 
 def _custom_parts(factory: Schedule) -> list[CustomSchedule]:

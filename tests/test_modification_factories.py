@@ -244,64 +244,161 @@ def test_probability_zero_is_never_played_nor_listed() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- epsilon
-def _assert_replays_only_what_was_played(scheduled: list[str], played: list[str], hold: int) -> int:
-    """Walk hold block by hold block as the contract says; return how many blocks deviate from the schedule."""
-    seen: set[str] = set()
-    replays = 0
-    for start in range(0, len(played), hold):
-        block, due = played[start : start + hold], scheduled[start : start + hold]
-        if block != due:
-            assert len(set(block)) == 1, "a replay lasts for the whole block"
-            assert block[0] in seen, f"{block[0]!r} at step {start} was never played before"
-            replays += 1
-        seen.update(block)
-    return replays
+def _uniform(seed: int, stream: int, count: int) -> list[float]:
+    """The random numbers of the blocks 0 to count - 1, by numpy's own generator."""
+    key = np.random.SeedSequence(seed, spawn_key=(stream,)).generate_state(2, np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).random(count).tolist()
+
+
+def _brute_force(config: dict[str, Any], seed: int) -> list[str]:
+    """The timeline step by step, as the documentation defines it."""
+    name, kwargs = config["modification_factory"], dict(config["modification_factory_kwargs"])
+    epsilon, hold = kwargs.pop("epsilon", 0.05), kwargs.pop("num_repetitions", 1)
+    if "Combined" in name:
+        entries = list(enumerate(kwargs["modification_factory_kwargs"]))
+        pieces = [_brute_force(entry, mf._phase_seed(seed, position)) for position, entry in entries]
+        parts = [part for part, piece in enumerate(pieces) for _ in piece]
+        scheduled = [modification for piece in pieces for modification in piece]
+    elif name == "EpsSequentialModificationFactory":
+        total, begins = kwargs["num_total_steps"], kwargs["switching_thresholds"]
+        begins = begins[: len(kwargs["modifications"]) - 1]
+        parts = [sum(begin <= step for begin in begins) for step in range(total)]
+        scheduled = [mf.normalise_modification(kwargs["modifications"][part]) for part in parts]
+    else:
+        return _timeline(make_factory(name, config["modification_factory_kwargs"], seed=seed))
+    if not name.startswith("Eps"):
+        return scheduled
+    coins, choices = (_uniform(seed, stream, len(scheduled)) for stream in (mf._REPLAY_COIN, mf._REPLAY_CHOICE))
+    played: list[str] = []
+    earlier: dict[int, list[str]] = {}  # of each part
+    for step, due in enumerate(scheduled):
+        if parts[step] not in earlier:  # its first step
+            if name == "EpsSequentialModificationFactory":
+                strings = [mf.normalise_modification(entry) for entry in kwargs["modifications"][: parts[step]]]
+            else:
+                strings = list(dict.fromkeys(played))
+            earlier[parts[step]] = strings
+        block = step // hold
+        strings = earlier[parts[block * hold]]
+        replays = coins[block] < epsilon and len(strings) > 0
+        played.append(strings[int(choices[block] * len(strings))] if replays else due)
+    return played
 
 
 @settings(max_examples=150, deadline=None)
 @given(kwargs=_with_epsilon(sequential_kwargs()), seed=seeds)
-def test_eps_sequential_replays_only_what_was_seen(kwargs: dict[str, Any], seed: int) -> None:
-    played = _timeline(mf.EpsSequentialModificationFactory(**kwargs, seed=seed))
-    scheduled = _timeline(mf.EpsSequentialModificationFactory(**{**kwargs, "epsilon": 0}, seed=seed))
-    replays = _assert_replays_only_what_was_played(scheduled, played, kwargs["num_repetitions"])
-    assert kwargs["epsilon"] > 0 or replays == 0
+def test_eps_sequential_is_what_the_definition_plays(kwargs: dict[str, Any], seed: int) -> None:
+    config = _entry("EpsSequentialModificationFactory", kwargs)
+    assert _timeline(schedule_from_config(config, seed=seed)) == _brute_force(config, seed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(config=_combined(configs).filter(lambda c: c["modification_factory"].startswith("Eps")), seed=seeds)
-def test_eps_combined_replays_only_what_was_seen(config: dict[str, Any], seed: int) -> None:
-    kwargs = config["modification_factory_kwargs"]
-    played = _timeline(mf.EpsCombinedModificationFactory(**kwargs, seed=seed))
-    phases = kwargs["modification_factory_kwargs"]
-    scheduled = _timeline(mf.CombinedModificationFactory(phases, seed=seed))
-    _assert_replays_only_what_was_played(scheduled, played, kwargs["num_repetitions"])
+def test_eps_combined_is_what_the_definition_plays(config: dict[str, Any], seed: int) -> None:
+    expected = _brute_force(config, seed)
+    assert _timeline(schedule_from_config(config, seed=seed)) == expected
+    assert _expand(schedule_from_config(config, seed=seed).segments()) == expected
 
 
-def test_a_string_hidden_by_replays_is_not_replayed_later() -> None:
+def test_eps_sequential_replays_positions_alike() -> None:
+    names, total = ["a", "b", "a", "c"], 40_000
+    factory = mf.EpsSequentialModificationFactory(total, names, [1000, 2000, 3000], epsilon=0.3, seed=9)
+    timeline = _timeline(factory)
+    assert timeline[:1000] == ["a"] * 1000, "before the second entry there is nothing to replay"
+    counts = [timeline[3000:].count(name) for name in ("a", "b", "c")]
+    assert stats.chisquare(counts, np.array([0.2, 0.1, 0.7]) * 37_000).pvalue > 1e-4
+    always = _timeline(mf.EpsSequentialModificationFactory(50, names, [10, 20, 30], epsilon=1.0))
+    assert always[:20] == ["a"] * 20
+    assert set(always[20:]) == {"a", "b"}, "an entry that replays hid altogether is a list entry all the same"
+
+
+def test_eps_combined_replays_the_phases_before_and_nothing_of_its_own() -> None:
+    """A fifth of the steps of phase 2, however many strings it draws; what is rare in phase 1 as often as the rest."""
+    first = {"num_total_steps": 1000, "modifications": ["a", "b"], "probabilities": [0.9, 0.1]}
+    second = {"num_total_steps": 30_000, "modifications": [f"m{index}" for index in range(20)]}
+    third = {"num_total_steps": 30_000, "modifications": ["a", "z"]}
+    phases = [_entry("RandomModificationFactory", kwargs) for kwargs in (first, second, third)]
+    factory = mf.EpsCombinedModificationFactory(phases, epsilon=0.2, seed=3)
+    timeline = _timeline(factory)
+    assert timeline[:1000] == _timeline(factory.phases[0].factory)
+    counts = [timeline[1000:31_000].count(name) for name in ("a", "b", *second["modifications"])]
+    assert stats.chisquare(counts, np.array([0.1, 0.1, *[0.04] * 20]) * 30_000).pvalue > 1e-4
+    counts = [timeline[31_000:].count(name) for name in ("a", "z", "b", *second["modifications"])]
+    shares = np.array([0.4 + 0.2 / 22, 0.4, *[0.2 / 22] * 21])
+    assert stats.chisquare(counts, shares * 30_000).pvalue > 1e-4
+
+
+def test_what_replays_hid_altogether_is_never_replayed() -> None:
     names = [f"m{index}" for index in range(60)]  # due for one block each: most of them are hidden
-    hidden_somewhere = False
-    for seed in range(30):
-        factory = mf.EpsSequentialModificationFactory(240, names, list(range(4, 240, 4)), 0.8, 4, seed=seed)
-        played = _timeline(factory)
-        scheduled = [names[step // 4] for step in range(240)]
-        assert _assert_replays_only_what_was_played(scheduled, played, 4) > 20
-        hidden_somewhere |= len(set(played)) < len(names)
-    assert hidden_somewhere
+    phases = [
+        _entry("NoModificationFactory", {"num_total_steps": 4}),
+        _entry(SEQ, {"num_total_steps": 240, "modifications": names, "switching_thresholds": list(range(4, 240, 4))}),
+        _entry(SEQ, {"num_total_steps": 20_000, "modifications": ["end"], "switching_thresholds": []}),
+    ]
+    factory = mf.EpsCombinedModificationFactory(phases, epsilon=0.8, num_repetitions=4, seed=1)
+    timeline = _timeline(factory)
+    before, after = set(timeline[:244]), set(timeline[244:])
+    assert 2 < len(before) < 40
+    assert after == before | {"end"}
 
 
-def test_epsilon_is_the_replay_probability_and_replays_are_uniform() -> None:
-    names, total = ["a", "b", "c", "d"], 40_000
-    factory = mf.EpsSequentialModificationFactory(total, names, [1000, 2000, 3000], epsilon=0.4, seed=9)
-    late = _timeline(factory)[4000:]  # all four seen: each is replayed in a tenth of the steps
-    counts = [late.count(name) for name in names]
-    assert stats.chisquare(counts, np.array([0.1, 0.1, 0.1, 0.7]) * len(late)).pvalue > 1e-4
-    assert _timeline(mf.EpsSequentialModificationFactory(50, names, [10, 20, 30], epsilon=1.0)) == ["a"] * 50
+def test_a_block_belongs_to_the_part_in_which_it_begins() -> None:
+    """Blocks of 8 steps, a border at 12: block 1 begins in the first entry and has nothing to replay."""
+    for seed in range(20):
+        sequential = mf.EpsSequentialModificationFactory(
+            64, ["a", "b"], [12], epsilon=0.5, num_repetitions=8, seed=seed
+        )
+        phases = [
+            _entry(SEQ, {"num_total_steps": steps, "modifications": [name], "switching_thresholds": []})
+            for name, steps in (("a", 12), ("b", 52))
+        ]
+        combined = mf.EpsCombinedModificationFactory(phases, epsilon=0.5, num_repetitions=8, seed=seed)
+        assert _timeline(sequential) == _timeline(combined)
+        assert _timeline(sequential)[:16] == ["a"] * 12 + ["b"] * 4
+
+
+def test_a_combined_phase_is_one_phase() -> None:
+    inner = [
+        _entry(SEQ, {"num_total_steps": 3000, "modifications": [name], "switching_thresholds": []})
+        for name in ("a", "b")
+    ]
+    phases = [
+        _entry("CombinedModificationFactory", {"modification_factory_kwargs": inner}),
+        _entry(SEQ, {"num_total_steps": 3000, "modifications": ["c"], "switching_thresholds": []}),
+    ]
+    timeline = _timeline(mf.EpsCombinedModificationFactory(phases, epsilon=0.5, seed=1))
+    assert timeline[:6000] == ["a"] * 3000 + ["b"] * 3000
+    assert set(timeline[6000:]) == {"a", "b", "c"}
 
 
 def test_epsilon_defaults_to_one_in_twenty() -> None:
     factory = mf.EpsSequentialModificationFactory(50_000, ["a", "b"], [100], seed=1)
     replayed = _timeline(factory)[1000:].count("a")
-    assert stats.binomtest(replayed, 49_000, 0.05 / 2).pvalue > 1e-4
+    assert stats.binomtest(replayed, 49_000, 0.05).pvalue > 1e-4
+
+
+def test_thousands_of_strings_are_looked_through_once() -> None:
+    """Work per string and per thousands of draws, not per pair of strings or per draw; one string is never drawn."""
+
+    class Counting(set[str]):
+        lookups = 0
+
+        def __contains__(self, item: object) -> bool:
+            self.lookups += 1
+            return super().__contains__(item)
+
+    names = [f"m{index}" for index in range(8001)]
+    probabilities = [1 / 8000] * 8000 + [0]
+    probabilities[:2] = [2 / 8000 - 1e-15, 1e-15]
+    drawing = {"num_total_steps": 2_000_000, "modifications": names, "probabilities": probabilities}
+    phases = [_entry("RandomModificationFactory", drawing)] * 2
+    phases.append(_entry("NoModificationFactory", {"num_total_steps": 2_000_000}))
+    factory = mf.EpsCombinedModificationFactory(phases, seed=2)
+    factory._seen = seen = Counting()
+    begin = factory.num_total_steps - 2_000_000
+    replayed = {factory.get_modification(step) for step in range(begin, begin + 200_000)} - {""}
+    assert 4000 < len(replayed) <= len(seen) == len(factory._earlier) == 7999
+    assert seen.lookups < 4 * 8000 + 30 * mf._CHUNK
 
 
 def test_epsilon_zero_is_the_plain_factory_of_the_same_seed() -> None:
@@ -577,7 +674,10 @@ def test_a_custom_phase_in_an_epsilon_schedule(custom: str) -> None:
     assert [other.get_modification(step) for step in reversed(range(310))] == played[::-1]
     scheduled = _timeline(mf.CombinedModificationFactory(phases, seed=1))
     assert scheduled[10:] == [f"m{(step + 1) // 3 % 4} x" for step in range(300)]
-    assert _assert_replays_only_what_was_played(scheduled, played, 4) > 5
+    assert played[:12] == scheduled[:12]
+    differing = [step for step in range(310) if played[step] != scheduled[step]]
+    assert len(differing) > 20
+    assert {played[step] for step in differing} == {""}
 
 
 def test_custom_classes_get_the_seed_when_they_accept_it(custom: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -564,7 +564,7 @@ def test_split_keeps_the_order_and_drops_duplicates():
         ("Freeway", "all_purple_cars", ["all_purple_cars", "all_blue_cars", "wrappers.modifications ALE/Freeway-v5"]),
         ("Freeway", "all_red_cars disable_car", ["disable_car", "no release", "`disable_cars`"]),
         ("Pong", "parallel_ememy", ["parallel_enemy", "ALE/Pong-v5"]),
-        ("Breakout", "color_all_blocks_yellow", ["unmodified"]),
+        ("Breakout", "color_all_blocks_yellow", ["no release", "314", "unmodified", "did something"]),
         ("Frostbite", "full_igloo-1", ["one_remaining_igloo"]),
         ("Frostbite", "water_disabled", ["no release"]),
         ("Kangaroo", "no_flickering", ["screen image"]),
