@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import read_csv
-from made_up_game import ACTIONS, REGIMES, play
+from made_up_game import ACTIONS, REGIMES, SmallAgent, play
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import continual_training_example as training
+from agents import make_agent
+from agents.acceleration import ActingAgent
 from experiment.checkpoints import load_checkpoint
 
 N, T = 4, 16  # games, steps of a rollout
@@ -24,13 +26,13 @@ REGIMES_OF_360 = [(0, REGIMES[0]), (104, REGIMES[1]), (128, REGIMES[2]), (204, R
 SHORT = ["--total_timesteps", "360", *PPO]
 
 RUNS = {
-    "long": (["--total_timesteps", "2000", *PPO], [(0, REGIMES[0]), (640, REGIMES[1]), (1000, REGIMES[2])]),
     "live": ([*SHORT, "--switch_mode", "live", "--reward_scaling", "clip", "--no_anneal_lr"], REGIMES_OF_360),
     "episode": ([*SHORT, "--switch_mode", "episode", "--no_norm_adv", "--no_clip_vloss"], REGIMES_OF_360),
     "unscaled": ([*SHORT, "--reward_scaling", "none", "--ent_coef", "0.1", "--vf_coef", "1"], REGIMES_OF_360),
     "shrunk": ([*SHORT, *SHRINK], REGIMES_OF_360),
     "shrunk live": ([*SHORT, *SHRINK, "--switch_mode", "live", "--perturb_optimizer", "keep"], REGIMES_OF_360),
     "bfloat16": ([*SHORT, *SHRINK, "--amp", "bf16"], REGIMES_OF_360),
+    "long": (["--total_timesteps", "2000", *PPO], [(0, REGIMES[0]), (640, REGIMES[1]), (1000, REGIMES[2])]),
 }
 
 
@@ -338,3 +340,119 @@ def test_it_learns(recorded):
     right = np.array([step.right for step in recorded("long").steps]).mean(1)
     assert right[-125:].mean() > 0.65
     assert right[:25].mean() < 0.6
+
+
+# ------------------------------------------------------------------------- weights that change at a switch, elsewhere
+
+ONE_SWITCH = [(0, REGIMES[0]), (104, REGIMES[1])]  # at step 10 of the second rollout
+HINDSIGHT = ["--her", "--her_importance_clip", "1.5"]
+ELSEWHERE = {
+    "hindsight": (HINDSIGHT, SmallAgent, (3, 3)),
+    "hindsight in bfloat16": ([*HINDSIGHT, "--amp", "bf16"], SmallAgent, (3, 3)),
+    "hindsight, live": ([*HINDSIGHT, "--switch_mode", "live"], SmallAgent, (3, 3)),
+    "continual backpropagation": (["--architecture", "PPO_CBP"], None, (84, 84)),
+    "the convolutions in bfloat16": (["--amp", "bf16"], None, (84, 84)),
+}
+
+
+def convolutions(shape, generator):
+    """The network of the real agents with a policy that is not uniform, so that it matters by how much it shrinks."""
+    agent = make_agent("PPO_CBP", shape, ACTIONS, generator=generator)
+    with torch.no_grad():
+        agent.actor.weight.mul_(50)
+    return agent
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_the_update_starts_from_what_the_switch_made_of_the_weights(name, monkeypatch, tmp_path):
+    flags, small, plane_shape = ELSEWHERE[name]
+    flags = ["--total_timesteps", "128", "--update_epochs", "1", *PPO, *SHRINK, *flags]
+    make = None if small else convolutions
+    run = play(monkeypatch, tmp_path, *flags, regimes=ONE_SWITCH, make_agent=make, plane_shape=plane_shape)
+    (switch,) = run.switches
+    update = next(update for update in run.updates if update.step == 32)
+    assert all(torch.equal(update.before[name], switch.after[name]) for name in update.before)
+    rollout, rows = update.rollout, update.rollout.actions.numel()
+    frames = rollout.observations[:, torch.arange(rows // T) % N].flatten(0, 1).clone()
+    if rollout.goals is not None:
+        frames[:, 2:] = rollout.goals.flatten(0, 1)[:, :, None, None]
+    actions = rollout.actions.flatten()
+
+    def by(weights):
+        if small:
+            return evaluated(run, weights, frames, actions)
+        agent = convolutions(tuple(frames.shape[1:]), None)
+        agent.load_state_dict(weights)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=run.args.amp == "bf16"):
+            _, log_probs, _, values = agent.get_action_and_value(frames, actions)
+        return log_probs.numpy(), values.numpy()
+
+    log_probs, values = by(switch.after)
+    close(run, rollout.log_probs.flatten(), log_probs)
+    close(run, rollout.values.flatten(), values)
+    before, values_before = by(switch.before)
+    early = np.arange(rows) < rows // T * 10
+    assert np.abs(before - log_probs)[early].mean() > 0.1, "with the old weights they were others"
+    assert np.abs(values_before - values)[early].mean() > 0.1
+    one = dict(zip(training.OF_GRADIENT_STEP, update.numbers.tolist(), strict=False))
+    assert abs(one["old_approx_kl"]) < (0.01 if run.args.amp == "bf16" else 1e-5), (
+        "in either half all ratios start at 1"
+    )
+    assert one["clipfrac"] == 0
+    if rollout.weights is not None:
+        halves = log_probs.reshape(T, 2, N)
+        close(run, rollout.weights[:, N:], np.exp(halves[:, 1] - halves[:, 0]).clip(max=1.5))
+
+
+def test_nothing_is_computed_anew_where_no_weight_changes(monkeypatch, tmp_path):
+    """Without shrinking no row is looked at again, at a rollout's border neither; a factor of 1 changes no bit."""
+    looked_at = []
+    evaluate = ActingAgent.evaluate
+    monkeypatch.setattr(
+        ActingAgent, "evaluate", lambda self, x, action: looked_at.append(len(x)) or evaluate(self, x, action)
+    )
+    identity = ["--shrink_and_perturb", "--shrink_factor", "1", "--noise_scale", "0", "--perturb_optimizer", "keep"]
+    at_a_border = [(0, REGIMES[0]), (64, REGIMES[1])]
+    runs = []
+    for name, flags, regimes, number in (
+        ("plain", [], ONE_SWITCH, 0),
+        ("identity", identity, ONE_SWITCH, 10 * N),
+        ("border", SHRINK, at_a_border, 0),
+    ):
+        (tmp_path / name).mkdir()
+        looked_at.clear()
+        runs.append(play(monkeypatch, tmp_path / name, "--total_timesteps", "128", *PPO, *flags, regimes=regimes))
+        assert sum(looked_at) == number, "rows before the switch, and each of them once"
+    plain, same, border = ([update.rollout for update in run.updates[::16]] for run in runs)
+    for one, other in zip(plain, same, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a is b or torch.equal(a, b)
+    for a, b in zip(plain[0], border[0], strict=True):
+        assert a is b or torch.equal(a, b), "the rollout before the border is the one of the old weights"
+
+
+# ----------------------------------------------------------------------------------------------------------- target_kl
+
+
+def test_target_kl_ends_an_update_after_the_epoch_that_moved_too_far(monkeypatch, tmp_path):
+    """What every gradient step says of its distance is made up; only an epoch's last one counts."""
+    small, far = 0.01, 0.03
+    script = [
+        [[far, far, far, small]] * 4,
+        [[small] * 4, [small, small, small, far]],
+        [[small, small, small, far]],
+        [[small] * 4, [small] * 4, [small] * 4, [small, small, small, far]],
+        [[far, small, small, small]] * 4,
+    ]
+    said = iter([distance for update in script for epoch in update for distance in epoch])
+
+    def step(*_, **__):
+        numbers = torch.full((len(training.OF_GRADIENT_STEP),), 5.0)
+        numbers[training.OF_GRADIENT_STEP.index("approx_kl")] = next(said)
+        return numbers
+
+    monkeypatch.setattr(training, "minibatch_step", step)
+    run = play(monkeypatch, tmp_path, "--total_timesteps", "320", "--target_kl", "0.02")
+    updates = [len(updates) for _, _, updates in rollouts_of(run)]
+    assert updates == [4 * len(epochs) for epochs in script]
+    assert next(said, None) is None
