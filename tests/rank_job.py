@@ -43,7 +43,12 @@ def digest(value):
 
 def take_notes(notes):
     """At every save: what every rank should have alike, and its generators, which it has for itself."""
-    save = training.save_run
+    save, minibatch_step = training.save_run, training.minibatch_step
+    of_update = []
+
+    def step(*args, **kwargs):
+        of_update.append(minibatch_step(*args, **kwargs))
+        return of_update[-1]
 
     def save_run(folder, args, parts, counters):
         save(folder, args, parts, counters)
@@ -58,11 +63,13 @@ def take_notes(notes):
             "replaced": None if parts.cbp is None else sum(record.replaced for record in parts.cbp.records),
             "rewards": digest(parts.reward_scaler.state_dict()),
             "actions": digest(parts.generators["actions"].get_state()),
+            "log_ratio": abs(float(of_update[0][training.LOSSES.index("old_approx_kl")])),
         }
+        of_update.clear()
         with open(notes / f"rank{RANK}.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
 
-    training.save_run = save_run
+    training.save_run, training.minibatch_step = save_run, step
 
 
 def install(fault):

@@ -123,6 +123,8 @@ def test_all_ranks_have_the_same_agent_and_one_of_them_writes(uninterrupted):
     last = notes_of(uninterrupted, 0)[-1]
     assert last["switches"] >= 4
     assert last["replaced"] > 10
+    ratios = [note["log_ratio"] for note in notes_of(uninterrupted, 0)]
+    assert max(ratios) < 1e-5, "switches shrink the weights in mid-rollout, yet every update starts where its rows are"
     assert (uninterrupted / "rank1.txt").read_text() == "", "the others say nothing"
     assert (uninterrupted / "rank0.txt").read_text().count("precision: float32") == 1
     run = only_run(uninterrupted)
