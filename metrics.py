@@ -929,26 +929,28 @@ def interquartile_mean(scores: np.ndarray, resample: Resample = "units") -> tupl
     """Interquartile mean of `scores` [runs, units] and the limits of its 95 % percentile bootstrap interval.
 
     `units` resamples the runs of every unit (task, pair, switch) by itself: the stratified bootstrap of Agarwal et al.
-    2021, by rliable, their library. `runs` resamples whole runs, whose units share a network. One run has no interval.
-    Always the same 2,000 resamples, so that a table can be made again.
+    2021, "Deep reinforcement learning at the edge of the statistical precipice". `runs` resamples whole runs, whose
+    units share a network. One run has no interval. Always the same 2,000 resamples, so that a table can be made again.
     """
-    # Slow to import, and needed here only. rliable draws from numpy's global generator whatever `random_state` it is
-    # given, so that one is seeded and put back.
-    from arch.bootstrap import IIDBootstrap
-    from rliable.library import StratifiedBootstrap
-    from rliable.metrics import aggregate_iqm
+    from scipy.stats import bootstrap, trim_mean  # slow to import, and needed here only
 
-    iqm = float(aggregate_iqm(scores))
+    def iqm(*units: np.ndarray, axis: int) -> np.ndarray:
+        return trim_mean(np.concatenate(units, axis), 0.25, axis)
+
+    value = float(iqm(*scores.T, axis=0))
     if len(scores) == 1:
-        return iqm, math.nan, math.nan
-    state = np.random.get_state()  # noqa: NPY002
-    try:
-        np.random.seed(BOOTSTRAP_SEED)  # noqa: NPY002
-        bootstrap = StratifiedBootstrap(scores) if resample == "units" else IIDBootstrap(scores, seed=BOOTSTRAP_SEED)
-        limits = bootstrap.conf_int(aggregate_iqm, reps=RESAMPLES, size=0.95, method="percentile")
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-    return iqm, float(limits[0, 0]), float(limits[1, 0])
+        return value, math.nan, math.nan
+    limits = bootstrap(
+        tuple(scores.T),
+        iqm,
+        paired=resample == "runs",  # of every unit the same runs
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=100,  # bounds the memory
+        method="percentile",
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
+    ).confidence_interval
+    return value, float(limits.low), float(limits.high)
 
 
 # ------------------------------------------------------------------------------------------------------ the command

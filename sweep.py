@@ -19,7 +19,6 @@ import json
 import math
 import multiprocessing
 import os
-import random
 import re
 import shlex
 import shutil
@@ -28,20 +27,19 @@ import statistics
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any, Literal
 
-import numpy as np
 import tyro
 import yaml
 
-from experiment.config import ConfigError, Range, check_ranges, parse_command_line
+from experiment.config import ConfigError, Range, _nearest, _shown, check_ranges, parse_command_line
 from experiment.files import atomic_path
 from experiment.run_folder import safe_name
+from experiment.search import Study, draw, grid, is_whole, read_space, require_optuna
 from experiment.signals import StopSignals
 
 HERE = Path(__file__).resolve().parent
@@ -50,6 +48,13 @@ DEFAULT_METRIC = "continual/average_performance"
 RUN_FOLDER = re.compile(r"^run folder: (.+)$", re.M)
 RESUME_FILES = ("resume.pt", "resume.previous.pt")
 POLL_SECONDS = 0.1
+METHODS = ("grid", "random", "bayes")
+KEYS = ("program", "method", "metric", "command", "run_cap", "parameters")
+LABELS = ("apiVersion", "kind", "name", "description", "entity", "project", "controller")
+"""Keys of a sweep file that mean something to W&B's server only, and change no run."""
+SERVER_ONLY = ("early_terminate", "scheduler", "metrics", "job", "image_uri")
+"""Keys of a sweep file that would change its runs, and do not work here."""
+STUDY = "study.journal"
 
 
 class SweepError(ValueError):
@@ -170,7 +175,7 @@ def sweep_of_seeds(args: Args, flags: list[str]) -> dict[str, Any]:
 
 
 def read_sweep(args: Args, flags: list[str]) -> dict[str, Any]:
-    """The sweep file, checked against W&B's own schema.
+    """The sweep file, checked; its format is W&B's.
 
     Raises:
         SweepError: there is no file, it cannot be read, or it is not a sweep that runs here.
@@ -188,31 +193,59 @@ def read_sweep(args: Args, flags: list[str]) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SweepError(f"{args.file} must hold a mapping with `program`, `method` and `parameters`.")
     try:
-        violations = search_library().schema_violations_from_proposed_config(config)
-    except ValueError as error:
-        violations = [str(error)]
-    if violations:
-        raise SweepError(f"{args.file} is not a sweep that W&B would accept: {'; '.join(violations)}.")
-    for name, specification in config["parameters"].items():
-        if "parameters" in specification:
-            raise SweepError(f"`{name}` in {args.file} has parameters of its own, but flags are not nested.")
-    if config["method"] not in ("grid", "random", "bayes"):
-        raise SweepError(
-            f"`method` in {args.file} is {config['method']}, but must be grid, random or bayes to run here."
-        )
-    if not Path(config.get("program", "")).is_file():
-        raise SweepError(f"`program` in {args.file} must be a script seen from the current folder, such as {TRAINING}.")
-    if config["method"] == "bayes" and "metric" not in config:
-        raise SweepError(f"`method` bayes needs a `metric` in {args.file}.")
+        check_sweep(config)
+        read_space(config["parameters"])
+    except ConfigError as error:
+        raise SweepError(f"{args.file}: {error}") from None
     return config
 
 
-def search_library() -> ModuleType:
-    """W&B's own search; loaded late because it brings scikit-learn, which takes a while."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it uses names that pydantic calls old
-        import sweeps
-    return sweeps
+def check_sweep(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what a sweep file cannot have here, all but its `parameters`."""
+    for key in config:
+        if key in SERVER_ONLY:
+            raise ConfigError(f"`{key}` works with the W&B server only; leave it out to run the sweep here.")
+        if key not in KEYS + LABELS:
+            raise ConfigError(f"the key `{key}` is unknown{_nearest(str(key), KEYS + LABELS)}.")
+    for key in ("program", "method", "parameters"):
+        if key not in config:
+            raise ConfigError(f"`{key}` is missing.")
+    if config["method"] not in METHODS:
+        hint = _nearest(str(config["method"]), METHODS)
+        raise ConfigError(
+            f"`method` is {_shown(config['method'])}, but must be grid, random or bayes to run here{hint}."
+        )
+    if not isinstance(config["program"], str) or not Path(config["program"]).is_file():
+        raise ConfigError(f"`program` must be a script seen from the current folder, such as {TRAINING}.")
+    if not isinstance(config.get("command", []), list):
+        raise ConfigError("`command` must be a list of words.")
+    if not is_whole(config.get("run_cap", 1)) or config.get("run_cap", 1) < 1:
+        raise ConfigError(f"`run_cap` is {_shown(config['run_cap'])}, but must be a whole number of at least 1.")
+    if config["method"] == "bayes" and "metric" not in config:
+        raise ConfigError("`method` bayes needs a `metric`.")
+    if "metric" in config:
+        check_metric(config["metric"])
+
+
+def check_metric(metric: Any) -> None:
+    """See `check_sweep`."""
+    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str):
+        raise ConfigError("`metric` must be a mapping with the `name` of a number that is logged, and a `goal`.")
+    for key, value in metric.items():
+        if key in ("target", "impute_while_running") or (key == "impute" and value != "worst"):
+            raise ConfigError(
+                f"`{key}` of the `metric` works with the W&B server only; leave it out to run the sweep here."
+            )
+        if key not in ("name", "goal", "impute"):
+            raise ConfigError(
+                f"`metric` has `{key}`, but may have name and goal{_nearest(str(key), ['name', 'goal'])}."
+            )
+    goals = ("minimize", "maximize")
+    if metric.get("goal", "minimize") not in goals:
+        hint = _nearest(str(metric["goal"]), goals)
+        raise ConfigError(
+            f"`goal` of the `metric` is {_shown(metric['goal'])}, but must be minimize or maximize{hint}."
+        )
 
 
 def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
@@ -254,9 +287,12 @@ class Sweep:
         metric = config.get("metric", {"name": DEFAULT_METRIC, "goal": "maximize"})
         self.metric: str = metric["name"]
         self.maximize = metric.get("goal") == "maximize"  # W&B's default is to minimize
+        self.space = read_space(config["parameters"])
         self.varied = [name for name, values in config["parameters"].items() if "value" not in values]
         caps = [cap for cap in (args.max_runs, config.get("run_cap")) if cap is not None]
         self.max_runs: int | None = min(caps, default=None)
+        self.exhausted = False
+        """a Bayesian search found nothing that was not tried before"""
 
     def planned(self) -> list[Run]:
         """All runs of a grid or random search; of bayes those that it has chosen before.
@@ -270,7 +306,7 @@ class Sweep:
         if method == "bayes":
             if args.dry_run or args.only is not None:
                 raise SweepError("`method` bayes chooses each run after those before it, so there is no list of them.")
-            return self.remembered()
+            return self.chosen_before()
         runs = [self.new_run(parameters) for parameters in self.parameters_of_all()]
         runs = list({run.folder: run for run in runs}.values())  # a random search may draw the same twice
         if args.only is None:
@@ -280,47 +316,61 @@ class Sweep:
         return [runs[args.only]]
 
     def parameters_of_all(self) -> Iterable[dict[str, Any]]:
-        library = search_library()
         if self.config["method"] == "grid":
-            try:
-                points = library.next_runs(self.config, [], n=self.max_runs or 1_000_000)
-            except ValueError as error:
-                raise SweepError(f"`method` grid cannot list its runs: {error}.") from None
-            return [plain(point.config) for point in points if point is not None]
-        draws = []
-        for number in range(self.max_runs or 0):
-            random.seed(f"{self.args.search_seed} {number}")  # run k is the same in every call, on every machine
-            draws.append(plain(library.next_run(self.config, []).config))
-        return draws
+            return itertools.islice(grid(self.space), self.max_runs)
+        return [draw(self.space, self.args.search_seed, number) for number in range(self.max_runs or 0)]
 
-    def remembered(self) -> list[Run]:
-        """The runs that were begun in this folder, in the order of their beginning."""
-        found = []
-        for path in sorted(self.folder.glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns):
-            parameters = json.loads(path.read_text(encoding="utf-8"))["parameters"]
-            if parameters.keys() == self.config["parameters"].keys():
-                found.append(self.new_run(parameters))
-        return found[: self.max_runs]
+    # ------------------------------------------------------------------------------------------- Bayesian search
 
-    def suggested(self, runs: list[Run]) -> Run | None:
-        """What Bayesian search tries next, from the results so far; None when there is nothing new."""
-        library = search_library()
-        known = [
-            library.SweepRun(
-                name=run.folder.name,
-                config={name: {"value": value} for name, value in run.parameters.items()},
-                state=run.state if run.state in ("running", "finished", "failed") else "pending",
-                summary_metrics=run.result.get("metrics", {}),
+    @cached_property
+    def study(self) -> Study:
+        """What the search knows, in the sweep's folder."""
+        fixed = {name: item["value"] for name, item in self.config["parameters"].items() if "value" in item}
+        about = {
+            "program": self.config["program"],
+            "command": self.config.get("command", []),
+            "parameters": self.config["parameters"],
+            "metric": [self.metric, self.maximize],
+            "config file": text_of_config([f"--{name}={value}" for name, value in fixed.items()]),
+        }
+        return Study(self.folder / STUDY, self.space, self.maximize, self.args.search_seed, about)
+
+    def chosen_before(self) -> list[Run]:
+        """The runs that the search has chosen in this folder, in their order; nothing is written.
+
+        Raises:
+            ConfigError, SweepError: it cannot search here.
+        """
+        if not self.varied:
+            raise SweepError(
+                "`method` bayes has nothing to search; give a parameter several `values` or a distribution."
             )
-            for run in runs
-        ]
-        random.seed(f"{self.args.search_seed} {len(runs)}")
-        np.random.seed((self.args.search_seed + len(runs)) % 2**32)  # noqa: NPY002 - what the library draws from
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scikit-learn's doubts about a search with few results
-            suggestion = library.next_run(self.config, known)
-        run = None if suggestion is None else self.new_run(plain(suggestion.config))
-        return None if run is None or run.folder in {other.folder for other in runs} else run
+        require_optuna()
+        if (self.folder / STUDY).exists():
+            return [self.new_run(parameters) for parameters in self.study.tried()][: self.max_runs]
+        if any(self.folder.glob("*/run.json")):
+            raise SweepError(f"{self.folder} has runs that another search has chosen; name another `--folder`.")
+        return []
+
+    def tell(self, runs: Sequence[Run]) -> None:
+        """Let the search know the results."""
+        for run in runs:
+            value = run.result.get("metrics", {}).get(self.metric, math.nan)
+            if math.isfinite(value):
+                self.study.tell(run.parameters, value)
+
+    def suggested(self, runs: Sequence[Run]) -> Run | None:
+        """What the search tries next, from the results so far; None when there is nothing new."""
+        known = {run.folder for run in runs}
+        with self.study.alone():
+            self.tell(runs)
+            tried = self.study.tried()
+            for run in map(self.new_run, tried):
+                if run.folder not in known:  # another process, which shares this search, has chosen it
+                    return run
+            parameters = self.study.ask() if len(tried) < (self.max_runs or 0) else None
+        self.exhausted = parameters is None
+        return None if parameters is None else self.new_run(parameters)
 
     def new_run(self, parameters: Mapping[str, Any]) -> Run:
         """A run of these parameters, in the order of the file; the same parameters have the same folder."""
@@ -390,9 +440,13 @@ class Sweep:
                 lock.close()
 
     def suggestions(self, runs: list[Run]) -> Iterable[Run]:
-        while self.config["method"] == "bayes" and len(runs) < (self.max_runs or 0):
+        """What Bayesian search adds, one by one, as long as there is room for another run."""
+        while self.config["method"] == "bayes" and len(runs) < (self.max_runs or 0) and not self.exhausted:
+            if sum(run.state == "running" for run in runs) >= self.args.jobs:
+                return
             run = self.suggested(runs)
             if run is None:
+                print(f"{counts(runs)} there is nothing left to try", flush=True)
                 return
             runs.append(run)
             yield run
@@ -455,6 +509,8 @@ class Sweep:
     def conclude(self, runs: list[Run]) -> int:
         """Table, results.csv, report; the exit code is 1 if anything failed."""
         failed = [run for run in runs if run.state == "failed"]
+        if self.config["method"] == "bayes":
+            self.tell(runs)
         if self.args.only is None:
             print(table(runs, [name for name in self.varied if name != "seed"], self.metric, self.maximize))
             print(f"runs:       {self.write_results(runs)}")
@@ -556,12 +612,6 @@ def text_of_config(words: Sequence[str]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------- files and numbers
-
-
-def plain(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The library's `{name: {"value": value}}` as `{name: value}`, numpy's numbers as Python's."""
-    values = {name: item["value"] for name, item in config.items()}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
 
 
 def exclusive_lock(run: Run) -> IO[str] | None:

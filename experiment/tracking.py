@@ -301,7 +301,7 @@ def check_wandb(timeout: float = 10.0) -> None:
     settings = wandb.setup().settings
     if settings.mode in ("offline", "disabled"):
         return
-    import requests  # wandb depends on it
+    import requests
 
     try:  # any answer will do: what counts is that there is one, within bounded time
         requests.get(settings.base_url, timeout=timeout)

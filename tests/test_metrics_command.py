@@ -201,23 +201,6 @@ def metric(values, reasons=None):
     return Metric("m", float(np.mean(defined)) if defined else math.nan, "", values, reasons or {})
 
 
-def test_interquartile_mean_and_stratified_interval_equal_those_of_scipy(monkeypatch):
-    monkeypatch.setattr(metrics, "RESAMPLES", 2000)
-    scores = np.random.default_rng(1).normal(size=(6, 5)) * [1, 2, 3, 4, 5] + [0, 0, 5, 0, 10]
-    iqm, low, high = interquartile_mean(scores)
-    assert iqm == pytest.approx(scipy.stats.trim_mean(scores, 0.25, axis=None))
-
-    def statistic(*columns, axis):
-        return scipy.stats.trim_mean(np.concatenate(columns, axis), 0.25, axis)
-
-    expected = scipy.stats.bootstrap(
-        tuple(scores.T), statistic, vectorized=True, n_resamples=4000, method="percentile", random_state=2
-    ).confidence_interval
-    width = expected.high - expected.low
-    assert low == pytest.approx(expected.low, abs=0.1 * width)
-    assert high == pytest.approx(expected.high, abs=0.1 * width)
-
-
 def test_whole_runs_are_resampled_as_wholes():
     # Every unit of a run has the same score: resampled one by one they average out, as whole runs they do not.
     scores = np.repeat(np.arange(6.0)[:, None], 20, axis=1)

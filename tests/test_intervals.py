@@ -1,0 +1,74 @@
+"""Interquartile means and their bootstrap intervals: against rliable's recorded ones, and all resamples one by one."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import metrics
+from metrics import interquartile_mean
+
+RECORDED = json.loads((ROOT / "tests" / "data" / "rliable_intervals.json").read_text())
+ROUNDING = 1e-9
+
+
+@pytest.fixture(autouse=True)
+def many_resamples(monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", RECORDED["tested with"])
+
+
+@pytest.mark.parametrize("resample", ["units", "runs"])
+@pytest.mark.parametrize("matrix", RECORDED["matrices"], ids=lambda matrix: matrix["name"])
+def test_they_are_those_of_rliable(matrix, resample):
+    iqm, *limits = interquartile_mean(np.array(matrix["scores"]), resample)
+    assert iqm == pytest.approx(matrix["iqm"], rel=1e-12, abs=1e-12)
+    # Both are random; how far they may be apart follows from the numbers of resamples (data/record_rliable.py).
+    for limit, (low, high) in zip(limits, matrix[resample]["bands"], strict=True):
+        assert low - ROUNDING <= limit <= high + ROUNDING
+
+
+def middle_mean(scores):
+    """The mean of what is left when a quarter, rounded down, is cut at each end."""
+    ordered, cut = sorted(scores), len(scores) // 4
+    return math.fsum(ordered[cut : len(ordered) - cut]) / (len(ordered) - 2 * cut)
+
+
+SCORES = np.array([[0.0, 10.0], [1.0, 17.0], [5.0, 12.0], [7.0, 40.0]])  # [runs, units]
+PICKS = list(itertools.product(range(4), repeat=4))
+
+
+@pytest.mark.parametrize(
+    ("resample", "samples"),
+    [
+        ("units", [np.append(SCORES[[*a], 0], SCORES[[*b], 1]) for a, b in itertools.product(PICKS, PICKS)]),
+        ("runs", [SCORES[[*pick]].ravel() for pick in PICKS]),
+    ],
+)
+def test_resampling_is_that_of_all_resamples_one_by_one(resample, samples):
+    every = np.array([middle_mean(sample) for sample in samples])
+    iqm, *limits = interquartile_mean(SCORES, resample)
+    assert iqm == middle_mean(SCORES.ravel())
+    for limit, share in zip(limits, (0.025, 0.975), strict=True):
+        margin = 5 * math.sqrt(0.025 * 0.975 / metrics.RESAMPLES)
+        low, high = np.quantile(every, [share - margin, share + margin])
+        assert low - ROUNDING <= limit <= high + ROUNDING
+
+
+def test_the_same_scores_have_the_same_interval_and_the_global_generator_is_left_alone():
+    np.random.seed(3)  # noqa: NPY002
+    first = interquartile_mean(SCORES)
+    np.random.seed(3)  # noqa: NPY002
+    expected = np.random.random()  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002
+    assert interquartile_mean(SCORES) == first
+    assert np.random.random() == expected  # noqa: NPY002
+
+
+def test_one_run_has_no_interval():
+    iqm, low, high = interquartile_mean(np.array([[1.0, 2.0, 30.0, 4.0]]))
+    assert iqm == 3.0
+    assert math.isnan(low)
+    assert math.isnan(high)
