@@ -311,6 +311,14 @@ def draw_returns(groups: Sequence[Group], keys: Keys, theme: Theme) -> Figure:
     return figure
 
 
+def explain_returns(axes: Axes, title: str, theme: Theme) -> None:
+    """A title and a legend above the returns of one run, for a picture that has no caption."""
+    axes.set_title(title, pad=22, fontweight="bold")
+    dots, line = axes.collections[0], axes.lines[-1]
+    names = {dots: "one game", line: "mean of the games around it"}
+    axes.legend(names.keys(), names.values(), loc="lower right", bbox_to_anchor=(1.0, 1.1), ncols=2, borderpad=0)
+
+
 def draw_games(axes: Axes, runs: Sequence[Run], colour: str, *, faint: bool) -> None:
     """Every whole game as a dot where it ended; many dots as one picture, which keeps the file small."""
     for run in runs:
