@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 _BAR = "{{percentage:3.0f}}%|{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}<{left}, {rate} steps/s]{{postfix}}"
 _WINDOW = 60.0
-"""Seconds over which the speed is taken: rollouts and updates alternate, and a shorter time may hold only one of them."""
+"""Seconds over which the speed is taken: rollouts and updates alternate, a shorter time may hold only one of them."""
 _FIRST_SECONDS = 3.0
 """Before that, what is known is the speed of the first rollout, without an update."""
 

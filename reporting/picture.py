@@ -20,5 +20,5 @@ def returns_png(folder: Path) -> bytes | None:
     with drawing(LIGHT):
         figure = draw_returns([Group(run.name, [run])], keys, LIGHT)
         game = str(run.args.get("env_id", "Score"))
-        explain_returns(figure.axes[0], f"{shown(game, 60)}, seed {run.seed}", LIGHT)
+        explain_returns(figure.axes[0], f"{shown(game, 60)}, seed {run.seed}")
         return render(figure, "png")
