@@ -81,7 +81,8 @@ from experiment.config import (
     parse_command_line,
     sentence,
 )
-from experiment.evaluations import ContinualEvaluation, plan_evaluations
+from experiment.evaluations import RESULTS, ContinualEvaluation, plan_evaluations
+from experiment.files import atomic_path
 from experiment.progress import ProgressBar
 from experiment.ranks import ALONE, Ranks, RanksError
 from experiment.resume import (
@@ -786,8 +787,28 @@ def train(setup: Setup) -> None:
             test(args, agent, game, tracker, global_step)
         log_continual_metrics(evaluations.finish(tracker), tracker, global_step)
 
+    if ranks.is_main:
+        say_what_there_is(folder, final, game)
+
+
+def say_what_there_is(folder: Path, final: Path, game: GameConfig) -> None:
+    """Draw the returns, then print where everything of a finished run is and the commands that make more of it."""
+    picture = folder / "returns.png"
+    try:
+        from reporting.picture import returns_png  # here, because matplotlib loads slowly
+
+        drawn = returns_png(folder)
+        if drawn is not None:
+            with atomic_path(picture) as temporary:
+                temporary.write_bytes(drawn)
+    except Exception as error:  # whatever it is, the run is whole
+        print(f"warning: no picture of the returns: {type(error).__name__}: {error}")
     print(f"run folder: {folder}")
-    script = os.path.relpath(Path(__file__).with_name("eval.py"))
+    for name, path in (("picture:   ", picture), ("evaluated: ", folder / RESULTS)):
+        if path.exists():
+            print(f"{name} {path}")
+    report, script = (os.path.relpath(Path(__file__).with_name(name)) for name in ("report.py", "eval.py"))
+    print("report:     " + shlex.join(["python", report, str(folder)]))
     print("evaluate:   " + shlex.join(["python", script, "--agent_path", str(final), "--env_id", game.env_id]))
 
 

@@ -9,11 +9,17 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
+_BAR = "{{percentage:3.0f}}%|{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}<{left}, {rate} steps/s]{{postfix}}"
+_WINDOW = 60.0
+"""Seconds over which the speed is taken: rollouts and updates alternate, a shorter time may hold only one of them."""
+_FIRST_SECONDS = 3.0
+"""Before that, what is known is the speed of the first rollout, without an update."""
 
 
 class ProgressBar:
     """Progress of a run; in a terminal a bar, elsewhere (a file, a cluster's log) one plain line every ten seconds.
+
+    Both say how much time is left from the third second on, by the speed of the last minute.
 
     `update` may be called at every step: between two refreshes it costs one look at the clock.
     """
@@ -34,8 +40,9 @@ class ProgressBar:
         self._total_steps = total_steps
         self._returns: deque[float] = deque(recent_returns, maxlen=mean_of_games)
         self._modification = ""
-        self._step = self._reported_step = self._first_step = initial_step
-        self._reported_at = self._started_at = time.perf_counter()
+        self._step = initial_step
+        self._marks: deque[tuple[float, int]] = deque()  # (when, step) of the last minute, oldest first
+        self._start: tuple[float, int] | None = None  # the first step: games and network are loaded before it
         self._bar: tqdm | None = None
         if enabled and self._stream.isatty():
             self._bar = tqdm(
@@ -46,10 +53,9 @@ class ProgressBar:
                 unit_scale=True,
                 dynamic_ncols=True,
                 mininterval=0.0,  # refreshes are timed here
-                bar_format=_BAR,
             )
         self._seconds_between = 0.2 if self._bar is not None else 10.0
-        self._next_refresh = self._reported_at + self._seconds_between
+        self._next_refresh = 0.0
 
     @property
     def recent_returns(self) -> list[float]:
@@ -64,8 +70,13 @@ class ProgressBar:
         """The run is at `global_step` (steps over all environments), under this modification string."""
         self._step = global_step
         self._modification = modification
-        if self._enabled and time.perf_counter() >= self._next_refresh:
-            self._refresh()
+        now = time.perf_counter()
+        if self._start is None:
+            self._start = (now, global_step)
+            self._marks.append(self._start)
+            self._next_refresh = now + min(self._seconds_between, _FIRST_SECONDS)
+        elif self._enabled and now >= self._next_refresh:
+            self._refresh(now)
 
     def write(self, line: str) -> None:
         """Print `line` to standard output without breaking the bar."""
@@ -79,11 +90,9 @@ class ProgressBar:
         """Show the last state and let go of the terminal; a second call does nothing."""
         if not self._enabled:
             return
-        self._reported_step, self._reported_at = (
-            self._first_step,
-            self._started_at,
-        )  # the last line: the whole run's speed
-        self._refresh()
+        now = time.perf_counter()
+        self._marks = deque([self._start or (now, self._step)])  # the last line: the whole run's speed
+        self._refresh(now)
         if self._bar is not None:
             self._bar.close()
         self._enabled = False
@@ -96,24 +105,27 @@ class ProgressBar:
     ) -> None:
         self.close()
 
-    def _refresh(self) -> None:
-        now = time.perf_counter()
+    def _refresh(self, now: float) -> None:
+        while len(self._marks) > 1 and now - self._marks[0][0] > _WINDOW:
+            self._marks.popleft()
+        when, step = self._marks[0]
+        self._marks.append((now, self._step))
+        speed, missing = (self._step - step) / max(now - when, 1e-9), self._total_steps - self._step
+        known = speed > 0 and (now - when >= _FIRST_SECONDS or missing <= 0)
+        left = tqdm.format_interval(missing / speed) if known else "unknown"
         if self._bar is not None:
+            self._bar.bar_format = _BAR.format(left=left, rate=f"{speed:,.0f}")
             self._bar.set_postfix_str(f"{self._return_words()}, {self._modification_words()}", refresh=False)
             self._bar.update(self._step - self._bar.n)
         else:
-            print(self._plain_line(now), file=self._stream, flush=True)
-        self._reported_step, self._reported_at = self._step, now
+            share = 100 * self._step / max(self._total_steps, 1)
+            print(
+                f"step {self._step:,}/{self._total_steps:,} ({share:.0f} %), {self._return_words()}, "
+                f"{speed:,.0f} steps/s, {self._modification_words()}, time left {left}",
+                file=self._stream,
+                flush=True,
+            )
         self._next_refresh = now + self._seconds_between
-
-    def _plain_line(self, now: float) -> str:
-        rate = (self._step - self._reported_step) / max(now - self._reported_at, 1e-9)
-        left = tqdm.format_interval((self._total_steps - self._step) / rate) if rate > 0 else "unknown"
-        share = 100 * self._step / max(self._total_steps, 1)
-        return (
-            f"step {self._step:,}/{self._total_steps:,} ({share:.0f} %), {self._return_words()}, {rate:,.0f} steps/s,"
-            f" {self._modification_words()}, time left {left}"
-        )
 
     def _return_words(self) -> str:
         return f"return {sum(self._returns) / len(self._returns):.1f}" if self._returns else "no game finished yet"

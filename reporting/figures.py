@@ -19,6 +19,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -144,27 +145,27 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 def draw_bands(axes: Axes, regimes: Sequence[Regime], keys: Keys, theme: Theme, *, letters: bool = True) -> None:
     """Regimes as shaded bands, with their letters in a strip above the plot where there is room for them."""
-    end = max(regimes[-1].end, 1)
-    axes.set_xlim(0, end)
+    axes.set_xlim(0, max(regimes[-1].end, 1))
     few, many = len(regimes) <= 40, len(regimes) > 100  # many bands are smaller as a picture
-    for begin, stop, modification in regimes:
-        colour = keys.colour(modification)
-        axes.axvspan(begin, stop, color=colour, alpha=theme.band, linewidth=0, zorder=0, rasterized=many)
-        if few and begin:
-            axes.axvline(begin, color=theme.faint, linewidth=0.6, zorder=1)
-        if letters:
-            strip = Rectangle(
-                (begin, 1.015),
-                stop - begin,
-                0.075,
+    spans: dict[str, list[Regime]] = {}
+    for regime in regimes:
+        spans.setdefault(keys.colour(regime.modification), []).append(regime)
+        if few and regime.begin:
+            width = 1.1 if len(regimes) <= 12 else 0.6
+            axes.axvline(regime.begin, color=theme.ink, linewidth=width, zorder=1)
+    for colour, own in spans.items():  # thousands of patches would take minutes, a collection a moment
+        for low, high, opacity in [(0.0, 1.0, theme.band), (1.015, 1.09, theme.strip)][: 1 + letters]:
+            boxes = PolyCollection(
+                [[(begin, low), (begin, high), (stop, high), (stop, low)] for begin, stop, _ in own],
                 transform=axes.get_xaxis_transform(),
                 facecolor=colour,
-                alpha=theme.strip,
+                alpha=opacity,
                 linewidth=0,
-                clip_on=False,
+                zorder=0,
+                clip_on=high <= 1,
                 rasterized=many,
             )
-            axes.add_patch(strip)
+            axes.add_collection(boxes, autolim=False)
     if letters:
         for middle, text in band_labels(regimes, keys):
             axes.text(
@@ -311,19 +312,28 @@ def draw_returns(groups: Sequence[Group], keys: Keys, theme: Theme) -> Figure:
     return figure
 
 
+def explain_returns(axes: Axes, title: str) -> None:
+    """A title and a legend above the returns of one run, for a picture that has no caption."""
+    axes.set_title(title, pad=22, fontweight="bold")
+    dots = next(drawn for drawn in axes.collections if isinstance(drawn, PathCollection))
+    handles, names = [dots, axes.lines[-1]], ["one game", "mean of neighbouring games"]
+    axes.legend(handles, names, loc="lower right", bbox_to_anchor=(1.0, 1.1), ncols=2, borderpad=0)
+
+
 def draw_games(axes: Axes, runs: Sequence[Run], colour: str, *, faint: bool) -> None:
     """Every whole game as a dot where it ended; many dots as one picture, which keeps the file small."""
     for run in runs:
         whole = ~run.games.cut
+        few = whole.sum() <= 400  # can be seen one by one
         axes.scatter(
             run.games.step[whole],
             run.games.score[whole],
-            s=7,
+            s=16 if few else 7,
             color=colour,
-            alpha=0.18 if faint else 0.35,
+            alpha=0.18 if faint else 0.5 if few else 0.35,
             linewidth=0,
             zorder=1.5,
-            rasterized=bool(whole.sum() > 400),
+            rasterized=not few,
         )
 
 

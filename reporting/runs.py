@@ -117,15 +117,15 @@ def _nearest_run_folder(folder: Path) -> str:
     return next((path for path, name in found.items() if names and name == names[0]), "")
 
 
-def load_run(folder: Path) -> Run:
-    """Everything that is in a run folder, which may still be growing."""
+def load_run(folder: Path, *, events: bool = True) -> Run:
+    """Everything that is in a run folder, which may still be growing; without `events` no scalars, which take long."""
     notes: list[str] = []
     args = _read_args(folder / "args.json", notes)
     rows = read_whole_rows(folder / "episodes.csv", notes)
     games = _games(rows, notes)
     switches = read_whole_rows(folder / "switches.csv", notes)
-    scalars = read_scalars(folder)
-    if not scalars:
+    scalars = read_scalars(folder) if events else {}
+    if events and not scalars:
         notes.append("There are no TensorBoard events: losses, plasticity and speed cannot be shown.")
     finished = (folder / "model.cleanrl_model").exists()
     if not finished:

@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def clock(monkeypatch):
     return clock
 
 
-def test_plain_lines_every_ten_seconds(clock):
+def test_plain_lines_after_three_seconds_and_then_every_ten(clock):
     stream = io.StringIO()
     bar = ProgressBar(100_000, stream=stream)
     for second in range(1, 26):
@@ -46,8 +47,9 @@ def test_plain_lines_every_ten_seconds(clock):
     bar.close()
     bar.close()
     assert stream.getvalue().splitlines() == [
-        "step 10,000/100,000 (10 %), no game finished yet, 1,000 steps/s, no modification, time left 01:30",
-        "step 20,000/100,000 (20 %), return 4.5, 1,000 steps/s, disable_cars, time left 01:20",
+        "step 4,000/100,000 (4 %), no game finished yet, 1,000 steps/s, no modification, time left 01:36",
+        "step 14,000/100,000 (14 %), return 4.5, 1,000 steps/s, no modification, time left 01:26",
+        "step 24,000/100,000 (24 %), return 4.5, 1,000 steps/s, disable_cars, time left 01:16",
         "step 25,000/100,000 (25 %), return 4.5, 1,000 steps/s, disable_cars, time left 01:15",
     ]
 
@@ -55,10 +57,43 @@ def test_plain_lines_every_ten_seconds(clock):
 def test_a_resumed_run_counts_only_its_own_steps_in_the_speed(clock):
     stream = io.StringIO()
     with ProgressBar(2000, initial_step=1000, stream=stream) as bar:
+        bar.update(1000)
         clock.now += 10.0
         bar.update(1100)
     assert " 10 steps/s" in stream.getvalue().splitlines()[0]
     assert "time left 01:30" in stream.getvalue().splitlines()[-1]
+
+
+def test_time_left_is_right_from_the_first_line_on_though_no_step_is_made_during_an_update(clock):
+    """Rollouts of 1,024 steps in a second, updates of another second, after five seconds of preparation."""
+    stream = io.StringIO()
+    bar = ProgressBar(102_400, stream=stream)
+    clock.now += 5.0
+    for rollout in range(100):
+        for step in range(8, 1025, 8):
+            clock.now += 8 / 1024
+            bar.update(1024 * rollout + step)
+        clock.now += 1.0
+    bar.close()
+    lines = [line for line in stream.getvalue().splitlines() if line]
+    assert lines[0].startswith("step 2,0")
+    assert len(lines) > 15
+    for line in lines[:-1]:
+        step, minutes, seconds = re.match(r"step ([\d,]+)/.* time left (\d+):(\d+)$", line).groups()
+        expected = 200 * (1 - int(step.replace(",", "")) / 102_400)
+        assert 60 * int(minutes) + int(seconds) == pytest.approx(expected, rel=0.25, abs=2), line
+    assert int(re.search(r"(\d+) steps/s", lines[-1])[1]) == pytest.approx(512, rel=0.02)
+
+
+def test_a_run_that_slows_down_says_so_within_a_minute(clock):
+    stream = io.StringIO()
+    bar = ProgressBar(1_000_000, stream=stream)
+    step = 0
+    for second in range(700):
+        clock.now += 1.0
+        step += 1000 if second < 600 else 100
+        bar.update(step)
+    assert " 100 steps/s, " in stream.getvalue().splitlines()[-1]
 
 
 def test_return_is_the_mean_of_the_last_games_and_long_names_are_cut(clock):
@@ -117,7 +152,7 @@ def test_bar_in_a_terminal_with_messages_on_lines_of_their_own():
     assert last.startswith("100%|")
     assert "2.00k/2.00k" in last
     assert "return 21.0, all_green_cars" in last
-    assert "step/s" in last
+    assert re.search(r"\[00:0\d<00:00, [\d,]+ steps/s\]", last)
     assert all(len(piece) <= 120 for piece in pieces)
 
 

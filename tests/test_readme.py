@@ -10,10 +10,12 @@ import re
 import shlex
 import sys
 import typing
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import ROOT
+from made_up_runs import make_run
 
 import continual_training_example
 import eval as evaluation
@@ -98,7 +100,7 @@ def test_first_two_blocks_are_the_ones_that_ci_and_newcomers_run():
     first, second = blocks("(?:bash|sh|shell|console)")[:2]
     assert first.splitlines() == [
         "pip install -e . -c constraints.txt",
-        "python continual_training_example.py --config run_config.json",
+        "python continual_training_example.py --config configs/first_run.json",
     ]
     assert second.splitlines() == [
         'pip install -e ".[test]" -c constraints.txt',
@@ -131,7 +133,7 @@ def test_links_and_pictures_lead_somewhere():
             assert (ROOT / target).is_file(), target
 
 
-@pytest.mark.parametrize("name", ["freeway", "report"])
+@pytest.mark.parametrize("name", ["freeway", "first_run", "report"])
 def test_picture_is_small_and_a_picture(name):
     picture = (ROOT / "docs" / f"{name}.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
@@ -298,7 +300,7 @@ def test_shipped_experiments_are_all_listed_with_their_length():
     assert set(listed) == shipped
     for name, (_, game, _, steps) in listed.items():
         config = json.loads((ROOT / name).read_text())
-        assert config["env_id"] == f"ALE/{game}-v5"
+        assert config.get("env_id", continual_training_example.Args.env_id) == f"ALE/{game}-v5"
         assert f"{schedule_from_config(config, seed=42).num_total_steps:,}" == steps
 
 
@@ -553,13 +555,31 @@ def test_preview_prints_as_printed(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(text_block("run_config.json: "))
 
 
-def test_first_run_says_as_printed(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("config", "beginning"),
+    [("configs/first_run.json", "first_run.json sets"), ("run_config.json", "run_config.json overrides")],
+)
+def test_first_runs_say_as_printed(config, beginning, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    continual_training_example.prepare(["--config", "run_config.json", "--no_cuda"])
-    said = capsys.readouterr().out.splitlines()
-    printed = text_block("run_config.json overrides").splitlines()
-    assert said[:2] == printed[:2]
-    assert next(line for line in printed if line.startswith("precision")) in said
+    continual_training_example.prepare(["--config", config, "--no_cuda"])
+    said = capsys.readouterr().out
+    first, later = text_block(beginning).split("\n...\n")[:2]
+    assert said.startswith(first)
+    for line in later.splitlines():  # " ..." stands for the rest of a long one
+        if not line.startswith(("no GPU found", "run folder")):
+            assert f"\n{line.removesuffix(' ...')}" in said
+
+
+def test_the_end_of_the_first_run_is_as_printed(tmp_path, monkeypatch, capsys):
+    printed = text_block("first_run.json").split("...\n")[-1]
+    run = re.match("run folder: (.*)", printed)[1]
+    monkeypatch.chdir(tmp_path)
+    made = make_run(tmp_path / "runs")
+    made.rename(run)
+    monkeypatch.setattr(continual_training_example, "__file__", str(tmp_path / "continual_training_example.py"))
+    pong, _ = game_config("ALE/Pong-v5")
+    continual_training_example.say_what_there_is(Path(run), Path(run) / "model.cleanrl_model", pong)
+    assert capsys.readouterr().out == printed
 
 
 def test_old_spellings_as_told():

@@ -1,0 +1,24 @@
+"""The picture that a training leaves in its run folder: the returns, drawn as the report draws them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reporting.figures import LIGHT, Keys, draw_returns, drawing, explain_returns, render
+from reporting.runs import Group, load_run, shown
+
+
+def returns_png(folder: Path) -> bytes | None:
+    """The scores of all whole games of a run over its steps, as a PNG file; None where no game has ended.
+
+    It is `draw_returns` of the report with a title and a legend, because here no caption stands below it.
+    """
+    run = load_run(folder, events=False)
+    if run.games.cut.all():
+        return None
+    keys = Keys([regime.modification for regime in run.regimes])
+    with drawing(LIGHT):
+        figure = draw_returns([Group(run.name, [run])], keys, LIGHT)
+        game = str(run.args.get("env_id", "Score"))
+        explain_returns(figure.axes[0], f"{shown(game, 60)}, seed {run.seed}")
+        return render(figure, "png")
