@@ -242,8 +242,8 @@ def test_final_evaluation_and_videos(tmp_path, monkeypatch, capsys):
     flags += ["--test_modifs", "no_modif, color_all_blocks_red", "--eval_episodes", "2"]
     run = train_in(tmp_path, monkeypatch, *flags)
     lines = capsys.readouterr().out.splitlines()
-    table = lines[-5:-2]
-    assert lines[-2].startswith("run folder:")
+    end = len(lines) - 1 - next(i for i, line in enumerate(reversed(lines)) if line.startswith("run folder:"))
+    table = lines[end - 3 : end]
     assert lines[-1].startswith("evaluate:")
     assert "eval/color_all_blocks_red/mean" in EventAccumulator(str(run)).Reload().Tags()["scalars"]
     assert table[0].startswith("modification")
