@@ -539,8 +539,20 @@ def eval_value(name):
 
 CHECKPOINT_ARGS = st.dictionaries(
     st.sampled_from(
-        "architecture obs_mode backend frameskip her noop_max game_start max_pool sticky time_limit env_id "
-        "buffer_window_size".split()
+        [
+            "architecture",
+            "obs_mode",
+            "backend",
+            "frameskip",
+            "her",
+            "noop_max",
+            "game_start",
+            "max_pool",
+            "sticky",
+            "time_limit",
+            "env_id",
+            "buffer_window_size",
+        ]
     )
     | TEXTS,
     st.none()
