@@ -240,7 +240,9 @@ def _check_words(rows: pd.DataFrame) -> None:
     for name, values in allowed.items():
         wrong = rows[~rows[name].isin(values)]
         if len(wrong):
-            raise MetricsError(f"`{name}` is {wrong[name].tolist()[0]!r} in one row; it must be {values[0]} or {values[1]}")
+            raise MetricsError(
+                f"`{name}` is {wrong[name].tolist()[0]!r} in one row; it must be {values[0]} or {values[1]}"
+            )
     for name in ("phase", "global_step"):
         if (rows[name] < 0).any():
             raise MetricsError(f"`{name}` is {rows[name].min()} in one row; it must be 0 or more")

@@ -25,6 +25,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 import continual_training_example as training
 import sweep
 from experiment.config import parse_command_line
+from experiment.search import DISTRIBUTIONS
 
 METRIC = {"name": "continual/average_performance", "goal": "maximize"}
 COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_boolean_flags}"]
@@ -619,6 +620,32 @@ def test_the_commands_of_the_readme_are_accepted(checked_here, monkeypatch, caps
     for words in commands:
         assert sweep.main(["--dry_run", *[word for word in words if word != "--dry_run"]]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_the_search_of_the_readme_works(checked_here, fake, optuna, monkeypatch, capsys):
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", readme(), re.M | re.S)
+    folder = Path.cwd()
+    Path("readme.yaml").write_text(text)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sweep.Sweep, "run", lambda self, runs: 0)  # all that comes before the first run
+    assert sweep.main([str(folder / "readme.yaml"), "--folder", str(folder / "kept")]) == 0
+    (folder / "readme.yaml").write_text(text.replace("update_epochs", "update_epohcs"))
+    assert sweep.main([str(folder / "readme.yaml"), "--folder", str(folder / "kept")]) == 2
+    assert "the training script does not accept" in capsys.readouterr().err
+    # The same search of the stand-in, whose best is x = 0.7.
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    text = text.replace("continual_training_example.py", "fake.py").replace("gae_lambda", "x").replace("30", "3")
+    (folder / "readme.yaml").write_text(text)
+    assert sweep.main(["readme.yaml", "--jobs", "2"]) == 0
+    assert len(calls()) == 3
+
+
+def test_the_readme_has_every_distribution():
+    table = readme().split("| distribution |")[1].split("\n\n")[0]
+    listed = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.M)))
+    lists = {"constant", "categorical", "categorical_w_probabilities"}
+    assert sorted(listed) == sorted(DISTRIBUTIONS.keys() - lists)
 
 
 # ---------------------------------------------------------------------------------------------------------- cluster
