@@ -386,8 +386,7 @@ class Parts(NamedTuple):
     optimizer: torch.optim.Optimizer
     cbp: ContinualBackprop | None
     reward_scaler: RewardScaler
-    her_scaler: RewardScaler | None
-    """The relabelled half's; None without hindsight."""
+    her_scaler: RewardScaler  # of what hindsight relabels
     probe: PlasticityProbe
     generators: dict[str, torch.Generator]
     envs: ModifiedVectorEnv
@@ -1178,10 +1177,10 @@ def derive_seeds(seed: int, number: int, *key: int) -> list[int]:
     return [int(word) for word in np.random.SeedSequence(seed, spawn_key=key).generate_state(number)]
 
 
-def make_scalers(args: Args) -> tuple[RewardScaler, RewardScaler | None]:
-    """Of the rewards as played and as relabelled (None without hindsight), for all ranks' games, on every rank."""
-    scalers = [RewardScaler(args.num_envs, args.gamma, args.reward_scaling) for _ in range(2)]
-    return scalers[0], scalers[1] if args.her else None
+def make_scalers(args: Args) -> tuple[RewardScaler, RewardScaler]:
+    """Of rewards as played and as relabelled by hindsight; for all ranks' games, on every rank."""
+    played, relabelled = (RewardScaler(args.num_envs, args.gamma, args.reward_scaling) for _ in range(2))
+    return played, relabelled
 
 
 def scale_rewards(
@@ -1231,7 +1230,8 @@ def fill_relabelled_half(
     done: bool [T, N]. last: the N observations after the rollout. cuts: (t, games, their last observations, values),
     where play was cut; added to it are the same of the columns from N on, and what follows their step T - 1.
     """
-    assert rollout.goals is not None and rollout.relabelled is not None
+    assert rollout.goals is not None
+    assert rollout.relabelled is not None
     steps, games = done.shape
     played, second, device = np.s_[:steps, :games], np.s_[:steps, games:], rollout.goals.device
     relabelling = relabel(
@@ -1381,7 +1381,7 @@ def save_run(folder: Path, args: Args, parts: Parts, counters: Counters) -> None
         "optimizer": parts.optimizer.state_dict(),
         "continual_backprop": None if parts.cbp is None else parts.cbp.state_dict(),
         "reward_scaler": parts.reward_scaler.state_dict(),
-        "her_scaler": None if parts.her_scaler is None else parts.her_scaler.state_dict(),
+        "her_scaler": parts.her_scaler.state_dict(),
         "plasticity": parts.probe.state_dict(),
         "generators": generators,
         "envs": envs,
@@ -1403,7 +1403,7 @@ def restore(parts: Parts, saved: dict[str, Any], videos: Path | None) -> Counter
     if parts.cbp is not None:
         parts.cbp.load_state_dict(saved["continual_backprop"])
     parts.reward_scaler.load_state_dict(saved["reward_scaler"])
-    if parts.her_scaler is not None:
+    if "her_scaler" in saved:  # runs without hindsight did not always save it
         parts.her_scaler.load_state_dict(saved["her_scaler"])
     if "plasticity" in saved:  # it was not always saved; then the probe is of the first rollout from here
         parts.probe.load_state_dict(saved["plasticity"], next(parts.agent.parameters()).device)

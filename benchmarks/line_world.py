@@ -1,7 +1,5 @@
 """Freeway's chicken without the road: a row, two moves, and a reward for a crossing. Seconds per training.
 
-    python -m benchmarks.line_world [--seeds 30] [--knocks 0.04] [--rollouts 50] [--her] [--her_rewards original] ...
-
 For lack of pixels the agent is a small network that reads row and goal. All else is real: the goals of Freeway, and
 the training script's functions for hindsight, advantages and gradient steps, with its default settings. A random walk
 crosses now and then, so PPO alone learns it or, where the first crossing comes too late, does not; and where it does,
@@ -10,21 +8,15 @@ its level is the best there is. So hindsight can show here what it is for, and w
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from dataclasses import replace
-from typing import NamedTuple
-
 import numpy as np
 import torch
-import tyro
 from torch import Tensor, nn
 
 import continual_training_example as training
-from agents import generalised_advantages
+from agents import RewardScaler, generalised_advantages
 from agents.acceleration import ActingAgent
 from agents.actor_critic import ActorCritic, sample_actions
-from wrappers.goals import POSITIONS
+from wrappers.goals import POSITIONS, Goal
 
 GOAL = POSITIONS["Freeway"]
 START, KERB, STRIDE = 6, 177, 4  # rows; four a step makes 47 crossings a game
@@ -66,7 +58,7 @@ def learn(seed: int, args: training.Args, rollouts: int = 50, knocks: float = 0.
     optimizer = torch.optim.Adam(agent.parameters(), lr=args.learning_rate, eps=1e-5)
     everywhere = np.arange(KERB + 1)
     acting, rollout = ActingAgent(agent, torch.float32), empty_rollout(args)
-    scalers = training.make_scalers(args)
+    scalers, no_autocast = training.make_scalers(args), torch.autocast("cpu", enabled=False)
     at, played, levels = np.full(games, START), 0, []
     for _ in range(rollouts):
         with torch.no_grad():  # of all rows at once, seven times faster than row by row
@@ -91,15 +83,21 @@ def learn(seed: int, args: training.Args, rollouts: int = 50, knocks: float = 0.
         fill_advantages(args, rollout, acting, scalers, observe(at))
         for _ in range(args.update_epochs):
             for rows in torch.randperm(rollout.values.numel(), generator=order).tensor_split(args.num_minibatches):
-                training.minibatch_step(args, agent, optimizer, contextlib.nullcontext(), rollout, rows)
+                training.minibatch_step(args, agent, optimizer, no_autocast, rollout, rows)
     return np.array(levels)
 
 
 def fill_advantages(
-    args: training.Args, rollout: training.Rollout, acting: ActingAgent, scalers: tuple, last: Tensor, goal=GOAL
+    args: training.Args,
+    rollout: training.Rollout,
+    acting: ActingAgent,
+    scalers: tuple[RewardScaler, RewardScaler],
+    last: Tensor,
+    goal: Goal = GOAL,
 ) -> None:
-    """The phases HINDSIGHT and ADVANTAGES of the training script."""
-    rewards, terminated, done, cuts = rollout.rewards, rollout.terminated, rollout.done, []
+    """The phases HINDSIGHT and ADVANTAGES of the training script; `last`: the observations after the rollout."""
+    rewards, terminated, done = rollout.rewards, rollout.terminated, rollout.done
+    cuts: list[tuple[int, np.ndarray, Tensor, Tensor]] = []
     if args.her:
         relabelling = training.fill_relabelled_half(args, rollout, goal, acting, done, last, cuts)
         scaled = training.scale_halves(args, rewards, done, relabelling, *scalers)
@@ -112,8 +110,13 @@ def fill_advantages(
     for t, columns, _, value in cuts:
         next_values[t, torch.from_numpy(columns)] = value
     rollout.advantages[:], rollout.returns[:] = generalised_advantages(
-        torch.from_numpy(scaled), rollout.values, next_values, torch.from_numpy(terminated), torch.from_numpy(done),
-        args.gamma, args.gae_lambda,
+        torch.from_numpy(scaled),
+        rollout.values,
+        next_values,
+        torch.from_numpy(terminated),
+        torch.from_numpy(done),
+        args.gamma,
+        args.gae_lambda,
     )
 
 
@@ -121,12 +124,15 @@ def empty_rollout(args: training.Args) -> training.Rollout:
     """Storage of one rollout in double precision."""
     steps = (args.num_steps, args.num_envs)
     rows = (args.num_steps, args.num_envs * (2 if args.her else 1))
-    numbers = [torch.zeros(rows, dtype=torch.float64) for _ in range(4)]
+    log_probs, values, advantages, returns = (torch.zeros(rows, dtype=torch.float64) for _ in range(4))
     goals = torch.from_numpy(GOAL.grey(GOAL.target)).expand(*rows, -1).clone()
     return training.Rollout(
-        torch.zeros((*steps, 2, 1, 1), dtype=torch.uint8),
-        torch.zeros(rows, dtype=torch.int64),
-        *numbers,
+        observations=torch.zeros((*steps, 2, 1, 1), dtype=torch.uint8),
+        actions=torch.zeros(rows, dtype=torch.int64),
+        log_probs=log_probs,
+        values=values,
+        advantages=advantages,
+        returns=returns,
         rewards=np.zeros(steps),
         terminated=np.zeros(steps, np.bool_),
         done=np.zeros(steps, np.bool_),
