@@ -8,6 +8,8 @@ its level is the best there is. So hindsight can show here what it is for, and w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ import continual_training_example as training
 from agents import RewardScaler, generalised_advantages
 from agents.acceleration import ActingAgent
 from agents.actor_critic import ActorCritic, sample_actions
+from agents.hindsight import Relabelling, goal_rewards
 from wrappers.goals import POSITIONS, Goal
 
 GOAL = POSITIONS["Freeway"]
@@ -49,8 +52,17 @@ def observe(rows: np.ndarray) -> Tensor:
     return torch.from_numpy(both)[:, :, None, None]
 
 
-def learn(seed: int, args: training.Args, rollouts: int = 50, knocks: float = 0.0) -> np.ndarray:
-    """Crossings per game in each rollout; with probability `knocks` a step ends with the chicken thrown back."""
+def learn(
+    seed: int,
+    args: training.Args,
+    rollouts: int = 50,
+    knocks: float = 0.0,
+    scale: Callable[..., np.ndarray] = training.scale_halves,
+) -> np.ndarray:
+    """Crossings per game in each rollout; with probability `knocks` a step ends with the chicken thrown back.
+
+    scale: hindsight's scaling of both halves' rewards, to compare others with the training script's.
+    """
     weights, actions, order = (torch.Generator().manual_seed(3 * seed + i) for i in range(3))
     luck = np.random.default_rng(seed)
     steps, games = args.num_steps, args.num_envs
@@ -80,7 +92,7 @@ def learn(seed: int, args: training.Args, rollouts: int = 50, knocks: float = 0.
             if over:
                 at = np.full(games, START)
         levels.append(rollout.rewards.mean() * STEPS_PER_GAME)
-        fill_advantages(args, rollout, acting, scalers, observe(at))
+        fill_advantages(args, rollout, acting, scalers, observe(at), scale=scale)
         for _ in range(args.update_epochs):
             for rows in torch.randperm(rollout.values.numel(), generator=order).tensor_split(args.num_minibatches):
                 training.minibatch_step(args, agent, optimizer, no_autocast, rollout, rows)
@@ -94,13 +106,14 @@ def fill_advantages(
     scalers: tuple[RewardScaler, RewardScaler],
     last: Tensor,
     goal: Goal = GOAL,
+    scale: Callable[..., np.ndarray] = training.scale_halves,
 ) -> None:
     """The phases HINDSIGHT and ADVANTAGES of the training script; `last`: the observations after the rollout."""
     rewards, terminated, done = rollout.rewards, rollout.terminated, rollout.done
     cuts: list[tuple[int, np.ndarray, Tensor, Tensor]] = []
     if args.her:
         relabelling = training.fill_relabelled_half(args, rollout, goal, acting, done, last, cuts)
-        scaled = training.scale_halves(args, rewards, done, relabelling, *scalers)
+        scaled = scale(args, rewards, done, relabelling, *scalers)
         terminated, done = np.tile(terminated, (1, 2)), np.tile(done, (1, 2))
     else:
         scaled = training.scale_rewards(scalers[0], rewards, done, training.ALONE)
@@ -118,6 +131,20 @@ def fill_advantages(
         args.gamma,
         args.gae_lambda,
     )
+
+
+def one_scale(
+    args: training.Args,
+    rewards: np.ndarray,
+    done: np.ndarray,
+    relabelling: Relabelling,
+    scaler: RewardScaler,
+    _: RewardScaler,
+) -> np.ndarray:
+    """Both halves on the scale of all their rewards together, as it once was: crossings come to next to nothing."""
+    both, done = np.hstack(goal_rewards(rewards, relabelling, args.her_rewards)), np.tile(done, (1, 2))
+    scaler.returns = np.resize(scaler.returns, both.shape[1])
+    return np.stack([scaler(*step) for step in zip(both, done, strict=True)])
 
 
 def empty_rollout(args: training.Args) -> training.Rollout:
