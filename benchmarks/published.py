@@ -79,6 +79,8 @@ def compared(group: str) -> dict[str, str | None]:
 def settings_of(group: str) -> dict[str, Any]:
     """What the published agents were trained with, in our words, without the schedule."""
     derived = {name: entry["value"] for name, entry in PUBLISHED["derived"].items() if name != "num_repetitions"}
+    if not GROUPS[group]["her"]:
+        del derived["her_weight"]
     return {"env_id": GROUPS[group]["env_id"], "her": GROUPS[group]["her"], **PUBLISHED["settings"], **derived}
 
 
