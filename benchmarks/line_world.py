@@ -22,9 +22,10 @@ from agents.hindsight import Relabelling, goal_rewards
 from wrappers.goals import POSITIONS, Goal
 
 GOAL = POSITIONS["Freeway"]
-START, KERB, STRIDE = 6, 177, 4  # rows; four a step makes 47 crossings a game
+START, KERB, STRIDE = 6, 177, 4  # rows
 MOVES = np.array([0, STRIDE, -STRIDE])  # stay, up, down
 STEPS_PER_GAME = 2048
+BEST = STEPS_PER_GAME / 43  # crossings per game, of a chicken that never stops: 43 steps from row 6 over row 177
 KNOCK = 16  # rows that a car would throw the chicken back
 
 
@@ -128,6 +129,20 @@ def fill_advantages(
         args.gamma,
         args.gae_lambda,
     )
+
+
+def one_scale(
+    args: training.Args,
+    rewards: np.ndarray,
+    done: np.ndarray,
+    relabelling: Relabelling,
+    scaler: RewardScaler,
+    _: RewardScaler,
+) -> np.ndarray:
+    """Both halves on the scale of all their rewards together, as it once was: crossings come to next to nothing."""
+    both, done = np.hstack(goal_rewards(rewards, relabelling, args.her_rewards)), np.tile(done, (1, 2))
+    scaler.returns = np.resize(scaler.returns, both.shape[1])
+    return np.stack([scaler(*step) for step in zip(both, done, strict=True)])
 
 
 def empty_rollout(args: training.Args) -> training.Rollout:
