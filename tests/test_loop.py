@@ -228,6 +228,43 @@ def test_advantages_are_those_of_the_recording(run):
         close(run, rollout.returns[: stop - first] - rollout.values[: stop - first], advantages)
 
 
+def test_columns_of_a_rollout_may_be_computed_by_themselves():
+    """As the halves of hindsight may, with rewards of their own; a cut stands for what follows, the last step's too."""
+    draw = torch.Generator().manual_seed(1)
+    rewards, values = torch.randn(2, 5, 6, generator=draw)
+    last, terminated, done = (
+        torch.randn(6, generator=draw),
+        torch.zeros(5, 6, dtype=bool),
+        torch.zeros(5, 6, dtype=bool),
+    )
+    terminated[1, 3] = done[1, 3] = done[2, 1] = done[2, 4] = done[4, 5] = True
+    cuts = [(2, [1, 4], [7.0, 8.0]), (4, [5], [9.0])]
+
+    def of(columns):
+        own = [
+            (t, np.array([columns.index(c) for c in cut if c in columns], int), None,
+             torch.tensor([value for c, value in zip(cut, of_cut, strict=True) if c in columns]))
+            for t, cut, of_cut in cuts
+        ]  # fmt: skip
+        parts = (part[..., columns] for part in (rewards, values, last, terminated, done))
+        rewards_, values_, last_, terminated_, done_ = parts
+        return training.rollout_advantages(rewards_, values_, last_, own, terminated_, done_, 0.9, 0.8)
+
+    advantages, returns = of(list(range(6)))
+    halves = [of(list(range(3))), of(list(range(3, 6)))]
+    assert torch.equal(torch.cat([half[0] for half in halves], 1), advantages)
+    assert torch.equal(returns, advantages + values)
+    led_to = torch.cat([values[1:], last[None]])
+    for t, columns, of_cut in cuts:
+        led_to[t, columns] = torch.tensor(of_cut)
+    for column in range(6):
+        following = 0.0
+        for t in reversed(range(5)):
+            delta = rewards[t, column] + 0.9 * led_to[t, column] * ~terminated[t, column] - values[t, column]
+            following = float(delta + 0.72 * following * ~done[t, column])
+            assert float(advantages[t, column]) == pytest.approx(following, abs=1e-5)
+
+
 def test_every_gradient_step_is_adams_with_the_rate_of_its_rollout(run):
     """`Adam` with eps 1e-5, gradients clipped, weights and averages as in its paper; from the rows of its minibatch."""
     total, state, number, skipped = len(run.steps) * N, [{}] * 6, 0, 0
