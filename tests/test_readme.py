@@ -25,6 +25,7 @@ import report
 from agents import ContinualBackprop, make_agent
 from agents.plasticity import PlasticityProbe
 from benchmarks import methods, precision
+from experiment.checkpoints import load_checkpoint
 from experiment.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
 from modification_factories import ScheduleError, make_factory, schedule_from_config
 from wrappers import modifications as modifications_command
@@ -346,7 +347,8 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     if script is continual_training_example and args.resume:  # needs a run; test_resume.py has some
         return
     if script is evaluation:
-        config, _ = game_config("ALE/Freeway-v5")
+        shipped = [ROOT / path for path in args.agent_path if (ROOT / path).is_file()]
+        config, _ = game_config(load_checkpoint(shipped[0]).args["env_id"] if shipped else "ALE/Freeway-v5")
         for string in evaluation.split_strings(args.modifs):
             check_string(config, string)
         return

@@ -539,7 +539,7 @@ def test_reward_file_replaces_the_reward_and_leaves_the_score(tmp_path):
     rewards = [envs.step(np.array([1]))[1][0] for _ in range(40)]
     objects = len(envs._host._games[0].game.view.objects)
     assert rewards[-1] == envs._host._games[0].game.view.get_ram()[14] + objects
-    assert rewards[30] > rewards[0]
+    assert max(rewards) > rewards[0] + 20, "UP climbs, until a car comes"
     record = envs.cut_games()[0]
     assert record.score == 0
     envs.close()
