@@ -8,11 +8,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import csv
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def _needs(package):
+    return pytest.mark.skipif(
+        find_spec(package) is None, reason=f"{package} is not installed (from Python 3.13 on it cannot be)"
+    )
+
+
+NEEDS_HACKATARI = _needs("hackatari")
+NEEDS_OCATARI = _needs("ocatari")
 
 
 MOST_WORKERS = 16

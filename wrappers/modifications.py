@@ -427,7 +427,7 @@ def _require_playable(game: str, name: str) -> None:
         raise ModificationError(f"{start}: this modification of {game} cannot be played: {known[name].refused}")
     hackatari_missing = "" if _package_folder() else why_missing("hackatari")
     if not known and hackatari_missing:
-        raise ModificationError(f"{start}: this project has no modifications of {game}, and {hackatari_missing}")
+        raise ModificationError(f"{start}: {game} has no modifications of this project's own, and {hackatari_missing}")
     if not known:
         raise ModificationError(
             f'{start}: {game} has no modifications, only "" can be played; '
