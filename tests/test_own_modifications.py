@@ -11,7 +11,6 @@ import pytest
 from conftest import NEEDS_HACKATARI, ROOT
 from test_lockstep import play_both
 
-from benchmarks import published
 from modification_factories import schedule_from_config
 from wrappers import modifications, objects
 from wrappers.games import GameConfig, GameError, ModifiedGame
@@ -87,6 +86,9 @@ def test_readmes_commands_name_what_the_collection_has():
 
 
 def test_published_conditions_and_evaluations_are_in_the_collection():
+    pytest.importorskip("torch")
+    from benchmarks import published
+
     strings = {(game, string) for game, rows in published.PUBLISHED.items() for string in rows}
     assert_all_are_ours(strings, at_least=8)
 
