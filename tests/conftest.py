@@ -8,11 +8,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import csv
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def _needs(package):
+    return pytest.mark.skipif(
+        find_spec(package) is None, reason=f"{package} is not installed (from Python 3.13 on it cannot be)"
+    )
+
+
+NEEDS_HACKATARI = _needs("hackatari")
+NEEDS_OCATARI = _needs("ocatari")
 
 
 MOST_WORKERS = 16
@@ -41,7 +52,8 @@ def pytest_collection_modifyitems(items):
 def _evaluation_of_usual_priority():
     """With the lowest priority, evaluations would get almost nothing of a machine that is busy with other tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiment.evaluations.yield_to_others", lambda pid: None)
+        if find_spec("torch"):  # some tests need none, and are run where it is not installed
+            patch.setattr("experiment.evaluations.yield_to_others", lambda pid: None)
         yield
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import NEEDS_HACKATARI, NEEDS_OCATARI
 from test_vector import ROOT, assert_same, make, play
 
 from wrappers.games import GameError
@@ -66,10 +67,16 @@ CASES = [
 ]
 
 
+def marks(_env_id, string, settings, slow):
+    needed = [NEEDS_OCATARI] if settings.get("obs_mode") == "obj" else []
+    needed += [NEEDS_HACKATARI] if string in ("random_color_enemies", "end_game") else []
+    return [*needed, pytest.mark.slow] if slow else needed
+
+
 @pytest.mark.parametrize(
     ("env_id", "string", "settings", "steps"),
     [
-        pytest.param(*case[:3], 60 + 7 * i, marks=[pytest.mark.slow] if case[3] else [], id=f"{case[0]}-{case[1]}-{i}")
+        pytest.param(*case[:3], 60 + 7 * i, marks=marks(*case), id=f"{case[0]}-{case[1]}-{i}")
         for i, case in enumerate(CASES)
     ],
 )
@@ -147,6 +154,7 @@ def test_evaluation_games_continue():
     assert_continues(envs, resumed, 50, 250, first={0: ("sample_new_brick_colors", "reset")})
 
 
+@NEEDS_OCATARI
 def test_a_reward_file_keeps_what_it_remembers(tmp_path):
     path = tmp_path / "reward.py"
     path.write_text(
@@ -161,6 +169,7 @@ def test_a_reward_file_keeps_what_it_remembers(tmp_path):
     assert_continues(envs, resumed, 250, 50, first={0: ("", "reset")})  # several games
 
 
+@NEEDS_OCATARI
 def test_saving_changes_nothing():
     def run(every):
         envs = make("ALE/Breakout-v5", 2, 1, obs_mode="obj")
@@ -202,6 +211,7 @@ def test_a_process_that_knows_nothing_but_the_file(tmp_path):
     envs.close()
 
 
+@NEEDS_OCATARI
 def test_a_new_game_shows_no_warning_again(recwarn):
     """ocatari and hackatari compute with bytes; Python shows an overflow once per module, and modules are made anew."""
     import warnings

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, read_csv
+from conftest import NEEDS_OCATARI, ROOT, read_csv
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import eval as evaluation
@@ -438,6 +438,7 @@ def test_checkpoints_that_do_not_fit(workdir, capsys, args, words):
     assert all(word in error for word in words), error
 
 
+@NEEDS_OCATARI
 def test_object_agents_do_not_play_frames_nor_other_layers(workdir, capsys):
     config, _ = game_config("ALE/Pong-v5", obs_mode="obj")
     envs = ModifiedVectorEnv(config, 1, num_workers=0)

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, assert_refused, only_run, read_csv, write_config
+from conftest import NEEDS_OCATARI, ROOT, assert_refused, only_run, read_csv, write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import continual_training_example as training
@@ -228,6 +228,7 @@ def test_the_run_is_rounded_up_to_whole_vector_steps(tmp_path, monkeypatch):
     assert [event.step for event in losses] == [32, 64, 72], "the last rollout is shorter"
 
 
+@NEEDS_OCATARI
 def test_object_features_train_and_evaluate(tmp_path, monkeypatch):
     flags = ["--env_id", "ALE/Pong-v5", "--obs_mode", "obj", "--architecture", "PPO_OBJ", "--total_timesteps", "64"]
     run = train_in(tmp_path, monkeypatch, *flags, "--encoder_dims", "32", "16", "--decoder_dims", "8")

@@ -12,6 +12,7 @@ from pathlib import Path
 import ale_py
 import numpy as np
 import pytest
+from conftest import NEEDS_OCATARI
 from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeeded
 from gymnasium.vector import AutoresetMode
 
@@ -93,6 +94,10 @@ def test_it_is_a_gymnasium_vector_environment():
     assert envs.observation_space.contains(observation)
     assert envs.action_space.contains(np.array([0, 1]))
     envs.close()
+
+
+@NEEDS_OCATARI
+def test_object_features_are_numbers_in_their_space():
     features = make("ALE/Freeway-v5", num_envs=2, obs_mode="obj")
     observation, _ = features.reset()
     assert observation.dtype == np.float32
@@ -510,7 +515,7 @@ def test_a_bare_name_means_the_sticky_v5_game():
         ("ALE/Freeway-v5", {"backend": "Hackatari"}, ["backend", "Hackatari", "did you mean HackAtari"]),
         ("ALE/Freeway-v5", {"obs_mode": "rgb"}, ["obs_mode", "dqn, obj"]),
         ("ALE/Freeway-v5", {"backend": "Gym", "obs_mode": "obj"}, ["Gym", "OCAtari"]),
-        ("ALE/Qbert-v5", {"obs_mode": "obj"}, ["Qbert", "--obs_mode dqn"]),
+        pytest.param("ALE/Qbert-v5", {"obs_mode": "obj"}, ["Qbert", "--obs_mode dqn"], marks=NEEDS_OCATARI),
         ("ALE/Freeway-v5", {"reward_file": "missing.py"}, ["new_rf", "missing.py"]),
         ("ALE/Freeway-v5", {"reward_file": "x.py", "backend": "Gym"}, ["new_rf", "Gym"]),
     ],
@@ -529,6 +534,7 @@ def test_other_backends_play_the_unmodified_game_only():
         check_string(config, "all_black_cars")
 
 
+@NEEDS_OCATARI
 def test_reward_file_replaces_the_reward_and_leaves_the_score(tmp_path):
     path = tmp_path / "climb.py"
     path.write_text(
@@ -565,6 +571,7 @@ def test_a_dead_worker_is_named():
     envs.close()
 
 
+@NEEDS_OCATARI
 def test_workers_end_with_a_killed_parent_and_never_load_torch():
     program = textwrap.dedent(
         """
@@ -645,6 +652,7 @@ def test_video_of_the_first_game_after_a_switch(tmp_path):
     assert blue > red + 30, "the blocks are blue"
 
 
+@NEEDS_OCATARI
 def test_an_object_environment_leaves_nothing_behind():
     """ocatari keeps a list that every environment shares, hackatari silences all warnings, pygame prints a banner."""
     program = """
