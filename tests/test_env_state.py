@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PATIENCE
 from test_vector import ROOT, assert_same, make, play
 
 from wrappers.games import GameError
@@ -196,7 +197,7 @@ def test_a_process_that_knows_nothing_but_the_file(tmp_path):
             envs.close()
         path.write_bytes(pickle.dumps(result))
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(path)], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(path)], cwd=ROOT, check=True, timeout=PATIENCE)
     play(envs, 60, seed=1)
     assert_same(play(envs, 60, seed=1), pickle.loads(path.read_bytes()))
     envs.close()

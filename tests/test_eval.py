@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, read_csv
+from conftest import PATIENCE, ROOT, read_csv
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import eval as evaluation
@@ -76,7 +76,7 @@ def run_script(*flags, cwd, **environment):
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

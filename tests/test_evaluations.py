@@ -1,5 +1,6 @@
 """Continual evaluation: training stays the same, and every evaluation is in evals.csv once, and right."""
 
+import functools
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, assert_refused, only_run, read_csv, write_config
+from conftest import PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
 from lives import Life
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -192,7 +193,7 @@ def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):
     begin = time.monotonic()
     process = subprocess.Popen([sys.executable, str(ROOT / "eval.py"), "--run", str(run), "--no-cuda"])
     while not (run / "evals.csv").exists() and process.poll() is None:
-        assert time.monotonic() < begin + 120
+        assert time.monotonic() < begin + PATIENCE
         time.sleep(0.01)
     process.kill()
     process.wait()
@@ -245,7 +246,8 @@ def test_what_a_run_does_again_is_forgotten(tmp_path):
     assert [path.stem for path in evaluations.snapshot_paths(tmp_path)] == ["30", "32"]
 
 
-def test_one_process_at_a_time(evaluated, capsys):
+def test_one_process_at_a_time(evaluated, monkeypatch, capsys):
+    monkeypatch.setattr(evaluation, "evaluating", functools.partial(evaluations.evaluating, patience=0.0))
     with evaluations.evaluating(evaluated), pytest.raises(SystemExit) as stopped:
         evaluate_later(evaluated)
     assert stopped.value.code == 2
@@ -262,7 +264,7 @@ def test_one_that_is_just_ending_is_waited_for(tmp_path):
         with pytest.raises(ConfigError, match="another process"), evaluations.evaluating(tmp_path, patience=0.0):
             pass
         threading.Timer(0.5, other.kill).start()
-        with evaluations.evaluating(tmp_path):
+        with evaluations.evaluating(tmp_path, patience=PATIENCE):
             pass
 
 
@@ -458,7 +460,7 @@ def unordered(run):
 def test_killed_and_continued_every_evaluation_is_there_once(evaluated, tmp_path):
     assert begin(tmp_path, fault=("die_in_switch", "set_modifications", 2)).end() == -signal.SIGKILL
     run = only_run(tmp_path)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while evaluators(run):
         assert time.monotonic() < deadline, "an orphan"
         time.sleep(0.05)

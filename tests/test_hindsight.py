@@ -362,13 +362,27 @@ def test_on_freeway_relabelled_successes_change_the_policys_gradient(tmp_path, m
 
 def test_importance_weights_reach_the_loss_of_the_second_half_only(tmp_path, monkeypatch):
     recorder = Recorder(monkeypatch)
-    flags = ["--env_id", "Freeway", *HER, "--total_timesteps", "192", "--learning_rate", "0.01"]
-    train_in(tmp_path, monkeypatch, *flags, "--her_importance_clip", "1.05")
+    make = training.make_agent
+
+    def make_agent_whose_policy_depends_on_the_goal(*arguments, **keywords):
+        agent = make(*arguments, **keywords)
+        with torch.no_grad():
+            agent.network[0].weight[:, 4] *= 10
+            agent.actor.weight *= 100  # a new actor's logits are near zero, whatever it sees
+        return agent
+
+    monkeypatch.setattr(training, "make_agent", make_agent_whose_policy_depends_on_the_goal)
+    train_in(
+        tmp_path,
+        monkeypatch,
+        *["--env_id", "Freeway", *HER, "--total_timesteps", "64", "--her_importance_clip", "1.05"],
+    )
     rollout = recorder.rollout
-    expected = (rollout.log_probs[:, 2:] - rollout.log_probs[:, :2]).exp().clamp(max=1.05)
-    torch.testing.assert_close(rollout.weights[:, 2:], expected)
+    difference = rollout.log_probs[:, 2:] - rollout.log_probs[:, :2]
+    torch.testing.assert_close(rollout.weights[:, 2:], difference.exp().clamp(max=1.05))
     assert (rollout.weights[:, :2] == 1).all()
-    assert len(rollout.weights[:, 2:].unique()) > 1
+    assert difference.min() < -0.1, "the two policies differ, in both directions"
+    assert difference.max() > 0.1
 
     args = training.Args(num_envs=2, norm_adv=False, max_grad_norm=1e9, vf_coef=0.0, ent_coef=0.0)
     rows = torch.arange(rollout.log_probs.numel())

@@ -14,7 +14,7 @@ from unittest.mock import ANY
 
 import pytest
 import torch
-from conftest import ROOT, only_run, read_csv, write_config
+from conftest import PATIENCE, ROOT, only_run, read_csv, write_config
 from lives import Life
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -96,8 +96,8 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def gone(pids, timeout=20):
-    deadline = time.monotonic() + timeout
+def gone(pids):
+    deadline = time.monotonic() + PATIENCE
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, assert_refused, only_run, read_csv, write_config
+from conftest import PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import continual_training_example as training
@@ -55,7 +55,7 @@ def run_script(script, *flags, cwd, check=True, **environment):
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=300,
+        timeout=PATIENCE,
     )
     if check:
         assert result.returncode == 0, result.stderr
@@ -107,7 +107,7 @@ def test_the_shipped_example_from_the_shell(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert evaluated.returncode == 0, evaluated.stderr
     assert re.fullmatch(r"\d+\.\d\d \+- \d+\.\d\d", evaluated.stdout.splitlines()[-1])
@@ -292,7 +292,7 @@ def test_it_runs_as_a_module_from_any_folder(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert result.returncode == 0, result.stderr
     assert "`env_id` Freeway means ALE/Freeway-v5" in result.stdout
@@ -409,7 +409,7 @@ def test_wandb_without_login_says_so_at_the_start(tmp_path):
         env={**environment, **clean},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert result.returncode == 2
     assert result.stderr.startswith("error: `--track`")

@@ -12,6 +12,7 @@ from pathlib import Path
 import ale_py
 import numpy as np
 import pytest
+from conftest import PATIENCE
 from gymnasium.vector import AutoresetMode
 
 from wrappers.games import AgentGame, GameError, derive_seeds
@@ -354,22 +355,24 @@ def test_a_dead_worker_is_named():
 def test_workers_end_with_a_killed_parent_and_never_load_torch():
     program = textwrap.dedent(
         """
-        import sys, time
+        import sys
         from wrappers.vector import ModifiedVectorEnv, game_config
         envs = ModifiedVectorEnv(game_config("ALE/Freeway-v5", obs_mode="obj")[0], 2, num_workers=2)
         envs.set_modifications("all_black_cars", "reset")
         print(*envs.worker_pids(), flush=True)
-        time.sleep(60)
+        sys.stdin.read()
         """
     )
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     pids = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(pids) == 2
     for pid in pids:
         assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline, "orphan workers"
         time.sleep(0.05)
@@ -448,7 +451,7 @@ def test_an_object_environment_leaves_nothing_behind():
         assert "hackatari" not in sys.modules
     """
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
     )
     assert result.returncode == 0, result.stderr
     shapes = result.stdout.splitlines()

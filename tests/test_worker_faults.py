@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PATIENCE
 from test_vector import ROOT, play
 
 import continual_training_example as training
@@ -40,6 +41,7 @@ from wrappers.worker import main; main()
 
 
 def make(num_envs=4, num_workers=2, **settings):
+    settings = {"worker_timeout": PATIENCE, **settings}
     return ModifiedVectorEnv(game_config("ALE/Pong-v5")[0], num_envs, num_workers=num_workers, **settings)
 
 
@@ -54,8 +56,8 @@ def alive(pids):
     return [state for state in states if state != "Z"]
 
 
-def wait_until_gone(pids, seconds=10):
-    deadline = time.monotonic() + seconds
+def wait_until_gone(pids):
+    deadline = time.monotonic() + PATIENCE
     while alive(pids):
         assert time.monotonic() < deadline, "orphan workers"
         time.sleep(0.05)
@@ -100,9 +102,11 @@ FAULTS = [
 def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
     monkeypatch.setattr(vector, "_BOOTSTRAP", FAULTY.format(fault=fault))
     before = descendants(os.getpid())
-    envs = make(worker_timeout=2.0)
+    envs = make()
     pids = envs.worker_pids()
     envs.set_modifications("parallel_enemy", "reset")
+    if "has not answered" in words:
+        envs.worker_timeout = 2.0
     worker = r"(?s)^worker (0 \(environments 0, 2|1 \(environments 1, 3) of ALE/Pong-v5\) "
     with pytest.raises(WorkerError, match=worker + words) as raised:
         play(envs, 200)
@@ -136,7 +140,7 @@ def test_the_reason_is_told_even_where_the_next_command_finds_nobody(monkeypatch
 HOW = {
     signal.SIGKILL: r"ended unexpectedly \(killed by SIGKILL\)",
     signal.SIGSEGV: r"ended unexpectedly \(killed by SIGSEGV\)",
-    signal.SIGSTOP: "has not answered for 1 s",
+    signal.SIGSTOP: "has not answered for 3 s",
 }
 CALLS = ("step", "set_modifications", "get_state")
 QUICK = [(signal.SIGKILL, "step"), (signal.SIGSTOP, "get_state")]
@@ -152,9 +156,10 @@ QUICK = [(signal.SIGKILL, "step"), (signal.SIGSTOP, "get_state")]
 )
 def test_a_worker_that_a_signal_ends_or_stops(monkeypatch, sent, call):
     monkeypatch.setattr(vector, "GAME_TIMEOUT", 0.0)
-    envs = make(worker_timeout=20.0)
+    envs = make()
     envs.set_modifications("lazy_enemy", "reset")
-    envs.worker_timeout = 1.0
+    if sent == signal.SIGSTOP:
+        envs.worker_timeout = 3.0  # long for the other worker, which answers
     pids = envs.worker_pids()
     os.kill(pids[1], sent)
     calls = {
@@ -170,7 +175,8 @@ def test_a_worker_that_a_signal_ends_or_stops(monkeypatch, sent, call):
     envs.close()
 
 
-def test_a_stopped_worker_does_not_block_a_long_message():
+def test_a_stopped_worker_does_not_block_a_long_message(monkeypatch):
+    monkeypatch.setattr(vector, "GAME_TIMEOUT", PATIENCE)  # its start may take as long as it needs
     envs = make(worker_timeout=1.0)
     os.kill(envs.worker_pids()[0], signal.SIGSTOP)
     with pytest.raises(WorkerError, match=r"worker 0 .* has not answered for 1 s"):
@@ -178,15 +184,17 @@ def test_a_stopped_worker_does_not_block_a_long_message():
 
 
 def test_closing_does_not_wait_for_ever_for_a_stopped_worker():
-    envs = make(worker_timeout=1.0)
+    envs = make()
     pids = envs.worker_pids()
     envs.set_modifications("", "reset")
+    envs.worker_timeout = 1.0
     os.kill(pids[0], signal.SIGSTOP)
     envs.close()
     assert alive(pids) == []
 
 
-def test_a_failed_worker_leaves_the_videos_of_the_others(tmp_path):
+def test_a_failed_worker_leaves_the_videos_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector, "CLOSING_TIMEOUT", PATIENCE)
     envs = make()
     envs.record_next_game(tmp_path / "step0")  # environment 0, of worker 0
     play(envs, 100, {0: ("", "reset")})
