@@ -87,11 +87,3 @@ def notes_of(folder, rank):
     """What `rank_job.py` noted at every save."""
     path = folder / f"rank{rank}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def descendants(pid):
-    """Process ids of everything that a process has started, directly or not."""
-    children = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        children += [int(child) for child in task.read_text().split()]
-    return [*children, *(pid for child in children for pid in descendants(child))]

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import PATIENCE, ROOT
+from processes import alive
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 import continual_training_example as training
@@ -35,7 +36,13 @@ COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_boolean_flags}"]
 def fake(workdir):
     """The current folder, with a stand-in of the training script."""
     shutil.copy(ROOT / "tests" / "fake_training.py", workdir / "fake.py")
-    return workdir
+    yield workdir
+    for name in ("hold", "hold_save"):  # whatever a test that failed has left behind ends now
+        (workdir / name).unlink(missing_ok=True)
+    while BEGUN:
+        process = BEGUN.pop()
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
@@ -68,15 +75,20 @@ def until(condition):
         time.sleep(0.02)
 
 
+BEGUN = []
+
+
 def begin(*words):
     """sweep.py as a process of its own, in a process group of its own; its output goes to sweep.txt."""
     with open("sweep.txt", "ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, str(ROOT / "sweep.py"), *words],
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    BEGUN.append(process)
+    return process
 
 
 def said():
@@ -423,7 +435,7 @@ def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(number, fake):
     assert len(calls()) == 2, "two at a time, and none is started after the signal"
     signals = Path("signals.txt").read_text().split()
     assert len(signals) == len(set(signals)) == 2, "each run is asked once"
-    assert not any(Path(f"/proc/{pid}").exists() for pid in signals)
+    assert alive(signals) == []
     assert "stopped: the same command goes on" in said()
     Path("hold").unlink()
     assert sweep.main(["tiny.yaml", "--jobs", "2"]) == 0

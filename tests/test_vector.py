@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import PATIENCE
 from gymnasium.vector import AutoresetMode
+from processes import wait_until_gone
 
 from wrappers.games import AgentGame, GameError, derive_seeds
 from wrappers.modifications import ModificationError
@@ -372,10 +372,7 @@ def test_workers_end_with_a_killed_parent_and_never_load_torch():
         assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + PATIENCE
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < deadline, "orphan workers"
-        time.sleep(0.05)
+    wait_until_gone(pids)
 
 
 def proportional_memory(pids):

@@ -2,18 +2,17 @@
 
 import errno
 import os
-import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import PATIENCE
+from processes import alive, descendants, wait_until_gone
 from test_vector import ROOT, play
 
 import continual_training_example as training
@@ -43,31 +42,6 @@ from wrappers.worker import main; main()
 def make(num_envs=4, num_workers=2, **settings):
     settings = {"worker_timeout": PATIENCE, **settings}
     return ModifiedVectorEnv(game_config("ALE/Pong-v5")[0], num_envs, num_workers=num_workers, **settings)
-
-
-def alive(pids):
-    """Processes that have not ended (one that nobody has waited for yet has ended)."""
-    states = []
-    for pid in pids:
-        try:
-            states.append(re.search(r"State:\s+(\w)", Path(f"/proc/{pid}/status").read_text())[1])
-        except FileNotFoundError:
-            continue
-    return [state for state in states if state != "Z"]
-
-
-def wait_until_gone(pids):
-    deadline = time.monotonic() + PATIENCE
-    while alive(pids):
-        assert time.monotonic() < deadline, "orphan workers"
-        time.sleep(0.05)
-
-
-def descendants(pid):
-    """Process ids of all children, theirs included."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")  # one per thread
-    children = [int(child) for path in lists for child in path.read_text().split()]
-    return children + [grandchild for child in children for grandchild in descendants(child)]
 
 
 def assert_every_call_raises(envs, error):
@@ -210,8 +184,7 @@ def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
     """Neither workers, also a stopped one, nor the encoder of a video in progress."""
     program = f"""
         import sys, threading, time
-        from pathlib import Path
-        import numpy as np
+                import numpy as np
         from wrappers.vector import ModifiedVectorEnv, game_config
 
         def run():
