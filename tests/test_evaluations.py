@@ -77,7 +77,7 @@ def results_at(rows, step, phase):
     ]
 
 
-def played_independently(path, strings, games=1):
+def played_independently(path, strings, games=1, num_envs=1):
     """What `eval.evaluate` finds out about a checkpoint, in the columns of `RESULT`."""
     checkpoint = load_checkpoint(path)
     game, _ = game_config("ALE/Breakout-v5", frameskip=40)
@@ -91,7 +91,7 @@ def played_independently(path, strings, games=1):
             episodes=games,
             seed=1,
             deterministic=deterministic,
-            num_envs=games,
+            num_envs=num_envs,
             num_workers=0,
             device=torch.device("cpu"),
         )
@@ -174,6 +174,42 @@ def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
     evaluate_later(run)
     kept = [row for row in read_csv(evaluated / "evals.csv") if row["global_step"] + row["phase"] in ("440", "1281")]
     assert read_csv(run / "evals.csv") == kept
+
+
+class NothingLeft(Exception):
+    """Ends an evaluation before its first game."""
+
+
+@pytest.mark.parametrize(("games", "beside_each_other"), [(3, 3), (8, 8), (9, 8)])
+def test_at_most_eight_games_are_played_beside_each_other(games, beside_each_other, evaluated, tmp_path, monkeypatch):
+    """How many share the random numbers of a batch decides which actions are sampled, so it is always the same."""
+    run = copied_without_results(evaluated, tmp_path)
+    seen = []
+
+    def note(*_, **settings):
+        seen.append((settings["episodes"], settings["num_envs"]))
+        raise NothingLeft
+
+    monkeypatch.setattr(evaluation, "evaluate", note)
+    with pytest.raises(NothingLeft):
+        evaluate_later(run, "--eval_games", str(games))
+    assert seen == [(games, beside_each_other)]
+
+
+@pytest.mark.slow
+def test_nine_games_are_those_of_a_batch_of_eight(evaluated, tmp_path):
+    run = copied_without_results(evaluated, tmp_path)
+    evaluate_later(run, "--eval_games", "9")
+    strings, path = ["", "right_drift"], run / "model.cleanrl_model"
+    eight, nine = (played_independently(path, strings, 9, num_envs) for num_envs in (8, 9))
+    assert results_at(read_csv(run / "evals.csv"), 128, 1) == eight != nine
+
+
+def copied_without_results(evaluated, folder):
+    run = folder / evaluated.name
+    shutil.copytree(evaluated, run)
+    (run / "evals.csv").unlink()
+    return run
 
 
 def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):

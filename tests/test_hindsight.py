@@ -439,7 +439,7 @@ def success_rates(seed):
     return [learn(seed, her, iterations=80, args=args) for her in (True, False)]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_hindsight_solves_what_ppo_alone_does_not(seed):
     with_hindsight, alone = success_rates(seed)
     assert with_hindsight > 0.8

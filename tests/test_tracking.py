@@ -291,6 +291,7 @@ def test_an_existing_run_is_continued_under_its_id(tmp_path):
     assert run_folder.name.endswith("abc123")
 
 
+@pytest.mark.slow
 def test_in_a_sweep_the_run_has_the_id_that_the_agent_gave_it(tmp_path):
     done = run_code(tmp_path, TRACKED, WANDB_MODE="offline", WANDB_SWEEP_ID="sweep1", WANDB_RUN_ID="fromagent")
     assert done.returncode == 0, done.stderr
@@ -354,6 +355,7 @@ def server():
         httpd.shutdown()
 
 
+@pytest.mark.slow
 def test_not_logged_in_is_said_at_the_start(tmp_path, server):
     line = refused(tmp_path, WANDB_BASE_URL=server)
     assert "found no API key" in line
@@ -367,6 +369,7 @@ def test_a_server_out_of_reach_is_said_at_the_start(tmp_path):
     assert "WANDB_MODE=offline" in line
 
 
+@pytest.mark.slow
 def test_a_refused_or_malformed_key_is_said_at_the_start(tmp_path, server):
     assert "WANDB_MODE=offline" in refused(tmp_path, WANDB_BASE_URL=server, WANDB_API_KEY="0" * 40)
     assert "refused the login" in refused(tmp_path, WANDB_BASE_URL=server, WANDB_API_KEY="short")
@@ -388,6 +391,7 @@ def test_missing_wandb_names_the_pip_line(tmp_path):
     assert "`pip install wandb`" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_tracked_runs_in_one_process(tmp_path):
     code = """
         from pathlib import Path
