@@ -176,7 +176,7 @@ def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
     assert read_csv(run / "evals.csv") == kept
 
 
-class NothingLeft(Exception):
+class EnoughSeenError(Exception):
     """Ends an evaluation before its first game."""
 
 
@@ -188,10 +188,10 @@ def test_at_most_eight_games_are_played_beside_each_other(games, beside_each_oth
 
     def note(*_, **settings):
         seen.append((settings["episodes"], settings["num_envs"]))
-        raise NothingLeft
+        raise EnoughSeenError
 
     monkeypatch.setattr(evaluation, "evaluate", note)
-    with pytest.raises(NothingLeft):
+    with pytest.raises(EnoughSeenError):
         evaluate_later(run, "--eval_games", str(games))
     assert seen == [(games, beside_each_other)]
 
