@@ -5,6 +5,8 @@ import os
 # Tests run beside each other: threads that spin or outnumber the cores would slow all of them down many times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The process that W&B starts gets 30 seconds to answer, which a busy machine may need.
+os.environ.setdefault("WANDB_X_SERVICE_WAIT", "600")
 
 import csv
 import json

@@ -181,9 +181,8 @@ class EnoughSeenError(Exception):
 
 
 @pytest.mark.parametrize(("games", "beside_each_other"), [(3, 3), (8, 8), (9, 8)])
-def test_at_most_eight_games_are_played_beside_each_other(games, beside_each_other, evaluated, tmp_path, monkeypatch):
+def test_at_most_eight_games_are_played_beside_each_other(games, beside_each_other, tmp_path, monkeypatch):
     """How many share the random numbers of a batch decides which actions are sampled, so it is always the same."""
-    run = copied_without_results(evaluated, tmp_path)
     seen = []
 
     def note(*_, **settings):
@@ -191,25 +190,25 @@ def test_at_most_eight_games_are_played_beside_each_other(games, beside_each_oth
         raise EnoughSeenError
 
     monkeypatch.setattr(evaluation, "evaluate", note)
+    monkeypatch.setattr(evaluation, "load_agent", lambda *_: None)
+    path = tmp_path / "model.cleanrl_model"
+    save_checkpoint(path, model_weights={"w": torch.zeros(1)}, args={}, global_step=0)
+    game, _ = game_config("ALE/Breakout-v5")
+    run = evaluation.RunEvaluation(tmp_path, 42, game, "PPO", {"": "train"}, games, 1, 0)
     with pytest.raises(EnoughSeenError):
-        evaluate_later(run, "--eval_games", str(games))
+        evaluation.evaluate_weights(run, path, [Label(0, 0, "")])
     assert seen == [(games, beside_each_other)]
 
 
 @pytest.mark.slow
 def test_nine_games_are_those_of_a_batch_of_eight(evaluated, tmp_path):
-    run = copied_without_results(evaluated, tmp_path)
+    run = tmp_path / evaluated.name
+    shutil.copytree(evaluated, run)
+    (run / "evals.csv").unlink()
     evaluate_later(run, "--eval_games", "9")
     strings, path = ["", "right_drift"], run / "model.cleanrl_model"
     eight, nine = (played_independently(path, strings, 9, num_envs) for num_envs in (8, 9))
     assert results_at(read_csv(run / "evals.csv"), 128, 1) == eight != nine
-
-
-def copied_without_results(evaluated, folder):
-    run = folder / evaluated.name
-    shutil.copytree(evaluated, run)
-    (run / "evals.csv").unlink()
-    return run
 
 
 def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):

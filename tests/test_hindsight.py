@@ -310,7 +310,8 @@ def test_minibatches_are_drawn_from_both_halves_and_every_row_once_per_epoch(tmp
 
 
 def test_logged_shares_are_neither_zero_nor_one_on_real_play(tmp_path, monkeypatch):
-    run = train_in(tmp_path, monkeypatch, "--env_id", "Freeway", *HER, "--num_steps", "96", "--total_timesteps", "384")
+    flags = ["--env_id", "Freeway", *HER, "--num_steps", "96", "--total_timesteps", "384", "--learning_rate", "1e-9"]
+    run = train_in(tmp_path, monkeypatch, *flags)
     logged = EventAccumulator(str(run)).Reload()
     names = {name for name in logged.Tags()["scalars"] if name.startswith("her/")}
     losses = {f"{half}_{kind}_loss" for half in ("original", "relabelled") for kind in ("policy", "value")}

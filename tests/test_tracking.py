@@ -44,7 +44,8 @@ def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def run_code(folder: Path, code: str, **environment: str) -> subprocess.CompletedProcess:
     """Run `code` in a fresh process in `folder`, where nobody is logged in to W&B."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    kept = "WANDB_X_SERVICE_WAIT"  # set in conftest.py
+    clean = {key: value for key, value in os.environ.items() if key == kept or not key.startswith("WANDB_")}
     home = folder / "home"
     home.mkdir(exist_ok=True)
     places = {"HOME": str(home), "PYTHONPATH": str(REPOSITORY), "no_proxy": "127.0.0.1"}
