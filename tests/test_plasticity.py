@@ -342,7 +342,9 @@ def train(folder, monkeypatch, *flags, **config):
     return only_run(folder)
 
 
-@pytest.mark.parametrize("method", RUNS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(method, marks=[] if method == "PPO_CBP" else [pytest.mark.slow]) for method in RUNS]
+)
 def test_a_run_learns_the_same_whether_it_is_measured_or_not(method, tmp_path, monkeypatch):
     every, never = (
         train(tmp_path / number, monkeypatch, *RUNS[method], "--plasticity_every", number) for number in ("2", "0")

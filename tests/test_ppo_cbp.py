@@ -223,6 +223,7 @@ def test_units_are_replaced_after_each_gradient_step_and_at_no_other_time(tmp_pa
     assert all(math.isfinite(value) for tag, values in logged.items() if tag.startswith("cbp/") for value in values)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(tmp_path, monkeypatch):
     flags = [*BUSY, "--no-accumulate", "--init", "orthogonal"]
     first, second = (train_in(tmp_path / str(i), monkeypatch, *flags, config=TWO_REGIMES) for i in range(2))
@@ -252,7 +253,7 @@ def test_a_checkpoint_holds_all_that_going_on_needs_and_evaluates_without_flags(
     assert capsys.readouterr().out.splitlines()[-1].endswith(" +- nan")
 
 
-@pytest.mark.parametrize("choice", ["reset", "keep"])
+@pytest.mark.parametrize("choice", ["reset", pytest.param("keep", marks=pytest.mark.slow)])
 def test_shrink_and_perturb_resets_the_records_with_adams_state(tmp_path, monkeypatch, choice):
     """A switch at vector step 20, after 16 gradient steps; 48 follow."""
     flags = [*BUSY, "--shrink_and_perturb", "--perturb_optimizer", choice]

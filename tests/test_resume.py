@@ -163,6 +163,7 @@ def test_a_tensorboard_that_fails_is_said_once_and_training_goes_on(tmp_path, un
     assert load_state(run)[0]["counters"] == {**load_state(uninterrupted)[0]["counters"], "seconds": ANY}
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_can_be_ended_again(tmp_path, uninterrupted):
     (tmp_path / "runs").mkdir()
     shutil.copytree(uninterrupted, tmp_path / "runs" / uninterrupted.name)

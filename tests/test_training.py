@@ -267,6 +267,7 @@ def test_final_evaluation_and_videos(tmp_path, monkeypatch, capsys):
     assert [path.name for path in (run / "videos").iterdir()] == ["step000000000_no_modif.mp4"]
 
 
+@pytest.mark.slow
 def test_weights_and_biases_offline(tmp_path):
     result = run_script(
         "continual_training_example.py",
