@@ -184,7 +184,8 @@ def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
     """Neither workers, also a stopped one, nor the encoder of a video in progress."""
     program = f"""
         import sys, threading, time
-                import numpy as np
+        from pathlib import Path
+        import numpy as np
         from wrappers.vector import ModifiedVectorEnv, game_config
 
         def run():
