@@ -5,15 +5,22 @@ import os
 # Tests run beside each other: threads that spin or outnumber the cores would slow all of them down many times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The process that W&B starts gets 30 seconds to answer, which a busy machine may need.
+os.environ.setdefault("WANDB_X_SERVICE_WAIT", "600")
 
 import csv
 import json
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell starts background jobs with an ignored SIGINT, and so would be all processes that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _needs(package):
@@ -27,6 +34,8 @@ NEEDS_OCATARI = _needs("ocatari")
 
 
 MOST_WORKERS = 16
+PATIENCE = 600
+"""Seconds after which a test takes what it waits for to hang. Nothing else may depend on it: machines are busy."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -36,6 +45,7 @@ def pytest_xdist_auto_num_workers():
     return min(cores + (cores + 1) // 2, MOST_WORKERS)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
     """Tests with the same module-wide fixture run in the same worker: it is often a whole training run."""
     for item in items:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NEEDS_HACKATARI, NEEDS_OCATARI
+from conftest import NEEDS_HACKATARI, NEEDS_OCATARI, PATIENCE
 from test_vector import ROOT, assert_same, make, play
 
 from wrappers.games import GameError
@@ -52,13 +52,13 @@ CASES = [
     ("ALE/Freeway-v5", "vary_car_speeds blinking_mode", {}, False),
     ("ALE/Freeway-v5", "stop_random_car", {"goal_kind": "position"}, False),
     ("ALE/Freeway-v5", "", {}, True),
-    ("ALE/Pong-v5", "lazy_enemy up_drift", {}, False),
+    ("ALE/Pong-v5", "lazy_enemy up_drift", {}, True),
     ("ALE/Pong-v5", "random_perturbation_enemy hidden_enemy", {"obs_mode": "obj"}, True),
     ("ALE/Breakout-v5", "sample_new_brick_colors right_drift", {}, False),
     ("ALE/Breakout-v5", "sample_new_player_and_ball_color strobo_mode_blocks", {"episodic_life": False}, True),
     ("ALE/Breakout-v5", "", {"backend": "Gym"}, False),
     ("ALE/Breakout-v5", "", {"backend": "OCAtari", "obs_mode": "obj"}, True),
-    ("BreakoutNoFrameskip-v4", "gravity", {}, False),
+    ("BreakoutNoFrameskip-v4", "gravity", {}, True),
     ("ALE/Boxing-v5", "drunken_boxing one_armed", {"obs_mode": "obj"}, False),
     ("ALE/Riverraid-v5", "", {"obs_mode": "obj", "frameskip": 2}, True),
     ("ALE/Seaquest-v5", "random_color_enemies", {}, True),
@@ -112,7 +112,7 @@ def test_a_pending_switch_is_taken_at_the_next_game_start():
 
 def test_a_switch_right_before_or_after_the_save():
     for step in (40, 39):
-        envs, resumed = make("ALE/Pong-v5", 2, 0), make("ALE/Pong-v5", 2, 1)
+        envs, resumed = make("ALE/Pong-v5", 2, 0), make("ALE/Pong-v5", 2, 0)
         assert_continues(envs, resumed, 40, 40, first={0: ("up_drift", "reset"), step: ("lazy_enemy", "live")})
     envs, resumed = make("ALE/Pong-v5", 2, 0), make("ALE/Pong-v5", 2, 1)
     play(envs, 30, {0: ("up_drift", "reset")})
@@ -175,8 +175,8 @@ def test_saving_changes_nothing():
         envs = make("ALE/Breakout-v5", 2, 1, obs_mode="obj")
         seen = play(envs, 0)
         envs.set_modifications("right_drift sample_new_brick_colors", "reset")
-        for part in range(6):
-            seen += play(envs, 50, seed=part)
+        for part in range(3):
+            seen += play(envs, 40, seed=part)
             if every:
                 envs.get_state()
         envs.close()
@@ -205,7 +205,7 @@ def test_a_process_that_knows_nothing_but_the_file(tmp_path):
             envs.close()
         path.write_bytes(pickle.dumps(result))
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(path)], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(path)], cwd=ROOT, check=True, timeout=PATIENCE)
     play(envs, 60, seed=1)
     assert_same(play(envs, 60, seed=1), pickle.loads(path.read_bytes()))
     envs.close()

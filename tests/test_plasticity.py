@@ -343,7 +343,11 @@ def train(folder, monkeypatch, *flags, **config):
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param(name, marks=[NEEDS_OCATARI] if "OBJ" in name else []) for name in RUNS]
+    "method",
+    [
+        pytest.param(method, marks=[*[NEEDS_OCATARI] * ("OBJ" in method), *[pytest.mark.slow] * (method != "PPO_CBP")])
+        for method in RUNS
+    ],
 )
 def test_a_run_learns_the_same_whether_it_is_measured_or_not(method, tmp_path, monkeypatch):
     every, never = (
