@@ -22,7 +22,7 @@ import modification_factories
 import report
 from agents import ContinualBackprop, make_agent
 from agents.plasticity import PlasticityProbe
-from benchmarks import methods, precision
+from benchmarks import hindsight, methods, precision
 from experiment.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
 from modification_factories import ScheduleError, make_factory, schedule_from_config
 from wrappers import modifications as modifications_command
@@ -39,7 +39,7 @@ SCRIPTS = {
     "report.py": report,
 }
 BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
-BENCHMARKS += ("precision", "methods", "published", "soak")
+BENCHMARKS += ("precision", "methods", "published", "soak", "hindsight")
 
 
 def blocks(language):
@@ -434,6 +434,14 @@ def test_the_table_of_methods_is_the_measured_one():
     for game, rows in result["rows"].items():
         assert methods.table(rows, methods.sequence(game).modifications) in text
         assert len(rows[0]["all"]) == len(result["settings"]["seeds"]) >= 3
+
+
+def test_the_tables_of_hindsight_are_the_measured_ones():
+    text, result = section("### Does it help, does it do harm?"), measured("hindsight")
+    for row in result["line"]["rows"]:
+        assert hindsight.line_row(row) in text
+        assert len(row["levels"]) == len(result["line"]["seeds"]) >= 8
+    assert hindsight.freeway_table(result["freeway"]["rows"]) in text
 
 
 def test_the_figures_of_the_soak_are_the_measured_ones():
