@@ -24,7 +24,7 @@ import modification_factories
 import report
 from agents import ContinualBackprop, make_agent
 from agents.plasticity import PlasticityProbe
-from benchmarks import methods, precision
+from benchmarks import hindsight, methods, precision
 from experiment.checkpoints import load_checkpoint
 from experiment.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
 from modification_factories import ScheduleError, make_factory, schedule_from_config
@@ -43,7 +43,7 @@ SCRIPTS = {
     "report.py": report,
 }
 BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
-BENCHMARKS += ("precision", "methods", "published", "soak", "starts")
+BENCHMARKS += ("precision", "methods", "published", "soak", "starts", "hindsight")
 
 
 def blocks(language):
@@ -441,6 +441,14 @@ def test_the_table_of_methods_is_the_measured_one():
     for game, rows in result["rows"].items():
         assert methods.table(rows, methods.sequence(game).modifications) in text
         assert len(rows[0]["all"]) == len(result["settings"]["seeds"]) >= 3
+
+
+def test_the_tables_of_hindsight_are_the_measured_ones():
+    text, result = section("### Does it help, does it do harm?"), measured("hindsight")
+    for row in result["line"]["rows"]:
+        assert hindsight.line_row(row) in text
+        assert len(row["levels"]) == len(result["line"]["seeds"]) >= 8
+    assert hindsight.freeway_table(result["freeway"]["rows"]) in text
 
 
 def test_the_figures_of_the_soak_are_the_measured_ones():
