@@ -125,7 +125,7 @@ def test_no_progress_prints_only_messages(capsys):
 def test_updates_between_two_refreshes_only_look_at_the_clock(clock, monkeypatch):
     looks, refreshes = [], []
     monkeypatch.setattr(progress.time, "perf_counter", lambda: looks.append(0) or clock.now)
-    monkeypatch.setattr(ProgressBar, "_refresh", lambda bar: refreshes.append(bar._step))
+    monkeypatch.setattr(ProgressBar, "_refresh", lambda bar, now: refreshes.append(bar._step))
     bar = ProgressBar(1_000_000, stream=io.StringIO())
     looks.clear()
     for step in range(1000):
