@@ -72,10 +72,12 @@ from agents.reward_scaling import RewardScaler
 from eval import choose_evaluated, choose_modifications, evaluate, summarise, table
 from experiment.checkpoints import CheckpointError, save_checkpoint
 from experiment.config import (
+    Belonging,
     ConfigError,
     Range,
     apply_config_file,
     as_plain_dict,
+    check_belongings,
     check_ranges,
     from_plain_dict,
     parse_command_line,
@@ -351,6 +353,77 @@ RANGES = {
     "eval_games": Range(1, 10**9),
     "seed": Range(0, 2**63 - 1),
 }
+
+BELONGINGS = (
+    Belonging(
+        ("game_specific_goals", "her_importance_clip"),
+        "says how hindsight works, which is off",
+        lambda args: args.her,
+        "add `--her`",
+    ),
+    Belonging(
+        ("encoder_dims", "decoder_dims"),
+        "says how PPO_OBJ is built, which is another architecture",
+        lambda args: args.architecture == "PPO_OBJ",
+        "choose `--architecture PPO_OBJ --obs_mode obj`",
+    ),
+    Belonging(
+        ("replacement_rate", "init", "maturity_threshold", "decay_rate", "utility", "accumulate", "count"),
+        "says how PPO_CBP replaces units, which is another architecture",
+        lambda args: args.architecture == "PPO_CBP",
+        "choose `--architecture PPO_CBP`",
+    ),
+    Belonging(
+        ("shrink_factor", "noise_scale", "perturb_noise", "perturb_optimizer"),
+        "says how shrink and perturb works, which is off",
+        lambda args: args.shrink_and_perturb,
+        "add `--shrink_and_perturb`",
+    ),
+    Belonging(
+        ("modifs",),
+        "is what a run without a schedule plays, and this run has one",
+        lambda args: not args.modification_factory,
+        "take `modification_factory` out of the file",
+    ),
+    Belonging(
+        ("anneal_lr_per_regime",),
+        "says how the learning rate decays, and it does not",
+        lambda args: args.anneal_lr,
+        "leave out `--no_anneal_lr`",
+    ),
+    Belonging(
+        ("fire_reset",),
+        "says how a game starts, but `game_start` original presses the original's buttons, FIRE among them",
+        lambda args: args.game_start != "original",
+        "choose another `--game_start`",
+    ),
+    Belonging(
+        ("worker_timeout",),
+        "is how long to wait for the processes that run the games, and `num_workers` 0 has none",
+        lambda args: args.num_workers != 0,
+        "choose another `--num_workers`",
+    ),
+    Belonging(
+        ("eval_games",),
+        "says how continual evaluation works, which is off",
+        lambda args: evaluates_continually(args),
+        "add `--eval_every`",
+    ),
+    Belonging(
+        ("eval_episodes",),
+        "says how `test_modifs` are evaluated, and there are none",
+        lambda args: bool(args.test_modifs),
+        "name some with `--test_modifs`",
+    ),
+    Belonging(
+        ("save_agent_wandb",),
+        "uploads to Weights & Biases, to which nothing is logged",
+        lambda args: args.track,
+        "add `--track`",
+    ),
+)
+"""Flags of something that may be off: a run that would ignore one of them is refused. Not among them are project,
+entity and folder of W&B: they say who you are rather than what this run does."""
 
 CHANGEABLE = (
     *("checkpoint_every", "detect_anomaly", "num_workers", "worker_timeout", "cuda"),
@@ -963,11 +1036,7 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
             f"`num_minibatches` {args.num_minibatches} does not divide the batch of num_envs * num_steps = "
             f"{args.num_envs} * {args.num_steps} = {args.batch_size} rows; choose a divisor of it"
         )
-    if not args.her and (args.game_specific_goals or args.her_importance_clip):
-        raise ConfigError(
-            "`game_specific_goals` and `her_importance_clip` say how hindsight works, which is off; add `--her`"
-        )
-
+    check_belongings(args, BELONGINGS, None if saved is None else from_plain_dict(Args, saved["args"]))
     game, notes = game_config(
         args.env_id,
         backend=args.backend,
@@ -984,13 +1053,6 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
         goal_kind=goal_kind(args.her, args.game_specific_goals),
         seed=args.seed,
     )
-    if args.anneal_lr_per_regime and not args.anneal_lr:
-        raise ConfigError("`anneal_lr_per_regime` says how the learning rate decays; leave out `--no_anneal_lr`")
-    if args.game_start == "original" and not args.fire_reset:
-        raise ConfigError(
-            "`game_start` original presses the original's buttons, FIRE among them; leave out `--no_fire_reset`, or "
-            "choose another start"
-        )
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     check_architecture(args.architecture)
     check_continual_backprop(
@@ -1025,11 +1087,9 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
         notes += check_string(game, string)[1]
     if args.test_modifs:
         notes += choose_modifications(args.test_modifs, game)[1]
-    if args.eval_every is not None or args.eval_modifs or args.held_out_modifs:
+    if evaluates_continually(args):
         args, lines = plan_continual_evaluation(args, schedule, game)
         notes += lines
-    elif args.eval_games != Args.eval_games:
-        raise ConfigError("`eval_games` says how continual evaluation works, which is off; add `--eval_every`")
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
     if args.anneal_lr and not args.anneal_lr_per_regime:
         notes += filter(None, [decay_note(schedule, args.total_timesteps)])
@@ -1112,6 +1172,11 @@ def check_memory(args: Args, game: GameConfig, device: torch.device) -> None:
             f"the run needs at least {needed / 2**30:,.0f} GiB of memory for its rollouts and its network, but there "
             f"are {present / 2**30:,.0f}; choose smaller {layers}`num_envs`, `num_steps` or `buffer_window_size`"
         )
+
+
+def evaluates_continually(args: Args) -> bool:
+    """Whether the run is evaluated while it trains."""
+    return args.eval_every is not None or bool(args.eval_modifs or args.held_out_modifs)
 
 
 def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tuple[Args, list[str]]:

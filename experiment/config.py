@@ -13,7 +13,7 @@ import sys
 import types
 import typing
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union
 
@@ -43,6 +43,17 @@ class Range(NamedTuple):
     low: float | None = None
     high: float | None = None
     above: bool = False
+
+
+class Belonging(NamedTuple):
+    """Flags that say how something works, and do nothing where that is off."""
+
+    flags: tuple[str, ...]
+    why: str
+    """the end of "`flag` value ...", which says what they belong to"""
+    is_on: Callable[[Any], bool]
+    """whether it is on with these arguments"""
+    remedy: str
 
 
 _LARGEST_FILE = 10_000_000  # characters
@@ -374,6 +385,28 @@ def check_ranges(args: Any, ranges: Mapping[str, Range | tuple[float | None, flo
             if value is not None and not _inside(value, allowed):
                 which = "each number of it" if value is not given else "it"
                 raise ConfigError(f"`{name}` is {_shown(given)}, but {which} must be {_describe_range(allowed)}.")
+
+
+def check_belongings(args: Any, table: Sequence[Belonging], accepted: Any = None) -> None:
+    """Raise ConfigError for the first argument that differs from its default where what it belongs to is off.
+
+    Where the value came from does not matter. What was so in `accepted`, the settings of a run that goes on, stays.
+    """
+    before = set() if accepted is None else {name for name, _ in _idle(accepted, table)}
+    for name, row in _idle(args, table):
+        if name not in before:
+            default = _shown(getattr(type(args)(), name))
+            raise ConfigError(
+                f"`{name}` {_shown(getattr(args, name))} {row.why}; {row.remedy}, or leave `{name}` at its default, "
+                f"{default}"
+            )
+
+
+def _idle(args: Any, table: Sequence[Belonging]) -> list[tuple[str, Belonging]]:
+    """The arguments that differ from their defaults and do nothing, each with its row."""
+    default = type(args)()
+    rows = [row for row in table if not row.is_on(args)]
+    return [(name, row) for row in rows for name in row.flags if getattr(args, name) != getattr(default, name)]
 
 
 def _inside(value: float, allowed: Range) -> bool:
