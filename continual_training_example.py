@@ -56,10 +56,10 @@ from agents.continual_backprop import check_continual_backprop
 from agents.finite import NotFiniteError, not_finite
 from agents.hindsight import (
     Relabelling,
+    RewardRule,
     frame_rows,
     goal_rewards,
     importance_weights,
-    is_relabelled,
     means_of_halves,
     normalise_halves,
     reevaluate,
@@ -111,7 +111,7 @@ from modification_factories import (
     schedule_from_config,
 )
 from wrappers.games import GameConfig, GameError, GameRecord
-from wrappers.goals import goal_kind
+from wrappers.goals import Goal, goal_kind
 from wrappers.modifications import ModificationError
 from wrappers.vector import ModifiedVectorEnv, WorkerError, available_cores, check_string, game_config
 
@@ -251,6 +251,13 @@ class Args:
     """hindsight: learn from every rollout a second time, under the goals that it did reach"""
     game_specific_goals: bool = False
     """with her: the game's own goals instead of a target position"""
+    her_rewards: RewardRule = "game"
+    """with her: `game` leaves played steps their rewards and gives relabelled ones 1 at their goal, else 0; `original`
+    gives `(reward + 1) * 2` at the goal in both"""
+    her_relabel: Literal["failures", "all"] = "failures"
+    """with her: which stretches of play get a new goal, those that did not reach the desired one or all"""
+    her_weight: float = 1.0
+    """with her: how much a relabelled step counts in policy and value loss; a played one counts 1"""
     her_importance_clip: float = 0.0
     """with her: weigh relabelled steps by how likely their action is under the new goal, at most this (0: do not)"""
 
@@ -346,6 +353,7 @@ RANGES = {
     "replacement_rate": Range(0, 1),
     "maturity_threshold": Range(0, MANY),
     "decay_rate": Range(0, 1),
+    "her_weight": Range(0, LARGE),
     "her_importance_clip": Range(0, LARGE),
     "plasticity_every": Range(0, MANY),
     "eval_episodes": Range(1, 10**9),
@@ -356,7 +364,7 @@ RANGES = {
 
 BELONGINGS = (
     Belonging(
-        ("game_specific_goals", "her_importance_clip"),
+        ("game_specific_goals", "her_rewards", "her_relabel", "her_weight", "her_importance_clip"),
         "says how hindsight works, which is off",
         lambda args: args.her,
         "add `--her`",
@@ -464,6 +472,7 @@ class Rollout(NamedTuple):
     achieved: np.ndarray  # float32 [T, N, G], what goal each step achieved; G is 0 without hindsight
     goals: Tensor | None  # uint8 [T, M, G], the goal of each row in grey levels; None without hindsight
     weights: Tensor | None  # [T, M], importance weights; None: all rows weigh the same
+    relabelled: Tensor | None = None  # bool [T, M], the row has a new goal; None without hindsight
 
 
 Cut = tuple[int, np.ndarray, Tensor, Tensor]
@@ -479,6 +488,7 @@ class Parts(NamedTuple):
     optimizer: torch.optim.Optimizer
     cbp: ContinualBackprop | None
     reward_scaler: RewardScaler
+    her_scaler: RewardScaler  # of what hindsight relabels
     probe: PlasticityProbe
     generators: dict[str, torch.Generator]
     envs: ModifiedVectorEnv
@@ -574,8 +584,7 @@ def train(setup: Setup) -> None:
             agent.compile()
         autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
         acting_agent = ActingAgent(agent, precision)
-        all_columns = args.num_envs if goal is None else 2 * args.num_envs
-        reward_scaler = RewardScaler(all_columns, args.gamma, args.reward_scaling)  # of all ranks' games, on every rank
+        reward_scaler, her_scaler = make_scalers(args)
         rollout = empty_rollout(args, envs, device)
         probe = PlasticityProbe(args.plasticity_every)
         update = GraphedStep(
@@ -592,7 +601,8 @@ def train(setup: Setup) -> None:
         # schedule has no state, it is asked by step.
         generators = {"actions": action_generator, "minibatches": minibatch_generator, "perturb": perturb_generator}
         parts = Parts(
-            ranks, agent, optimizer, cbp, reward_scaler, probe, generators, envs, tracker, progress, evaluations
+            *(ranks, agent, optimizer, cbp, reward_scaler, her_scaler),
+            *(probe, generators, envs, tracker, progress, evaluations),
         )
         if saved is not None:
             global_step, num_switches, last_switch, modification, modification_index, seconds = restore(
@@ -742,31 +752,17 @@ def train(setup: Setup) -> None:
             last = to_device(envs.arrays.observations, device)
 
             # ============================== HINDSIGHT ==============================
-            # Every game a second time, in the columns N to 2N - 1: the goal of each episode becomes what it achieved at
-            # its end (strategy `final` of Andrychowicz et al. 2017, https://arxiv.org/abs/1707.01495). Frames and
-            # actions stay; the rewards of both halves are those of their goals, and log-probabilities and values
-            # are computed anew. `agents/hindsight.py` says which part of this is on-policy.
-            if goal is not None and rollout.goals is not None:
-                relabelling = relabel(rollout.achieved[:steps], done, goal.target, goal.reached)
-                reached = np.hstack([relabelling.desired_reached, relabelling.reached])
-                rewards = goal_rewards(np.tile(rewards, (1, 2)), reached)  # [steps, 2N], still unscaled
+            # Every game a second time, in the columns N to 2N - 1: the goal of each episode that missed its own becomes
+            # what it achieved at its end (strategy `final` of Andrychowicz et al. 2017,
+            # https://arxiv.org/abs/1707.01495). Frames and actions stay, log-probabilities and values are computed
+            # anew, rewards are those of the goals and have a scale of their own, so that they cannot drown the game's.
+            # `agents/hindsight.py` says which part of this is on-policy.
+            if goal is None:
+                scaled = scale_rewards(reward_scaler, rewards, done, ranks)  # float32 [steps, M]
+            else:
+                relabelling = fill_relabelled_half(args, rollout, goal, acting_agent, done, last, cuts)
+                scaled = scale_halves(args, rewards, done, relabelling, reward_scaler, her_scaler, ranks)
                 terminated, done = np.tile(terminated, (1, 2)), np.tile(done, (1, 2))
-                rollout.goals[:steps, N:] = to_device(goal.grey(relabelling.goals), device)
-                rollout.actions[:steps, N:] = rollout.actions[:steps, :N]
-                new_log_probs, new_values = reevaluate(
-                    acting_agent.evaluate,
-                    rollout.observations[:steps].flatten(0, 1),
-                    rollout.actions[:steps, N:].flatten(),
-                    rollout.goals[:steps, N:].flatten(0, 1),
-                )
-                rollout.log_probs[:steps, N:] = new_log_probs.view(steps, N)
-                rollout.values[:steps, N:] = new_values.view(steps, N)
-                for t, ended, seen, _ in [(steps - 1, np.arange(N), last, last), *cuts]:  # what followed, likewise
-                    seen = show_goals(seen.clone(), rollout.goals[t, N + torch.from_numpy(ended).to(device)])
-                    cuts.append((t, N + ended, seen, acting_agent.value(seen)))
-                if rollout.weights is not None:
-                    played, new = rollout.log_probs[:steps, :N], rollout.log_probs[:steps, N:]
-                    rollout.weights[:steps, N:] = importance_weights(new, played, args.her_importance_clip)
                 timer.lap("hindsight")
 
             # ============================== ADVANTAGES ==============================
@@ -775,7 +771,6 @@ def train(setup: Setup) -> None:
             # before the restart; so no reward and no value counts across the border of an episode.
             values = rollout.values[:steps]
             last_values = acting_agent.value(last).repeat(values.shape[1] // N)  # the second half's are in `cuts`
-            scaled = scale_rewards(reward_scaler, rewards, done, N, ranks)
             advantages, returns = rollout_advantages(
                 to_device(scaled, device),
                 values,
@@ -826,6 +821,8 @@ def train(setup: Setup) -> None:
                     tracker.scalar(f"her/{name}", number, global_step)
                 for name, number in join_relabelling(relabelling, ranks).shares.items():
                     tracker.scalar(f"her/{name}", number, global_step)
+                for half, scaler in (("original", reward_scaler), ("relabelled", her_scaler)):
+                    tracker.scalar(f"her/scale_{half}", scaler.divisor, global_step)
             if probe.due() and ranks.is_main:  # the same observations in the whole run: a sample of its first rollout
                 timer.lap("logging")
                 if probe.observations is None:
@@ -948,10 +945,10 @@ def minibatch_step(
     old_values, old_log_probs = rollout.values.flatten()[rows], rollout.log_probs.flatten()[rows]
     features: list[Tensor] = []
     actions = rollout.actions.flatten()[rows]
-    if rollout.goals is None:
+    if rollout.goals is None or rollout.relabelled is None:
         observations = take_rows(rollout.observations, rows)
     else:
-        relabelled = is_relabelled(rows, num_envs)
+        relabelled = rollout.relabelled.flatten()[rows]
         observations = take_rows(rollout.observations, frame_rows(rows, num_envs))
         show_goals(observations, rollout.goals.flatten(0, 1)[rows])
     with autocast:
@@ -972,12 +969,15 @@ def minibatch_step(
         advantage = advantage * rollout.weights.flatten()[rows]
     clipped = ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
     policy_error = torch.max(-advantage * ratio, -advantage * clipped)
-    policy_loss = policy_error.mean()
     value_error = (values - returns) ** 2
     if args.clip_vloss:
         change = (values - old_values).clamp(-args.clip_coef, args.clip_coef)
         value_error = torch.max(value_error, (old_values + change - returns) ** 2)
-    value_loss = 0.5 * value_error.mean()
+    weight = torch.ones_like(advantage)
+    if rollout.goals is not None:
+        weight = torch.where(relabelled, args.her_weight, weight)
+        weight = weight / ranks.join(weight).mean().clamp(min=1e-8)  # 0 where there are only rows that do not count
+    policy_loss, value_loss = (weight * policy_error).mean(), 0.5 * (weight * value_error).mean()
     loss = policy_loss - args.ent_coef * entropy.mean() + args.vf_coef * value_loss
     with torch.no_grad():
         approx_kl = ((ratio - 1) - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html
@@ -1037,6 +1037,12 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
             f"{args.num_envs} * {args.num_steps} = {args.batch_size} rows; choose a divisor of it"
         )
     check_belongings(args, BELONGINGS, None if saved is None else from_plain_dict(Args, saved["args"]))
+    if args.her and saved is not None and "her_scaler" not in saved:
+        raise ResumeError(
+            f"`resume`: the run in `{args.resume}` has one scale for the rewards of both halves of hindsight, by which "
+            "the game's own came to next to nothing, and that cannot be undone; start it anew"
+        )
+
     game, notes = game_config(
         args.env_id,
         backend=args.backend,
@@ -1361,20 +1367,85 @@ def derive_seeds(seed: int, number: int, *key: int) -> list[int]:
     return [int(word) for word in np.random.SeedSequence(seed, spawn_key=key).generate_state(number)]
 
 
+def make_scalers(args: Args) -> tuple[RewardScaler, RewardScaler]:
+    """Of rewards as played and as relabelled by hindsight; for all ranks' games, on every rank."""
+    played, relabelled = (RewardScaler(args.num_envs, args.gamma, args.reward_scaling) for _ in range(2))
+    return played, relabelled
+
+
 def scale_rewards(
-    scaler: RewardScaler, rewards: np.ndarray, done: np.ndarray, num_envs: int, ranks: Ranks
+    scaler: RewardScaler, rewards: np.ndarray, done: np.ndarray, ranks: Ranks, counted: np.ndarray | None = None
 ) -> np.ndarray:
-    """Scaled rewards float32 [T, M] of this process' `num_envs` games.
+    """Scaled rewards float32 [T, N] of this process' games; `counted` bool [T, N] says which enter the statistics.
 
     Every rank shows the scaler the rewards of all ranks' games, as one process that plays them all would.
     """
-    steps, columns = rewards.shape
-    halves = (steps, columns // num_envs, num_envs)  # with hindsight each game has a column in either half
-    everyones = [ranks.join_games(array.reshape(halves)) for array in (rewards, done)]
-    all_rewards, all_done = (array.reshape(steps, -1) for array in everyones)
-    scaled = np.stack([scaler(all_rewards[t], all_done[t]) for t in range(steps)])
-    own = slice(ranks.rank * num_envs, (ranks.rank + 1) * num_envs)
-    return scaled.reshape(everyones[0].shape)[:, :, own].reshape(steps, columns)
+    steps, share = rewards.shape
+    counted = np.ones(rewards.shape, np.bool_) if counted is None else counted
+    everyones = [ranks.join_games(array) for array in (rewards, done, counted)]
+    scaled = np.stack([scaler(*(array[t] for array in everyones)) for t in range(steps)])
+    return scaled[:, ranks.rank * share : (ranks.rank + 1) * share]
+
+
+def scale_halves(
+    args: Args,
+    rewards: np.ndarray,
+    done: np.ndarray,
+    relabelling: Relabelling,
+    played_scaler: RewardScaler,
+    her_scaler: RewardScaler,
+    ranks: Ranks = ALONE,
+) -> np.ndarray:
+    """Scaled rewards float32 [T, 2N] of a rollout and its relabelled half, from the game's own and `done`, [T, N].
+
+    Each half has its own scaler; with `her_rewards` `game` the first half is what there would be without hindsight.
+    """
+    played, relabelled = goal_rewards(rewards, relabelling, args.her_rewards)
+    as_played = scale_rewards(played_scaler, played, done, ranks)
+    anew = scale_rewards(her_scaler, relabelled, relabelling.ends, ranks, counted=relabelling.changed)
+    return np.hstack([as_played, np.where(relabelling.changed, anew, as_played)])
+
+
+def fill_relabelled_half(
+    args: Args,
+    rollout: Rollout,
+    goal: Goal,
+    acting_agent: ActingAgent,
+    done: np.ndarray,
+    last: Tensor,
+    cuts: list[Cut],
+) -> Relabelling:
+    """Fill the columns N to 2N - 1 of the first T steps of a rollout: what was played, under the goals it reached.
+
+    done: bool [T, N]. last: the N observations after the rollout. cuts: (t, games, their last observations, values),
+    where play was cut; added to it are the same of the columns from N on, and what follows their step T - 1.
+    """
+    assert rollout.goals is not None
+    assert rollout.relabelled is not None
+    steps, games = done.shape
+    played, second, device = np.s_[:steps, :games], np.s_[:steps, games:], rollout.goals.device
+    relabelling = relabel(
+        rollout.achieved[:steps], done, goal.target, goal.reached, failures_only=args.her_relabel == "failures"
+    )
+    rollout.relabelled[second] = changed = to_device(relabelling.changed, device)
+    rollout.goals[second] = to_device(goal.grey(relabelling.goals), device)
+    rollout.actions[second] = rollout.actions[played]
+    new = reevaluate(
+        acting_agent.evaluate,
+        rollout.observations[:steps].flatten(0, 1),
+        rollout.actions[second].flatten(),
+        rollout.goals[second].flatten(0, 1),
+    )
+    for of_rows, anew in zip((rollout.log_probs, rollout.values), new, strict=True):
+        of_rows[second] = torch.where(changed, anew.view(steps, games), of_rows[played])
+    for t, ended, seen, _ in [(steps - 1, np.arange(games), last, last), *cuts]:
+        seen = show_goals(seen.clone(), rollout.goals[t, games + torch.from_numpy(ended).to(device)])
+        cuts.append((t, games + ended, seen, acting_agent.value(seen)))
+    if rollout.weights is not None:
+        rollout.weights[second] = importance_weights(
+            rollout.log_probs[second], rollout.log_probs[played], args.her_importance_clip
+        )
+    return relabelling
 
 
 def join_relabelling(relabelling: Relabelling, ranks: Ranks) -> Relabelling:
@@ -1425,6 +1496,7 @@ def empty_rollout(args: Args, envs: ModifiedVectorEnv, device: torch.device) -> 
         achieved=np.zeros((*steps, envs.config.num_goals), np.float32),
         goals=goals,
         weights=torch.ones(rows, device=device) if args.her_importance_clip else None,
+        relabelled=None if goal is None else torch.zeros(rows, dtype=torch.bool, device=device),
     )
 
 
@@ -1499,6 +1571,7 @@ def save_run(folder: Path, args: Args, parts: Parts, counters: Counters) -> None
         "optimizer": parts.optimizer.state_dict(),
         "continual_backprop": None if parts.cbp is None else parts.cbp.state_dict(),
         "reward_scaler": parts.reward_scaler.state_dict(),
+        "her_scaler": parts.her_scaler.state_dict(),
         "plasticity": parts.probe.state_dict(),
         "generators": generators,
         "envs": envs,
@@ -1520,6 +1593,8 @@ def restore(parts: Parts, saved: dict[str, Any], videos: Path | None) -> Counter
     if parts.cbp is not None:
         parts.cbp.load_state_dict(saved["continual_backprop"])
     parts.reward_scaler.load_state_dict(saved["reward_scaler"])
+    if "her_scaler" in saved:  # runs without hindsight did not always save it
+        parts.her_scaler.load_state_dict(saved["her_scaler"])
     if "plasticity" in saved:  # it was not always saved; then the probe is of the first rollout from here
         parts.probe.load_state_dict(saved["plasticity"], next(parts.agent.parameters()).device)
     own = saved if parts.ranks.is_main else saved["other_ranks"][parts.ranks.rank - 1]

@@ -183,6 +183,7 @@ RANGES = {
 # Settings that come from the checkpoint, and their values where a checkpoint does not say. The first kind may be chosen
 # anew; the second decides what the network reads and writes, so a flag that contradicts the checkpoint is an error.
 GAME_SETTINGS = {"env_id": "", "backend": "HackAtari", "frameskip": 4}
+HOW_TO_PLAY = ("game_start", "max_pool", "sticky", "time_limit")  # see `how_to_play`
 NETWORK_SETTINGS = {
     "architecture": "PPO",
     "obs_mode": "dqn",
@@ -590,7 +591,7 @@ def complete_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def how_to_play(args: Args, checkpoint: Checkpoint, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`game_start`, `max_pool`, `sticky`, `time_limit`: a flag, else the checkpoint's; None: as `game_config` chooses.
+    """The settings in `HOW_TO_PLAY`: a flag, else the checkpoint's; None: as `game_config` chooses.
 
     Checkpoints that do not name their start are of earlier versions, which had `noop_max`, or of the original system.
     """
@@ -606,7 +607,7 @@ def how_to_play(args: Args, checkpoint: Checkpoint, settings: Mapping[str, Any])
     for name, default in (("sticky", 0.25), ("time_limit", 108_000)):
         if name in trained and same_game(trained_on, settings["env_id"]):
             chosen[name] = trained_with(checkpoint, name, default)
-    given = {name: getattr(args, name) for name in ("game_start", "max_pool", "sticky", "time_limit")}
+    given = {name: getattr(args, name) for name in HOW_TO_PLAY}
     return {name: chosen.get(name) if value is None else value for name, value in given.items()}
 
 
@@ -801,8 +802,7 @@ def write_summary(
 ) -> None:
     """summary.json: settings, the table, mean and deviation over all games, and details per agent, seed and string."""
     settings = ["env_id", "backend", "architecture", "obs_mode", "buffer_window_size", "frameskip"]
-    settings += ["game_start", "max_pool", "sticky", "time_limit"]
-    settings += ["eval_episodes", "deterministic", "seed", "seeds", "num_envs"]
+    settings += [*HOW_TO_PLAY, "eval_episodes", "deterministic", "seed", "seeds", "num_envs"]
     single = len(args.agent_path) == 1
     summary = {
         "agent_path": args.agent_path[0] if single else list(args.agent_path),

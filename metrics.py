@@ -219,7 +219,7 @@ def check_rows(rows: pd.DataFrame) -> pd.DataFrame:
         wrong = ~np.isfinite(numbers) | ((numbers % 1 != 0) if name != "score" else False)
         if wrong.any():
             kind = "a finite number" if name == "score" else "a whole number"
-            raise MetricsError(f"`{name}` is {rows[name][wrong].iloc[0]!r} in one row; it must be {kind}")
+            raise MetricsError(f"`{name}` is {rows[name][wrong].tolist()[0]!r} in one row; it must be {kind}")
         rows[name] = numbers if name == "score" else numbers.astype(np.int64)
     _check_words(rows)
     rows = rows.drop_duplicates()
@@ -240,7 +240,9 @@ def _check_words(rows: pd.DataFrame) -> None:
     for name, values in allowed.items():
         wrong = rows[~rows[name].isin(values)]
         if len(wrong):
-            raise MetricsError(f"`{name}` is {wrong[name].iloc[0]!r} in one row; it must be {values[0]} or {values[1]}")
+            raise MetricsError(
+                f"`{name}` is {wrong[name].tolist()[0]!r} in one row; it must be {values[0]} or {values[1]}"
+            )
     for name in ("phase", "global_step"):
         if (rows[name] < 0).any():
             raise MetricsError(f"`{name}` is {rows[name].min()} in one row; it must be 0 or more")

@@ -138,7 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = sweep_of_seeds(args, words[divider + 1 :]) if args.seeds else read_sweep(args, words[divider + 1 :])
         sweep = Sweep(args, config)
         runs = sweep.planned()
-        fault = check_commands(sweep, runs)
+        # A Bayesian search has no list of its runs: one that is drawn stands for them.
+        fault = check_commands(sweep, runs or [sweep.new_run(draw(sweep.space, args.search_seed, 0))])
         if fault:
             raise SweepError(fault)
         runs = sweep.this_job(runs)

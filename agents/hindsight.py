@@ -6,19 +6,24 @@ with the desired goal; column N + n is game n again, with the same frames and ac
 
 1. Each game's steps fall into segments; one ends where `done` is true or with the rollout (`segment_ends`). The goal
    of a segment becomes what was achieved at its last step (`relabel`).
-2. Rewards of both halves follow one rule (`goal_rewards`), so that reward is one function of state, action and goal.
+2. A relabelled step gets 1 at its new goal and else 0; what was played keeps the game's rewards (`goal_rewards`). The
+   halves are scaled apart: goals are reached in many steps and scores in few, so that on a common scale a score would
+   be next to nothing.
 3. Values and log-probabilities are computed anew under the new goal, with the weights that the update starts from
    (`reevaluate`), advantages from these values and rewards.
-4. Minibatches are drawn from all 2TN rows. Advantages are centred in each half by itself (`normalise_halves`): a
-   common mean would call everything that was played for a goal seldom reached bad, whatever was done.
+4. Minibatches are drawn from all 2TN rows. Advantages are centred among the relabelled rows by themselves
+   (`normalise_halves`): a common mean would call everything that was played for a goal seldom reached bad, whatever was
+   done.
 
-A segment that was at its new goal in *every* step keeps the desired goal: nothing in it was done to reach the new one,
-and all it could teach is that every step pays the same.
+Two kinds of segments keep the desired goal; in the second half they are copies of what was played, rewards included.
+One was at its new goal in *every* step: nothing in it was done to reach that goal, and all it could teach is that every
+step pays the same. The other was at its desired goal (unless `failures_only` is off): it needs no hindsight, and a
+policy that succeeds everywhere is left to PPO alone.
 
 **What the probability ratio means.** In the first half all is on-policy: actions were drawn from pi_old(a | s, g), and
-PPO's ratio pi(a | s, g) / pi_old(a | s, g) corrects for the small change of pi during the update. In the second half
+PPO's ratio pi(a | s, g) / pi_old(a | s, g) corrects for the small change of pi during the update. In relabelled rows
 the ratio is pi(a | s, g') / pi_old(a | s, g'). It starts at 1 and bounds, as always, how far the policy under g' moves.
-But the actions were drawn under g, not g', and the states were visited under g: this half is off-policy and its
+But the actions were drawn under g, not g', and the states were visited under g: these rows are off-policy and their
 gradient biased, the less so the less the policy depends on the goal. `importance_weights` gives the factor
 pi_old(a | s, g') / pi_old(a | s, g), clipped from above, which corrects how each step's action was chosen. It corrects
 neither which states were visited nor the later steps inside an advantage.
@@ -27,7 +32,7 @@ neither which states were visited nor the later steps inside an advantage.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +41,7 @@ from torch import Tensor
 
 from agents.errors import AgentError
 
+RewardRule = Literal["game", "original"]
 CHUNK = 512  # rows per forward pass of `reevaluate`: bounds its memory, big enough to keep the cores busy
 
 
@@ -50,6 +56,8 @@ class Relabelling(NamedTuple):
     """[T, N]: the step is at the desired goal (the first half)"""
     changed: NDArray[np.bool_]
     """[T, N]: its segment has a new goal; False where it keeps the desired one"""
+    ends: NDArray[np.bool_]
+    """[T, N]: the last step of a segment, and so of its goal"""
 
     @property
     def shares(self) -> dict[str, float]:
@@ -79,12 +87,14 @@ def relabel(
     done: NDArray[np.bool_],
     desired: NDArray[Any],
     reached: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.bool_]],
+    failures_only: bool = True,
 ) -> Relabelling:
     """New goals of a rollout: what each segment achieved at its end.
 
     achieved: [T, N, G], what held after each step, before whatever followed the end of an episode.
     done: bool [T, N], the next row does not continue this one. desired: [G], the goal played for.
-    reached: (achieved [..., G], goal [..., G]) -> bool [...], broadcasting. Raises AgentError when shapes differ.
+    reached: (achieved [..., G], goal [..., G]) -> bool [...], broadcasting.
+    failures_only: a segment with a step at the desired goal keeps it. Raises AgentError when shapes differ.
     """
     if achieved.ndim != 3 or achieved.shape[:2] != done.shape or achieved.shape[2:] != desired.shape:
         raise AgentError(
@@ -92,17 +102,39 @@ def relabel(
             f"{list(achieved.shape)}, {list(done.shape)} and {list(desired.shape)}."
         )
     ends, games = segment_ends(done), np.arange(done.shape[1])[None, :]
+    desired_reached = reached(achieved, desired)
     final = achieved[ends, games]  # [T, N, G]
-    misses = np.zeros(done.shape, np.int64)  # at a segment's last step: how many of its steps are not at `final`
-    np.add.at(misses, (ends, np.broadcast_to(games, ends.shape)), ~reached(achieved, final))
-    changed = misses[ends, games] > 0
+
+    def anywhere(steps: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Where a step's segment has one of these `steps`, all [T, N]."""
+        number = np.zeros(done.shape, np.int64)  # how many, at a segment's last step
+        np.add.at(number, (ends, np.broadcast_to(games, ends.shape)), steps)
+        return number[ends, games] > 0
+
+    changed = anywhere(~reached(achieved, final))
+    if failures_only:
+        changed &= ~anywhere(desired_reached)
     goals = np.where(changed[..., None], final, desired)
-    return Relabelling(goals, reached(achieved, goals), reached(achieved, desired), changed)
+    return Relabelling(goals, reached(achieved, goals), desired_reached, changed, ends == np.arange(len(done))[:, None])
 
 
-def goal_rewards(rewards: NDArray[Any], reached: NDArray[np.bool_]) -> NDArray[Any]:
-    """Unscaled rewards as they count for a goal: `(reward + 1) * 2` at the goal, else `reward`. Any shape."""
-    return np.where(reached, (rewards + 1) * 2, rewards)
+def goal_rewards(
+    rewards: NDArray[Any], relabelling: Relabelling, rule: RewardRule = "game"
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Unscaled rewards [T, N] of the steps as played and as relabelled, from those that the game gave [T, N].
+
+    | rule | as played | as relabelled |
+    |---|---|---|
+    | `game` | `reward` | 1 at the goal, else 0 |
+    | `original` | `(reward + 1) * 2` at the goal, else `reward` | the same, of the new goal |
+
+    `original` is the rule of the system that this project follows. Where a segment keeps its goal, the second array has
+    no meaning: its rows are copies of what was played.
+    """
+    if rule == "game":
+        return rewards, relabelling.reached.astype(np.float64)
+    bonus = (rewards + 1) * 2
+    return np.where(relabelling.desired_reached, bonus, rewards), np.where(relabelling.reached, bonus, rewards)
 
 
 def show_goals(observations: Tensor, goals: Tensor) -> Tensor:
@@ -120,11 +152,6 @@ def show_goals(observations: Tensor, goals: Tensor) -> Tensor:
 def frame_rows(rows: Tensor, num_envs: int) -> Tensor:
     """Where the frames of `rows` lie among the T * N that are stored, int64 [B]; row t * N + n is step t of game n."""
     return rows // (2 * num_envs) * num_envs + rows % num_envs  # N divides 2N, so rows % N is the game
-
-
-def is_relabelled(rows: Tensor, num_envs: int) -> Tensor:
-    """Which `rows` belong to the second half, bool [B]."""
-    return rows % (2 * num_envs) >= num_envs
 
 
 @torch.no_grad()

@@ -43,16 +43,27 @@ class RewardScaler:
         self.variance = 1.0
         self.count = INITIAL_COUNT
 
-    def __call__(self, rewards: NDArray[Any], done: NDArray[Any]) -> NDArray[np.float32]:
+    @property
+    def divisor(self) -> float:
+        """What a reward is divided by; 1 in the modes that know no deviation."""
+        return math.sqrt(self.variance + EPSILON) if self.mode == "normalize" else 1.0
+
+    def __call__(
+        self, rewards: NDArray[Any], done: NDArray[Any], counted: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
         """Take note of one vector step and return its scaled rewards, float32 `[N]`.
 
         rewards: `[N]`, as the games gave them. done: bool `[N]`, where an episode ended, so that a new return begins.
+        counted: bool `[N]`, the games whose returns enter the statistics; None: all.
         Raises AgentError for a reward that is not a finite number.
         """
         if self.mode == "normalize":
             self.returns *= self.gamma
             self.returns += rewards
-            self._update(self.returns)
+            if counted is None:
+                self._update(self.returns)
+            elif counted.any():
+                self._update(self.returns[counted])
             scaled = self.scale(rewards)
             self.returns[done] = 0.0
             return scaled

@@ -39,7 +39,7 @@ def timed(step: Callable[[np.ndarray], Any], num_envs: int, num_actions: int, se
 
 
 def ours(args: argparse.Namespace, modification: str, num_workers: int | None = None) -> float:
-    config, _ = game_config(args.env_id, fire_reset=False)
+    config, _ = game_config(args.env_id, game_start="frames", fire_reset=False)
     envs = ModifiedVectorEnv(config, args.num_envs, num_workers=num_workers, copy=False)
     try:
         envs.set_modifications(modification, "reset")
@@ -50,7 +50,7 @@ def ours(args: argparse.Namespace, modification: str, num_workers: int | None = 
 
 def ours_by_halves(args: argparse.Namespace) -> float:
     """As training plays: one half of the games is played while the other half's actions are chosen."""
-    config, _ = game_config(args.env_id, fire_reset=False)
+    config, _ = game_config(args.env_id, game_start="frames", fire_reset=False)
     envs = ModifiedVectorEnv(config, args.num_envs, num_groups=2, copy=False)
 
     def step(actions: np.ndarray) -> None:

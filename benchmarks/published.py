@@ -79,6 +79,8 @@ def compared(group: str) -> dict[str, str | None]:
 def settings_of(group: str) -> dict[str, Any]:
     """What the published agents were trained with, in our words, without the schedule."""
     derived = {name: entry["value"] for name, entry in PUBLISHED["derived"].items() if name != "num_repetitions"}
+    if not GROUPS[group]["her"]:
+        del derived["her_weight"]
     return {"env_id": GROUPS[group]["env_id"], "her": GROUPS[group]["her"], **PUBLISHED["settings"], **derived}
 
 
@@ -157,7 +159,7 @@ def conditions(group: str, evaluations: Sequence[Evaluation]) -> str:
     steps = " and ".join(sorted({f"{evaluation.steps:,}" for evaluation in evaluations}))
     differing = {f"{name} {value}" for evaluation in evaluations for name, value in evaluation.differs.items()}
     text += f"{len(evaluations)} of {steps} steps"
-    return text + (f", trained with {', '.join(sorted(differing))}" if differing else ", trained as published")
+    return text + (f", with {', '.join(sorted(differing))}" if differing else ", all else as published")
 
 
 def missing(group: str, evaluations: Sequence[Evaluation]) -> str | None:
@@ -221,6 +223,11 @@ def parse() -> argparse.Namespace:
         parser.error("`--agents` takes the place of `--train` and needs one group, for example --groups pong_baseline")
     if not args.train and not (args.seeds is None and args.steps is None):
         parser.error("`--seeds` and `--steps` say what to train; add `--train`")
+    if not args.folder.is_dir():
+        parser.error(f"`--folder` {args.folder}: there is no such folder")
+    for agent in args.agents:
+        if not agent.is_file():
+            parser.error(f"`--agents` {agent}: there is no such file")
     return args
 
 

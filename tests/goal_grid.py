@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 import continual_training_example as training
-from agents import RewardScaler, generalised_advantages
 from agents.acceleration import ActingAgent
 from agents.actor_critic import ActorCritic
-from agents.hindsight import goal_rewards, reevaluate, relabel, show_goals
+from benchmarks.line_world import fill_advantages
 
 SIZE, HORIZON, GAMES = 32, 32, 16
 MOVES = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
@@ -35,17 +34,23 @@ class GridAgent(ActorCritic):
         return self.layers((goal - cell) / 64)  # which way the goal is
 
 
-def grey(cells):
-    return (cells * 255 // (SIZE - 1)).astype(np.uint8)
+class Goal:
+    """The part of `wrappers.goals.Goal` that hindsight uses."""
 
+    target = TARGET
 
-def reached(achieved, goal):
-    return (achieved == goal).all(-1)
+    @staticmethod
+    def grey(cells):
+        return (cells * 255 // (SIZE - 1)).astype(np.uint8)
+
+    @staticmethod
+    def reached(achieved, goal):
+        return (achieved == goal).all(-1)
 
 
 def observe(cells):
     """uint8 [N, 4, 1, 1] of players at `cells` [N, 2] under the desired goal."""
-    both = np.concatenate([grey(cells), np.broadcast_to(grey(TARGET), cells.shape)], axis=1)
+    both = np.concatenate([Goal.grey(cells), np.broadcast_to(Goal.grey(TARGET), cells.shape)], axis=1)
     return torch.from_numpy(both)[:, :, None, None]
 
 
@@ -56,20 +61,20 @@ def success_rate(agent, generator, episodes=64):
         for _ in range(HORIZON):
             action = agent.get_action(observe(cells), generator=generator).numpy()
             cells = np.clip(cells + MOVES[action], 0, SIZE - 1)
-            found |= reached(cells, TARGET)
+            found |= Goal.reached(cells, TARGET)
     return found.mean()
 
 
-def learn(seed, her, iterations, args):
+def learn(seed, iterations, args):
     """Success rate after training; every rollout is one episode of each game, which a time limit ends."""
+    her = args.her
     weights, actions, order = (torch.Generator().manual_seed(3 * seed + i) for i in range(3))
     agent = GridAgent(weights)
     optimizer = torch.optim.Adam(agent.parameters(), lr=args.learning_rate, eps=1e-5)
-    acting, columns = ActingAgent(agent, torch.float32), GAMES * (1 + her)
-    scaler = RewardScaler(columns, args.gamma, "normalize")
+    acting, scalers = ActingAgent(agent, torch.float32), training.make_scalers(args)
     rollout = empty_rollout(her)
     for _ in range(iterations):
-        cells, achieved = np.tile(START, (GAMES, 1)), np.zeros((HORIZON, GAMES, 2), int)
+        cells = np.tile(START, (GAMES, 1))
         for t in range(HORIZON):
             rollout.observations[t] = observe(cells)
             action, rollout.log_probs[t, :GAMES], rollout.values[t, :GAMES] = acting.act(
@@ -77,52 +82,17 @@ def learn(seed, her, iterations, args):
             )
             rollout.actions[t, :GAMES] = action
             cells = np.clip(cells + MOVES[action.numpy()], 0, SIZE - 1)
-            achieved[t] = cells
-        fill_advantages(rollout, acting, scaler, achieved, observe(cells), args)
+            rollout.achieved[t], rollout.rewards[t] = cells, Goal.reached(cells, TARGET)
+        fill_advantages(args, rollout, acting, scalers, observe(cells), Goal)
         for _ in range(args.update_epochs):
-            for rows in torch.randperm(HORIZON * columns, generator=order).tensor_split(args.num_minibatches):
+            for rows in torch.randperm(rollout.values.numel(), generator=order).tensor_split(args.num_minibatches):
                 training.minibatch_step(args, agent, optimizer, contextlib.nullcontext(), rollout, rows)
     return success_rate(agent, actions)
 
 
-def fill_advantages(rollout, acting, scaler, achieved, last, args):
-    """Rewards of the desired goal, and with hindsight the second half; as the training script does it."""
-    done = np.zeros(achieved.shape[:2], bool)
-    done[-1] = True
-    rewards = reached(achieved, TARGET).astype(float)
-    last_values = acting.value(last)
-    at_goal = reached(achieved, TARGET)
-    if rollout.goals is not None:
-        relabelling = relabel(achieved, done, TARGET, reached)
-        rollout.goals[:, GAMES:] = torch.from_numpy(grey(relabelling.goals))
-        rollout.actions[:, GAMES:] = rollout.actions[:, :GAMES]
-        new = reevaluate(
-            acting.evaluate,
-            rollout.observations.flatten(0, 1),
-            rollout.actions[:, GAMES:].flatten(),
-            rollout.goals[:, GAMES:].flatten(0, 1),
-        )
-        rollout.log_probs[:, GAMES:], rollout.values[:, GAMES:] = (x.view(HORIZON, GAMES) for x in new)
-        last_values = torch.cat([last_values, acting.value(show_goals(last.clone(), rollout.goals[-1, GAMES:]))])
-        rewards, at_goal = np.tile(rewards, (1, 2)), np.hstack([at_goal, relabelling.reached])
-        done = np.tile(done, (1, 2))
-    rewards = goal_rewards(rewards, at_goal)
-    scaled = np.stack([scaler(rewards[t], done[t]) for t in range(HORIZON)])
-    next_values = torch.cat([rollout.values[1:], last_values[None]])
-    rollout.advantages[:], rollout.returns[:] = generalised_advantages(
-        torch.from_numpy(scaled),
-        rollout.values,
-        next_values,
-        torch.zeros(done.shape, dtype=torch.bool),
-        torch.from_numpy(done),
-        args.gamma,
-        args.gae_lambda,
-    )
-
-
 def empty_rollout(her):
     rows = (HORIZON, GAMES * (1 + her))
-    goals = torch.from_numpy(grey(TARGET)).expand(*rows, -1).clone() if her else None
+    goals = torch.from_numpy(Goal.grey(TARGET)).expand(*rows, -1).clone() if her else None
     log_probs, values, advantages, returns = (torch.zeros(rows) for _ in range(4))
     return training.Rollout(
         observations=torch.zeros((HORIZON, GAMES, 4, 1, 1), dtype=torch.uint8),
@@ -131,10 +101,11 @@ def empty_rollout(her):
         values=values,
         advantages=advantages,
         returns=returns,
-        rewards=np.zeros(0),
-        terminated=np.zeros(0),
-        done=np.zeros(0),
-        achieved=np.zeros(0),
+        rewards=np.zeros((HORIZON, GAMES)),
+        terminated=np.zeros((HORIZON, GAMES), bool),
+        done=np.arange(HORIZON)[:, None].repeat(GAMES, 1) == HORIZON - 1,
+        achieved=np.zeros((HORIZON, GAMES, 2), int),
         goals=goals,
         weights=None,
+        relabelled=torch.zeros(rows, dtype=torch.bool) if her else None,
     )

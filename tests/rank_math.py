@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 import continual_training_example as training
-from agents import PPOCBP, RewardScaler, make_agent
+from agents import PPOCBP, make_agent
+from agents.hindsight import Relabelling
 from agents.restartable_adam import RestartableAdam
 from experiment.ranks import ALONE, Ranks
 
@@ -50,6 +51,9 @@ def rollout_of(method, games):
         achieved=none,
         goals=goals[:, :, games].reshape(STEPS, -1, 1) if method == "HER" else None,
         weights=None,
+        relabelled=per_row(lambda shape: torch.rand(shape, generator=draw) < torch.tensor([0.0, 0.7])[None, :, None])
+        if method == "HER"
+        else None,
     )
 
 
@@ -68,7 +72,7 @@ def update(method, ranks):
     share = GAMES // ranks.size
     games = slice(ranks.rank * share, (ranks.rank + 1) * share)
     rollout = rollout_of(method, games)
-    args = training.Args(num_envs=GAMES, num_steps=STEPS, her=method == "HER")
+    args = training.Args(num_envs=GAMES, num_steps=STEPS, her=method == "HER", her_weight=0.7)
     planes = rollout.observations.shape[2]
     architecture = "PPO_CBP" if method == "PPO_CBP" else "PPO"
     agent = make_agent(architecture, (planes, 84, 84), ACTIONS, generator=torch.Generator().manual_seed(1))
@@ -94,18 +98,19 @@ def update(method, ranks):
 
 
 def scaled_rewards(ranks):
-    """Rewards of hindsight's two halves, scaled in two rollouts; and the scaler's state."""
+    """Rewards of hindsight's two halves, scaled in two rollouts; and the scalers' states."""
     draw = np.random.default_rng(5)
-    rewards = draw.normal(size=(2, STEPS, 2, GAMES)) * (1 + np.arange(GAMES))
-    done = draw.random((2, STEPS, 2, GAMES)) < 0.2
+    rewards = draw.normal(size=(2, STEPS, GAMES)) * (1 + np.arange(GAMES))
+    done, changed, ends, reached = draw.random((4, 2, STEPS, GAMES)) < [[[[0.2]]], [[[0.7]]], [[[0.2]]], [[[0.5]]]]
     share = GAMES // ranks.size
-    own = slice(ranks.rank * share, (ranks.rank + 1) * share)
-    scaler = RewardScaler(2 * GAMES, 0.99)
-    scaled = [
-        training.scale_rewards(scaler, r[:, :, own].reshape(STEPS, -1), d[:, :, own].reshape(STEPS, -1), share, ranks)
-        for r, d in zip(rewards, done, strict=True)
-    ]
-    return {"scaled": torch.from_numpy(np.stack(scaled)), "state": scaler.state_dict()}
+    own = np.s_[:, ranks.rank * share : (ranks.rank + 1) * share]
+    args = training.Args(num_envs=GAMES, her=True)
+    scalers = training.make_scalers(args)
+    scaled = []
+    for i in range(2):
+        relabelling = Relabelling(np.zeros(0), reached[i][own], done[i][own], changed[i][own], ends[i][own])
+        scaled.append(training.scale_halves(args, rewards[i][own], done[i][own], relabelling, *scalers, ranks))
+    return {"scaled": torch.from_numpy(np.stack(scaled)), "state": [scaler.state_dict() for scaler in scalers]}
 
 
 def talk(ranks):

@@ -538,10 +538,7 @@ def eval_value(name):
 
 
 CHECKPOINT_ARGS = st.dictionaries(
-    st.sampled_from(
-        ["architecture", "obs_mode", "backend", "frameskip", "her", "noop_max", "env_id", "buffer_window_size"]
-        + ["game_start", "max_pool", "sticky", "time_limit"]
-    )
+    st.sampled_from([*evaluation.GAME_SETTINGS, *evaluation.NETWORK_SETTINGS, *evaluation.HOW_TO_PLAY, "noop_max"])
     | TEXTS,
     st.none()
     | st.booleans()

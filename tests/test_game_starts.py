@@ -129,11 +129,10 @@ def play_beside_the_original(game, noops, episodic_life, steps, time_limit=None,
 @pytest.mark.parametrize(
     ("game", "noops", "episodic_life", "steps"),
     [
-        ("Breakout", 1, True, 500),
-        ("Breakout", 30, True, 300),
-        ("Breakout", 13, False, 500),
-        ("Pong", 5, True, 300),
-        ("Pong", 30, False, 300),
+        ("Breakout", 1, True, 300),
+        ("Breakout", 13, False, 300),
+        ("Pong", 5, True, 100),
+        ("Pong", 30, False, 60),
         ("Freeway", 2, True, 60),
         ("Freeway", 30, False, 60),
         pytest.param("Pong", 17, True, 3000, marks=pytest.mark.slow),
@@ -149,9 +148,15 @@ def test_original_is_in_lockstep_with_the_wrappers_of_the_original_system(game, 
 
 
 def test_a_game_that_ends_in_the_start_of_a_life_is_followed_by_a_whole_start():
-    """With these time limits some games end in the no-op step after a lost life."""
-    ended = sum(play_beside_the_original("Breakout", 2, True, 350, limit)[2] for limit in range(150, 162))
-    assert ended >= 1
+    """A time limit in the no-op step after the second lost life."""
+    ours = agent_game("ALE/Breakout-v5", 20, reset_seed(7), game_start="original")
+    ours.start_game()
+    actions, lives = np.random.default_rng(7), 0
+    while lives < 2:
+        lives += ours.step(int(actions.integers(4)))[1]
+    limit = ours.game.ale.getEpisodeFrameNumber() - 12 + 2  # after a lost life came 12 frames
+    _, games, ended = play_beside_the_original("Breakout", 20, True, 200, limit)
+    assert games >= ended >= 1
 
 
 # ------------------------------------------------------------------------------------------------------- other starts
@@ -172,12 +177,12 @@ def test_a_game_that_ends_in_the_start_of_a_life_is_followed_by_a_whole_start():
 def test_how_many_frames_pass_before_the_agent_acts(game, start, least, most, unit, presses):
     played = agent_game(f"ALE/{game}-v5", game_start=start, seed=1)
     passed = []
-    for _ in range(60):
+    for _ in range(30):
         played.start_game()
         passed.append(played.game.ale.getEpisodeFrameNumber() - 4 * presses)
     assert least <= min(passed) <= max(passed) <= most
     assert {number % unit for number in passed} == {0}
-    assert len(set(passed)) == 1 if start == "none" else len(set(passed)) > 15
+    assert len(set(passed)) == 1 if start == "none" else len(set(passed)) > 10
 
 
 def screens_of(game, actions_and_frames, seed):
@@ -280,7 +285,8 @@ def test_pooled_modified_games_equal_a_recording_of_every_frame_pooled_by_hand(g
             screens.append(np.empty((210, 160), np.uint8))
             recording._ale.getScreenGrayscale(screens[-1])
             if recording._ale.game_over():
-                screens.append(screens[-1])  # nothing comes after the last frame
+                if len(screens) < 4:
+                    screens.append(screens[-1])  # the last frame stands alone: nothing comes after it
                 break
         pooled = np.maximum(screens[-2], screens[-1])
         assert sum(rewards) == ours.step(action), step
@@ -379,7 +385,7 @@ def test_games_that_blink_say_so_in_one_line():
     assert game_config("ALE/Breakout-v5")[1] == []
 
 
-# --------------------------------------------------------------------------------------- checkpoints and their evaluation
+# ------------------------------------------------------------------------------------ checkpoints and their evaluation
 
 
 @pytest.fixture(scope="module")

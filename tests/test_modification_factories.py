@@ -292,7 +292,7 @@ def test_eps_sequential_is_what_the_definition_plays(kwargs: dict[str, Any], see
     assert _timeline(schedule_from_config(config, seed=seed)) == _brute_force(config, seed)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(config=_combined(configs).filter(lambda c: c["modification_factory"].startswith("Eps")), seed=seeds)
 def test_eps_combined_is_what_the_definition_plays(config: dict[str, Any], seed: int) -> None:
     expected = _brute_force(config, seed)

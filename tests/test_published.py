@@ -236,8 +236,8 @@ def test_what_is_missing_is_said_with_its_command():
         assert published.missing(group, evaluations).endswith(command)
     assert published.missing(group, [whole] * 5) is None
     assert "ours: none" in published.report(group, [])
-    assert "2 of 1,000 and 10,000,000 steps, trained with num_envs 8" in published.report(group, [short, other])
-    assert "1 of 10,000,000 steps, trained as published" in published.report(group, [whole])
+    assert "2 of 1,000 and 10,000,000 steps, with num_envs 8" in published.report(group, [short, other])
+    assert "1 of 10,000,000 steps, all else as published" in published.report(group, [whole])
 
 
 def test_the_command_prints_all_groups_and_runs_nothing(monkeypatch, capsys):
@@ -289,6 +289,8 @@ def test_an_agent_is_evaluated_under_our_names_once_and_stored(tmp_path, monkeyp
         (["--agents", "a"], ["one group"]),
         (["--groups", "pong_baseline", "--agents", "a", "--train"], ["takes the place of"]),
         (["--steps", "5"], ["add `--train`"]),
+        (["--folder", "no/such"], ["no/such", "no such folder"]),
+        (["--groups", "pong_baseline", "--agents", "no.cleanrl_model"], ["no.cleanrl_model", "no such file"]),
     ],
 )
 def test_wrong_flags_are_refused(monkeypatch, capsys, flags, words):

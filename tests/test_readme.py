@@ -41,7 +41,7 @@ SCRIPTS = {
     "report.py": report,
 }
 BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
-BENCHMARKS += ("precision", "methods", "published", "soak")
+BENCHMARKS += ("precision", "methods", "published", "soak", "starts")
 
 
 def blocks(language):
@@ -300,8 +300,10 @@ def test_shipped_experiments_are_all_listed_with_their_length():
     assert set(listed) == shipped
     for name, (_, game, _, steps) in listed.items():
         config = json.loads((ROOT / name).read_text())
-        assert config.get("env_id", continual_training_example.Args.env_id) == f"ALE/{game}-v5"
-        assert f"{schedule_from_config(config, seed=42).num_total_steps:,}" == steps
+        env_id = config.get("env_id", continual_training_example.Args.env_id)
+        assert env_id in (f"ALE/{game}-v5", f"{game}NoFrameskip-v4")
+        length = None if "modification_factory" in config else config["total_timesteps"]
+        assert f"{schedule_from_config(config, seed=42, total_timesteps=length).num_total_steps:,}" == steps
 
 
 # ---------------------------------------------------------------------------------------------------------- commands

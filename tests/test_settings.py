@@ -1,12 +1,17 @@
 """Flags and what they belong to: nothing that is given is ignored without a word."""
 
+import argparse
 import dataclasses
+import itertools
 import typing
+from pathlib import Path
 
 import pytest
-from conftest import write_config
+import yaml
+from conftest import ROOT, write_config
 
 import continual_training_example as training
+import sweep
 from experiment.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 
 SCHEDULE = {
@@ -27,7 +32,7 @@ OFF = {
 """What switches off that to which the flag belongs, where the defaults do not."""
 ON = {
     "game_specific_goals": {"her": True, "env_id": "ALE/Kangaroo-v5"},
-    "her_importance_clip": {"her": True},
+    **{name: {"her": True} for name in ("her_rewards", "her_relabel", "her_weight", "her_importance_clip")},
     "encoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
     "decoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
     **{name: {"architecture": "PPO_CBP"} for name in training.BELONGINGS[2].flags},
@@ -111,3 +116,68 @@ def test_a_run_that_goes_on_keeps_what_it_began_with_and_takes_nothing_more():
     check_belongings(old, training.BELONGINGS, accepted=old)
     with pytest.raises(ConfigError, match="`save_agent_wandb` true"):
         check_belongings(dataclasses.replace(old, save_agent_wandb=True), training.BELONGINGS, accepted=old)
+
+
+# ------------------------------------------------------------------------------------------------------------- sweeps
+
+
+@pytest.fixture
+def checked_here(monkeypatch):
+    """The check of a sweep's commands in this process, which has loaded torch already."""
+
+    class Pool:
+        __init__ = __exit__ = lambda *_: None
+        __enter__ = lambda self: self  # noqa: E731
+        apply = staticmethod(lambda function, arguments: function(*arguments))
+
+    monkeypatch.setattr(sweep.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
+
+
+def sweep_file(parameters, **settings):
+    command = ["${interpreter}", "${program}", "${args_no_boolean_flags}"]
+    known = {"env_id": {"value": "ALE/Freeway-v5"}, "total_timesteps": {"value": 1000}, "no-cuda": {"value": True}}
+    config = {"program": str(ROOT / "continual_training_example.py"), "method": "grid", "command": command}
+    config = {**config, "parameters": {**known, **parameters}, **settings}
+    Path("tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+FACTORS = {"shrink_factor": {"values": [0.7, 0.8]}, "shrink_and_perturb": {"values": [True, False]}}
+REFUSED = "error: `shrink_factor` 0.8 says how shrink and perturb works, which is off"
+METRIC = {"name": "continual/average_performance", "goal": "maximize"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, []),
+        ({}, ["--only", "0"]),
+        ({"method": "random"}, ["--max_runs", "20"]),
+        ({"method": "bayes", "metric": METRIC}, ["--max_runs", "1"]),
+    ],
+)
+def test_a_sweep_with_a_refused_combination_says_so_before_its_first_run(
+    settings, words, checked_here, workdir, capsys, monkeypatch
+):
+    monkeypatch.setattr(sweep, "require_optuna", lambda: None)  # nothing is searched
+    sweep_file(FACTORS, **settings)
+    assert sweep.main(["tiny.yaml", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(REFUSED)
+    assert "--shrink_factor=0.8" in error
+    assert error.count("\n") == 1
+    assert [path.name for path in workdir.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_sweep_drops_with_track_all_that_belongs_to_it(checked_here, workdir, capsys):
+    named = {"wandb_project_name": "a", "wandb_entity": "b", "wandb_dir": "c"}
+    flags = {"track": True, "save_agent_wandb": True, **named}
+    sweep_file({name: {"value": value} for name, value in {**flags, "seed": 1}.items()})
+    assert sweep.main(["tiny.yaml", "--dry_run"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("--env_id=ALE/Freeway-v5 --total_timesteps=1000 --no-cuda --seed=1")
+    apart = ["python", "x", "--wandb_dir", "c", "--track", "--wandb-entity", "b", "--save-agent-wandb", "--seed", "1"]
+    assert sweep.without_wandb(apart) == ["python", "x", "--seed", "1"]
+    belonging = [row.flags for row in training.BELONGINGS if "track" in row.remedy]
+    assert set(sweep.SWITCHES_OF_WANDB) == {"track", *itertools.chain(*belonging)}
+    fields = {field.name for field in dataclasses.fields(training.Args)}
+    assert set(sweep.SETTINGS_OF_WANDB) == {name for name in fields if name.startswith("wandb_")}

@@ -25,8 +25,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 import continual_training_example as training
 import sweep
 from experiment.config import parse_command_line
+from experiment.search import DISTRIBUTIONS
 
-sweeps = sweep.search_library()
 METRIC = {"name": "continual/average_performance", "goal": "maximize"}
 COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_boolean_flags}"]
 
@@ -88,13 +88,6 @@ def said():
 
 def shipped():
     return yaml.safe_load((ROOT / "sweep.yaml").read_text())
-
-
-def test_the_shipped_sweep_is_one_that_wandb_accepts():
-    config = shipped()
-    assert sweeps.schema_violations_from_proposed_config(config) == []
-    config["metric"]["goal"] = "maximise"
-    assert sweeps.schema_violations_from_proposed_config(config), "the schema finds faults"
 
 
 def test_the_shipped_sweep_runs_here(checked_here, monkeypatch, capsys):
@@ -166,7 +159,10 @@ def test_a_grid_is_the_product_of_its_values():
     parameters = {"seed": {"values": [3, 1]}, "rate": {"values": [0.1, 0.2, 0.3]}, "her": {"values": [True, False]}}
     runs = planned(parameters={**parameters, "fixed": {"value": "x y"}}).planned()
     found = [(run.parameters["seed"], run.parameters["rate"], run.parameters["her"]) for run in runs]
-    assert sorted(found) == sorted(itertools.product((3, 1), (0.1, 0.2, 0.3), (True, False)))
+    # In W&B's order: by name, the last one changing fastest.
+    assert [(her, rate, seed) for seed, rate, her in found] == list(
+        itertools.product((True, False), (0.1, 0.2, 0.3), (3, 1))
+    )
     assert all(run.command[-1] == "--fixed=x y" for run in runs)
     assert len({run.folder for run in runs}) == 12
     assert [run.command for run in planned(parameters=parameters, args={"max_runs": 5}).planned()] == [
@@ -205,19 +201,6 @@ def test_a_random_search_does_not_draw_the_same_run_twice():
     assert sorted(run.parameters["her"] for run in runs) == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("goal", "sign"), [("maximize", -1), ("minimize", 1)])
-def test_bayesian_search_learns_from_the_results(goal, sign):
-    metric = {"name": "m", "goal": goal}
-    search = planned(parameters={"x": {"min": 0.0, "max": 1.0}}, method="bayes", metric=metric, args={"max_runs": 99})
-    runs = []
-    for _ in range(14):
-        run = search.suggested(runs)
-        run.state, run.result = "finished", {"metrics": {"m": sign * (run.parameters["x"] - 0.7) ** 2}}
-        runs.append(run)
-    # By chance alone the mean distance from 0.7 would be 0.29.
-    assert statistics.fmean(abs(run.parameters["x"] - 0.7) for run in runs[-6:]) < 0.12
-
-
 def test_another_config_file_is_another_run(workdir):
     def folder(text):
         Path("c.json").write_text(text)
@@ -251,14 +234,34 @@ SEED = {"seed": {"values": [1, 2]}}
         ({}, ["--seeds", "1", "1"], "each of them may stand there once"),
         ({}, ["--seeds", "1", "--", "--seed=2"], "leave it out there"),
         ({}, ["tiny.yaml", "--folder", "fake.py"], "cannot be made"),
-        ({"method": "gird"}, ["tiny.yaml"], "is not a sweep that W&B would accept: 'gird'"),
+        ({"method": "gird"}, ["tiny.yaml"], "tiny.yaml: `method` is gird, but must be grid"),
+        ({"method": "custom"}, ["tiny.yaml"], "must be grid, random or bayes to run here"),
+        ({"method": "bayes"}, ["tiny.yaml"], "has no end"),
+        ({"method": "bayes", "parameters": {"a": {"value": 1}}}, ["tiny.yaml", "--max_runs", "3"], "nothing to search"),
+        ({"method": "bayes", "metric": None}, ["tiny.yaml"], "`metric` must be a mapping"),
+        ({"paramters": {}}, ["tiny.yaml"], "the key `paramters` is unknown; the nearest is `parameters`"),
+        ({"run_cap": 0}, ["tiny.yaml"], "`run_cap` is 0, but must be a whole number of at least 1"),
+        ({"command": "python fake.py"}, ["tiny.yaml"], "`command` must be a list"),
+        (
+            {"early_terminate": {"type": "hyperband", "min_iter": 3}},
+            ["tiny.yaml"],
+            "`early_terminate` works with the W&B",
+        ),
+        ({"metric": {**METRIC, "goal": "maximise"}}, ["tiny.yaml"], "must be minimize or maximize; the nearest is"),
+        ({"metric": {**METRIC, "target": 1}}, ["tiny.yaml"], "`target` of the `metric` works with the W&B server only"),
+        ({"metric": {**METRIC, "impute": "best"}}, ["tiny.yaml"], "`impute` of the `metric` works with the W&B server"),
+        ({"metric": {**METRIC, "gaol": "minimize"}}, ["tiny.yaml"], "`metric` has `gaol`"),
         ({"method": "random"}, ["tiny.yaml"], "has no end"),
         ({"method": "bayes"}, ["tiny.yaml", "--max_runs", "3", "--dry_run"], "no list of them"),
-        ({"parameters": {"a": {"min": 3, "max": 1}}}, ["tiny.yaml"], "min 3 is not less than max 1"),
-        ({"parameters": {"a": {"min": 0.0, "max": 1.0}}}, ["tiny.yaml"], "`method` grid cannot list its runs"),
-        ({"parameters": {"a": 3}}, ["tiny.yaml"], "Invalid configuration for hyperparameter 'a'"),
+        (
+            {"parameters": {"a": {"min": 3, "max": 1}}},
+            ["tiny.yaml"],
+            "tiny.yaml: `a` has min 3 and max 1, but min must be less",
+        ),
+        ({"parameters": {"a": {"min": 0.0, "max": 1.0}}}, ["tiny.yaml"], "`method` grid cannot list the values of `a`"),
+        ({"parameters": {"a": 3}}, ["tiny.yaml"], "`a` is 3, but must be a mapping"),
         ({"parameters": {"a": {"parameters": {"b": {"value": 1}}}}}, ["tiny.yaml"], "flags are not nested"),
-        ({"program": "absent.py"}, ["tiny.yaml"], "`program` in tiny.yaml must be a script"),
+        ({"program": "absent.py"}, ["tiny.yaml"], "tiny.yaml: `program` must be a script"),
         ({"command": ["${interpreter}", "${nonsense}"]}, ["tiny.yaml"], "`command` has ${nonsense}"),
         ({"command": ["no_such_program"]}, ["tiny.yaml"], "no program here"),
     ],
@@ -402,13 +405,82 @@ def test_a_metric_that_nobody_logged_is_said(fake, capsys):
     assert "`continual/nothing` was logged by no run" in capsys.readouterr().out
 
 
-def test_bayesian_runs_are_remembered_and_end_at_max_runs(fake, capsys):
+@pytest.fixture
+def optuna():
+    return pytest.importorskip("optuna", reason="Bayesian search needs Optuna, which `pip install optuna` brings")
+
+
+def test_bayesian_runs_are_remembered_and_end_at_max_runs(fake, optuna, capsys):
     write_sweep({"x": {"min": 0.0, "max": 1.0}}, method="bayes")
     assert sweep.main(["tiny.yaml", "--max_runs", "2"]) == 0
     assert sweep.main(["tiny.yaml", "--max_runs", "4"]) == 0
     assert len(calls()) == len({call[0] for call in calls()}) == 4
-    first = {json.loads(path.read_text())["parameters"]["x"] for path in Path("sweeps/tiny").glob("*/run.json")}
-    assert {f"--x={x}" for x in first} == {call[0] for call in calls()}
+    chosen = [json.loads(path.read_text())["parameters"]["x"] for path in Path("sweeps/tiny").glob("*/run.json")]
+    assert {f"--x={x}" for x in chosen} == {call[0] for call in calls()}
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend("sweeps/tiny/study.journal"))
+    study = optuna.load_study(study_name="sweep", storage=storage)
+    assert study.direction.name == "MAXIMIZE"
+    results = {trial.params["x"]: trial.value for trial in study.trials}
+    assert results == {x: pytest.approx(-((x - 0.7) ** 2), rel=1e-5) for x in chosen}, "each result is told"
+    # Stopped in between or not, the search is the same.
+    assert sweep.main(["tiny.yaml", "--max_runs", "4", "--folder", "whole"]) == 0
+    assert calls()[4:] == calls()[:4]
+    capsys.readouterr()
+    write_sweep({"x": {"min": 0.0, "max": 2.0}}, method="bayes")
+    assert sweep.main(["tiny.yaml", "--max_runs", "5"]) == 2
+    assert "began with another `parameters`" in capsys.readouterr().err
+
+
+def test_bayesian_search_waits_for_results_before_it_chooses(fake, optuna, monkeypatch):
+    write_sweep({"x": {"min": 0.0, "max": 1.0}}, method="bayes")
+    known = []
+    ask = sweep.Study.ask
+    monkeypatch.setattr(
+        sweep.Study,
+        "ask",
+        lambda self: (known.append(sum(trial.value is not None for trial in self.study.trials)), ask(self))[1],
+    )
+    assert sweep.main(["tiny.yaml", "--max_runs", "4"]) == 0
+    assert known == [0, 1, 2, 3]
+
+
+def test_a_failed_bayesian_run_is_tried_again_and_the_search_goes_on(fake, optuna, capsys):
+    write_sweep({"score": {"value": 1.0}, "fail": {"values": ["", "no"]}, "seed": {"value": 1}}, method="bayes")
+    assert sweep.main(["tiny.yaml", "--max_runs", "9"]) == 1
+    assert sorted(call[1] for call in calls()) == ["--fail=", "--fail=no"]
+    assert "there is nothing left to try" in capsys.readouterr().out
+    Path("fake.py").write_text(Path("fake.py").read_text().replace('if "fail" in flags', "if False"))
+    assert sweep.main(["tiny.yaml", "--max_runs", "9"]) == 0
+    assert [call[1] for call in calls()[2:]] == ["--fail="]
+
+
+def test_a_bayesian_search_does_not_take_over_the_runs_of_another(fake, optuna, capsys):
+    write_sweep({"x": {"values": [0.1, 0.2]}})
+    assert sweep.main(["tiny.yaml"]) == 0
+    write_sweep({"x": {"values": [0.1, 0.2]}}, method="bayes", run_cap=2)
+    assert sweep.main(["tiny.yaml"]) == 2
+    assert "runs that another search has chosen; name another `--folder`" in capsys.readouterr().err
+    assert sweep.main(["tiny.yaml", "--folder", "other"]) == 0
+    assert len(calls()) == 4
+
+
+def test_two_bayesian_sweeps_share_one_search(fake, optuna):
+    write_sweep({"x": {"min": 0.0, "max": 1.0}}, method="bayes", run_cap=5)
+    Path("hold").touch()
+    both = [begin("tiny.yaml") for _ in range(2)]
+    until(lambda: len(calls()) == 2)
+    Path("hold").unlink()
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert len(calls()) == len({call[0] for call in calls()}) == 5
+    assert len(re.findall(r"^x=.* 1/1 ", said(), re.M)) == 10, "both end with the table of all"
+
+
+def test_without_optuna_the_pip_line_is_said(fake, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    write_sweep({"x": {"min": 0.0, "max": 1.0}}, method="bayes", run_cap=2)
+    assert sweep.main(["tiny.yaml"]) == 2
+    assert "run `pip install optuna`" in capsys.readouterr().err
+    assert not Path("sweeps").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
@@ -548,6 +620,32 @@ def test_the_commands_of_the_readme_are_accepted(checked_here, monkeypatch, caps
     for words in commands:
         assert sweep.main(["--dry_run", *[word for word in words if word != "--dry_run"]]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_the_search_of_the_readme_works(checked_here, fake, optuna, monkeypatch, capsys):
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", readme(), re.M | re.S)
+    folder = Path.cwd()
+    Path("readme.yaml").write_text(text)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sweep.Sweep, "run", lambda self, runs: 0)  # all that comes before the first run
+    assert sweep.main([str(folder / "readme.yaml"), "--folder", str(folder / "kept")]) == 0
+    (folder / "readme.yaml").write_text(text.replace("update_epochs", "update_epohcs"))
+    assert sweep.main([str(folder / "readme.yaml"), "--folder", str(folder / "kept")]) == 2
+    assert "the training script does not accept" in capsys.readouterr().err
+    # The same search of the stand-in, whose best is x = 0.7.
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    text = text.replace("continual_training_example.py", "fake.py").replace("gae_lambda", "x").replace("30", "3")
+    (folder / "readme.yaml").write_text(text)
+    assert sweep.main(["readme.yaml", "--jobs", "2"]) == 0
+    assert len(calls()) == 3
+
+
+def test_the_readme_has_every_distribution():
+    table = readme().split("| distribution |")[1].split("\n\n")[0]
+    listed = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.M)))
+    lists = {"constant", "categorical", "categorical_w_probabilities"}
+    assert sorted(listed) == sorted(DISTRIBUTIONS.keys() - lists)
 
 
 # ---------------------------------------------------------------------------------------------------------- cluster
