@@ -69,7 +69,7 @@ from agents.hindsight import (
 from agents.plasticity import PlasticityProbe, choose_rows
 from agents.restartable_adam import RestartableAdam
 from agents.reward_scaling import RewardScaler
-from eval import choose_evaluated, choose_modifications, evaluate, summarise, table
+from eval import canonical_strings, choose_evaluated, choose_modifications, evaluate, summarise, table
 from experiment.checkpoints import CheckpointError, save_checkpoint
 from experiment.config import (
     Belonging,
@@ -98,13 +98,14 @@ from experiment.resume import (
     save_state,
     set_generator_states,
 )
-from experiment.run_folder import create_run_folder, folder_of_job, forget_job, slug, write_args, write_job
+from experiment.run_folder import UNMODIFIED, create_run_folder, folder_of_job, forget_job, slug, write_args, write_job
 from experiment.signals import StopSignals
 from experiment.timing import PhaseTimer
 from experiment.tracking import Tracker, check_wandb
 from modification_factories import (
     ScheduleError,
     decay_note,
+    key_of,
     normalise_modification,
     regime_starts,
     regime_warning,
@@ -1043,22 +1044,7 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
             "the game's own came to next to nothing, and that cannot be undone; start it anew"
         )
 
-    game, notes = game_config(
-        args.env_id,
-        backend=args.backend,
-        obs_mode=args.obs_mode,
-        frameskip=args.frameskip,
-        window=args.buffer_window_size,
-        episodic_life=not args.deactivate_episodic_life,
-        game_start=args.game_start,
-        fire_reset=args.fire_reset,
-        max_pool=args.max_pool,
-        sticky=args.sticky,
-        time_limit=args.time_limit,
-        reward_file=args.new_rf,
-        goal_kind=goal_kind(args.her, args.game_specific_goals),
-        seed=args.seed,
-    )
+    game, notes = choose_game(args)
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     check_architecture(args.architecture)
     check_continual_backprop(
@@ -1078,21 +1064,10 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
             f"`architecture` {args.architecture} does not fit `obs_mode` {args.obs_mode}; "
             "PPO_OBJ goes with `--obs_mode obj`, the others with `--obs_mode dqn`"
         )
-    config = {
-        "modification_factory": args.modification_factory,
-        "modification_factory_kwargs": args.modification_factory_kwargs,
-    }
-    has_schedule = bool(args.modification_factory)
-    schedule = schedule_from_config(
-        config if has_schedule else {},
-        seed=args.seed,
-        total_timesteps=args.total_timesteps or (None if has_schedule else 10_000_000),
-        modifs=args.modifs,
-    )
-    for string in schedule.possible_modifications():
-        notes += check_string(game, string)[1]
+    schedule, lines = choose_schedule(args, game)
+    notes += lines
     if args.test_modifs:
-        notes += choose_modifications(args.test_modifs, game)[1]
+        notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
     if evaluates_continually(args):
         args, lines = plan_continual_evaluation(args, schedule, game)
         notes += lines
@@ -1121,6 +1096,68 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
     total_timesteps = args.total_timesteps or schedule.num_total_steps
     return Setup(args, schedule, total_timesteps, game, device, precision, saved, ranks)
+
+
+def choose_game(args: Args) -> tuple[GameConfig, list[str]]:
+    """The game that these settings describe, and lines for the user.
+
+    Raises:
+        GameError: unknown game or backend, or a combination that cannot work.
+    """
+    return game_config(
+        args.env_id,
+        backend=args.backend,
+        obs_mode=args.obs_mode,
+        frameskip=args.frameskip,
+        window=args.buffer_window_size,
+        episodic_life=not args.deactivate_episodic_life,
+        game_start=args.game_start,
+        fire_reset=args.fire_reset,
+        max_pool=args.max_pool,
+        sticky=args.sticky,
+        time_limit=args.time_limit,
+        reward_file=args.new_rf,
+        goal_kind=goal_kind(args.her, args.game_specific_goals),
+        seed=args.seed,
+    )
+
+
+def choose_schedule(args: Args, game: GameConfig) -> tuple[Any, list[str]]:
+    """The schedule of these settings, and lines for the user about its modifications.
+
+    Raises:
+        ScheduleError: a class or an argument of it is wrong.
+        ModificationError: the game cannot play a name; it says where that stands.
+    """
+    has_schedule, kwargs = bool(args.modification_factory), args.modification_factory_kwargs
+    schedule = schedule_from_config(
+        {"modification_factory": args.modification_factory, "modification_factory_kwargs": kwargs},
+        seed=args.seed,
+        total_timesteps=args.total_timesteps or (None if has_schedule else 10_000_000),
+        modifs=args.modifs,
+    )
+    strings = schedule.possible_modifications()
+    for name in dict.fromkeys(name for string in strings for name in string.split()):
+        key = key_of(kwargs, name, "modification_factory_kwargs") or "modification_factory"
+        check_string(game, name, key if has_schedule else "modifs")
+    return schedule, [line for string in strings for line in check_string(game, string)[1]]
+
+
+def check_file(path: str | Path) -> list[str]:
+    """Check keys and names of a config file as a run with it would, whatever its flags; lines for the user.
+
+    Raises:
+        USER_ERRORS: one sentence.
+    """
+    args, _ = apply_config_file(Args(), path)
+    check_ranges(args, RANGES)
+    game, notes = choose_game(args)
+    notes += choose_schedule(args, game)[1]
+    if args.test_modifs:
+        notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
+    for name in ("eval_modifs", "held_out_modifs"):
+        notes += canonical_strings(name, getattr(args, name), game)[1]
+    return list(dict.fromkeys(notes))
 
 
 def check_ranks(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> None:
@@ -1308,7 +1345,7 @@ def test(args: Args, agent: ActorCritic, game: GameConfig, tracker: Tracker, glo
     games = evaluate(
         agent,
         game,
-        choose_modifications(args.test_modifs, game)[0],
+        choose_modifications("test_modifs", args.test_modifs, game)[0],
         episodes=args.eval_episodes,
         seed=args.seed,
         deterministic=False,
@@ -1318,7 +1355,7 @@ def test(args: Args, agent: ActorCritic, game: GameConfig, tracker: Tracker, glo
     )
     results = summarise(games, game.env_id, args.seed)
     for result in results:
-        tracker.scalar(f"eval/{result.modification or 'no_modif'}/mean", result.mean, global_step)
+        tracker.scalar(f"eval/{result.modification or UNMODIFIED}/mean", result.mean, global_step)
     print(table(results))
 
 

@@ -158,8 +158,10 @@ def same_game(env_id: str, other: str) -> bool:
     return _resolve(env_id)[0] == _resolve(other)[0]
 
 
-def check_string(config: GameConfig, string: str) -> tuple[str, list[str]]:
+def check_string(config: GameConfig, string: str, argument: str = "modifs") -> tuple[str, list[str]]:
     """The canonical form of a modification string for this game, and warnings.
+
+    argument: the flag or the key of a file from which it comes, for errors.
 
     Raises:
         ModificationError: a name is unknown or refused, or the backend has no modifications.
@@ -167,10 +169,11 @@ def check_string(config: GameConfig, string: str) -> tuple[str, list[str]]:
     if config.backend != "HackAtari":
         if split_modifications(string):
             raise ModificationError(
-                f"`modifs` {string!r}: backend {config.backend} plays unmodified games only; use `--backend HackAtari`"
+                f"`{argument}` {string!r}: backend {config.backend} plays unmodified games only; "
+                "use `--backend HackAtari`"
             )
         return "", []
-    return check_modifications(config.game, string, obs_mode=config.obs_mode)
+    return check_modifications(config.game, string, obs_mode=config.obs_mode, argument=argument)
 
 
 class ModifiedVectorEnv(VectorEnv):
