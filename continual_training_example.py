@@ -80,6 +80,7 @@ from experiment.config import (
     check_belongings,
     check_ranges,
     from_plain_dict,
+    given_flags,
     parse_command_line,
     sentence,
 )
@@ -1022,7 +1023,8 @@ def read_settings(argv: Sequence[str] | None, ranks: Ranks) -> tuple[Args, dict[
         args, saved, lines = settings_of_run(str(interrupted), ["--resume", str(interrupted)])
         lines.insert(0, f"torchrun has started the job anew: it goes on in {interrupted}")
     else:
-        args, lines = apply_config_file(args, args.config) if args.config else (args, [])
+        given = given_flags(Args, argv)
+        args, lines = apply_config_file(args, args.config, given) if args.config else (args, [])
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     return args, saved
 

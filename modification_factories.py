@@ -91,6 +91,8 @@ def _nearest(name: object, allowed: Iterable[str]) -> str:
 
 
 def _checked_int(name: str, value: object, minimum: int) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON's 1e6
     # bool is a subclass of int: without the second test `true` in the JSON would silently mean 1.
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < minimum:
         raise ScheduleError(f"`{name}` must be an integer of at least {minimum}, got {_show(value)}.")
@@ -1184,6 +1186,8 @@ def _run_command(options: argparse.Namespace) -> None:
         _print_converted(config, settings)
         return
     total_timesteps = config.get("total_timesteps")
+    if total_timesteps is not None:
+        total_timesteps = _checked_int("total_timesteps", total_timesteps, minimum=1)
     factory = schedule_from_config(
         config, seed=settings["seed"], total_timesteps=total_timesteps, modifs=config.get("modifs", "")
     )

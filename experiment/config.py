@@ -13,7 +13,7 @@ import sys
 import types
 import typing
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union
 
@@ -92,6 +92,16 @@ def parse_command_line(
     return tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
 
 
+def given_flags(cls: type, argv: Sequence[str] | None = None) -> set[str]:
+    """The fields of `cls` that `argv` (default: the command line of this process) names, whatever their values."""
+    names = {
+        word.partition("=")[0].removeprefix("--").replace("-", "_")
+        for word in (sys.argv[1:] if argv is None else argv)
+        if word.startswith("--")
+    }
+    return {name for name in _type_hints(cls) if name in names or f"no_{name}" in names}
+
+
 def _spell_out_flags(cls: type, argv: Sequence[str]) -> list[str]:
     """``--her`` -> ``--her True``, ``--no-her`` -> ``--her False`` for fields that may be None, too.
 
@@ -133,10 +143,11 @@ def _expand_sweep_lists(cls: type, argv: Sequence[str]) -> list[str]:
 # ------------------------------------------------------------------------------------------------------- JSON file
 
 
-def apply_config_file(args: ArgsT, path: str | Path) -> tuple[ArgsT, list[str]]:
+def apply_config_file(args: ArgsT, path: str | Path, given: Collection[str] = ()) -> tuple[ArgsT, list[str]]:
     """Return a copy of `args` with the values of the JSON file at `path`, and one line per value that changed.
 
     The file holds one object whose keys are exact field names, hidden fields included; it wins over the command line.
+    Where that changes one of the `given` flags, see `given_flags`, the line is a warning.
     Raises ConfigError for an unreadable file, invalid JSON, an unknown key, a value of a wrong type.
     """
     path = Path(path)
@@ -161,9 +172,10 @@ def apply_config_file(args: ArgsT, path: str | Path) -> tuple[ArgsT, list[str]]:
         old = getattr(args, key)
         if new != old or type(new) is not type(old):
             changes[key] = new
-        if new != old:
+        if new != old and key != "notes":  # free text changes nothing
             verb = "sets " if _is_hidden(type(args), key) else "overrides --"
-            lines.append(f"{path.name} {verb}{key}: {_shown(old)} -> {_shown(new)}")
+            warning = "warning: " if key in given else ""
+            lines.append(f"{warning}{path.name} {verb}{key}: {_shown(old)} -> {_shown(new)}")
     return dataclasses.replace(args, **changes), lines  # type: ignore[type-var]
 
 
@@ -275,12 +287,13 @@ def _convert(value: Any, annotation: Any) -> Any:
         return _convert_sequence(value, annotation)
     if annotation is float and type(value) in (int, float):
         return float(value)
+    if annotation is int and type(value) is float and value.is_integer():
+        return int(value)  # 1e6
     if annotation is Any or (annotation in (bool, int, str) and type(value) is annotation):
         return value
     if (origin or annotation) is dict and isinstance(value, dict):
         return value
-    whole = annotation is int and type(value) is float and value.is_integer()
-    raise _TypeMismatchError(_describe(annotation), f"; write {_shorten(str(int(value)))}" if whole else "")
+    raise _TypeMismatchError(_describe(annotation))
 
 
 def _convert_union(value: Any, annotation: Any) -> Any:

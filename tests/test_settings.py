@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import itertools
+import json
 import typing
 from pathlib import Path
 
@@ -116,6 +117,34 @@ def test_a_run_that_goes_on_keeps_what_it_began_with_and_takes_nothing_more():
     check_belongings(old, training.BELONGINGS, accepted=old)
     with pytest.raises(ConfigError, match="`save_agent_wandb` true"):
         check_belongings(dataclasses.replace(old, save_agent_wandb=True), training.BELONGINGS, accepted=old)
+
+
+def shipped_files():
+    """The JSON files that `--config` takes, of all that the project holds."""
+    folders = [ROOT, *(ROOT / name for name in ("configs", "configs/published", "docs", "benchmarks/sequences"))]
+    paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    return [path for path in paths if {"modification_factory", "env_id"} & set(json.loads(path.read_text()))]
+
+
+@pytest.mark.parametrize("path", shipped_files(), ids=lambda path: path.stem)
+def test_shipped_files_hold_only_what_differs_from_the_defaults(path):
+    settings, defaults = json.loads(path.read_text()), as_plain_dict(training.Args())
+    assert [key for key, value in settings.items() if value == defaults[key]] == []
+    assert "exp_name" not in settings
+
+
+def test_no_shipped_file_is_forgotten():
+    assert len(shipped_files()) >= 24
+    assert ROOT / "run_config.json" in shipped_files()
+
+
+def test_a_given_flag_that_the_file_overrides_stands_out(workdir, capsys):
+    path = write_config(workdir, **FREEWAY)
+    training.prepare(["--config", path, "--num_envs", "8", "--seed", "3", "--num_steps", "16"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "warning" in line] == ["warning: config.json overrides --num_envs: 8 -> 2"]
+    assert "config.json overrides --env_id: ALE/Pong-v5 -> ALE/Freeway-v5" in lines
+    assert not [line for line in lines if "num_steps" in line or "seed" in line], "nothing changes there"
 
 
 # ------------------------------------------------------------------------------------------------------------- sweeps
