@@ -18,6 +18,11 @@ import os
 # the gaps between the operations of an update. It must be set before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
+from experiment.signals import StopSignals, end_on_interrupt
+
+if __name__ == "__main__":
+    end_on_interrupt(at_once=True)
+
 from experiment.system import check_system, keep_freed_memory, memory_of
 
 check_system()  # before anything imports OpenCV
@@ -100,9 +105,9 @@ from experiment.resume import (
     set_generator_states,
 )
 from experiment.run_folder import UNMODIFIED, create_run_folder, folder_of_job, forget_job, slug, write_args, write_job
-from experiment.signals import StopSignals
 from experiment.timing import PhaseTimer
 from experiment.tracking import Tracker, check_wandb
+from experiment.versions import made_by
 from modification_factories import (
     ScheduleError,
     decay_note,
@@ -1695,7 +1700,8 @@ def open_tracker(args: Args, folder: Path, saved: dict[str, Any] | None, ranks: 
             wandb_run_id=files and files["wandb_run_id"],
             saved=files,
         )
-        write_args(folder, as_plain_dict(replace(args, resume="")))
+        step = 0 if saved is None else saved["counters"]["global_step"]
+        write_args(folder, {**as_plain_dict(replace(args, resume="")), **made_by(folder, step)})
         if ranks.job:
             write_job(folder, ranks.job)
     except OSError as error:
@@ -1775,4 +1781,5 @@ def upload_videos(tracker: Tracker, folder: Path, global_step: int) -> None:
 
 
 if __name__ == "__main__":
+    end_on_interrupt()
     main()

@@ -8,7 +8,7 @@
 
 All else comes from the checkpoint; the game and how it is played may be chosen anew. Games are whole (a lost life does
 not end one) and scored by the emulator. Prints a table, writes games.csv, per_life.csv and summary.json,
-and ends with `mean +- std` over all games.
+and ends with `mean +- std` over all games (of one game with its score).
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ import os
 
 # Threads that spin for long while they wait would steal the cores that the emulators need; set before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+from experiment.signals import end_on_interrupt
+
+if __name__ == "__main__":
+    end_on_interrupt(at_once=True)
 
 from experiment.system import check_system
 
@@ -327,7 +332,8 @@ def run(args: Args) -> None:
         write_summary(folder / "summary.json", args, evaluations, results, mean, std)
         log_results(tracker, results, max(checkpoint.global_step or 0 for checkpoint in checkpoints), folder)
     print(f"files: {folder}", file=beside_table)
-    print(f"{mean:.2f} +- {std:.2f}", file=beside_table)
+    spread = f"+- {std:.2f}" if len(scores) > 1 else "(one game: no deviation)"
+    print(f"{mean:.2f} {spread}", file=beside_table)
 
 
 def choose_seeds(args: Args) -> Args:
@@ -1064,4 +1070,5 @@ def evaluation_rows(
 
 
 if __name__ == "__main__":
+    end_on_interrupt()
     main()

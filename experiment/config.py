@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import json
 import math
+import os
 import sys
 import types
 import typing
@@ -89,7 +90,23 @@ def parse_command_line(
                 "arguments are text in UTF-8."
             )
     given: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
+    try:
+        parsed = tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
+    except SystemExit:  # after --help, or what is wrong
+        _flush_or_drop()
+        raise
+    except BrokenPipeError:
+        _flush_or_drop()
+        raise SystemExit(0) from None
+    return parsed
+
+
+def _flush_or_drop() -> None:
+    """Print what is left; drop it where the reader, e.g. `head`, has seen enough, or Python complains as it exits."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def given_flags(cls: type, argv: Sequence[str] | None = None) -> set[str]:

@@ -862,7 +862,7 @@ def test_shipped_experiments_walk_from_end_to_end(path: Path, seed: int) -> None
             assert factory.get_modification(step) == modification
     asked = range(0, factory.num_total_steps, 1000)
     assert {factory.get_modification(step) for step in asked} == {modification for _, _, modification in segments}
-    assert mf.regime_warning(factory, config["num_envs"]) is None
+    assert mf.regime_warning(factory, config.get("num_envs", 8)) is None
 
 
 def test_whole_numbers_may_be_written_as_json_writes_large_ones() -> None:

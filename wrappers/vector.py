@@ -544,12 +544,17 @@ class _Worker:
         # The kernel ends a worker with the thread that started it, so only the thread that lasts to the end may ask.
         lasts = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
         arguments = (child.fileno(), memory_fd, os.getpid() if lasts else 0)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _BOOTSTRAP, str(_ROOT), *map(str, arguments)],
-            pass_fds=(child.fileno(), memory_fd),
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **threads},
-        )
+        # A worker inherits the block: Ctrl-C in the second that it takes to load must not reach it.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _BOOTSTRAP, str(_ROOT), *map(str, arguments)],
+                pass_fds=(child.fileno(), memory_fd),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **threads},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         child.close()
         self._readable = select.poll()  # made once: Connection.poll builds a selector at every call
         self._readable.register(self._pipe.fileno(), select.POLLIN)
