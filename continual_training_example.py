@@ -30,6 +30,7 @@ check_system()  # before anything imports OpenCV
 import contextlib
 import copy
 import functools
+import math
 import shlex
 import sys
 import time
@@ -453,6 +454,8 @@ SAVED = (
     *("envs", "tracker", "progress"),
 )
 """What `resume.pt` holds, see `save_run`."""
+
+PROBED_STEPS = 2500  # of a game that tells what evaluation costs: more than one of Freeway, a second or two
 
 LOSSES = ("value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
 OF_GRADIENT_STEP = (*LOSSES, "gradient_norm")  # what `minibatch_step` returns, followed by those of hindsight
@@ -1075,8 +1078,10 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
     notes += lines
     if args.test_modifs:
         notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
+    evaluated_games = args.eval_episodes * len(args.test_modifs.split(",")) if args.test_modifs else 0
     if evaluates_continually(args):
-        args, lines = plan_continual_evaluation(args, schedule, game)
+        args, games, lines = plan_continual_evaluation(args, schedule, game)
+        evaluated_games += games
         notes += lines
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
     if args.anneal_lr and not args.anneal_lr_per_regime:
@@ -1098,6 +1103,8 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
         check_wandb()
     if saved is not None:
         notes += what_is_not_exact(saved, device)
+    elif evaluated_games and ranks.is_main:
+        notes.append(cost_of_games(evaluated_games, game, args))
     if not ranks.alone:
         notes.append(f"{ranks.size} processes of torchrun, {args.num_envs // ranks.size} games each")
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
@@ -1229,8 +1236,8 @@ def evaluates_continually(args: Args) -> bool:
     return args.eval_every is not None or bool(args.eval_modifs or args.held_out_modifs)
 
 
-def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tuple[Args, list[str]]:
-    """`args` with the strings that are evaluated, as the games take them, and lines for the user.
+def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tuple[Args, int, list[str]]:
+    """`args` with the strings that are evaluated, as the games take them, how many games, and lines for the user.
 
     Raises:
         ConfigError: what is held out is trained on, a string is named twice, or there would be too many evaluations.
@@ -1256,7 +1263,36 @@ def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tu
     evaluated = replace(
         args, eval_every=args.eval_every or 0, eval_modifs=strings["train"], held_out_modifs=strings["held_out"]
     )
-    return evaluated, notes
+    return evaluated, 2 * plan.played * len(splits) * args.eval_games, notes
+
+
+def cost_of_games(number: int, game: GameConfig, args: Args) -> str:
+    """A line that says how many steps and minutes so many games of evaluation take, by one that is played now."""
+    network = (args.architecture, tuple(args.encoder_dims), tuple(args.decoder_dims))
+    length, seconds = length_and_seconds(replace(game, seed=0, reward_file=""), *network)
+    limit = game.max_num_frames_per_episode // game.frameskip
+    return (
+        f"cost of the evaluations: {number:,} games, about {number * length:,} steps and "
+        f"{math.ceil(number * seconds / 60):,} min of one core, if all are as the one that an untrained agent played "
+        f"just now, {length:,} steps at {length / seconds:,.0f} a second; a game may last up to {limit:,}"
+    )
+
+
+@functools.lru_cache
+def length_and_seconds(
+    game: GameConfig, architecture: str, encoder_dims: tuple[int, ...], decoder_dims: tuple[int, ...]
+) -> tuple[int, float]:
+    """Steps and seconds of the first game of an untrained agent, or of its first `PROBED_STEPS`."""
+    game = replace(game, max_num_frames_per_episode=min(game.max_num_frames_per_episode, PROBED_STEPS * game.frameskip))
+    with closing(ModifiedVectorEnv(game, 1, num_workers=0)) as envs:
+        shape, num_actions = envs.observation_shape, envs.num_actions
+    generator = torch.Generator().manual_seed(0)
+    dims = {"encoder_dims": encoder_dims, "decoder_dims": decoder_dims}
+    agent = make_agent(architecture, shape, num_actions, **dims, generator=generator)
+    how = {"episodes": 1, "seed": 0, "deterministic": False, "num_envs": 1, "num_workers": 0}
+    begin = time.perf_counter()
+    (record,) = evaluate(agent, game, [""], **how, device=torch.device("cpu"))[""]
+    return record.length, time.perf_counter() - begin
 
 
 def continual_evaluation(

@@ -12,7 +12,7 @@ _STOPPING = b"\nstopping: this update is finished and saved first; a second sign
 def end_on_interrupt(*, at_once: bool = False) -> None:
     """From now on Ctrl-C ends this process with exit code 130 and without a traceback, until `StopSignals` takes over.
 
-    at_once: as long as there is nothing to clean up, such as while modules are loaded, which might swallow an exception.
+    at_once: for as long as there is nothing to clean up, while modules are loaded, which might swallow an exception.
     A signal that is ignored stays ignored.
     """
 

@@ -30,7 +30,7 @@ def made_by(folder: Path, global_step: int) -> dict[str, Any]:
 
 
 def versions(root: Path = ROOT) -> dict[str, str]:
-    """Versions of this project, with its commit where it is a clone, of Python and of what decides about the numbers."""
+    """Versions of this project (with its commit in a clone), of Python and of what decides about the numbers."""
     found = {PROJECT: _own_version(root), "commit": commit(root), "python": platform.python_version()}
     found |= {name: _version_of(name) for name in PACKAGES}
     found["opencv"] = next(filter(None, map(_version_of, OPENCV)), None)

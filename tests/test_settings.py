@@ -4,6 +4,11 @@ import argparse
 import dataclasses
 import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import typing
 from pathlib import Path
 
@@ -210,3 +215,81 @@ def test_a_sweep_drops_with_track_all_that_belongs_to_it(checked_here, workdir, 
     assert set(sweep.SWITCHES_OF_WANDB) == {"track", *itertools.chain(*belonging)}
     fields = {field.name for field in dataclasses.fields(training.Args)}
     assert set(sweep.SETTINGS_OF_WANDB) == {name for name in fields if name.startswith("wandb_")}
+
+
+# -------------------------------------------------------------------------------------------------- cost and last words
+
+
+def test_the_cost_of_evaluations_is_said_before_the_start(workdir, monkeypatch, capsys):
+    monkeypatch.setattr(training, "length_and_seconds", lambda *_: (100, 3.0))
+    words = ["--config", write_config(workdir, **FREEWAY), "--eval_every", "32", "--eval_games", "4"]
+    words += ["--test_modifs", "no_modif, all_pink_cars", "--eval_episodes", "5", "--time_limit", "40000"]
+    training.prepare([*words, "--eval_modifs", "no_modif", "all_pink_cars"])
+    out = capsys.readouterr().out
+    # Of 0, 32 and 64 each has weights of its own: 3 times 2 strings, 4 games, greedy and sampled; and 2 times 5.
+    assert "evaluations: 3, of which 3 are played" in out
+    assert (
+        "cost of the evaluations: 58 games, about 5,800 steps and 3 min of one core, if all are as the one that an "
+        "untrained agent played just now, 100 steps at 33 a second; a game may last up to 10,000\n" in out
+    )
+    training.prepare(words[:2])
+    assert "cost" not in capsys.readouterr().out
+
+
+def test_the_speed_is_that_of_a_game_of_this_run(workdir):
+    setup = training.prepare(["--env_id", "ALE/Breakout-v5", "--no-cuda", "--time_limit", "400"])
+    length, seconds = training.length_and_seconds(setup.game, "PPO", (), ())
+    assert 0 < length <= 100
+    assert seconds > 0
+
+
+SCRIPTS = ["continual_training_example.py", "eval.py", "metrics.py", "report.py", "sweep.py"]
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, "modification_factories.py"])
+def test_help_that_nobody_reads_to_its_end_is_no_error(script):
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(
+        [sys.executable, script, "--help"], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writing)
+    assert process.stderr == ""
+    assert process.returncode in (0, -signal.SIGPIPE)
+
+
+def children(pid):
+    """Processes that `pid` has started, with their command lines."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with_parent = path.read_text(errors="replace").rpartition(")")[2].split() if path.exists() else ["", "0"]
+        if int(with_parent[1]) == pid:
+            found[int(path.parent.name)] = (path.parent / "cmdline").read_bytes()
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads processes from /proc")
+@pytest.mark.parametrize("moment", ["imports", "workers"])
+def test_ctrl_c_in_the_first_second_ends_quietly_and_leaves_nobody(moment, tmp_path):
+    script = str(ROOT / "continual_training_example.py")
+    words = [script, "--no-cuda", "--num_envs", "2", "--num_workers", "2", "--total_timesteps", "100000"]
+    with open(tmp_path / "said.txt", "w") as said:
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=tmp_path, stdout=said, stderr=said, start_new_session=True
+        )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        workers = children(process.pid)
+        ready = workers if moment == "workers" else b"libtorch" in Path(f"/proc/{process.pid}/maps").read_bytes()
+        if ready:
+            break
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(120) == 130
+    text = (tmp_path / "said.txt").read_text()
+    assert "Traceback" not in text, text
+    assert "KeyboardInterrupt" not in text
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
