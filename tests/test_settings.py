@@ -17,6 +17,7 @@ import yaml
 from conftest import ROOT, write_config
 
 import continual_training_example as training
+import eval as evaluation
 import sweep
 from experiment.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 
@@ -215,6 +216,16 @@ def test_a_sweep_drops_with_track_all_that_belongs_to_it(checked_here, workdir, 
     assert set(sweep.SWITCHES_OF_WANDB) == {"track", *itertools.chain(*belonging)}
     fields = {field.name for field in dataclasses.fields(training.Args)}
     assert set(sweep.SETTINGS_OF_WANDB) == {name for name in fields if name.startswith("wandb_")}
+
+
+def test_a_string_that_the_run_evaluates_already_may_be_named_again(tmp_path):
+    settings = {"env_id": "ALE/Freeway-v5", "eval_modifs": ["", "disable_cars"], "seed": 1}
+    (tmp_path / "args.json").write_text(json.dumps(settings))
+    names = ("no_modif", "disable_all_cars", "all_pink_cars")
+    plan, _ = evaluation.plan_run(evaluation.Args(run=str(tmp_path), eval_modifs=names), tmp_path)
+    assert plan.splits == dict.fromkeys(["", "disable_cars", "all_pink_cars"], "train")
+    with pytest.raises(ConfigError, match="`eval_modifs` names 'no_modif' twice"):
+        evaluation.plan_run(evaluation.Args(run=str(tmp_path), eval_modifs=("no_modif", "")), tmp_path)
 
 
 # -------------------------------------------------------------------------------------------------- cost and last words
