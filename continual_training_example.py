@@ -831,8 +831,8 @@ def train(setup: Setup) -> None:
                     tracker.scalar(f"her/{name}", number, global_step)
                 for name, number in join_relabelling(relabelling, ranks).shares.items():
                     tracker.scalar(f"her/{name}", number, global_step)
-                for half, scaler in (("original", reward_scaler), ("relabelled", her_scaler)):
-                    tracker.scalar(f"her/scale_{half}", scaler.divisor, global_step)
+                tracker.scalar("her/scale_original", reward_scaler.divisor, global_step)
+                tracker.scalar("her/scale_relabelled", her_scaler.divisor, global_step)
             if probe.due() and ranks.is_main:  # the same observations in the whole run: a sample of its first rollout
                 timer.lap("logging")
                 if probe.observations is None:
@@ -1504,9 +1504,8 @@ def fill_relabelled_half(
     assert rollout.relabelled is not None
     steps, games = done.shape
     played, second, device = np.s_[:steps, :games], np.s_[:steps, games:], rollout.goals.device
-    relabelling = relabel(
-        rollout.achieved[:steps], done, goal.target, goal.reached, failures_only=args.her_relabel == "failures"
-    )
+    failures_only = args.her_relabel == "failures"
+    relabelling = relabel(rollout.achieved[:steps], done, goal.target, goal.reached, failures_only)
     rollout.relabelled[second] = changed = to_device(relabelling.changed, device)
     rollout.goals[second] = to_device(goal.grey(relabelling.goals), device)
     rollout.actions[second] = rollout.actions[played]

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness import RESULTS, machine
-from benchmarks.learning import Run, finished, interval, require_finished, train_all
+from benchmarks.learning import Run, finished, interval, train_all
 from benchmarks.line_world import STEPS_PER_GAME, learn, one_scale
 from continual_training_example import Args, scale_halves
 
@@ -58,7 +58,7 @@ def level(job: tuple[Form, float, int]) -> float:
     """Crossings per game in the last quarter of a training in the small world."""
     form, knocks, seed = job
     torch.set_num_threads(1)
-    rewards = one_scale if form is ONE_SCALE else scale_halves
+    rewards = one_scale if form == ONE_SCALE else scale_halves  # a worker has copies of both
     crossings = learn(seed, Args(**form.settings), knocks=knocks, scale=rewards)
     return float(crossings[-len(crossings) // 4 :].mean())
 
@@ -75,9 +75,11 @@ def line_world(seeds: Sequence[int], jobs: int) -> list[dict[str, Any]]:
 
 
 def line_row(row: dict[str, Any]) -> str:
+    """Of those seeds that cross: how many, and the lowest, median and highest level."""
     crossing = [level for level in row["levels"] if level > CROSSES]
-    levels = f"{min(crossing):.1f} to {max(crossing):.1f}, median {np.median(crossing):.1f}" if crossing else "none"
-    return f"| {row['form']} | {row['knocks']} | {len(crossing)} of {len(row['levels'])} | {levels} |"
+    spread = " | ".join(f"{number:.1f}" for number in np.quantile(crossing, (0, 0.5, 1))) if crossing else "| |"
+    share = f"{len(crossing)} of {len(row['levels'])}"
+    return f"| {row['form']} | {100 * row['knocks']:.0f} % | {share} | {spread} |"
 
 
 def run_of(form: Form, seed: int) -> Run:
@@ -94,21 +96,24 @@ def crossings(folder: Path) -> list[float]:
 
 
 def freeway(folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Per form: crossings per game, [seeds][regimes]."""
-    forms = [*FORMS, *([ONE_SCALE] if all(finished(folder, run_of(ONE_SCALE, seed)) for seed in seeds) else [])]
-    return [
-        {"form": form.title, "regimes": [crossings(require_finished(folder, run_of(form, seed))) for seed in seeds]}
-        for form in forms
-    ]
+    """Per form: crossings per game, [seeds][regimes], of the finished runs."""
+    rows = []
+    for form in (*FORMS, ONE_SCALE):
+        paths = {seed: path for seed in seeds if (path := finished(folder, run_of(form, seed))) is not None}
+        if paths:
+            rows.append(
+                {"form": form.title, "seeds": [*paths], "regimes": [crossings(path) for path in paths.values()]}
+            )
+    return rows
 
 
 def freeway_table(rows: Iterable[dict[str, Any]]) -> str:
     """Mean and 95 % interval over seeds of each regime and of both."""
-    lines = ["| | disable_cars | unmodified | both |", "|---|--:|--:|--:|"]
+    lines = ["| | seeds | disable_cars | unmodified | both |", "|---|--:|--:|--:|--:|"]
     for row in rows:
         columns = [*zip(*row["regimes"], strict=True), [float(np.mean(one)) for one in row["regimes"]]]
         cells = ["{:.1f} ± {:.1f}".format(*interval(column)) for column in columns]
-        lines.append("| " + " | ".join([row["form"], *cells]) + " |")
+        lines.append("| " + " | ".join([row["form"], str(len(row["seeds"])), *cells]) + " |")
     return "\n".join(lines)
 
 

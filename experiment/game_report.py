@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 MANY_FIRES = 3  # FIRE presses in a life without reward from which on it counts as one that kept trying
 UNKNOWN_SHARE = 0.01  # a return that lacks at most this share of what a time limit cut off counts as known
+_ROUNDING = 1e-9  # relative; processors differ in the last bit of a power
 
 
 class Trace(NamedTuple):
@@ -131,7 +132,8 @@ def known_returns(left: NDArray[np.int64], last_length: int, gamma: float, cut_s
     """
     known = np.ones(len(left), np.bool_)
     if cut_short:
-        known[len(left) - last_length :] = gamma ** left[len(left) - last_length :].astype(float) <= UNKNOWN_SHARE
+        share = gamma ** left[len(left) - last_length :].astype(float)
+        known[len(left) - last_length :] = share <= UNKNOWN_SHARE * (1 + _ROUNDING)
     return known
 
 

@@ -30,17 +30,19 @@ def opencv_problem() -> str | None:
     """What keeps `import cv2` from working and how to mend it, or None when it works.
 
     ocatari requires `opencv-python`, the build with windows, which loads system libraries that slim images lack.
+    From Python 3.13 on, where ocatari cannot be installed, this project takes the headless build, which does not.
     """
+    package = "opencv-python-headless" if sys.version_info >= (3, 13) else "opencv-python"
     try:
         import cv2  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name == "cv2":
-            return "OpenCV is not installed: run `pip install opencv-python`."
-        return f"OpenCV cannot be imported ({error}): run `pip install --force-reinstall opencv-python`."
+            return f"OpenCV is not installed: run `pip install {package}`."
+        return f"OpenCV cannot be imported ({error}): run `pip install --force-reinstall {package}`."
     except ImportError as error:
         library = str(error).split(":")[0]
         if ".so" not in library:
-            return f"OpenCV cannot be imported ({error}): run `pip install --force-reinstall opencv-python`."
+            return f"OpenCV cannot be imported ({error}): run `pip install --force-reinstall {package}`."
         packages = dict.fromkeys(["libgl1", "libglib2.0-0", _DEBIAN_PACKAGES.get(library, "libgl1")])
         return (
             f"OpenCV needs the system library {library}, which is missing: install it"

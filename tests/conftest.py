@@ -5,17 +5,37 @@ import os
 # Tests run beside each other: threads that spin or outnumber the cores would slow all of them down many times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The process that W&B starts gets 30 seconds to answer, which a busy machine may need.
+os.environ.setdefault("WANDB_X_SERVICE_WAIT", "600")
 
 import csv
 import json
+import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# A shell starts background jobs with an ignored SIGINT, and so would be all processes that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _needs(package):
+    return pytest.mark.skipif(
+        find_spec(package) is None, reason=f"{package} is not installed (from Python 3.13 on it cannot be)"
+    )
+
+
+NEEDS_HACKATARI = _needs("hackatari")
+NEEDS_OCATARI = _needs("ocatari")
+
 
 MOST_WORKERS = 16
+PATIENCE = 600
+"""Seconds after which a test takes what it waits for to hang. Nothing else may depend on it: machines are busy."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -25,6 +45,7 @@ def pytest_xdist_auto_num_workers():
     return min(cores + (cores + 1) // 2, MOST_WORKERS)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
     """Tests with the same module-wide fixture run in the same worker: it is often a whole training run."""
     for item in items:
@@ -41,7 +62,8 @@ def pytest_collection_modifyitems(items):
 def _evaluation_of_usual_priority():
     """With the lowest priority, evaluations would get almost nothing of a machine that is busy with other tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiment.evaluations.yield_to_others", lambda pid: None)
+        if find_spec("torch"):  # some tests need none, and are run where it is not installed
+            patch.setattr("experiment.evaluations.yield_to_others", lambda pid: None)
         yield
 
 

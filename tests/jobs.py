@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from conftest import PATIENCE
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -41,7 +43,7 @@ def start_ranks(command, folder, size=2):
     return [start(command, folder, f"rank{rank}.txt", RANK=rank, LOCAL_RANK=rank, **common) for rank in range(size)]
 
 
-def end(processes, timeout=240):
+def end(processes, timeout=PATIENCE):
     """Exit codes; none of the processes is left."""
     deadline = time.monotonic() + timeout
     try:
@@ -66,30 +68,22 @@ class Job:
     def said(self):
         return (self.folder / self.name).read_text()
 
-    def wait_for(self, condition, timeout=120):
-        deadline = time.monotonic() + timeout
+    def wait_for(self, condition):
+        deadline = time.monotonic() + PATIENCE
         while not condition() and self.process.poll() is None:
             assert time.monotonic() < deadline, self.said
             time.sleep(0.02)
 
-    def end(self, timeout=240):
+    def end(self):
         try:
-            return self.process.wait(timeout)
+            return self.process.wait(PATIENCE)
         finally:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
-                self.process.wait(60)
+                self.process.wait(PATIENCE)
 
 
 def notes_of(folder, rank):
     """What `rank_job.py` noted at every save."""
     path = folder / f"rank{rank}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def descendants(pid):
-    """Process ids of everything that a process has started, directly or not."""
-    children = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        children += [int(child) for child in task.read_text().split()]
-    return [*children, *(pid for child in children for pid in descendants(child))]

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from conftest import PATIENCE
+
 import experiment.evaluations
 import experiment.resume
 
@@ -19,7 +21,7 @@ class Life:
 
     def __init__(self, folder: Path, *flags, fault=None):
         self.output = folder / "output.txt"
-        self._process = CONTEXT.Process(target=_live, args=(str(folder), flags, fault))
+        self._process = CONTEXT.Process(target=_live, args=(str(folder), flags, fault), daemon=True)
         self._process.start()
 
     @property
@@ -33,15 +35,15 @@ class Life:
     def kill(self, number=signal.SIGKILL):
         os.kill(self.pid, number)
 
-    def end(self, timeout=120):
+    def end(self):
         """Wait for the end; the exit code, negative for a signal."""
-        self._process.join(timeout)
+        self._process.join(PATIENCE)
         assert not self.running, "the run hangs"
         return self._process.exitcode
 
-    def wait_for(self, condition, timeout=60):
+    def wait_for(self, condition):
         """Wait until `condition()` holds or the process has ended."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE
         while not condition() and self.running:
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import continual_training_example as training
+from agents.acceleration import ActingAgent
 from agents.actor_critic import ActorCritic
 from wrappers.games import GameRecord
 
@@ -62,6 +63,7 @@ class Step(NamedTuple):
     truncated: np.ndarray
     led_to: np.ndarray
     """the observation after the step, before any restart"""
+    achieved: np.ndarray
     right: np.ndarray
     """whether the action was the one that the frame shows"""
     weights: list
@@ -100,7 +102,8 @@ class Recording:
     """What happened in a run of the training script."""
 
     def __init__(self) -> None:
-        self.steps, self.switches, self.updates, self.games = [], [], [], []
+        self.steps, self.switches, self.updates, self.games, self.videos = [], [], [], [], []
+        self.drawn_from: list[bytes] = []  # state of the generator at every drawing of actions
         self.agent, self.args, self.regimes, self.folder = None, None, (), None
 
     def parameters(self) -> dict:
@@ -196,7 +199,10 @@ class MadeUpGames:
             flags = [np.zeros(n, bool) for _ in range(3)]
             frames = [np.zeros(shape, np.uint8) for _ in range(2)]
             recording.steps.append(
-                Step(frames[0], np.zeros(n, int), np.zeros(n), flags[0], flags[1], frames[1], flags[2], [])
+                Step(
+                    *(frames[0], np.zeros(n, int), np.zeros(n), flags[0], flags[1]),
+                    *(frames[1], np.zeros((n, self.config.num_goals), np.float32), flags[2], []),
+                )
             )
         step = recording.steps[self._played[group]]
         step.seen[games], step.action[games] = self.arrays.observations[games], actions
@@ -217,8 +223,8 @@ class MadeUpGames:
             if record is not None:
                 records.append(record)
                 self._recording.games.append((self.num_envs * self._played[group], record))
-        for name, source in (("reward", "rewards"), ("terminated", "terminated"), ("truncated", "truncated")):
-            getattr(step, name)[games] = getattr(arrays, source)[games]
+        step.reward[games], step.achieved[games] = arrays.rewards[games], arrays.achieved[games]
+        step.terminated[games], step.truncated[games] = arrays.terminated[games], arrays.truncated[games]
         return records
 
     def set_modifications(self, string, mode):
@@ -240,6 +246,9 @@ class MadeUpGames:
         recording.games += [(self.num_envs * step, record) for record in records]
         return self.arrays.observations, {"games": records}
 
+    def record_next_game(self, path):
+        self._recording.videos.append((len(self._recording.switches), path.name))
+
     def cut_games(self):
         records = [self._record(i, cut=True) for i in range(self.num_envs) if self._games[i]["length"]]
         self._recording.games += [(self.num_envs * len(self._recording.steps), record) for record in records]
@@ -257,7 +266,11 @@ def play(monkeypatch, folder, *flags, regimes=(), make_agent=None, plane_shape=(
     recording = Recording()
     recording.regimes = list(regimes)
     make = make_agent or (lambda shape, generator: SmallAgent(shape[0], generator))
-    minibatch_step = training.minibatch_step
+    minibatch_step, act = training.minibatch_step, ActingAgent.act
+
+    def record_drawing(self, x, generator):
+        recording.drawn_from.append(generator.get_state().numpy().tobytes())
+        return act(self, x, generator)
 
     def record_agent(architecture, shape, num_actions, *, generator, **_):
         assert num_actions == ACTIONS
@@ -300,6 +313,7 @@ def play(monkeypatch, folder, *flags, regimes=(), make_agent=None, plane_shape=(
             lambda *arguments, **named: MadeUpGames(recording, *arguments, **named, plane_shape=plane_shape),
         )
         patch.setattr(training, "make_agent", record_agent)
+        patch.setattr(ActingAgent, "act", record_drawing)
         patch.setattr(training, "minibatch_step", record_update)
         setup = training.prepare([*FLAGS, *flags])
         recording.args = setup.args

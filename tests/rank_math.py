@@ -4,6 +4,7 @@ The functions below are also called by the test, alone.
 """
 
 import contextlib
+import copy
 import sys
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def update(method, ranks):
     planes = rollout.observations.shape[2]
     architecture = "PPO_CBP" if method == "PPO_CBP" else "PPO"
     agent = make_agent(architecture, (planes, 84, 84), ACTIONS, generator=torch.Generator().manual_seed(1))
+    start = copy.deepcopy(agent.state_dict())
     adam = RestartableAdam if isinstance(agent, PPOCBP) else torch.optim.Adam
     optimizer = adam(agent.parameters(), lr=1e-3, eps=1e-5)
     args.replacement_rate, args.maturity_threshold, args.utility = 0.01, 1, "adaptable_contribution"
@@ -89,6 +91,7 @@ def update(method, ranks):
         )
         losses.append(training.minibatch_step(args, agent, optimizer, autocast, rollout, rows, cbp=cbp, ranks=ranks))
     return {
+        "start": start,
         "agent": agent.state_dict(),
         "losses": torch.stack(losses),
         "ages": None if cbp is None else torch.cat([record.age for record in cbp.records]),

@@ -1,7 +1,9 @@
 """The import directions of the design: rooms know nothing of each other, scripts put them together."""
 
 import ast
+import os
 
+import pytest
 from conftest import ROOT
 
 ROOMS = {"agents", "wrappers", "modification_factories", "experiment", "reporting"}
@@ -45,3 +47,14 @@ def test_schedules_need_numpy_only():
 def test_what_workers_load_does_not_import_torch():
     for path in files_of("wrappers"):
         assert "torch" not in imported_roots(path)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """Stands for a training run."""
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process runs all tests")
+def test_tests_that_share_a_training_run_share_a_worker(shared, request):
+    """Otherwise every worker makes the run for itself, and nobody sees why the tests take twice as long."""
+    assert request.node.nodeid.endswith("@test_architecture shared")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import learning, methods, precision
+from benchmarks import hindsight, learning, methods, precision
 from benchmarks.learning import Run, curve, finished, folders, interval, returns
 
 HEADER = "global_step,env,modification,return,length,lives,cut,live_switches\n"
@@ -122,3 +122,24 @@ def test_sequences_have_at_least_four_regimes_and_come_back_to_one(game):
     _, modifications, ends = methods.sequence(game)
     assert len(modifications) == len(ends) - 1 >= 4
     assert modifications[-1] in modifications[:-1]
+
+
+def test_crossings_per_game_count_cut_games_by_their_length(tmp_path):
+    run = hindsight.run_of(hindsight.PPO, 1)
+    games = [(16384, 3.0, 0), (24576, 1.0, 1), (40960, 5.0, 0), (49152, 0.0, 1)]  # 100 steps each
+    folder = write_run(tmp_path, run, games=games)
+    assert hindsight.crossings(folder) == [2048 * 4 / 200, 2048 * 5 / 200]
+    write_run(tmp_path, run._replace(seed=2), games=games)
+    write_run(tmp_path, run._replace(seed=3), games=games, whole=False)
+    (row,) = hindsight.freeway(tmp_path, [1, 2, 3])
+    assert row == {"form": "PPO", "seeds": [1, 2], "regimes": [[40.96, 51.2]] * 2}
+    assert hindsight.freeway_table([row]).splitlines()[-1] == "| PPO | 2 | 41.0 ± 0.0 | 51.2 ± 0.0 | 46.1 ± 0.0 |"
+
+
+def test_forms_of_hindsight_are_told_apart_by_name_and_flags():
+    flags = {form.name: form.flags for form in hindsight.FORMS}
+    assert flags["ppo"] == ()
+    assert flags["default"] == ("--her",)
+    assert flags["documented"] == ("--her", "--her_rewards", "original", "--her_relabel", "all")
+    row = {"form": "x", "knocks": 0.04, "levels": [0.0, 46.0, 44.0, 40.0]}
+    assert hindsight.line_row(row) == "| x | 4 % | 3 of 4 | 40.0 | 44.0 | 46.0 |"

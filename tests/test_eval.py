@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, read_csv
+from conftest import NEEDS_OCATARI, PATIENCE, ROOT, read_csv
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import eval as evaluation
@@ -32,6 +32,8 @@ BREAKOUT |= {
 }
 BREAKOUT_ACTIONS = 4
 FEW = ["--num_workers", "0", "--no-cuda", "--eval_episodes", "2"]
+SHORT = ["--frameskip", "40"]
+"""Whole games of a dozen steps."""
 
 
 @functools.cache
@@ -82,7 +84,7 @@ def run_script(*flags, cwd, **environment):
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 
@@ -176,7 +178,7 @@ def test_whole_games_are_scored_by_the_emulator():
 
 
 def test_same_seed_same_games_also_with_other_workers(checkpoint):
-    flags = ["--modifs", "no_modif, left_drift", "--num_envs", "2"]
+    flags = ["--modifs", "no_modif, left_drift", "--num_envs", "2", "--frameskip", "16"]
     first, again, workers = (
         (evaluate(checkpoint, *flags, *more) / "games.csv").read_bytes() for more in ([], [], ["--num_workers", "2"])
     )
@@ -194,14 +196,13 @@ def test_sampled_by_default_greedy_on_request(checkpoint, monkeypatch):
         return decide(agent, x, deterministic=deterministic, generator=generator)
 
     monkeypatch.setattr(evaluation.ActorCritic, "get_action_entropy_and_value", record)
-    sampled = evaluate(checkpoint)
+    sampled = evaluate(checkpoint, "--frameskip", "16")
     assert set(asked) == {(False, False, False, 1)}
     asked.clear()
-    greedy = evaluate(checkpoint, "--deterministic")
+    greedy = evaluate(checkpoint, "--deterministic", "--frameskip", "16")
     assert set(asked) == {(True, False, False, 1)}
-    assert [row["length"] for row in read_csv(sampled / "games.csv")] != [
-        row["length"] for row in read_csv(greedy / "games.csv")
-    ]
+    entropies = [[row["mean_entropy"] for row in read_csv(folder / "games.csv")] for folder in (sampled, greedy)]
+    assert entropies[0] != entropies[1], "other frames were seen"
 
 
 def test_game_backend_and_frameskip_may_be_chosen_anew(checkpoint, capsys):
@@ -225,7 +226,7 @@ def test_a_checkpoint_knows_its_game_backend_and_frameskip(workdir):
 
 def test_flags_that_agree_with_the_checkpoint_are_welcome(checkpoint):
     flags = ["--architecture", "PPO", "--obs-mode", "dqn", "--no-her", "--no_game_specific_goals"]
-    assert evaluate(checkpoint, *flags, "--buffer-window-size", "4", "--eval-episodes", "1").is_dir()
+    assert evaluate(checkpoint, *flags, *SHORT, "--buffer-window-size", "4", "--eval-episodes", "1").is_dir()
 
 
 # ------------------------------------------------------------------------------------- what is printed and written
@@ -267,7 +268,7 @@ def test_table_files_and_last_line_agree(checkpoint, capsys):
 
 
 def test_a_single_game_has_no_spread_and_json_has_no_nan(checkpoint, capsys):
-    folder = evaluate(checkpoint, "--eval_episodes", "1")
+    folder = evaluate(checkpoint, *SHORT, "--eval_episodes", "1")
     out = capsys.readouterr().out
     text = (folder / "summary.json").read_text()
     assert "NaN" not in text
@@ -286,7 +287,7 @@ def test_the_table_where_no_human_score_is_known():
 
 def test_two_evaluations_in_the_same_second_keep_their_files(checkpoint, monkeypatch):
     monkeypatch.setattr("experiment.run_folder.time.time", lambda: 1_700_000_000.0)
-    folders = [evaluate(checkpoint, "--eval_episodes", "1", *more) for more in ([], [], ["--deterministic"])]
+    folders = [evaluate(checkpoint, *SHORT, "--eval_episodes", "1", *more) for more in ([], [], ["--deterministic"])]
     assert [folder.name for folder in folders] == [
         "ALE-Breakout-v5_s1__sampled_model__PPO__1700000000",
         "ALE-Breakout-v5_s1__sampled_model__PPO__1700000000-2",
@@ -296,7 +297,7 @@ def test_two_evaluations_in_the_same_second_keep_their_files(checkpoint, monkeyp
 
 
 def test_output_dir_is_used_once(checkpoint, workdir, capsys):
-    flags = ["--agent-path", str(checkpoint), *FEW, "--eval_episodes", "1", "--output-dir"]
+    flags = ["--agent-path", str(checkpoint), *FEW, *SHORT, "--eval_episodes", "1", "--output-dir"]
     evaluation.main([*flags, "results/first"])
     assert {"games.csv", "summary.json"} <= {path.name for path in (workdir / "results/first").iterdir()}
     assert not (workdir / "eval").exists()
@@ -305,7 +306,7 @@ def test_output_dir_is_used_once(checkpoint, workdir, capsys):
 
 def test_videos_are_named_after_the_modification(checkpoint):
     flags = ["--modifs", "no_modif, color_all_blocks_red left_drift", "--capture_video", "--eval_episodes", "1"]
-    folder = evaluate(checkpoint, *flags)
+    folder = evaluate(checkpoint, *flags, "--frameskip", "16")
     videos = sorted((folder / "videos").iterdir())
     assert [path.name for path in videos] == ["color_all_blocks_red+left_drift.mp4", "no_modif.mp4"]
     for path in videos:
@@ -319,7 +320,7 @@ def test_videos_are_named_after_the_modification(checkpoint):
 @pytest.mark.parametrize("mode", [(), ("--deterministic",)])
 def test_play_records_the_whole_first_game_of_an_evaluation(checkpoint, workdir, capsys, mode):
     """As many frames as the game has steps, and the score, that the same game has in an evaluation of one game."""
-    flags = ["--modifs", "left_drift  color_all_blocks_red", "--seed", "3", *mode]
+    flags = ["--modifs", "left_drift  color_all_blocks_red", "--seed", "3", "--frameskip", "8", *mode]
     folder = evaluate(checkpoint, *flags, "--eval_episodes", "1")
     (game,) = read_csv(folder / "games.csv")
     before = sorted(workdir.rglob("*"))
@@ -373,8 +374,8 @@ def original_checkpoint(folder, **args):
 
 
 def test_files_of_the_original_system(checkpoint, workdir):
-    ours = read_csv(evaluate(checkpoint, "--game_start", "original") / "games.csv")
-    theirs = read_csv(evaluate(original_checkpoint(workdir)) / "games.csv")
+    ours = read_csv(evaluate(checkpoint, "--frameskip", "16", "--game_start", "original") / "games.csv")
+    theirs = read_csv(evaluate(original_checkpoint(workdir), "--frameskip", "16") / "games.csv")
     assert {row["global_step"] for row in theirs} == {""}
     keys = ("modification", "game", "score", "length", "lives")
     assert [[row[key] for key in keys] for row in theirs] == [[row[key] for key in keys] for row in ours]
@@ -384,7 +385,7 @@ def test_flags_fill_in_what_a_file_does_not_say(workdir, capsys):
     path = make_checkpoint(workdir, without=list(BREAKOUT))
     assert "--env_id" in refused(capsys, path)
     flags = ["--env_id", "ALE/Breakout-v5", "--buffer_window_size", "4", "--obs_mode", "dqn"]
-    assert evaluate(path, *flags, "--eval_episodes", "1").is_dir()
+    assert evaluate(path, *flags, *SHORT, "--eval_episodes", "1").is_dir()
 
 
 # ------------------------------------------------------------------------------------------------- what is refused
@@ -438,6 +439,7 @@ def test_checkpoints_that_do_not_fit(workdir, capsys, args, words):
     assert all(word in error for word in words), error
 
 
+@NEEDS_OCATARI
 def test_object_agents_do_not_play_frames_nor_other_layers(workdir, capsys):
     config, _ = game_config("ALE/Pong-v5", obs_mode="obj")
     envs = ModifiedVectorEnv(config, 1, num_workers=0)
@@ -491,17 +493,22 @@ def test_a_failing_start_of_tracking_takes_the_folder_away_again(checkpoint, cap
 # ------------------------------------------------------------------------------------------------ from the shell
 
 
-def test_from_the_shell_in_both_spellings(checkpoint, workdir):
-    result = run_script("--agent_path", checkpoint.name, *FEW, cwd=workdir)
+def test_from_the_shell(checkpoint, workdir):
+    result = run_script("--agent_path", checkpoint.name, *FEW, *SHORT, cwd=workdir)
     assert result.returncode == 0, result.stderr
     assert re.fullmatch(r"\d+\.\d\d \+- \d+\.\d\d", result.stdout.splitlines()[-1])
     (folder,) = (workdir / "eval").iterdir()
     assert len(read_csv(folder / "games.csv")) == 2
+
+
+@pytest.mark.slow
+def test_a_refusal_from_the_shell(workdir):
     result = run_script("--agent-path", "nothing", cwd=workdir)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: `nothing` does not exist")
 
 
+@pytest.mark.slow
 def test_weights_and_biases_offline(checkpoint, workdir):
     flags = ["--agent_path", checkpoint.name, *FEW, "--modifs", "left_drift", "--track", "--wandb_run_id", "run17"]
     result = run_script(*flags, "--capture_video", cwd=workdir, WANDB_MODE="offline")
@@ -515,6 +522,15 @@ def test_weights_and_biases_offline(checkpoint, workdir):
     assert b"eval/videos/left_drift" in content
 
 
+def test_tracking_is_checked_before_anything_is_written(checkpoint, capsys, monkeypatch):
+    def fail():
+        raise evaluation.ConfigError("`--track` needs a login")
+
+    monkeypatch.setattr(evaluation, "check_wandb", fail)
+    assert refused(capsys, checkpoint, "--track") == "error: `--track` needs a login\n"
+
+
+@pytest.mark.slow
 def test_tracking_without_login_leaves_nothing(checkpoint, workdir):
     clean = {"HOME": str(workdir), "WANDB_API_KEY": "", "NETRC": str(workdir / "none"), "WANDB_MODE": "online"}
     # nobody listens there: the answer does not depend on the network

@@ -192,6 +192,14 @@ def test_what_a_time_limit_cuts_off_is_not_taken_for_nothing():
     assert known_returns(left, 3, 1.0, False).all()
 
 
+def test_exactly_one_percent_is_known_however_the_processor_rounds():
+    for steps in range(1, 200):
+        gamma = 0.01 ** (1 / steps)
+        for near in (np.nextafter(gamma, 0), gamma, np.nextafter(gamma, 1)):
+            known = known_returns(np.arange(steps, -1, -1), steps + 1, near, True)
+            assert known.tolist() == [True] + [False] * steps
+
+
 # ------------------------------------------------------------------------------------------------ made-up lives
 
 

@@ -1,5 +1,6 @@
 """Continual evaluation: training stays the same, and every evaluation is in evals.csv once, and right."""
 
+import functools
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, assert_refused, only_run, read_csv, write_config
+from conftest import PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
 from lives import Life
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -76,7 +77,7 @@ def results_at(rows, step, phase):
     ]
 
 
-def played_independently(path, strings, games=1):
+def played_independently(path, strings, games=1, num_envs=1):
     """What `eval.evaluate` finds out about a checkpoint, in the columns of `RESULT`."""
     checkpoint = load_checkpoint(path)
     game, _ = game_config("ALE/Breakout-v5", frameskip=40)
@@ -90,7 +91,7 @@ def played_independently(path, strings, games=1):
             episodes=games,
             seed=1,
             deterministic=deterministic,
-            num_envs=games,
+            num_envs=num_envs,
             num_workers=0,
             device=torch.device("cpu"),
         )
@@ -175,6 +176,41 @@ def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
     assert read_csv(run / "evals.csv") == kept
 
 
+class EnoughSeenError(Exception):
+    """Ends an evaluation before its first game."""
+
+
+@pytest.mark.parametrize(("games", "beside_each_other"), [(3, 3), (8, 8), (9, 8)])
+def test_at_most_eight_games_are_played_beside_each_other(games, beside_each_other, tmp_path, monkeypatch):
+    """How many share the random numbers of a batch decides which actions are sampled, so it is always the same."""
+    seen = []
+
+    def note(*_, **settings):
+        seen.append((settings["episodes"], settings["num_envs"]))
+        raise EnoughSeenError
+
+    monkeypatch.setattr(evaluation, "evaluate", note)
+    monkeypatch.setattr(evaluation, "load_agent", lambda *_: None)
+    path = tmp_path / "model.cleanrl_model"
+    save_checkpoint(path, model_weights={"w": torch.zeros(1)}, args={}, global_step=0)
+    game, _ = game_config("ALE/Breakout-v5")
+    run = evaluation.RunEvaluation(tmp_path, 42, game, "PPO", {"": "train"}, games, 1, 0)
+    with pytest.raises(EnoughSeenError):
+        evaluation.evaluate_weights(run, path, [Label(0, 0, "")])
+    assert seen == [(games, beside_each_other)]
+
+
+@pytest.mark.slow
+def test_nine_games_are_those_of_a_batch_of_eight(evaluated, tmp_path):
+    run = tmp_path / evaluated.name
+    shutil.copytree(evaluated, run)
+    (run / "evals.csv").unlink()
+    evaluate_later(run, "--eval_games", "9")
+    strings, path = ["", "right_drift"], run / "model.cleanrl_model"
+    eight, nine = (played_independently(path, strings, 9, num_envs) for num_envs in (8, 9))
+    assert results_at(read_csv(run / "evals.csv"), 128, 1) == eight != nine
+
+
 def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):
     """Two switches in one rollout, without shrink and perturb; the evaluating process fails at once."""
     schedule = {"num_total_steps": 64, "modifications": ["", "left_drift", ""], "switching_thresholds": [8, 20]}
@@ -192,7 +228,7 @@ def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):
     begin = time.monotonic()
     process = subprocess.Popen([sys.executable, str(ROOT / "eval.py"), "--run", str(run), "--no-cuda"])
     while not (run / "evals.csv").exists() and process.poll() is None:
-        assert time.monotonic() < begin + 120
+        assert time.monotonic() < begin + PATIENCE
         time.sleep(0.01)
     process.kill()
     process.wait()
@@ -245,7 +281,8 @@ def test_what_a_run_does_again_is_forgotten(tmp_path):
     assert [path.stem for path in evaluations.snapshot_paths(tmp_path)] == ["30", "32"]
 
 
-def test_one_process_at_a_time(evaluated, capsys):
+def test_one_process_at_a_time(evaluated, monkeypatch, capsys):
+    monkeypatch.setattr(evaluation, "evaluating", functools.partial(evaluations.evaluating, patience=0.0))
     with evaluations.evaluating(evaluated), pytest.raises(SystemExit) as stopped:
         evaluate_later(evaluated)
     assert stopped.value.code == 2
@@ -262,7 +299,7 @@ def test_one_that_is_just_ending_is_waited_for(tmp_path):
         with pytest.raises(ConfigError, match="another process"), evaluations.evaluating(tmp_path, patience=0.0):
             pass
         threading.Timer(0.5, other.kill).start()
-        with evaluations.evaluating(tmp_path):
+        with evaluations.evaluating(tmp_path, patience=PATIENCE):
             pass
 
 
@@ -458,7 +495,7 @@ def unordered(run):
 def test_killed_and_continued_every_evaluation_is_there_once(evaluated, tmp_path):
     assert begin(tmp_path, fault=("die_in_switch", "set_modifications", 2)).end() == -signal.SIGKILL
     run = only_run(tmp_path)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while evaluators(run):
         assert time.monotonic() < deadline, "an orphan"
         time.sleep(0.05)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import ale_py
 import numpy as np
 import pytest
+from conftest import NEEDS_OCATARI
 
 from wrappers.games import AgentGame, GameError, ModifiedGame
 from wrappers.goals import GAME_SPECIFIC, GOALS, POSITIONS, goal_kind
@@ -48,6 +49,7 @@ def make_envs(env_id, num_envs=2, kind="position", **settings):
 # ------------------------------------------------------------------------------------------------- each game's cells
 
 
+@NEEDS_OCATARI
 @pytest.mark.parametrize("name", sorted(POSITIONS))
 def test_positions_are_those_of_ocataris_player(name):
     game, goal, rng = emulator(name), POSITIONS[name], np.random.default_rng(0)
@@ -95,6 +97,7 @@ def test_freeway_counts_a_crossing_and_not_a_chicken_that_waits_at_the_far_side(
     assert not at_target(goal, steps_of(goal, game, A.NOOP, 5)).any(), "one step short of it"
 
 
+@NEEDS_OCATARI
 def test_freeway_lanes_lie_below_the_chicken():
     """By OCAtari's boxes: a lane is crossed when the chicken's bottom edge is above the car's top."""
     game, goal = emulator("Freeway"), GAME_SPECIFIC["Freeway"]

@@ -8,6 +8,7 @@ import ale_py
 import gymnasium
 import numpy as np
 import pytest
+from conftest import NEEDS_HACKATARI
 
 from wrappers.games import GameConfig, ModifiedGame, observation_kind
 from wrappers.modifications import catalogue, split_modifications
@@ -108,6 +109,7 @@ def play_both(game, string, steps, obs_mode="dqn", seed=7):
     return games
 
 
+@NEEDS_HACKATARI
 @pytest.mark.parametrize(
     ("game", "string", "steps"),
     [
@@ -125,6 +127,7 @@ MANY_GAMES = ("Atlantis", "Boxing", "Breakout", "DoubleDunk", "Freeway", "Frostb
 MANY_GAMES += ("MsPacman", "Pong", "Seaquest", "SpaceInvaders", "Venture")
 
 
+@NEEDS_HACKATARI
 @pytest.mark.slow
 @pytest.mark.parametrize("game", MANY_GAMES)
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -135,6 +138,7 @@ def test_a_dozen_games_with_three_modifications_each(game, which):
     play_both(game, names[which * (len(names) - 1) // 2], 1200, seed=which)
 
 
+@NEEDS_HACKATARI
 @pytest.mark.parametrize(("game", "string"), [("Freeway", "stop_random_car"), ("Pong", "lazy_enemy"), ("Kangaroo", "")])
 def test_object_features_equal_hackataris(game, string):
     play_both(game, string, 400, obs_mode="obj")

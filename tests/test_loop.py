@@ -26,7 +26,10 @@ REGIMES_OF_360 = [(0, REGIMES[0]), (104, REGIMES[1]), (128, REGIMES[2]), (204, R
 SHORT = ["--total_timesteps", "360", *PPO]
 
 RUNS = {
-    "live": ([*SHORT, "--switch_mode", "live", "--reward_scaling", "clip", "--no_anneal_lr"], REGIMES_OF_360),
+    "live": (
+        [*SHORT, "--switch_mode", "live", "--reward_scaling", "clip", "--no_anneal_lr", "--capture_video"],
+        REGIMES_OF_360,
+    ),
     "episode": ([*SHORT, "--switch_mode", "episode", "--no_norm_adv", "--no_clip_vloss"], REGIMES_OF_360),
     "unscaled": ([*SHORT, "--reward_scaling", "none", "--ent_coef", "0.1", "--vf_coef", "1"], REGIMES_OF_360),
     "shrunk": ([*SHORT, *SHRINK], REGIMES_OF_360),
@@ -175,13 +178,18 @@ def test_rows_hold_what_was_seen_done_and_given(run):
             assert np.array_equal(rollout.rewards[t], step.reward)
             assert np.array_equal(rollout.terminated[t], step.terminated)
             assert np.array_equal(rollout.done[t], step.terminated | step.truncated | cut)
+            assert np.array_equal(rollout.achieved[t], step.achieved)
     ends = np.array([(step.terminated, step.truncated) for step in run.steps])
     assert all(ends[:, 0].any(0)), "every game loses lives"
     assert (ends[:, 1] & ~ends[:, 0]).sum() > 1, "some are cut by their time limit"
 
 
 def test_actions_are_drawn_from_the_policy(run):
-    """Their log-probabilities add up to what they do on average, and each action comes as often as it should."""
+    """Their log-probabilities add up to what they do on average, and each action comes as often as it should.
+
+    Once per step and group, and never from the same random numbers again.
+    """
+    assert len(set(run.drawn_from)) == len(run.drawn_from) == 2 * len(run.steps)
     surprise, variance, excess, spread = 0.0, 0.0, np.zeros(ACTIONS), np.zeros(ACTIONS)
     for step in run.steps:
         for i in range(N):
@@ -218,6 +226,43 @@ def test_advantages_are_those_of_the_recording(run):
         advantages = advantages_of(run, first, stop, start, scaled)
         close(run, rollout.advantages[: stop - first], advantages)
         close(run, rollout.returns[: stop - first] - rollout.values[: stop - first], advantages)
+
+
+def test_columns_of_a_rollout_may_be_computed_by_themselves():
+    """As the halves of hindsight may, with rewards of their own; a cut stands for what follows, the last step's too."""
+    draw = torch.Generator().manual_seed(1)
+    rewards, values = torch.randn(2, 5, 6, generator=draw)
+    last, terminated, done = (
+        torch.randn(6, generator=draw),
+        torch.zeros(5, 6, dtype=bool),
+        torch.zeros(5, 6, dtype=bool),
+    )
+    terminated[1, 3] = done[1, 3] = done[2, 1] = done[2, 4] = done[4, 5] = True
+    cuts = [(2, [1, 4], [7.0, 8.0]), (4, [5], [9.0])]
+
+    def of(columns):
+        own = [
+            (t, np.array([columns.index(c) for c in cut if c in columns], int), None,
+             torch.tensor([value for c, value in zip(cut, of_cut, strict=True) if c in columns]))
+            for t, cut, of_cut in cuts
+        ]  # fmt: skip
+        parts = (part[..., columns] for part in (rewards, values, last, terminated, done))
+        rewards_, values_, last_, terminated_, done_ = parts
+        return training.rollout_advantages(rewards_, values_, last_, own, terminated_, done_, 0.9, 0.8)
+
+    advantages, returns = of(list(range(6)))
+    halves = [of(list(range(3))), of(list(range(3, 6)))]
+    assert torch.equal(torch.cat([half[0] for half in halves], 1), advantages)
+    assert torch.equal(returns, advantages + values)
+    led_to = torch.cat([values[1:], last[None]])
+    for t, columns, of_cut in cuts:
+        led_to[t, columns] = torch.tensor(of_cut)
+    for column in range(6):
+        following = 0.0
+        for t in reversed(range(5)):
+            delta = rewards[t, column] + 0.9 * led_to[t, column] * ~terminated[t, column] - values[t, column]
+            following = float(delta + 0.72 * following * ~done[t, column])
+            assert float(advantages[t, column]) == pytest.approx(following, abs=1e-5)
 
 
 def test_every_gradient_step_is_adams_with_the_rate_of_its_rollout(run):
@@ -307,6 +352,9 @@ def test_files_say_what_happened(run):
     assert [(int(r["global_step"]), r["from"], r["to"], r["mode"]) for r in switches] == [
         (N * s.step, strings[i], strings[i + 1], run.args.switch_mode) for i, s in enumerate(run.switches)
     ]
+    starts = [(0, strings[0]), *((N * switch.step, switch.to) for switch in run.switches)]
+    videos = [(i, f"step{step:09d}_{string}") for i, (step, string) in enumerate(starts)]
+    assert run.videos == ([(max(i - 1, 0), name) for i, name in videos] if run.args.capture_video else [])
     events = EventAccumulator(str(run.folder)).Reload()
     logged = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     numbers = {name: [] for name in (*training.LOSSES, "explained_variance")}
@@ -340,6 +388,12 @@ def test_it_learns(recorded):
     right = np.array([step.right for step in recorded("long").steps]).mean(1)
     assert right[-125:].mean() > 0.75
     assert right[:25].mean() < 0.6
+
+
+def test_a_last_rollout_may_have_fewer_rows_than_there_are_minibatches(monkeypatch, tmp_path):
+    run = play(monkeypatch, tmp_path, "--total_timesteps", "68", "--num_minibatches", "8", *PPO)
+    sizes = [[len(update.rows) for update in updates] for _, _, updates in rollouts_of(run)]
+    assert sizes == [[8] * 32, [1] * 16]
 
 
 # ------------------------------------------------------------------------- weights that change at a switch, elsewhere
@@ -399,9 +453,24 @@ def test_the_update_starts_from_what_the_switch_made_of_the_weights(name, monkey
         "in either half all ratios start at 1"
     )
     assert one["clipfrac"] == 0
+    for t, step in enumerate(run.steps[16:]):
+        assert np.array_equal(rollout.achieved[t], step.achieved)
     if rollout.weights is not None:
         halves = log_probs.reshape(T, 2, N)
         close(run, rollout.weights[:, N:], np.exp(halves[:, 1] - halves[:, 0]).clip(max=1.5))
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "initialiser"])
+def test_the_switch_perturbs_as_its_flags_say_each_time_anew(noise, monkeypatch, tmp_path):
+    flags = ["--shrink_and_perturb", "--shrink_factor", "0.9", "--noise_scale", "0.1", "--perturb_noise", noise]
+    regimes = [(0, REGIMES[0]), (24, REGIMES[1]), (40, REGIMES[2])]
+    run = play(monkeypatch, tmp_path, "--total_timesteps", "64", *flags, regimes=regimes)
+    added = [{n: s.after[n] - 0.9 * before for n, before in s.before.items()} for s in run.switches]
+    scale = {"gaussian": 0.1, "initialiser": 0.1 * math.sqrt(2 / 24)}[noise]  # orthogonal 24 x 18, of gain sqrt(2)
+    for drawn in added:
+        assert drawn["layer.weight"].square().mean().sqrt() == pytest.approx(scale, rel=0.2)
+        assert (drawn["layer.bias"].abs().max() > 0.01) == (noise == "gaussian")
+    assert (added[0]["layer.weight"] - added[1]["layer.weight"]).abs().max() > 0.01
 
 
 def test_nothing_is_computed_anew_where_no_weight_changes(monkeypatch, tmp_path):

@@ -53,7 +53,10 @@ def made_up_rollout(kind, agent, seed=0):
         achieved=none,
         goals=goals,
         weights=0.5 + torch.rand(4, columns, generator=draw) if kind == "weighted hindsight" else None,
+        relabelled=(torch.arange(columns) >= games).repeat(4, 1) if her else None,
     )
+    if rollout.relabelled is not None:
+        rollout.relabelled[2, 3] = False  # a segment that kept its goal: it counts among the rows as they were played
     log_probs, _, values = forward(parameters_of(agent), pixels(rollout, range(16)), rollout.actions.flatten().numpy())
     rollout.log_probs.add_(torch.from_numpy(log_probs).view(4, columns))  # ratios and values inside and outside of the
     rollout.values.add_(torch.from_numpy(values).view(4, columns))  # clipping ranges
@@ -94,13 +97,16 @@ def ppo(theta, x, rollout, rows, args):
         name: getattr(rollout, name).flatten().double().numpy()[rows]
         for name in ("log_probs", "values", "advantages", "returns")
     }
-    columns = rollout.actions.shape[1]
-    second_half = np.array([row % columns >= rollout.observations.shape[1] for row in rows])
+    weight = np.ones(len(rows))
+    if rollout.relabelled is not None:
+        relabelled = rollout.relabelled.flatten().numpy()[rows]
+        weight[relabelled] = args.her_weight
+        weight /= weight.mean()
     advantage = flat["advantages"].copy()
     if args.norm_adv and rollout.goals is None:
         advantage = (advantage - advantage.mean()) / (np.sqrt(((advantage - advantage.mean()) ** 2).sum() / 11) + 1e-8)
     elif args.norm_adv:
-        for half in (second_half, ~second_half):
+        for half in (relabelled, ~relabelled):
             advantage[half] -= advantage[half].mean()
         advantage /= np.sqrt((advantage**2).mean()) + 1e-8
     if rollout.weights is not None:
@@ -121,8 +127,8 @@ def ppo(theta, x, rollout, rows, args):
         outside.append(abs(ratio - 1) > eps)
     policy, value = np.array(policy), np.array(value)
     reported = {
-        "value_loss": value.mean(),
-        "policy_loss": policy.mean(),
+        "value_loss": (weight * value).mean(),
+        "policy_loss": (weight * policy).mean(),
         "entropy": entropy.mean(),
         "old_approx_kl": (flat["log_probs"] - log_probs).mean(),
         "approx_kl": np.mean(kl),
@@ -130,9 +136,10 @@ def ppo(theta, x, rollout, rows, args):
     }
     if rollout.goals is not None:
         for name, errors in (("policy_loss", policy), ("value_loss", value)):
-            reported[f"original_{name}"] = errors[~second_half].mean()
-            reported[f"relabelled_{name}"] = errors[second_half].mean()
-    return policy.mean() - args.ent_coef * entropy.mean() + args.vf_coef * value.mean(), reported
+            reported[f"original_{name}"] = errors[~relabelled].mean()
+            reported[f"relabelled_{name}"] = errors[relabelled].mean()
+    loss = reported["policy_loss"] - args.ent_coef * entropy.mean() + args.vf_coef * reported["value_loss"]
+    return loss, reported
 
 
 def slope(function, theta, step=1e-6):
@@ -169,6 +176,7 @@ def test_a_gradient_step_is_that_of_the_loss_in_numpy(kind, norm_adv, clip_vloss
             ent_coef=ent_coef,
             vf_coef=vf_coef,
             max_grad_norm=max_grad_norm,
+            her_weight=(1.0, 0.3, 0.0)[number % 3],
         )
         agent = LinearAgent(FRAMES if kind == "played" else FRAMES + GOALS)
         theta = parameters_of(agent)
@@ -204,7 +212,7 @@ def test_the_advantage_of_a_single_row_is_left_as_it_is():
 def test_a_minibatch_may_hold_rows_of_one_half_only(half):
     agent = LinearAgent(FRAMES + GOALS)
     rollout = made_up_rollout("hindsight", agent)
-    rows = np.array([row for row in range(16) if (row % 4 >= 2) == half])
+    rows = np.flatnonzero(rollout.relabelled.flatten() == bool(half))
     args = training.Args(max_grad_norm=1e3)
     numbers, moved = gradient_step(agent, rollout, rows, args)
     names = ("original_policy_loss", "relabelled_policy_loss")

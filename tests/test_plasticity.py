@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import only_run, write_config
+from conftest import NEEDS_OCATARI, only_run, write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -342,7 +342,13 @@ def train(folder, monkeypatch, *flags, **config):
     return only_run(folder)
 
 
-@pytest.mark.parametrize("method", RUNS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, marks=[*[NEEDS_OCATARI] * ("OBJ" in method), *[pytest.mark.slow] * (method != "PPO_CBP")])
+        for method in RUNS
+    ],
+)
 def test_a_run_learns_the_same_whether_it_is_measured_or_not(method, tmp_path, monkeypatch):
     every, never = (
         train(tmp_path / number, monkeypatch, *RUNS[method], "--plasticity_every", number) for number in ("2", "0")

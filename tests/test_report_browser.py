@@ -7,6 +7,7 @@ import json
 import shutil
 
 import pytest
+from conftest import PATIENCE
 from made_up_runs import make_run
 
 import report
@@ -52,7 +53,7 @@ def browser(tmp_path_factory):
     options.add_argument("--no-sandbox")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     started = webdriver.Chrome(options=options, service=Service(driver))
-    started.set_page_load_timeout(120)
+    started.set_page_load_timeout(PATIENCE)
     try:
         yield started
     finally:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import ROOT, only_run, read_csv, write_config
 from lives import Life
+from processes import wait_until_gone
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import continual_training_example as training
@@ -96,13 +97,6 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def gone(pids, timeout=20):
-    deadline = time.monotonic() + timeout
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
-
-
 def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(tmp_path, uninterrupted):
     killed = -signal.SIGKILL
     assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("die_while_writing", 2)).end() == killed
@@ -124,7 +118,7 @@ def test_signals_save_first_and_say_how_to_go_on(tmp_path, uninterrupted):
         workers = children(life.pid)
         life.kill(number)
         assert life.end() == 128 + number, said(tmp_path)
-        assert gone(workers)
+        wait_until_gone(workers)
         assert "Traceback" not in said(tmp_path)
         (command,) = re.findall(r"^resume:\s+(.*)$", said(tmp_path), re.M)
         (tmp_path / "output.txt").write_text("")
@@ -169,6 +163,7 @@ def test_a_tensorboard_that_fails_is_said_once_and_training_goes_on(tmp_path, un
     assert load_state(run)[0]["counters"] == {**load_state(uninterrupted)[0]["counters"], "seconds": ANY}
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_can_be_ended_again(tmp_path, uninterrupted):
     (tmp_path / "runs").mkdir()
     shutil.copytree(uninterrupted, tmp_path / "runs" / uninterrupted.name)
@@ -351,7 +346,7 @@ def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(method, tmp_
         workers = children(life.pid)
         life.kill()
         assert life.end() == -signal.SIGKILL
-        assert gone(workers), "no orphans"
+        wait_until_gone(workers)
         kills += 1
         saved_steps.add(load_state(only_run(folder))[0]["counters"]["global_step"])
         (folder / "output.txt").write_text("")

@@ -12,7 +12,18 @@ import torch
 
 from experiment import resume
 from experiment.checkpoints import CheckpointError
-from experiment.resume import PREVIOUS, RESUME, ResumeError, SaveClock, exclusive, load_state, save_state
+from experiment.files import atomic_path
+from experiment.resume import (
+    PREVIOUS,
+    RESUME,
+    ResumeError,
+    SaveClock,
+    exclusive,
+    load_state,
+    remove_leftovers,
+    save_state,
+)
+from wrappers.video import GameRecorder
 
 STATE = {
     "counters": {"global_step": 12, "name": "ü\0", "none": None, "yes": True, 3: -1.5, "inf": math.inf},
@@ -185,6 +196,28 @@ def test_saves_are_due_at_multiples_and_by_time(monkeypatch):
     assert by_time.due(1)
     by_time.saved(1)
     assert not by_time.due(2)
+
+
+def test_what_a_killed_run_was_just_writing_is_removed_and_nothing_else(folder, monkeypatch):
+    """A file and a video that lack nothing but the rename that gives them their names."""
+    (folder / "videos").mkdir()
+    for name in ("resume.pt", "args.tmp", ".lock", "videos/step000_no_modif.mp4", "videos/.notes"):
+        (folder / name).touch()
+    kept = sorted(folder.rglob("*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: None)
+        with atomic_path(folder / "episodes.csv") as temporary:
+            temporary.write_text("a row")
+        recorder = GameRecorder()
+        recorder.request(folder / "videos" / "step032_no_modif")
+        recorder.game_started()
+        recorder.add(np.zeros((210, 160, 3), np.uint8))
+        recorder.game_ended(cut=False)
+        recorder.close()
+    left_behind = [path.relative_to(folder) for path in folder.rglob("*") if path not in kept]
+    assert sorted(str(path.parent) for path in left_behind) == [".", "videos"]
+    remove_leftovers(folder)
+    assert sorted(folder.rglob("*")) == kept
 
 
 def test_a_folder_is_held_by_one_process_only(folder):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PATIENCE
 
 import continual_training_example as training
 import experiment.run_folder
@@ -38,7 +39,9 @@ def _write(tmp_path: Path, config: Any) -> str:
 
 
 def _run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, SCRIPT, *arguments], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE
+    )
 
 
 def _output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import PATIENCE, ROOT
+from processes import alive
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 import continual_training_example as training
@@ -35,7 +36,13 @@ COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_boolean_flags}"]
 def fake(workdir):
     """The current folder, with a stand-in of the training script."""
     shutil.copy(ROOT / "tests" / "fake_training.py", workdir / "fake.py")
-    return workdir
+    yield workdir
+    for name in ("hold", "hold_save"):  # whatever a test that failed has left behind ends now
+        (workdir / name).unlink(missing_ok=True)
+    while BEGUN:
+        process = BEGUN.pop()
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
@@ -61,22 +68,27 @@ def calls():
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def until(condition, timeout=60):
-    deadline = time.monotonic() + timeout
+def until(condition):
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
+BEGUN = []
+
+
 def begin(*words):
     """sweep.py as a process of its own, in a process group of its own; its output goes to sweep.txt."""
     with open("sweep.txt", "ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, str(ROOT / "sweep.py"), *words],
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    BEGUN.append(process)
+    return process
 
 
 def said():
@@ -491,11 +503,11 @@ def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(number, fake):
     until(lambda: len(list(Path("runs").glob("*/argv.json"))) == 2)
     until(lambda: sum("run folder" in path.read_text() for path in Path("sweeps").rglob("output.txt")) == 2)
     os.killpg(process.pid, number)  # as Ctrl-C in a terminal does
-    assert process.wait(60) == 128 + number
+    assert process.wait(PATIENCE) == 128 + number
     assert len(calls()) == 2, "two at a time, and none is started after the signal"
     signals = Path("signals.txt").read_text().split()
     assert len(signals) == len(set(signals)) == 2, "each run is asked once"
-    assert not any(Path(f"/proc/{pid}").exists() for pid in signals)
+    assert alive(signals) == []
     assert "stopped: the same command goes on" in said()
     Path("hold").unlink()
     assert sweep.main(["tiny.yaml", "--jobs", "2"]) == 0
@@ -516,7 +528,7 @@ def test_a_run_without_anything_saved_starts_anew(fake):
         )
     )
     process.terminate()
-    assert process.wait(60) == 143
+    assert process.wait(PATIENCE) == 143
     Path("hold").unlink()
     assert sweep.main(["tiny.yaml"]) == 0
     assert calls() == [["--score=1.0", "--seed=1"]] * 2
@@ -536,7 +548,7 @@ def test_after_a_killed_sweep_its_runs_are_waited_for_not_doubled(fake):
     for folder in Path("runs").iterdir():
         (folder / "resume.pt").touch()  # as a real run leaves it at its end
     Path("hold").unlink()
-    assert second.wait(60) == 0
+    assert second.wait(PATIENCE) == 0
     assert sorted(calls()[2:]) == sorted(["--resume", str(folder)] for folder in Path("runs").iterdir())
     assert "2/2" in said()
 
@@ -558,7 +570,7 @@ def test_two_sweeps_share_the_runs_of_one_folder(fake):
     both = [begin("tiny.yaml") for _ in range(2)]
     until(lambda: len(calls()) == 2)
     Path("hold").unlink()
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(PATIENCE) for process in both] == [0, 0]
     assert sorted(call[1] for call in calls()) == [f"--seed={seed}" for seed in (1, 2, 3, 4)]
 
 
@@ -588,7 +600,7 @@ def test_several_seeds_end_in_one_report(fake, monkeypatch, capsys):
 def test_two_seeds_of_the_real_script(workdir):
     flags = ["--num_envs", "2", "--num_steps", "16", "--total_timesteps", "64", "--num_workers", "0", "--no-cuda"]
     words = ["--seeds", "1", "2", "--jobs", "2", "--", *flags]
-    begin(*words).wait(300)
+    begin(*words).wait(PATIENCE)
     runs = sorted(Path("runs").iterdir())
     assert [json.loads((run / "args.json").read_text())["seed"] for run in runs] == [1, 2]
     assert all((run / "model.cleanrl_model").exists() for run in runs)
@@ -683,9 +695,9 @@ def test_an_array_task_is_the_run_of_its_number(cluster, capsys):
     assert sweep.main(["tiny.yaml", "--dry_run"]) == 0
     lines = capsys.readouterr().out.splitlines(keepends=True)
     task = array_task("tiny.yaml", "--dry_run", SLURM_ARRAY_TASK_ID="4")
-    assert task.communicate(timeout=60)[0] == lines[4]
+    assert task.communicate(timeout=PATIENCE)[0] == lines[4]
     assert task.returncode == 0
-    assert array_task("tiny.yaml").wait(60) != 0, "submitted without --array"
+    assert array_task("tiny.yaml").wait(PATIENCE) != 0, "submitted without --array"
 
 
 def test_an_array_task_at_its_time_limit_is_saved_requeued_and_goes_on(cluster):
@@ -695,11 +707,11 @@ def test_an_array_task_at_its_time_limit_is_saved_requeued_and_goes_on(cluster):
     task = array_task("tiny.yaml", **ids)
     until(lambda: any("run folder" in path.read_text() for path in Path("sweeps").rglob("output.txt")))
     task.send_signal(signal.SIGUSR1)
-    task.communicate(timeout=60)
+    task.communicate(timeout=PATIENCE)
     assert task.returncode == 143
     assert Path("scontrol.txt").read_text() == "requeue 99_1\n"
     Path("hold").unlink()
-    assert array_task("tiny.yaml", **ids).wait(60) == 0
+    assert array_task("tiny.yaml", **ids).wait(PATIENCE) == 0
     (folder,) = Path("runs").iterdir()
     assert calls() == [["--score=1.0", "--seed=2"], ["--resume", str(folder)]]
     assert len(Path("scontrol.txt").read_text().splitlines()) == 1
@@ -712,12 +724,12 @@ def test_a_cancelled_array_task_is_saved_and_not_requeued(cluster):
     task = array_task("tiny.yaml", SLURM_ARRAY_TASK_ID="0", SLURM_ARRAY_JOB_ID="99")
     until(lambda: any("run folder" in path.read_text() for path in Path("sweeps").rglob("output.txt")))
     task.terminate()
-    task.communicate(timeout=60)
+    task.communicate(timeout=PATIENCE)
     assert task.returncode == 143
     assert list(Path("runs").glob("*/resume.pt"))
     assert not Path("scontrol.txt").exists()
 
 
 def test_an_array_task_of_a_wandb_sweep_asks_wandb_for_one_run(cluster):
-    assert array_task("me/project/abc123", SLURM_ARRAY_TASK_ID="0").wait(60) == 0
+    assert array_task("me/project/abc123", SLURM_ARRAY_TASK_ID="0").wait(PATIENCE) == 0
     assert Path("wandb.txt").read_text() == "agent --count 1 me/project/abc123\n"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PATIENCE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
@@ -43,7 +44,8 @@ def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def run_code(folder: Path, code: str, **environment: str) -> subprocess.CompletedProcess:
     """Run `code` in a fresh process in `folder`, where nobody is logged in to W&B."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    kept = "WANDB_X_SERVICE_WAIT"  # set in conftest.py
+    clean = {key: value for key, value in os.environ.items() if key == kept or not key.startswith("WANDB_")}
     home = folder / "home"
     home.mkdir(exist_ok=True)
     places = {"HOME": str(home), "PYTHONPATH": str(REPOSITORY), "no_proxy": "127.0.0.1"}
@@ -54,7 +56,7 @@ def run_code(folder: Path, code: str, **environment: str) -> subprocess.Complete
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 
@@ -290,6 +292,7 @@ def test_an_existing_run_is_continued_under_its_id(tmp_path):
     assert run_folder.name.endswith("abc123")
 
 
+@pytest.mark.slow
 def test_in_a_sweep_the_run_has_the_id_that_the_agent_gave_it(tmp_path):
     done = run_code(tmp_path, TRACKED, WANDB_MODE="offline", WANDB_SWEEP_ID="sweep1", WANDB_RUN_ID="fromagent")
     assert done.returncode == 0, done.stderr
@@ -353,6 +356,7 @@ def server():
         httpd.shutdown()
 
 
+@pytest.mark.slow
 def test_not_logged_in_is_said_at_the_start(tmp_path, server):
     line = refused(tmp_path, WANDB_BASE_URL=server)
     assert "found no API key" in line
@@ -366,6 +370,7 @@ def test_a_server_out_of_reach_is_said_at_the_start(tmp_path):
     assert "WANDB_MODE=offline" in line
 
 
+@pytest.mark.slow
 def test_a_refused_or_malformed_key_is_said_at_the_start(tmp_path, server):
     assert "WANDB_MODE=offline" in refused(tmp_path, WANDB_BASE_URL=server, WANDB_API_KEY="0" * 40)
     assert "refused the login" in refused(tmp_path, WANDB_BASE_URL=server, WANDB_API_KEY="short")
@@ -387,6 +392,7 @@ def test_missing_wandb_names_the_pip_line(tmp_path):
     assert "`pip install wandb`" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_tracked_runs_in_one_process(tmp_path):
     code = """
         from pathlib import Path

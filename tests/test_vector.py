@@ -5,15 +5,16 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import ale_py
 import numpy as np
 import pytest
+from conftest import NEEDS_OCATARI, PATIENCE
 from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeeded
 from gymnasium.vector import AutoresetMode
+from processes import wait_until_gone
 
 from wrappers.games import AgentGame, GameError, derive_seeds
 from wrappers.modifications import ModificationError
@@ -53,19 +54,24 @@ def assert_same(first, second):
             assert np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b
 
 
-@pytest.mark.parametrize(("num_workers", "num_groups"), [(1, 1), (2, 1), (3, 1), (2, 2)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "num_groups"), [pytest.param(1, 1, marks=SLOW), (3, 1), pytest.param(2, 1, marks=SLOW), (2, 2)]
+)
 def test_the_number_of_workers_and_groups_changes_nothing(num_workers, num_groups):
     switches = {
         0: ("", "reset"),
         40: ("color_all_blocks_red", "reset"),
-        90: ("right_drift", "episode"),
-        150: ("left_drift", "live"),
+        70: ("right_drift", "episode"),
+        110: ("left_drift", "live"),
     }
     with_workers = make(num_envs=5, num_workers=num_workers, num_groups=num_groups, seed=3)
     in_process = make(num_envs=5, num_workers=0, seed=3)
     try:
         assert len(with_workers.worker_pids()) == num_workers
-        assert_same(play(with_workers, 230, switches), play(in_process, 230, switches))
+        assert_same(play(with_workers, 150, switches), play(in_process, 150, switches))
     finally:
         with_workers.close()
         in_process.close()
@@ -74,8 +80,8 @@ def test_the_number_of_workers_and_groups_changes_nothing(num_workers, num_group
 def test_random_modifications_are_seeded_per_environment():
     switches = {0: ("stop_random_car", "reset")}
     runs = []
-    for seed in (1, 1, 2):
-        envs = make("ALE/Freeway-v5", num_envs=2, num_workers=2 if seed == 1 else 1, seed=seed)
+    for seed, num_workers in ((1, 2), (1, 0), (2, 0)):
+        envs = make("ALE/Freeway-v5", num_envs=2, num_workers=num_workers, seed=seed)
         runs.append(play(envs, 60, switches))
         envs.close()
     assert_same(runs[0], runs[1])
@@ -93,6 +99,10 @@ def test_it_is_a_gymnasium_vector_environment():
     assert envs.observation_space.contains(observation)
     assert envs.action_space.contains(np.array([0, 1]))
     envs.close()
+
+
+@NEEDS_OCATARI
+def test_object_features_are_numbers_in_their_space():
     features = make("ALE/Freeway-v5", num_envs=2, obs_mode="obj")
     observation, _ = features.reset()
     assert observation.dtype == np.float32
@@ -342,14 +352,14 @@ def test_reset_switch_cuts_games_and_starts_new_ones():
 
 
 def test_episode_switch_waits_for_each_game():
-    envs = make("ALE/Breakout-v5", num_envs=2, num_workers=1)
+    envs = make("ALE/Breakout-v5", num_envs=2, num_workers=1, frameskip=20)
     envs.set_modifications("", "reset")
-    play(envs, 20)
+    play(envs, 5)
     before = envs.step(np.zeros(2, int))[0]
     observation, info = envs.set_modifications("color_all_blocks_red", "episode")
     assert np.array_equal(before, observation)
     assert info["games"] == []
-    games = [game for result in play(envs, 800) for game in result[4]]
+    games = [game for result in play(envs, 160) for game in result[4]]
     for env in (0, 1):
         own = [game.modification for game in games if game.env == env]
         assert own[0] == ""
@@ -414,9 +424,9 @@ def plain_emulator(rom, seed):
 
 
 def test_without_episodic_life_only_game_over_terminates():
-    envs = make("ALE/Breakout-v5", num_envs=1, episodic_life=False)
+    envs = make("ALE/Breakout-v5", num_envs=1, episodic_life=False, frameskip=16)
     envs.set_modifications("", "reset")
-    results = play(envs, 700)
+    results = play(envs, 175)
     ends = sum(int(result[2][0]) for result in results)
     games = sum(len(result[4]) for result in results)
     assert ends == games >= 1
@@ -441,7 +451,7 @@ def test_final_observation_is_the_last_of_the_old_episode():
     envs.close()
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=SLOW), pytest.param(2, marks=SLOW), 3])
 def test_the_time_limit_truncates_and_keeps_the_last_observation(num_workers):
     config, _ = game_config("ALE/Freeway-v5", game_start="none")
     config = replace(config, max_num_frames_per_episode=100)
@@ -478,7 +488,7 @@ def test_games_start_with_noops_and_fire(monkeypatch):
 
 
 def test_evaluation_games_are_seeded_by_their_number_alone():
-    config, _ = game_config("ALE/Breakout-v5", episodic_life=False, seed=9)
+    config, _ = game_config("ALE/Breakout-v5", episodic_life=False, frameskip=16, seed=9)
     config = replace(config, reseed_every_game=True)
     scores = {}
     for num_envs in (1, 2):
@@ -510,7 +520,7 @@ def test_a_bare_name_means_the_sticky_v5_game():
         ("ALE/Freeway-v5", {"backend": "Hackatari"}, ["backend", "Hackatari", "did you mean HackAtari"]),
         ("ALE/Freeway-v5", {"obs_mode": "rgb"}, ["obs_mode", "dqn, obj"]),
         ("ALE/Freeway-v5", {"backend": "Gym", "obs_mode": "obj"}, ["Gym", "OCAtari"]),
-        ("ALE/Qbert-v5", {"obs_mode": "obj"}, ["Qbert", "--obs_mode dqn"]),
+        pytest.param("ALE/Qbert-v5", {"obs_mode": "obj"}, ["Qbert", "--obs_mode dqn"], marks=NEEDS_OCATARI),
         ("ALE/Freeway-v5", {"reward_file": "missing.py"}, ["new_rf", "missing.py"]),
         ("ALE/Freeway-v5", {"reward_file": "x.py", "backend": "Gym"}, ["new_rf", "Gym"]),
     ],
@@ -529,6 +539,7 @@ def test_other_backends_play_the_unmodified_game_only():
         check_string(config, "all_black_cars")
 
 
+@NEEDS_OCATARI
 def test_reward_file_replaces_the_reward_and_leaves_the_score(tmp_path):
     path = tmp_path / "climb.py"
     path.write_text(
@@ -539,7 +550,7 @@ def test_reward_file_replaces_the_reward_and_leaves_the_score(tmp_path):
     rewards = [envs.step(np.array([1]))[1][0] for _ in range(40)]
     objects = len(envs._host._games[0].game.view.objects)
     assert rewards[-1] == envs._host._games[0].game.view.get_ram()[14] + objects
-    assert rewards[30] > rewards[0]
+    assert max(rewards) > rewards[0] + 20, "UP climbs, until a car comes"
     record = envs.cut_games()[0]
     assert record.score == 0
     envs.close()
@@ -565,28 +576,28 @@ def test_a_dead_worker_is_named():
     envs.close()
 
 
+@NEEDS_OCATARI
 def test_workers_end_with_a_killed_parent_and_never_load_torch():
     program = textwrap.dedent(
         """
-        import sys, time
+        import sys
         from wrappers.vector import ModifiedVectorEnv, game_config
         envs = ModifiedVectorEnv(game_config("ALE/Freeway-v5", obs_mode="obj")[0], 2, num_workers=2)
         envs.set_modifications("all_black_cars", "reset")
         print(*envs.worker_pids(), flush=True)
-        time.sleep(60)
+        sys.stdin.read()
         """
     )
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     pids = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(pids) == 2
     for pid in pids:
         assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < deadline, "orphan workers"
-        time.sleep(0.05)
+    wait_until_gone(pids)
 
 
 def proportional_memory(pids):
@@ -645,6 +656,7 @@ def test_video_of_the_first_game_after_a_switch(tmp_path):
     assert blue > red + 30, "the blocks are blue"
 
 
+@NEEDS_OCATARI
 def test_an_object_environment_leaves_nothing_behind():
     """ocatari keeps a list that every environment shares, hackatari silences all warnings, pygame prints a banner."""
     program = """
@@ -662,7 +674,7 @@ def test_an_object_environment_leaves_nothing_behind():
         assert "hackatari" not in sys.modules
     """
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
     )
     assert result.returncode == 0, result.stderr
     shapes = result.stdout.splitlines()

@@ -9,6 +9,7 @@ Layers, innermost first; each does one thing and hands on numbers:
 
 from __future__ import annotations
 
+import ast
 import copy
 import hashlib
 import importlib.util
@@ -23,9 +24,9 @@ from ale_py import roms
 
 from wrappers.goals import GOALS, Goal
 from wrappers.modifications import ModificationRunner
-from wrappers.objects import ObjectDetector
+from wrappers.objects import ObjectDetector, why_missing
 from wrappers.shrinking import FRAME_SIZE, Shrinker
-from wrappers.state import is_plain
+from wrappers.state import as_numbers, is_plain
 
 NOOP, FIRE = ale_py.Action.NOOP, ale_py.Action.FIRE
 NOOP_MAX = 30
@@ -124,18 +125,23 @@ class GameView:
         self.game_name = game
         self.env_name = env_id
         self.set_ram: Callable[[int, int], None] = ale.setRAM
-        self.get_ram: Callable[[], np.ndarray] = ale.getRAM
         self.org_reward = 0.0
         self.org_return = 0.0
         self.detector: ObjectDetector | None = None
+
+    def get_ram(self) -> np.ndarray:
+        """The 128 bytes of RAM, an array of Python integers.
+
+        Rules count below 0 and beyond 255 with them, which numpy's bytes do in numpy 1 and do not in numpy 2.
+        """
+        return self.ale.getRAM().astype(object)
 
     @property
     def objects(self) -> list[Any]:
         """The game's objects as OCAtari detects them."""
         if self.detector is None:
-            raise GameError(
-                f"objects of {self.game_name} were asked for, but object detection is not running for this game"
-            )
+            why = why_missing("ocatari") or "object detection is not running for this game"
+            raise GameError(f"objects of {self.game_name} were asked for, but {why}")
         return self.detector.objects
 
     def getScreenRGB(self) -> np.ndarray:  # noqa: N802 - hackatari's name, used by reward files
@@ -162,7 +168,8 @@ class ModifiedGame:
         self.runner = ModificationRunner(config.game, self.view, modification_seed)
         self.names: tuple[str, ...] = ()
         self._reward_function = load_reward_function(config.reward_file) if config.reward_file else None
-        self._detection_always = config.obs_mode == "obj" or self._reward_function is not None
+        detects_for_rewards = self._reward_function is not None and not why_missing("ocatari")
+        self._detection_always = config.obs_mode == "obj" or detects_for_rewards
         self.before_last_frame: Callable[[], None] | None = None
         self.actions: list[ale_py.Action] = []
         self.seed(seed)
@@ -689,7 +696,11 @@ def action_names(config: GameConfig) -> list[str]:
 
 def _plain_globals(function: Callable[..., Any]) -> dict[str, Any]:
     """What a file remembers in its globals, as far as that is plain data."""
-    values = {name: value for name, value in function.__globals__.items() if not name.startswith("__")}
+    values = {
+        name: value if is_plain(value) else as_numbers(value)
+        for name, value in function.__globals__.items()
+        if not name.startswith("__")
+    }
     return copy.deepcopy({name: value for name, value in values.items() if is_plain(value)})
 
 
@@ -711,3 +722,9 @@ def load_reward_function(path: str) -> Callable[[GameView], float]:
     if not callable(getattr(module, "reward_function", None)):
         raise GameError(f"`new_rf`: {path} does not define reward_function(env) -> float")
     return module.reward_function
+
+
+def reads_objects(path: str) -> bool:
+    """Whether a reward file mentions the attribute `objects`, which a game has only where OCAtari is installed."""
+    nodes = ast.walk(ast.parse(Path(path).read_bytes()))
+    return any(isinstance(node, ast.Attribute) and node.attr == "objects" for node in nodes)

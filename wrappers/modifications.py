@@ -5,8 +5,9 @@
     python -m wrappers.modifications ALE/Freeway-v5 --gallery gallery.png
     python -m wrappers.modifications ALE/Freeway-v5 --play out.mp4 --modifs "all_black_cars stop_top_2"
 
-Names come from the installed hackatari first, then from `wrappers.supplementary_modifications`. What hackatari can
-select is found by asking each game's module, because its documentation and its version number do not tell.
+Names come from the installed hackatari first, then from `wrappers.supplementary_modifications`; where hackatari is not
+installed, from the latter alone. What hackatari can select is found by asking each game's module, because its
+documentation and its version number do not tell.
 
 hackatari itself is never imported (its package pulls in pygame, matplotlib and torch, and silences all warnings of the
 process): only the file of the one game is run, anew for every game, with generators of that environment's own in
@@ -35,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from wrappers.objects import load_extraction
+from wrappers.objects import load_extraction, why_missing
 from wrappers.state import mersenne_state, set_mersenne_state
 from wrappers.supplementary_modifications import (
     ALIASES,
@@ -94,11 +95,11 @@ def split_modifications(string: str) -> tuple[str, ...]:
 
 
 @cache
-def _package_folder() -> Path:
-    """Where hackatari lies; finding it does not import it."""
+def _package_folder() -> Path | None:
+    """Where hackatari lies, None if it is not installed; finding it does not import it."""
     spec = importlib.util.find_spec("hackatari")
     if spec is None or not spec.submodule_search_locations:
-        raise ModificationError("hackatari is not installed; run `pip install hackatari==0.0.6`")
+        return None
     return Path(next(iter(spec.submodule_search_locations)))
 
 
@@ -109,7 +110,10 @@ def _runs_after_last_frame() -> bool:
     Releases differ in it under the same version number, so the source is asked: is there a loop over the frame
     modifications behind the last emulator step of `HackAtari.step`?
     """
-    tree = ast.parse((_package_folder() / "core.py").read_text(encoding="utf-8"))
+    folder = _package_folder()
+    if folder is None:
+        return False
+    tree = ast.parse((folder / "core.py").read_text(encoding="utf-8"))
     for cls in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "HackAtari"):
         for method in (node for node in cls.body if isinstance(node, ast.FunctionDef) and node.name == "step"):
             text = [ast.unparse(statement) for statement in method.body]
@@ -120,8 +124,9 @@ def _runs_after_last_frame() -> bool:
 
 def _game_source(game: str) -> str:
     """The source of hackatari's module of a game; empty if it has none."""
-    path = _package_folder() / "games" / f"{game.lower()}.py"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    folder = _package_folder()
+    path = folder and folder / "games" / f"{game.lower()}.py"
+    return path.read_text(encoding="utf-8") if path and path.is_file() else ""
 
 
 @cache
@@ -183,7 +188,7 @@ class _Recorder:
         self.objects: list[Any] = []
 
     def get_ram(self) -> np.ndarray:
-        return self.ram.copy()
+        return self.ram.astype(object)
 
     def set_ram(self, address: int, value: int) -> None:
         self.written.setdefault(int(address), set()).add(int(value))
@@ -203,11 +208,10 @@ def _installed(game: str) -> dict[str, _Selection]:
     rams = _probing_rams(constants, _game_source(game))
     candidates = {value for value in constants if isinstance(value, str)} | set(dir(module.GameModifications))
     selections = {}
-    with np.errstate(all="ignore"):  # random RAM makes sums overflow that never do in the game
-        for name in sorted(candidate for candidate in candidates if re.fullmatch(r"[A-Za-z][\w-]*", candidate)):
-            selection = _probe(module, name, rams)
-            if selection is not None:
-                selections[name] = selection
+    for name in sorted(candidate for candidate in candidates if re.fullmatch(r"[A-Za-z][\w-]*", candidate)):
+        selection = _probe(module, name, rams)
+        if selection is not None:
+            selections[name] = selection
     return selections
 
 
@@ -365,6 +369,7 @@ def catalogue(game: str) -> dict[str, Modification]:
                 description=supplement.description,
                 writes=supplement.writes,
                 objects_only=supplement.objects_only,
+                refused=_without_objects() if supplement.objects_only else "",
             )
     for name, reason in REFUSED.get(game, {}).items():
         found.setdefault(name, Modification(name, "hackatari", "overlay", "", refused=reason))
@@ -372,6 +377,12 @@ def catalogue(game: str) -> dict[str, Modification]:
         if name in found:
             found[name] = replace(found[name], no_effect=reason)
     return dict(sorted(found.items()))
+
+
+def _without_objects() -> str:
+    """Why what only changes the detected objects cannot be played; empty where objects can be detected."""
+    why = why_missing("ocatari")
+    return f"it changes the objects that OCAtari detects, and {why}" if why else ""
 
 
 def check_modifications(
@@ -423,6 +434,9 @@ def _require_playable(game: str, name: str, argument: str = "modifs") -> None:
         raise ModificationError(f"{start} is the unmodified game, so it stands alone; leave out it or the other names")
     if name in known:
         raise ModificationError(f"{start}: this modification of {game} cannot be played: {known[name].refused}")
+    hackatari_missing = "" if _package_folder() else why_missing("hackatari")
+    if not known and hackatari_missing:
+        raise ModificationError(f"{start}: {game} has no modifications of this project's own, and {hackatari_missing}")
     if not known:
         raise ModificationError(
             f'{start}: {game} has no modifications, only "" can be played; '
@@ -432,6 +446,12 @@ def _require_playable(game: str, name: str, argument: str = "modifs") -> None:
     if name in NO_KNOWN_MEANING.get(game, {}):
         raise ModificationError(f"{start}: the name {NO_KNOWN_MEANING[game][name]}; {advice}")
     near = difflib.get_close_matches(name, [other for other in known if not known[other].refused], n=3, cutoff=0.5)
+    if hackatari_missing:
+        nearest = f" (nearest: {', '.join(near)})" if near else ""
+        raise ModificationError(
+            f"{start}: this project has no modification of {game} of this name{nearest}, and {hackatari_missing}, "
+            f"or another name; {advice}"
+        )
     nearest = f"; did you mean {' or '.join(near)}?" if near else ";"
     raise ModificationError(f"{start}: {game} has no modification of this name{nearest} {advice}")
 
@@ -464,6 +484,7 @@ class _HandlerEnvironment:
         # Plain attributes: handlers call these two some forty times per agent step.
         self.set_ram: Callable[[int, int], None] = view.set_ram
         self.get_ram: Callable[[], np.ndarray] = view.get_ram
+        self.memory: dict[str, int] = {}  # what our own rules share
         self.timer = 0  # Boxing's gravity counts with it; hackatari forgets to define it
         self.step_modifs: list[Hook] = []  # RoadRunner's handler adds to it and removes from it
         self._view = view
@@ -491,7 +512,7 @@ class ModificationRunner:
 
     Args:
         game: name as in the environment id, for example ``"Freeway"``.
-        view: the game to change, with ``set_ram``, ``get_ram`` and ``objects``.
+        view: the game to change, with ``set_ram``, ``get_ram`` (an array of Python integers) and ``objects``.
         seed: of this runner's own generators.
     """
 
@@ -600,11 +621,30 @@ def _table(game: str, width: int) -> str:
     return "\n".join(lines)
 
 
+def _list(game: str) -> list[str]:
+    """Lines that describe all modifications of a game."""
+    if not catalogue(game):
+        return [f'{game} has no modifications; only the unmodified game ("") can be played.']
+    return [
+        _table(game, shutil.get_terminal_size((120, 24)).columns),
+        "",
+        "runs: frame = before every emulated frame, reset = once after a reset, post = after each agent step",
+        'Several at once: --modifs "name name"; where two write the same cell, the later one wins.',
+    ]
+
+
+def _hackatari_is_missing() -> list[str]:
+    """A line for lists of modifications, where hackatari's own are not among them."""
+    why = "" if _package_folder() else why_missing("hackatari")
+    return [f"hackatari's own modifications are missing here: {why}."] if why else []
+
+
 def _overview(games: Sequence[str]) -> str:
     """All games that have modifications, with how many."""
     counts = {game: sum(not modification.refused for modification in catalogue(game).values()) for game in games}
     lines = [f"{game:<18}{count:>3}" for game, count in counts.items() if count]
     lines.append(f"{sum(counts.values())} modifications in {len(lines)} games; the other games have none.")
+    lines += _hackatari_is_missing()
     return "\n".join([*lines, "One game: python -m wrappers.modifications ALE/Freeway-v5"])
 
 
@@ -684,12 +724,8 @@ def _run_command(options: argparse.Namespace) -> None:
         _show_gallery(game, options)
     elif options.play is not None:
         _record_play(game, options)
-    elif not catalogue(game):
-        print(f'{game} has no modifications; only the unmodified game ("") can be played.')
     else:
-        print(_table(game, shutil.get_terminal_size((120, 24)).columns))
-        print("\nruns: frame = before every emulated frame, reset = once after a reset, post = after each agent step")
-        print('Several at once: --modifs "name name"; where two write the same cell, the later one wins.')
+        print("\n".join([*_list(game), *_hackatari_is_missing()]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

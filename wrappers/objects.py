@@ -1,11 +1,13 @@
 """Object detection from RAM with OCAtari, loaded only where something needs objects.
 
-Importing ocatari costs more than a second and pulls in pygame, matplotlib and (if installed) torch, so it happens at
+ocatari is not installable on every Python (`why_missing`); whatever needs no objects works without it.
+Importing it costs more than a second and pulls in pygame, matplotlib and (if installed) torch, so it happens at
 the first use, with pygame's banner and torch kept out.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import types
@@ -49,6 +51,21 @@ FAILING_FEATURES = frozenset(
     }
     | {"TimePilot", "UpNDown", "VideoPinball", "Zaxxon"}
 )
+
+
+def why_missing(package: str) -> str:
+    """Why `package` (hackatari or ocatari) is not installed and what to do, the end of a sentence; empty where it is.
+
+    Finding a package does not import it.
+    """
+    if importlib.util.find_spec(package) is not None:
+        return ""
+    if sys.version_info >= (3, 13):
+        return (
+            f"{package} is not installed, because it needs numpy 1, which does not exist from Python 3.13 on: "
+            "use Python 3.12 or older"
+        )
+    return f"{package} is not installed: run `pip install {package}`"
 
 
 class ObjectDetector:
@@ -139,6 +156,8 @@ def load_extraction() -> Any:
 
 def supports_objects(game: str) -> bool:
     """Whether OCAtari can detect the objects of `game` (its module exists and declares how many there are)."""
+    if why_missing("ocatari"):
+        return False
     load_extraction()
     module = sys.modules.get(f"ocatari.ram.{game.lower()}")
     return module is not None and hasattr(module, "MAX_NB_OBJECTS") and hasattr(module, "_detect_objects_ram")

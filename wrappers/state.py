@@ -26,6 +26,17 @@ def is_plain(value: object) -> bool:
     return value is None or type(value) in (str, int, float, bool, bytes)
 
 
+def as_numbers(value: Any) -> Any:
+    """`value` with each array of Python integers, as games give their RAM, as an int64 array, which is plain."""
+    if type(value) is dict:
+        return {key: as_numbers(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(as_numbers, value))
+    if type(value) is np.ndarray and value.dtype == object and all(type(item) is int for item in value.flat):
+        return value.astype(np.int64)
+    return value
+
+
 def mersenne_state(python: random.Random, numpy: np.random.RandomState) -> dict[str, Any]:
     """The states of two generators of kind MT19937, as plain data."""
     _, words, gauss = python.getstate()

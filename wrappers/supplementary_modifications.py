@@ -1,8 +1,10 @@
 """Our own modifications, used for names that the installed hackatari lacks (the installed one always comes first).
 
 PyPI's hackatari 0.0.6 lacks many names that configurations of published experiments use, and ignores unknown names
-without a word. Here they are: constant writes as data, everything else as short rules. Addresses and values are those
-of hackatari's development version, so that a name means the same whichever release is installed.
+without a word; and from Python 3.13 on it cannot be installed. Here are all names that the files of this project use,
+and those of Breakout, Freeway, Kangaroo and Pong: constant writes as data, everything else as short rules. Where
+release 0.0.6 has a name, the rule is the release's, draw for draw; other addresses and values are those of hackatari's
+development version, so that a name means the same whichever release is installed.
 
 The second half of the file says what to do with old spellings and with names whose meaning nobody knows.
 """
@@ -29,7 +31,10 @@ class Game(Protocol):
 
     set_ram: Callable[[int, int], None]
     get_ram: Callable[[], np.ndarray]
+    """the 128 bytes of RAM, as Python integers"""
     objects: list[Any]
+    memory: dict[str, int]
+    """shared by all rules of a game, empty at its start"""
 
 
 class Hooks(NamedTuple):
@@ -86,6 +91,13 @@ def fill(addresses: range, value: int) -> Cells:
     return tuple((address, value) for address in addresses)
 
 
+def is_due(game: Game, period: int) -> bool:
+    """Whether this call is the first of each `period` calls; drifts of a game count their calls together."""
+    calls = game.memory.get("drift calls", 0)
+    game.memory["drift calls"] = calls + 1
+    return calls % period == 0
+
+
 # --- Freeway: lane i counts from the bottom; its car moves one pixel whenever RAM[33 + i] has counted down to 0 ----
 FREEWAY_DELAYS = range(33, 43)
 FREEWAY_COLORS = range(77, 87)
@@ -96,6 +108,27 @@ FREEWAY_CHICKEN = 14
 BLINKING_COLORS = (0, 2, 66, 15, 210, 120, 145, 6)
 ROAD_GREY = 6
 BLINK_FRAMES = 30
+
+
+def stop_random_car(game: Game, python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """Each frame one lane, drawn anew, stops for 100 frames; with probability 0.1 its car moves at once instead."""
+
+    def frame() -> None:
+        delay = 0 if python.random() < 0.1 else 100
+        game.set_ram(python.randint(FREEWAY_DELAYS[0], FREEWAY_DELAYS[-1]), delay)
+
+    return Hooks(frame=frame)
+
+
+def align_all_cars(game: Game, python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """Each frame all cars move one pixel with probability 0.6, and stand still otherwise."""
+
+    def frame() -> None:
+        delay = 0 if python.random() < 0.6 else 100
+        for address in FREEWAY_DELAYS:
+            game.set_ram(address, delay)
+
+    return Hooks(frame=frame)
 
 
 def reverse_car_speed(first_lane: int, step: int) -> Start:
@@ -194,7 +227,13 @@ def blinking_mode(game: Game, python: random.Random, _numpy: np.random.RandomSta
 
 
 FREEWAY: dict[str, ConstantWrites | Rule] = {
+    "align_all_cars": Rule("All cars drive and stop together, at random.", align_all_cars, tuple(FREEWAY_DELAYS)),
+    "all_black_cars": ConstantWrites("Colors all cars black.", fill(FREEWAY_COLORS, 0)),
+    "all_blue_cars": ConstantWrites("Colors all cars blue.", fill(FREEWAY_COLORS, 145)),
+    "all_green_cars": ConstantWrites("Colors all cars green.", fill(FREEWAY_COLORS, 210)),
     "all_pink_cars": ConstantWrites("Colors all cars pink.", fill(FREEWAY_COLORS, 90)),
+    "all_red_cars": ConstantWrites("Colors all cars red.", fill(FREEWAY_COLORS, 66)),
+    "all_white_cars": ConstantWrites("Colors all cars white.", fill(FREEWAY_COLORS, 15)),
     "blinking_mode": Rule("Gives each car a new random color every 30 frames.", blinking_mode, tuple(FREEWAY_COLORS)),
     "disable_cars": ConstantWrites(
         "Removes all cars: they stand where none is drawn and nothing collides.",
@@ -234,6 +273,9 @@ FREEWAY: dict[str, ConstantWrites | Rule] = {
         stop_nearest_5,
         tuple(FREEWAY_DELAYS),
     ),
+    "stop_random_car": Rule(
+        "Stops the car of a lane drawn anew in each frame.", stop_random_car, tuple(FREEWAY_DELAYS)
+    ),
     "stop_top_2": ConstantWrites("Stops the cars of the two top lanes.", fill(range(41, 43), 100)),
     "stop_top_4": ConstantWrites("Stops the cars of the four top lanes.", fill(range(39, 43), 100)),
     "strobo_mode": Rule(
@@ -251,8 +293,43 @@ FREEWAY: dict[str, ConstantWrites | Rule] = {
 PONG_SERVE = 11
 PONG_ENEMY_Y = 21
 PONG_BALL_X = 49
+PONG_BALL_Y = 54
 PONG_PLAYER_Y = 60
 PONG_CENTRE_X = 130
+PONG_CENTRE_Y = 127
+
+
+def lazy_enemy(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+    """The enemy stands still while the ball flies towards the agent."""
+    last_ball_x, last_height = PONG_CENTRE_X, PONG_CENTRE_Y
+
+    def frame() -> None:
+        nonlocal last_ball_x, last_height
+        ram = game.get_ram()
+        if 0 < ram[PONG_SERVE] < 5:
+            game.set_ram(PONG_ENEMY_Y, PONG_CENTRE_Y)
+            game.set_ram(PONG_BALL_X, PONG_CENTRE_X)
+        if last_ball_x < ram[PONG_BALL_X]:
+            game.set_ram(PONG_ENEMY_Y, last_height)
+        else:
+            last_height = ram[PONG_ENEMY_Y]
+        last_ball_x = ram[PONG_BALL_X]
+
+    return Hooks(frame=frame)
+
+
+def pong_drift(address: int, pixels: int) -> Start:
+    """The ball, while there is one, moves by so many pixels more in every sixth frame."""
+
+    def start(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+        def frame() -> None:
+            position = game.get_ram()[address]
+            if is_due(game, 6) and position != 0:
+                game.set_ram(address, position + pixels)
+
+        return Hooks(frame=frame)
+
+    return start
 
 
 def parallel_enemy(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
@@ -270,7 +347,7 @@ def parallel_enemy_after_hit(game: Game, _python: random.Random, _numpy: np.rand
     def copy_height() -> None:
         ram = game.get_ram()
         if 0 < ram[PONG_SERVE] < 5:
-            game.set_ram(PONG_ENEMY_Y, 127)
+            game.set_ram(PONG_ENEMY_Y, PONG_CENTRE_Y)
             game.set_ram(PONG_BALL_X, PONG_CENTRE_X)
         if ram[PONG_BALL_X] > PONG_CENTRE_X:
             game.set_ram(PONG_ENEMY_Y, int(ram[PONG_PLAYER_Y]))
@@ -303,9 +380,14 @@ def hidden_enemy(game: Game, _python: random.Random, _numpy: np.random.RandomSta
 
 
 PONG: dict[str, ConstantWrites | Rule] = {
+    "down_drift": Rule("The ball drifts downwards.", pong_drift(PONG_BALL_Y, 1), (PONG_BALL_Y,)),
     "hidden_enemy": Rule(
         "The enemy is missing from the object features.", hidden_enemy, (), runs="post", objects_only=True
     ),
+    "lazy_enemy": Rule(
+        "The enemy does not move while the ball flies towards the agent.", lazy_enemy, (PONG_ENEMY_Y, PONG_BALL_X)
+    ),
+    "left_drift": Rule("The ball drifts to the left.", pong_drift(PONG_BALL_X, -1), (PONG_BALL_X,)),
     "parallel_enemy": Rule(
         "The enemy's paddle is always at the height of the agent's.",
         parallel_enemy,
@@ -324,13 +406,46 @@ PONG: dict[str, ConstantWrites | Rule] = {
         (PONG_ENEMY_Y,),
         runs="frame + post",
     ),
+    "right_drift": Rule("The ball drifts to the right.", pong_drift(PONG_BALL_X, 1), (PONG_BALL_X,)),
+    "up_drift": Rule("The ball drifts upwards.", pong_drift(PONG_BALL_Y, -1), (PONG_BALL_Y,)),
 }
 
 # --- Breakout: the game rewrites all colours in every frame --------------------------------------------------------
+BREAKOUT_BALL_X = 99
+BREAKOUT_BALL_Y = 101
 PADDLE_AND_BALL_COLOR = 62
 BLOCK_ROW_COLORS = range(64, 70)
 BLOCK_COLORS = (134, 198, 22, 38, 54, 70)
 """the six rows of the unmodified game"""
+
+
+def breakout_drift(pixels: int) -> Start:
+    """The ball moves sideways by so many pixels in every tenth frame, between the walls and above the paddle."""
+
+    def start(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+        def frame() -> None:
+            ram = game.get_ram()
+            x = ram[BREAKOUT_BALL_X] + pixels
+            if is_due(game, 10) and 57 <= x <= 199 and ram[BREAKOUT_BALL_Y] <= 187:
+                game.set_ram(BREAKOUT_BALL_X, x)
+
+        return Hooks(frame=frame)
+
+    return start
+
+
+def breakout_fall(pixels: int, lowest: int) -> Start:
+    """The ball moves down by so many pixels in every tenth frame, where that leaves it between 90 and `lowest`."""
+
+    def start(game: Game, _python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+        def frame() -> None:
+            y = game.get_ram()[BREAKOUT_BALL_Y] + pixels
+            if is_due(game, 10) and 90 <= y <= lowest:
+                game.set_ram(BREAKOUT_BALL_Y, y)
+
+        return Hooks(frame=frame)
+
+    return start
 
 
 def sample_new_player_and_ball_color(game: Game, python: random.Random, _numpy: np.random.RandomState) -> Hooks:
@@ -366,7 +481,22 @@ def _strobo(what: str, addresses: range, black: bool) -> Rule:
 
 
 _PADDLE_AND_BALL = range(PADDLE_AND_BALL_COLOR, PADDLE_AND_BALL_COLOR + 1)
+_BREAKOUT_PALETTE = {"black": 0, "blue": 113, "green": 200, "red": 48, "white": 12}
 BREAKOUT: dict[str, ConstantWrites | Rule] = {
+    **{
+        f"color_all_blocks_{color}": ConstantWrites(f"Colors all blocks {color}.", fill(BLOCK_ROW_COLORS, value))
+        for color, value in _BREAKOUT_PALETTE.items()
+    },
+    **{
+        f"color_player_and_ball_{color}": ConstantWrites(
+            f"Colors paddle and ball {color}.", fill(_PADDLE_AND_BALL, value)
+        )
+        for color, value in _BREAKOUT_PALETTE.items()
+    },
+    "gravity": Rule("Pulls the ball down.", breakout_fall(2, lowest=165), (BREAKOUT_BALL_Y,)),
+    "inverse_gravity": Rule("Pushes the ball up.", breakout_fall(-2, lowest=180), (BREAKOUT_BALL_Y,)),
+    "left_drift": Rule("The ball drifts to the left.", breakout_drift(-2), (BREAKOUT_BALL_X,)),
+    "right_drift": Rule("The ball drifts to the right.", breakout_drift(2), (BREAKOUT_BALL_X,)),
     "sample_new_brick_colors": Rule(
         "Each game shuffles the colors of the rows of blocks.", sample_new_brick_colors, tuple(BLOCK_ROW_COLORS)
     ),
@@ -401,13 +531,53 @@ def no_danger(game: Game, _python: random.Random, _numpy: np.random.RandomState)
     return Hooks(frame=frame)
 
 
+KANGAROO_FLOORS = {1: ((17, 65), (16, 12), (33, 255)), 2: ((17, 100), (16, 6), (33, 255))}
+"""floor -> the kangaroo's place on it, and no coconut falling at that moment"""
+KANGAROO_LEVEL = 36
+
+
+def set_kangaroo_position(*floors: int) -> Start:
+    """At a game's first frame the kangaroo is on one of these floors; with several, each frame draws a number."""
+
+    def start(game: Game, python: random.Random, _numpy: np.random.RandomState) -> Hooks:
+        def frame() -> None:
+            floor = floors[python.randint(0, 1)] if len(floors) > 1 else floors[0]
+            if "kangaroo placed" not in game.memory:
+                game.memory["kangaroo placed"] = floor
+                for address, value in KANGAROO_FLOORS[floor]:
+                    game.set_ram(address, value)
+
+        return Hooks(frame=frame)
+
+    return start
+
+
 KANGAROO: dict[str, ConstantWrites | Rule] = {
+    **{
+        f"change_level_{level}": ConstantWrites(f"Plays level {level}, counted from 0.", ((KANGAROO_LEVEL, level),))
+        for level in range(3)
+    },
+    "disable_coconut": ConstantWrites("Removes the falling coconut.", ((33, 255), (35, 255))),
+    "disable_monkeys": ConstantWrites("Removes the monkeys.", fill(range(8, 12), 127)),
+    "disable_thrown_coconut": ConstantWrites(
+        "Removes one of the coconuts that monkeys throw.", ((25, 255), (28, 255), (31, 0))
+    ),
     "no_danger": Rule(
         "Removes the monkeys and all coconuts, falling and thrown.", no_danger, (*range(8, 12), *range(25, 34), 35)
     ),
     "quick_start": ConstantWrites(
         "Skips the waiting time at the start of a game.", ((19, 0), (53, 8), (54, 0), (57, 1)), runs="reset"
     ),
+    "randomize_kangaroo_position": Rule(
+        "A game starts on the first or second floor above the ground.", set_kangaroo_position(1, 2), (16, 17, 33)
+    ),
+    "set_kangaroo_position_floor1": Rule(
+        "A game starts on the first floor above the ground.", set_kangaroo_position(1), (16, 17, 33)
+    ),
+    "set_kangaroo_position_floor2": Rule(
+        "A game starts on the second floor above the ground.", set_kangaroo_position(2), (16, 17, 33)
+    ),
+    "unlimited_time": ConstantWrites("The time does not run out.", ((59, 32),)),
 }
 
 # --- Frostbite, SpaceInvaders, YarsRevenge: constants only ---------------------------------------------------------

@@ -41,10 +41,11 @@ from wrappers.games import (
     GameRecord,
     load_reward_function,
     observation_kind,
+    reads_objects,
 )
 from wrappers.goals import GOALS
 from wrappers.modifications import ModificationError, check_modifications, split_modifications
-from wrappers.objects import supports_object_features, supports_objects
+from wrappers.objects import supports_object_features, supports_objects, why_missing
 from wrappers.state import is_plain
 from wrappers.worker import CALL, NUMBERS, STEP, GameHost, array_layout, layout_size, map_arrays
 
@@ -108,6 +109,8 @@ def game_config(
         raise GameError(
             "`obs_mode` obj needs object detection, which backend Gym does not have; use `--backend OCAtari`"
         )
+    if obs_mode == "obj" and (why := why_missing("ocatari")):
+        raise GameError(f"`obs_mode` obj needs OCAtari's object detection, and {why}, or `--obs_mode dqn`")
     if backend != "Gym" and obs_mode == "obj" and not supports_object_features(game):
         raise GameError(f"`obs_mode` obj: OCAtari has no usable object features for {game}; use `--obs_mode dqn`")
     if reward_file:
@@ -115,9 +118,12 @@ def game_config(
             raise GameError(
                 "`new_rf` reads objects and RAM, which backend Gym does not give; use `--backend HackAtari`"
             )
-        if not supports_objects(game):
+        why = why_missing("ocatari")
+        if not why and not supports_objects(game):
             raise GameError(f"`new_rf` needs OCAtari's objects, and OCAtari does not know {game}")
         load_reward_function(reward_file)
+        if why and reads_objects(reward_file):
+            raise GameError(f"`new_rf`: {reward_file} reads `objects`, which OCAtari detects, and {why}")
     if goal_kind:
         _check_goal(goal_kind, game, backend, obs_mode)
     if game in BLINKING and obs_mode == "dqn" and not max_pool and frameskip % 2 == 0:

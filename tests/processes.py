@@ -1,0 +1,36 @@
+"""Processes that tests look at from outside, on Linux."""
+
+import re
+import time
+from pathlib import Path
+
+from conftest import PATIENCE
+
+
+def descendants(pid):
+    """Process ids of everything that a process has started, directly or not."""
+    children = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):  # one per thread
+        children += [int(child) for child in task.read_text().split()]
+    return [*children, *(pid for child in children for pid in descendants(child))]
+
+
+def alive(pids):
+    """Of these processes, those that have not ended (one that nobody has waited for yet has ended)."""
+    found = []
+    for pid in pids:
+        try:
+            state = re.search(r"State:\s+(\w)", Path(f"/proc/{pid}/status").read_text())[1]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if state not in "ZX":
+            found.append(pid)
+    return found
+
+
+def wait_until_gone(pids):
+    """Wait until these processes have ended."""
+    deadline = time.monotonic() + PATIENCE
+    while alive(pids):
+        assert time.monotonic() < deadline, f"left behind: {alive(pids)}"
+        time.sleep(0.05)

@@ -1,0 +1,25 @@
+"""The agent that comes with the project can be evaluated as it is, and plays better than chance."""
+
+import statistics
+
+import torch
+from conftest import ROOT
+
+import eval as evaluation
+from experiment.checkpoints import load_checkpoint
+
+PATH = ROOT / "trained" / "breakout.cleanrl_model"
+RANDOM_SCORE = 1.7  # a random agent's mean in Breakout (Mnih et al. 2015)
+
+
+def test_the_shipped_agent_is_small_and_plays_clearly_better_than_chance():
+    assert PATH.stat().st_size < 7_000_000
+    checkpoint = load_checkpoint(PATH)
+    assert checkpoint.args["game_start"] == "steps"
+    settings = evaluation.complete_settings(evaluation.Args(agent_path=(str(PATH),)), checkpoint)
+    game, notes = evaluation.choose_game(settings, checkpoint)
+    agent = evaluation.load_agent(str(PATH), checkpoint, settings["architecture"], game)
+    options = {"episodes": 8, "seed": 1, "deterministic": False, "num_envs": 8, "num_workers": 0}
+    games = evaluation.evaluate(agent, game, [""], **options, device=torch.device("cpu"))[""]
+    assert notes == []
+    assert statistics.fmean(record.score for record in games) > 1.5 * RANDOM_SCORE
