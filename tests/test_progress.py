@@ -46,8 +46,8 @@ def test_plain_lines_after_three_seconds_and_then_every_ten(clock):
     bar.close()
     bar.close()
     assert stream.getvalue().splitlines() == [
-        "step 4,000/100,000 (4 %), no game finished yet, 1,000 steps/s, no modification, time left 01:36",
-        "step 14,000/100,000 (14 %), return 4.5, 1,000 steps/s, no modification, time left 01:26",
+        "step 4,000/100,000 (4 %), no game finished yet, 1,000 steps/s, no_modif, time left 01:36",
+        "step 14,000/100,000 (14 %), return 4.5, 1,000 steps/s, no_modif, time left 01:26",
         "step 24,000/100,000 (24 %), return 4.5, 1,000 steps/s, disable_cars, time left 01:16",
         "step 25,000/100,000 (25 %), return 4.5, 1,000 steps/s, disable_cars, time left 01:15",
     ]

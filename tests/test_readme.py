@@ -22,6 +22,7 @@ import eval as evaluation
 import metrics
 import modification_factories
 import report
+import sweep
 from agents import ContinualBackprop, make_agent
 from agents.plasticity import PlasticityProbe
 from benchmarks import hindsight, methods, precision
@@ -350,7 +351,7 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     if script is evaluation:
         shipped = [ROOT / path for path in args.agent_path if (ROOT / path).is_file()]
         config, _ = game_config(load_checkpoint(shipped[0]).args["env_id"] if shipped else "ALE/Freeway-v5")
-        for string in evaluation.split_strings(args.modifs):
+        for string in args.modifs.split(","):
             check_string(config, string)
         return
     arguments = words[1:]
@@ -358,7 +359,7 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
         (tmp_path / args.new_rf).write_text(reward_file())
         arguments = [str(tmp_path / word) if word == args.new_rf else word for word in arguments]
     if args.track:  # would ask W&B
-        arguments = [word for word in arguments if word != "--track"]
+        arguments = sweep.without_wandb(arguments)
     setup = script.prepare(arguments)
     assert setup.total_timesteps > 0
 
