@@ -304,22 +304,23 @@ def test_a_game_that_ends_while_the_agent_waits_begins_anew():
 # ------------------------------------------------------------------------------------------------------------ pooling
 
 
-@pytest.mark.parametrize("noops", [1, 17, 30])
-def test_no_op_frames_of_pooled_games_are_those_of_gymnasiums_preprocessing(noops, monkeypatch):
+@pytest.mark.parametrize(("game", "noops"), [("Breakout", 1), ("Freeway", 17), ("Breakout", 30)])
+def test_no_op_frames_of_pooled_games_are_those_of_gymnasiums_preprocessing(game, noops, monkeypatch):
+    """In Freeway cars move while the agent waits, and still the frame that it sees first is not pooled."""
     settings = {"noop_max": 30, "frame_skip": 4, "screen_size": 84, "grayscale_obs": True}
-    theirs = gymnasium.wrappers.AtariPreprocessing(gymnasium.make("ALE/Breakout-v5", frameskip=1), **settings)
+    theirs = gymnasium.wrappers.AtariPreprocessing(gymnasium.make(f"ALE/{game}-v5", frameskip=1), **settings)
     theirs = gymnasium.wrappers.FrameStackObservation(theirs, 4, padding_type="reset")
     theirs.reset(seed=3)  # also seeds the emulator; the number of no-ops that follows is theirs
     emulator = theirs.unwrapped
     monkeypatch.setattr(type(emulator), "np_random", SameDraw(noops))
-    ours = agent_game("ALE/Breakout-v5", noops, reset_seed(3), max_pool=True, fire_reset=False)
+    ours = agent_game(f"ALE/{game}-v5", noops, reset_seed(3), max_pool=True, fire_reset=False)
     assert ours.config.game_start == "frames"
     their_observation, _ = theirs.reset(seed=3)
     ours.start_game()
     actions = np.random.default_rng(noops)
     for step in range(120):
         assert np.array_equal(their_observation, ours.observation), step
-        action = int(actions.integers(4))
+        action = int(actions.integers(len(ours.game.actions)))
         their_observation, their_reward, terminated, *_ = theirs.step(action)
         assert not terminated
         assert their_reward == ours.step(action)[0]
