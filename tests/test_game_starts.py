@@ -1,5 +1,6 @@
 """How games start and what frames show: against second implementations, the bare emulator and recordings."""
 
+import math
 import random
 import sys
 
@@ -159,6 +160,68 @@ def test_a_game_that_ends_in_the_start_of_a_life_is_followed_by_a_whole_start():
     assert games >= ended >= 1
 
 
+class Script:
+    """Stands for a game's emulator: every frame pays 1, lives are lost at the given frames, and it may be over at one.
+
+    With a script, what is rare in real games can happen in a frame that a test chooses. RAM and screens stay real.
+    """
+
+    def __init__(self, ale, lost_at, over_at=math.inf):
+        self.ale, self.lost_at, self.over_at = ale, lost_at, over_at
+
+    def __getattr__(self, name):
+        return getattr(self.ale, name)
+
+    def act(self, action):
+        self.ale.act(action)
+        return 1
+
+    def lives(self):
+        return 5 - sum(self.ale.getEpisodeFrameNumber() >= frame for frame in self.lost_at)
+
+    def game_over(self, with_truncation=True):
+        return self.ale.getEpisodeFrameNumber() >= self.over_at
+
+
+@pytest.mark.parametrize(
+    ("lost_at", "frames", "lost"),
+    [
+        ([10], 20, 1),  # 8 frames wait, FIRE loses a life, 4 frames wait, then comes action 2
+        ([14], 20, 1),  # action 2 loses it
+        ([10, 18], 24, 2),  # both do
+        ([10, 14], 20, 2),  # the second is lost in the no-op step, which another does not follow
+        ([6], 16, 0),  # it is lost before anything was pressed: the game begins with what is left
+    ],
+)
+def test_a_life_that_a_press_costs_is_followed_by_a_no_op_step(lost_at, frames, lost):
+    theirs = hackatari_environment("ALE/Breakout-v5", "dqn")
+    original = OriginalSystem(theirs, 2, True)
+    original.ale = Script(theirs._ale, lost_at)
+    ours = agent_game("ALE/Breakout-v5", 2, reset_seed(7), game_start="original")
+    ours.game.ale = Script(ours.game.ale, lost_at)
+    their_observation = original.reset(seed=7)
+    ours.start_game()
+    assert ours.game.ale.getEpisodeFrameNumber() == frames
+    assert np.array_equal(theirs.get_ram(), ours.game.view.get_ram())
+    assert np.array_equal(their_observation, ours.observation)
+    ours.step(0)
+    assert ours.cut().lives == lost
+    theirs.close()
+
+
+def test_what_the_start_of_a_life_earned_counts_where_the_game_ends_in_it():
+    """8 frames wait and 8 press, a life is lost in the first step, and the no-op step after it loses the last one."""
+    ours = agent_game("ALE/Breakout-v5", 2, reset_seed(7), game_start="original")
+    ours.game.ale = Script(ours.game.ale, lost_at=[18, 24], over_at=24)
+    ours.start_game()
+    reward, terminated, _, record = ours.step(0)
+    assert (reward, terminated, record.cut, record.length, record.lives) == (4, True, False, 1, 2)
+    assert record.score == 24 == sum(record.life_scores), "the start's 16, the step's 4 and the no-op step's"
+    assert record.life_scores == (20, 4)
+    assert record.life_lengths == (1, 0)
+    assert ours.game.ale.getEpisodeFrameNumber() == 16, "another game has begun"
+
+
 # ------------------------------------------------------------------------------------------------------- other starts
 
 
@@ -241,22 +304,23 @@ def test_a_game_that_ends_while_the_agent_waits_begins_anew():
 # ------------------------------------------------------------------------------------------------------------ pooling
 
 
-@pytest.mark.parametrize("noops", [1, 17, 30])
-def test_no_op_frames_of_pooled_games_are_those_of_gymnasiums_preprocessing(noops, monkeypatch):
+@pytest.mark.parametrize(("game", "noops"), [("Breakout", 1), ("Freeway", 17), ("Breakout", 30)])
+def test_no_op_frames_of_pooled_games_are_those_of_gymnasiums_preprocessing(game, noops, monkeypatch):
+    """In Freeway cars move while the agent waits, and still the frame that it sees first is not pooled."""
     settings = {"noop_max": 30, "frame_skip": 4, "screen_size": 84, "grayscale_obs": True}
-    theirs = gymnasium.wrappers.AtariPreprocessing(gymnasium.make("ALE/Breakout-v5", frameskip=1), **settings)
+    theirs = gymnasium.wrappers.AtariPreprocessing(gymnasium.make(f"ALE/{game}-v5", frameskip=1), **settings)
     theirs = gymnasium.wrappers.FrameStackObservation(theirs, 4, padding_type="reset")
     theirs.reset(seed=3)  # also seeds the emulator; the number of no-ops that follows is theirs
     emulator = theirs.unwrapped
     monkeypatch.setattr(type(emulator), "np_random", SameDraw(noops))
-    ours = agent_game("ALE/Breakout-v5", noops, reset_seed(3), max_pool=True, fire_reset=False)
+    ours = agent_game(f"ALE/{game}-v5", noops, reset_seed(3), max_pool=True, fire_reset=False)
     assert ours.config.game_start == "frames"
     their_observation, _ = theirs.reset(seed=3)
     ours.start_game()
     actions = np.random.default_rng(noops)
     for step in range(120):
         assert np.array_equal(their_observation, ours.observation), step
-        action = int(actions.integers(4))
+        action = int(actions.integers(len(ours.game.actions)))
         their_observation, their_reward, terminated, *_ = theirs.step(action)
         assert not terminated
         assert their_reward == ours.step(action)[0]

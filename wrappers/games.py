@@ -503,7 +503,7 @@ class AgentGame:
             if not self.config.episodic_life:
                 return
             self._play_and_observe(NOOP)
-            self._lives = self.game.ale.lives()
+            self._note_lives()
         for action in self._presses:
             if not self._over:
                 self._press(action)
@@ -511,12 +511,19 @@ class AgentGame:
     def _press(self, action: ale_py.Action) -> None:
         """Play one agent step of a start; in ``original`` a life that it costs is followed by a no-op step."""
         self._play_and_observe(action)
-        lives = self.game.ale.lives()
-        if self.config.game_start == "original" and self.config.episodic_life and not self._over:
-            if 0 < lives < self._lives:
-                self._lives_lost += self._lives - lives
+        if self.config.game_start == "original" and self.config.episodic_life:
+            life_lost = 0 < self.game.ale.lives() < self._lives and not self._over
+            self._note_lives()
+            if life_lost:
                 self._play_and_observe(NOOP)
-            self._lives = self.game.ale.lives()
+                self._note_lives()
+
+    def _note_lives(self) -> None:
+        """Count the lives that a step of a start cost; `step` does it where the game is over."""
+        if not self._over:
+            lives = self.game.ale.lives()
+            self._lives_lost += max(0, self._lives - lives)
+            self._lives = lives
 
     def step(self, action: int) -> tuple[float, bool, bool, GameRecord | None]:
         """Play one agent step; a finished episode is followed by the next at once (gymnasium's SAME_STEP).
