@@ -417,8 +417,8 @@ class Evaluations:
         if steps[-1] < length:
             return undefined(f"{shown(modification)} was evaluated for {steps[-1]} of {length} steps of phase {phase}")
         at = np.array(sorted({*(step for step in steps if step < length), length}))
-        values = np.interp(at, steps, scores)
-        return Value(float(np.sum((values[1:] + values[:-1]) / 2 * np.diff(at)) / length))
+        gains = np.interp(at, steps, scores) - first.value  # so that a flat curve has exactly its score as area
+        return Value(first.value + float(np.sum((gains[1:] + gains[:-1]) / 2 * np.diff(at)) / length))
 
     def gap(self, first: int, last: int) -> str:
         """A reason if one of the phases `first`..`last` has no evaluation: what it trained on is unknown."""
@@ -686,9 +686,15 @@ def plasticity_slope(run: Evaluations) -> dict[str, Value]:
             shortest = min((length for length in lengths if length is not None), default=None)
             areas = [run.area(task, phase, shortest) for phase in phases]
             reason = run.gap(phases[0], phases[-1]) or next((area.reason for area in areas if area.reason), "")
-            slope = math.nan if reason else float(np.polyfit(range(len(areas)), [area.value for area in areas], 1)[0])
+            slope = math.nan if reason else _slope([area.value for area in areas])
             units[shown(task)] = Value(slope, reason)
     return units
+
+
+def _slope(values: Sequence[float]) -> float:
+    """Least-squares slope of values at 0, 1, ...; exactly 0 where they are all the same."""
+    at = np.arange(len(values)) - (len(values) - 1) / 2
+    return float(at @ (np.array(values) - values[0]) / (at @ at))  # any constant may be subtracted: `at` sums to 0
 
 
 def continual_metrics(rows: pd.DataFrame) -> dict[str, float]:

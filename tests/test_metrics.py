@@ -117,6 +117,14 @@ def test_area_is_by_trapezoids_and_plasticity_is_its_slope():
     assert run_metrics(evaluations)["plasticity_slope"].units["a"] == pytest.approx(-3.75)
 
 
+@pytest.mark.parametrize("score", [0.1, 1 / 3, -20.7])
+def test_what_stays_the_same_has_no_slope(score):
+    rows = make_rows(list("abacada"), lambda s, p, step: score, steps=(0, 7, 13, 30))
+    evaluations = Evaluations.of(rows)
+    assert run_metrics(evaluations)["plasticity_slope"].units == {"a": 0.0}
+    assert evaluations.area("a", 2).value == evaluations.score("a", 2).value
+
+
 def test_forward_transfer_by_hand():
     run = make_rows(["a", "b"], lambda s, p, step: {0: 0.0, 50: 0.5, 100: 1.0}[step - 100 * p])  # area 0.5
     slow = make_rows(["b"], lambda s, p, step: {0: 0.0, 50: 0.2, 100: 0.4, 150: 1.0}[step], steps=(0, 50, 100, 150))
