@@ -32,6 +32,7 @@ import tyro
 
 from experiment.config import ConfigError, Range, check_ranges, parse_command_line
 from experiment.files import atomic_path
+from experiment.same_experiment import experiment_settings
 from experiment.scores import human_normalised
 
 COLUMNS = (
@@ -55,13 +56,6 @@ UNMODIFIED = "no_modif"
 RECOVERY = 0.9
 RESAMPLES = 2_000
 BOOTSTRAP_SEED = 0
-
-# Settings that say where and how a run was played and watched, but not which experiment it is.
-BOOKKEEPING = {
-    *("seed", "config", "resume", "checkpoint_every", "num_workers", "notes"),
-    *("track", "wandb_project_name", "wandb_entity", "wandb_dir", "capture_video"),
-    *("save_agent_wandb", "save_agent_with_switch"),
-}
 
 Mode = Literal["sampled", "greedy"]
 Normalisation = Literal["raw", "human", "single_task"]
@@ -742,7 +736,7 @@ class Run:
     @property
     def experiment(self) -> dict[str, Any]:
         """The settings that runs of one experiment share."""
-        return {name: value for name, value in self.settings.items() if name not in BOOKKEEPING}
+        return experiment_settings(self.settings)
 
 
 @dataclass(frozen=True)
@@ -809,10 +803,9 @@ def load_runs(folders: Sequence[str | Path], mode: Mode = "sampled") -> list[Run
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Runs with the same settings but for the seed, in the order in which they are given.
+    """Runs of the same experiment (see `experiment_settings`), in the order in which they are given.
 
-    Settings that say where a run was played and watched (`BOOKKEEPING`) do not count. A label names the game, the
-    architecture and the settings that the groups do not share.
+    A label names the game, the architecture and the settings that the groups do not share.
 
     Raises:
         MetricsError: two runs of a group have the same seed, so that they are no independent sample.
@@ -1024,6 +1017,9 @@ def run(args: Args) -> None:
         print("note: the runs do not have the same tasks, so their averages are not over the same things")
     for number, result in enumerate(results, 1):
         print()
+        for name in ("eval_every", "eval_games"):
+            if len({str(member.settings.get(name)) for member in result.group.runs}) > 1:
+                print(f"note: `{name}` is not the same in all runs of group {number}: they were measured differently")
         print(text_table(number, result))
     write_json(Path(f"{args.output}.json"), args, results)
     write_csv(Path(f"{args.output}.csv"), args, results)

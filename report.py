@@ -24,6 +24,7 @@ import tyro
 import metrics
 from experiment.config import ConfigError, parse_command_line
 from experiment.files import atomic_path
+from experiment.same_experiment import experiment_settings
 from reporting import curves, figures, page
 from reporting.curves import Aligned, HeatMap
 from reporting.evaluations import around_switches, heat_map
@@ -158,7 +159,7 @@ def write_report(folders: Sequence[Path], against: Sequence[Path], output: Path)
 
 def gather(folders: Sequence[Path], against: Sequence[Path], figures_at: Path) -> Report:
     """Everything that the sections need."""
-    sides = [group_runs([load_run(folder) for folder in side]) for side in (folders, against)]
+    sides = [group_runs([load_run(folder) for folder in side], experiment_settings) for side in (folders, against)]
     groups = [Group(label, group.runs) for group, label in zip(sides[0] + sides[1], side_labels(*sides), strict=True)]
     runs = [run for group in groups for run in group.runs]
     evaluations, mode, notes = read_evaluations(runs)

@@ -39,6 +39,7 @@ import yaml
 from experiment.config import ConfigError, Range, _nearest, _shown, check_ranges, parse_command_line
 from experiment.files import atomic_path
 from experiment.run_folder import safe_name
+from experiment.same_experiment import experiment_settings
 from experiment.search import Study, draw, grid, is_whole, read_space, require_optuna
 from experiment.signals import StopSignals
 
@@ -513,7 +514,8 @@ class Sweep:
         if self.config["method"] == "bayes":
             self.tell(runs)
         if self.args.only is None:
-            print(table(runs, [name for name in self.varied if name != "seed"], self.metric, self.maximize))
+            method = list(experiment_settings(dict.fromkeys(self.varied)))  # all but the seed and the like
+            print(table(runs, method, self.metric, self.maximize))
             print(f"runs:       {self.write_results(runs)}")
             finished = [run for run in runs if run.state == "finished"]
             if finished and all(self.metric not in run.result["metrics"] for run in finished):
@@ -675,7 +677,7 @@ def shown(value: float | None) -> str:
 
 
 def table(runs: Sequence[Run], method: Sequence[str], metric: str, maximize: bool) -> str:
-    """One row per method (all parameters but the seed), best mean of the metric first."""
+    """One row per method (its parameters in `method`), best mean of the metric first."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         label = " ".join(f"{name}={run.parameters[name]}" for name in method) or "all seeds"

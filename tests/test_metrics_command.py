@@ -182,6 +182,19 @@ def test_groups_differ_in_a_setting_that_the_label_names(workdir, capsys):
     assert groups[1].label == "ALE/Freeway-v5 PPO learning_rate=0.002"
 
 
+def test_strings_in_another_order_are_no_other_experiment_and_another_grid_is_said(workdir, capsys):
+    for seed in (1, 2, 3):  # as random schedules were stored before: in the order of their draw
+        strings = ["a", "b", "c"][seed - 1 :] + ["a", "b", "c"][: seed - 1]
+        rows = make_rows(strings, lambda s, p, step: float(step), seed=seed)
+        make_run(workdir / str(seed), rows, eval_modifs=strings, eval_every=100 if seed < 3 else 50, worker_timeout=seed)
+    main(["1", "2"])
+    printed = capsys.readouterr().out
+    assert "group 1: ALE/Freeway-v5 PPO, 2 runs" in printed
+    assert "note" not in printed
+    main(["1", "2", "3"])
+    assert "note: `eval_every` is not the same in all runs of group 1" in capsys.readouterr().out
+
+
 def test_runs_with_different_tasks_are_said_to_be_so(workdir, capsys):
     make_run(workdir / "x", make_rows(["a", "b"], lambda s, p, step: 1.0))
     make_run(workdir / "y", make_rows(["a", "c"], lambda s, p, step: 3.0, seed=2))
