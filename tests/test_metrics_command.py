@@ -186,7 +186,9 @@ def test_strings_in_another_order_are_no_other_experiment_and_another_grid_is_sa
     for seed in (1, 2, 3):  # as random schedules were stored before: in the order of their draw
         strings = ["a", "b", "c"][seed - 1 :] + ["a", "b", "c"][: seed - 1]
         rows = make_rows(strings, lambda s, p, step: float(step), seed=seed)
-        make_run(workdir / str(seed), rows, eval_modifs=strings, eval_every=100 if seed < 3 else 50, worker_timeout=seed)
+        make_run(
+            workdir / str(seed), rows, eval_modifs=strings, eval_every=100 if seed < 3 else 50, worker_timeout=seed
+        )
     main(["1", "2"])
     printed = capsys.readouterr().out
     assert "group 1: ALE/Freeway-v5 PPO, 2 runs" in printed
