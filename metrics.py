@@ -21,7 +21,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -32,24 +32,10 @@ import tyro
 
 from experiment.config import ConfigError, Range, check_ranges, parse_command_line
 from experiment.files import atomic_path
+from experiment.results import COLUMNS, RESULTS, read_results
 from experiment.same_experiment import experiment_settings
 from experiment.scores import human_normalised
 
-COLUMNS = (
-    "run",
-    "seed",
-    "phase",
-    "global_step",
-    "modification",
-    "split",
-    "episode",
-    "evaluation_seed",
-    "deterministic",
-    "score",
-    "length",
-    "lives",
-    "trained_on",
-)
 WHOLE_NUMBERS = ("phase", "global_step", "episode", "deterministic", "length", "lives")
 SPLITS = ("train", "held_out")
 UNMODIFIED = "no_modif"
@@ -171,27 +157,24 @@ class Metric:
 # ------------------------------------------------------------------------------------------------- rows of evals.csv
 
 
-def read_evaluations(path: str | Path) -> pd.DataFrame:
-    """The checked rows of an evals.csv, or of the one in a run folder.
+def read_evaluations(path: str | Path, report: Callable[[str], None] = lambda _: None) -> pd.DataFrame:
+    """The checked rows of an evals.csv, or of the one in a run folder; `report` gets a sentence on what is left out.
 
     Raises:
         MetricsError: it cannot be read, is empty, or its rows cannot be used.
     """
-    path = Path(path)
-    path = path / "evals.csv" if path.is_dir() else path
-    text = dict.fromkeys(("run", "modification", "split", "trained_on"), str)
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    path = folder / RESULTS
     try:
-        # Without keep_default_na the unmodified game, an empty string, would become NaN.
-        rows = pd.read_csv(path, dtype=text, keep_default_na=False, encoding="utf-8")
-    except pd.errors.EmptyDataError:
-        raise MetricsError(f"{path} is empty; `python eval.py --run {path.parent}` fills it") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise MetricsError(f"{path} cannot be read: {reason}") from None
-    if "score" in rows and rows.empty:
-        raise MetricsError(f"{path} holds no evaluation; `python eval.py --run {path.parent}` fills it")
+        if not path.read_bytes().strip():
+            raise MetricsError(f"{path} is empty; `python eval.py --run {folder}` fills it")
+        rows = read_results(folder, report)
+    except (OSError, ConfigError) as error:
+        raise MetricsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not rows:
+        raise MetricsError(f"{path} holds no evaluation; `python eval.py --run {folder}` fills it")
     try:
-        return check_rows(rows)
+        return check_rows(pd.DataFrame(rows))
     except MetricsError as error:
         raise MetricsError(f"{path}: {error}") from None
 
@@ -782,9 +765,12 @@ def load_run(folder: str | Path, mode: Mode = "sampled") -> Run:
         raise MetricsError(
             f"{folder / 'args.json'} cannot be read: {getattr(error, 'strerror', None) or error}"
         ) from None
-    rows = read_evaluations(folder)
+    notes: list[str] = []
+    rows = read_evaluations(folder, notes.append)
     try:
-        return Run(folder, settings, Evaluations.of(rows, mode))
+        evaluations = Evaluations.of(rows, mode)
+        evaluations.notes += notes
+        return Run(folder, settings, evaluations)
     except MetricsError as error:
         raise MetricsError(f"{folder / 'evals.csv'}: {error}") from None
 

@@ -40,7 +40,6 @@ from reporting.runs import (
     group_runs,
     load_run,
     number,
-    read_whole_rows,
     shown,
 )
 
@@ -187,16 +186,12 @@ def read_evaluations(runs: Sequence[Run]) -> tuple[dict[str, metrics.Evaluations
         if not (run.folder / "evals.csv").exists():
             notes.append(f"{run.name} has no evals.csv; {command} makes it from the run's checkpoints.")
             continue
-        of_file: list[str] = []
-        read = pd.DataFrame(read_whole_rows(run.folder / "evals.csv", of_file))
-        notes += [f"{run.name}: {line}" for line in of_file]
-        if read.empty:
-            notes.append(f"The evals.csv of {run.name} holds no evaluation; {command} fills it.")
-            continue
+        left_out: list[str] = []
         try:
-            rows[str(run.folder)] = metrics.check_rows(read)
+            rows[str(run.folder)] = metrics.read_evaluations(run.folder, left_out.append)
+            notes += [f"{run.name}: {line}." for line in left_out]
         except metrics.MetricsError as error:
-            notes.append(f"The evals.csv of {run.name} cannot be used: {error}.")
+            notes.append(f"{run.name} has no usable evaluations: {error}.")
     mode = "sampled" if any((each["deterministic"] == 0).any() for each in rows.values()) else "greedy"
     found = {}
     for folder, each in rows.items():

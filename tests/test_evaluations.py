@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -243,7 +244,7 @@ def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):
 
 
 def test_a_file_is_whole_after_a_fault(tmp_path, monkeypatch):
-    row = ("run", 1, 0, 0, "a, b", "train", 0, 1, 0, 2.0, 10, 5, "")
+    row = (tmp_path.name, 1, 0, 0, "a, b", "train", 0, 1, 0, 2.0, 10, 5, "")
     evaluations.add_results(tmp_path, [row])
     before = (tmp_path / "evals.csv").read_bytes()
 
@@ -258,6 +259,48 @@ def test_a_file_is_whole_after_a_fault(tmp_path, monkeypatch):
     (tmp_path / "evals.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="other columns"):
         evaluations.read_results(tmp_path)
+
+
+def results_row(run="run", seed=1, step=0, score=2.0):
+    return (run, seed, 0, step, "", "train", 0, 1, 0, score, 10, 5, "")
+
+
+def test_a_renamed_run_has_one_name_in_its_file(tmp_path):
+    (tmp_path / "old").mkdir()
+    evaluations.add_results(tmp_path / "old", [results_row("old")])
+    with open(tmp_path / "old" / "evals.csv", "a") as file:
+        file.write("no row")
+    new = (tmp_path / "old").rename(tmp_path / "new")
+    assert [row["run"] for row in evaluations.read_results(new)] == ["new"]
+    evaluations.add_results(new, [results_row("new", step=8)])
+    lines = (new / "evals.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["run", "new", "no row", "new"]
+    (new / "evals.csv").write_text((new / "evals.csv").read_text() + ",".join(map(str, results_row("x", seed=2))))
+    assert {row["run"] for row in evaluations.read_results(new)} == {"new", "x"}  # of two seeds: no one run
+
+
+@pytest.mark.parametrize("foreign", ["a note", '"half a quotation', "x,1,zero,0,,train,0,1,0,2,1,5,", ",,,\x00,\xff"])
+def test_a_foreign_line_is_one_warning_and_left_out(foreign, tmp_path):
+    said, logged = [], []
+    tracker = SimpleNamespace(scalar=lambda *row: logged.append(row))
+    evaluations.add_results(tmp_path, [results_row()])
+    with open(tmp_path / "evals.csv", "a") as file:
+        file.write(foreign)
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with evaluations.ContinualEvaluation(
+        tmp_path, command, by_hand="", args={}, every=32, batch_size=32, resume_step=32, report=said.append
+    ) as evaluation:
+        evaluation.log(tracker)
+        evaluations.add_results(tmp_path, [results_row(step=8, score=3.0)])
+        evaluation.log(tracker)
+        text = (tmp_path / "evals.csv").read_text()
+        (tmp_path / "evals.csv").write_text("a,b\n1,2\n")  # worse: nothing of it can be read
+        evaluation.log(tracker)
+        (tmp_path / "evals.csv").write_text(text)
+        assert [row["score"] for row in evaluation.finish(tracker)] == ["2.0", "3.0"]
+    assert logged == [("eval/no_modif/sampled", 2.0, 0), ("eval/no_modif/sampled", 3.0, 8)]
+    (warning,) = said
+    assert "in line 3 what is no evaluation; it is left out" in warning
 
 
 def test_what_a_run_does_again_is_forgotten(tmp_path):

@@ -208,6 +208,20 @@ def test_runs_with_different_tasks_are_said_to_be_so(workdir, capsys):
     assert (float(row["value"]), float(row["low"]), float(row["high"])) == (2.0, 1.0, 3.0)
 
 
+def test_a_renamed_folder_and_a_foreign_line(three_seeds, workdir, capsys):
+    main([*three_seeds, "-o", "before"])
+    path = workdir / "runs" / "s2" / "evals.csv"
+    text = path.read_text()
+    half = len(text.splitlines()) // 2
+    lines = [line.replace("s2,", "old,", 1) if number < half else line for number, line in enumerate(text.splitlines())]
+    lines.insert(half, 'a note, with "half a quotation')
+    path.write_text("\n".join([*lines, "and no end"]))
+    main([*three_seeds, "-o", "after"])
+    printed = capsys.readouterr().out
+    assert f"note, s2: warning: `runs/s2/evals.csv` holds in line {half + 1} and in 1 more what is no ev" in printed
+    assert (workdir / "before.csv").read_text() == (workdir / "after.csv").read_text()
+
+
 # ----------------------------------------------------------------------------------------------- intervals
 
 
@@ -311,7 +325,7 @@ def test_what_is_no_run(workdir, capsys, three_seeds):
     (workdir / "bare" / "evals.csv").write_text(",".join(metrics.COLUMNS) + "\n")
     assert "evals.csv holds no evaluation" in error_of(capsys, "bare")
     (workdir / "bare" / "evals.csv").write_text("run,score\nx,1\n")
-    assert "bare/evals.csv: the column `seed` is missing" in error_of(capsys, "bare")
+    assert "`bare/evals.csv` has other columns than run, seed" in error_of(capsys, "bare")
     (workdir / "bare" / "evals.csv").write_bytes(b"\xff\xfe\x00")
     assert "evals.csv cannot be read" in error_of(capsys, "bare")
     assert not list(workdir.glob("metrics.*"))

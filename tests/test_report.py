@@ -554,7 +554,9 @@ def test_an_evals_csv_cut_short_still_counts(tmp_path):
         file.write("name,1,2,30")
     found, mode, notes = report.read_evaluations([load_run(folder)])
     assert (list(found), mode) == ([str(folder)], "sampled")
-    assert notes == [f"{folder.name}: The last line of evals.csv is cut short and left out."]
+    number = len((folder / "evals.csv").read_text().splitlines())
+    (note,) = notes
+    assert f"{folder.name}: warning: `{folder}/evals.csv` holds in line {number} what is no evaluation" in note
 
 
 def test_an_evals_csv_that_contradicts_itself_is_named(tmp_path):
