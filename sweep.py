@@ -73,7 +73,8 @@ class Args:
     max_runs: int | None = None
     """at most this many runs (needed for random and bayes, unless the file has a run_cap)"""
     folder: str = ""
-    """where the sweep keeps its records (default: sweeps/<name of the file>, or sweeps/seeds)"""
+    """where the sweep keeps its records (default: sweeps/<name of the file>, or sweeps/seeds~<letters
+    that stand for the flags>)"""
     only: int | None = None
     """only the run of this number, from 0: for the array jobs of a cluster"""
     search_seed: int = 0
@@ -285,7 +286,9 @@ class Sweep:
     def __init__(self, args: Args, config: dict[str, Any]) -> None:
         self.args = args
         self.config = config
-        self.folder = Path(args.folder or Path("sweeps") / (Path(args.file).stem if args.file else "seeds"))
+        # Seeds of other flags are another experiment, whose table and report must not replace those of the one before.
+        name = Path(args.file).stem if args.file else f"seeds~{digest_of(config['command'])}"
+        self.folder = Path(args.folder or Path("sweeps") / name)
         metric = config.get("metric", {"name": DEFAULT_METRIC, "goal": "maximize"})
         self.metric: str = metric["name"]
         self.maximize = metric.get("goal") == "maximize"  # W&B's default is to minimize
@@ -381,9 +384,7 @@ class Sweep:
         if not self.args.track:
             command = [word for word in command if word not in ("--track", "--track=True")]
         label = " ".join(f"{name}={parameters[name]}" for name in self.varied)
-        # A changed schedule is another experiment, so what the config file says is a part of the name too.
-        digest = hashlib.sha256(json.dumps([command, text_of_config(command)]).encode()).hexdigest()[:10]
-        return Run(parameters, command, label, self.folder / f"{safe_name(label, 80)}~{digest}")
+        return Run(parameters, command, label, self.folder / f"{safe_name(label, 80)}~{digest_of(command)}")
 
     def make_folder(self) -> None:
         try:
@@ -602,6 +603,11 @@ def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequen
                     f"`{name}` is varied, but the config file holds it too and would win; remove it from one of them."
                 )
     return None
+
+
+def digest_of(command: Sequence[str]) -> str:
+    """Ten letters for a name. A changed schedule is another experiment, so what the config file says counts too."""
+    return hashlib.sha256(json.dumps([list(command), text_of_config(command)]).encode()).hexdigest()[:10]
 
 
 def text_of_config(words: Sequence[str]) -> str:
