@@ -21,7 +21,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 import tyro
 
+from experiment.asked import Asked, asked_for
 from experiment.config import ConfigError, Range, check_ranges, parse_command_line
 from experiment.files import atomic_path
 from experiment.results import COLUMNS, RESULTS, read_results
@@ -124,14 +125,16 @@ METRICS = {
 
 
 class Value(NamedTuple):
-    """A number, or NaN and the reason why it is undefined."""
+    """A number, or NaN and the reason why it is undefined; `pending`: because it was not evaluated yet."""
 
     value: float
     reason: str = ""
+    pending: bool = False
 
     def minus(self, other: Value) -> Value:
         """The difference; NaN with the first reason where either is undefined."""
-        return self if self.reason else other if other.reason else Value(self.value - other.value)
+        unknown = [value for value in (self, other) if value.reason]
+        return min(unknown, key=lambda value: not value.pending) if unknown else Value(self.value - other.value)
 
 
 def undefined(reason: str) -> Value:
@@ -255,6 +258,7 @@ class Evaluations:
         held_out: strings that were evaluated and never trained on.
         trained_on: the string of each counted phase; None for a phase without an evaluation.
         phase_ends: global step of the last evaluation of each counted phase; None for a phase without one.
+        pending: (string, phase, global step) of what the run asked for and was not evaluated yet.
         notes: what a reader should know, one sentence each.
     """
 
@@ -266,8 +270,13 @@ class Evaluations:
         held_out: Sequence[str],
         notes: Sequence[str] = (),
         unknown: Mapping[str, str] | None = None,
+        pending: Collection[tuple[str, int, int]] = (),
     ) -> None:
-        """`points` by string and phase, steps rising; `unknown`: strings that have no score, and the reason."""
+        """`points` by string and phase, steps rising; `unknown`: strings that have no score, and the reason.
+
+        `pending`: string, phase and global step of what the run asked for and was not evaluated yet.
+        """
+        self.pending = frozenset(pending)
         self._points = dict(points)
         self._unknown = dict(unknown or {})
         self.trained_on = list(trained_on)
@@ -280,8 +289,11 @@ class Evaluations:
         self.tasks = [string for string in trained if string in evaluated]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, mode: Mode = "sampled") -> Evaluations:
+    def of(cls, rows: pd.DataFrame, mode: Mode = "sampled", asked: Asked | None = None) -> Evaluations:
         """The evaluations of the one run in `rows`, in whatever order they stand.
+
+        `asked`: what the run has asked for. What of it is not in `rows` is pending: a metric that needs it is
+        undefined. Without it the run is taken to end where its evaluations do.
 
         Raises:
             MetricsError: rows of several runs, none of this mode, or rows that contradict each other.
@@ -295,9 +307,13 @@ class Evaluations:
         if rows.empty:
             raise MetricsError(f"there is no {mode} evaluation; choose the other `--mode`")
         _check_one_history(rows)
-        ends = rows.groupby("phase")["global_step"].max()
-        phase_ends = [int(ends[phase]) if phase in ends else None for phase in range(max(ends.index) + 1)]
-        trained_in = dict(zip(rows["phase"], rows["trained_on"], strict=True))
+        places = [] if asked is None else asked.places
+        trained_in = {place.phase: place.trained_on for place in places}
+        trained_in |= dict(zip(rows["phase"], rows["trained_on"], strict=True))
+        ends: dict[int, int] = {}
+        for phase, step in [*zip(rows["phase"], rows["global_step"], strict=True), *(place[1::-1] for place in places)]:
+            ends[phase] = max(int(step), ends.get(phase, 0))
+        phase_ends = [ends.get(phase) for phase in range(max(ends) + 1)]
         notes = _remarks(rows)
         # A phase that has only the evaluation at its beginning is no phase of training yet, as when a run was
         # interrupted just after a switch: counted, it would add differences that are zero by construction.
@@ -312,9 +328,17 @@ class Evaluations:
         points: dict[tuple[str, int], list[Point]] = {}
         for (modification, phase, step), score in means.items():
             points.setdefault((modification, phase), []).append(Point(int(step), float(score)))
+        pending = _pending(points, asked) if asked is not None else []
+        if pending:
+            _, phase, step = min(pending, key=lambda place: (place[2], place[1]))
+            left = len({place[1:] for place in pending})
+            notes.append(
+                f"{left} of the {len(places)} evaluations that the run asked for are not there yet, "
+                f"or not of all strings, the first at step {step:,} (phase {phase})"
+            )
         held_out = sorted(rows.loc[rows["split"] == "held_out", "modification"].unique())
         trained_on = [trained_in.get(phase) for phase in range(len(phase_ends))]
-        return cls(points, trained_on, phase_ends, held_out, notes)
+        return cls(points, trained_on, phase_ends, held_out, notes, pending=pending)
 
     def normalised(self, scales: Mapping[str, Scale | str]) -> Evaluations:
         """The same with normalised scores; a reason in place of a scale leaves the string without a score."""
@@ -323,7 +347,7 @@ class Evaluations:
             (string, phase): [Point(step, _scaled(score, scales[string])) for step, score in curve]
             for (string, phase), curve in self._points.items()
         }
-        return Evaluations(points, self.trained_on, self.phase_ends, self.held_out, self.notes, unknown)
+        return Evaluations(points, self.trained_on, self.phase_ends, self.held_out, self.notes, unknown, self.pending)
 
     @property
     def num_phases(self) -> int:
@@ -366,7 +390,19 @@ class Evaluations:
         for point in self._points.get((modification, phase), ()):
             if point.global_step == step:
                 return Value(point.score)
+        if (modification, phase, step) in self.pending:
+            return Value(math.nan, f"{shown(modification)} has not been evaluated {when} yet", pending=True)
         return undefined(f"{shown(modification)} was not evaluated {when}")
+
+    def pending_within(self, modification: str, phase: int, steps: float) -> Value | None:
+        """An undefined value if an evaluation in the first `steps` steps of a phase is pending."""
+        start = self.start(phase) or 0
+        missing = [step for string, *at, step in self.pending if (string, *at) == (modification, phase)]
+        if not any(step - start <= steps for step in missing):
+            return None
+        return Value(
+            math.nan, f"{shown(modification)} has not been evaluated at all of phase {phase} yet", pending=True
+        )
 
     def start(self, phase: int) -> int | None:
         """Global step at which a phase began; None where the phase before has no evaluation."""
@@ -389,7 +425,9 @@ class Evaluations:
         length = self.length(phase) if length is None else length
         first = self.first_score(modification, phase)
         if length is None or first.reason:
-            return undefined(first.reason or f"phase {phase} has no evaluation")
+            return first if first.reason else undefined(f"phase {phase} has no evaluation")
+        if missing := self.pending_within(modification, phase, length):
+            return missing
         steps, scores = zip(*self.points_since(modification, phase), strict=True)
         if steps[-1] < length:
             return undefined(f"{shown(modification)} was evaluated for {steps[-1]} of {length} steps of phase {phase}")
@@ -416,6 +454,16 @@ class Evaluations:
                 if end > phase:
                     found.append((task, phase, end))
         return found
+
+
+def _pending(points: Mapping[tuple[str, int], Sequence[Point]], asked: Asked) -> list[tuple[str, int, int]]:
+    """(string, phase, global step) of everything that was asked for and has no score."""
+    return [
+        (string, place.phase, place.global_step)
+        for place in asked.places
+        for string in asked.strings or sorted({string for string, _ in points})
+        if not any(place.global_step <= step < place.stop for step, _ in points.get((string, place.phase), ()))
+    ]
 
 
 def _scaled(score: float, scale: Scale | str) -> float:
@@ -508,7 +556,8 @@ def _mean(name: str, units: Mapping[str, Value], nothing: str) -> Metric:
     """The mean over the units that are defined; `nothing` is the reason where there is no unit at all."""
     defined = [unit.value for unit in units.values() if not unit.reason]
     reasons = {key: unit.reason for key, unit in units.items() if unit.reason}
-    value = float(np.mean(defined)) if defined else math.nan
+    waits = any(unit.pending for unit in units.values())  # a mean of what happens to be there would mislead
+    value = float(np.mean(defined)) if defined and not waits else math.nan
     reason = _explain(list(reasons.values()), len(units)) if units else nothing
     return Metric(name, value, reason, {key: unit.value for key, unit in units.items()}, reasons)
 
@@ -591,9 +640,10 @@ def _forward_transfer_of(run: Evaluations, task: str, single_task: Sequence[Eval
         return undefined(f"no single-task run on {shown(task)} was given")
     phase = run.phases_of(task)[0]
     area, length = run.area(task, phase), run.length(phase)
-    missing = run.gap(0, phase) or area.reason
-    if missing:
-        return undefined(missing)
+    if gap := run.gap(0, phase):
+        return undefined(gap)
+    if area.reason:
+        return area
     areas = [baseline.area(task, 0, length) for baseline in baselines]
     for reference in areas:
         if reference.reason:
@@ -634,10 +684,13 @@ def _recovery(run: Evaluations, phase: int, task: str, level: Value, recovery: f
         room = undefined(f"{shown(task)} was not evaluated in phase {phase}")
     if room.reason:
         return room, room
+    missing = run.pending_within(task, phase, math.inf)
     enough = recovery * room.value * (1 - 1e-9)  # a score that is exactly there must not miss it by rounding
     for step, score in run.points_since(task, phase):
         if score - untrained.value >= enough:
-            return Value(float(step)), Value(1.0)
+            return run.pending_within(task, phase, step) or Value(float(step)), Value(1.0)
+    if missing:
+        return missing, missing
     return undefined("never recovered within its phase"), Value(0.0)
 
 
@@ -664,7 +717,7 @@ def plasticity_slope(run: Evaluations) -> dict[str, Value]:
             areas = [run.area(task, phase, shortest) for phase in phases]
             reason = run.gap(phases[0], phases[-1]) or next((area.reason for area in areas if area.reason), "")
             slope = math.nan if reason else _slope([area.value for area in areas])
-            units[shown(task)] = Value(slope, reason)
+            units[shown(task)] = next((area for area in areas if area.pending), Value(slope, reason))
     return units
 
 
@@ -674,8 +727,10 @@ def _slope(values: Sequence[float]) -> float:
     return float(at @ (np.array(values) - values[0]) / (at @ at))  # any constant may be subtracted: `at` sums to 0
 
 
-def continual_metrics(rows: pd.DataFrame) -> dict[str, float]:
+def continual_metrics(rows: pd.DataFrame, asked: Asked | None = None) -> dict[str, float]:
     """The metrics of one run's rows of evals.csv that are defined, on raw scores: name -> finite number.
+
+    With what the run has `asked` for, a metric that needs what is not in `rows` is not defined.
 
     Sampled games count, or greedy ones where there are no others. No rows: no metrics.
 
@@ -685,7 +740,7 @@ def continual_metrics(rows: pd.DataFrame) -> dict[str, float]:
     rows = check_rows(rows)
     if rows.empty:
         return {}
-    evaluations = Evaluations.of(rows, "sampled" if (rows["deterministic"] == 0).any() else "greedy")
+    evaluations = Evaluations.of(rows, "sampled" if (rows["deterministic"] == 0).any() else "greedy", asked)
     metrics = run_metrics(evaluations).values()
     return {metric.name: metric.value for metric in metrics if math.isfinite(metric.value)}
 
@@ -768,11 +823,16 @@ def load_run(folder: str | Path, mode: Mode = "sampled") -> Run:
     notes: list[str] = []
     rows = read_evaluations(folder, notes.append)
     try:
-        evaluations = Evaluations.of(rows, mode)
-        evaluations.notes += notes
+        evaluations = Evaluations.of(rows, mode, asked_for(folder, settings))
+        evaluations.notes += notes + what_is_left(evaluations, folder)
         return Run(folder, settings, evaluations)
     except MetricsError as error:
         raise MetricsError(f"{folder / 'evals.csv'}: {error}") from None
+
+
+def what_is_left(evaluations: Evaluations, folder: Path) -> list[str]:
+    """What to do about evaluations that are pending."""
+    return [f"`python eval.py --run {folder}` does the rest"] if evaluations.pending else []
 
 
 def load_runs(folders: Sequence[str | Path], mode: Mode = "sampled") -> list[Run]:

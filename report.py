@@ -22,6 +22,7 @@ import pandas as pd
 import tyro
 
 import metrics
+from experiment.asked import asked_for
 from experiment.config import ConfigError, parse_command_line
 from experiment.files import atomic_path
 from experiment.same_experiment import experiment_settings
@@ -194,9 +195,13 @@ def read_evaluations(runs: Sequence[Run]) -> tuple[dict[str, metrics.Evaluations
             notes.append(f"{run.name} has no usable evaluations: {error}.")
     mode = "sampled" if any((each["deterministic"] == 0).any() for each in rows.values()) else "greedy"
     found = {}
+    settings = {str(run.folder): run.args for run in runs}
     for folder, each in rows.items():
         try:
-            found[folder] = metrics.Evaluations.of(each, mode)  # type: ignore[arg-type]
+            asked = asked_for(Path(folder), settings[folder])
+            found[folder] = metrics.Evaluations.of(each, mode, asked)  # type: ignore[arg-type]
+            if left := metrics.what_is_left(found[folder], Path(folder)):
+                notes.append(f"{Path(folder).name}: {found[folder].notes[-1]}; {left[0]}.")
         except metrics.MetricsError as error:
             notes.append(f"The evals.csv of {Path(folder).name} cannot be used: {error}.")
     return found, mode, notes

@@ -1,6 +1,7 @@
 """Continual evaluation: training stays the same, and every evaluation is in evals.csv once, and right."""
 
 import functools
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import continual_training_example as training
 import eval as evaluation
+import metrics
 from experiment import evaluations
+from experiment.asked import asked_for
 from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from experiment.config import ConfigError
 from experiment.evaluations import Label, Plan, plan_evaluations, yield_to_others
@@ -138,6 +141,27 @@ def test_every_evaluation_is_there_once_and_right(evaluated):
         assert results_at(rows, step, phase) == expected
     assert results_at(rows, 44, 0) != results_at(rows, 44, 1), "shrunk in between"
     assert not evaluations.snapshot_paths(evaluated)
+
+
+def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsys):
+    settings = json.loads((evaluated / "args.json").read_text())
+    asked = asked_for(evaluated, settings)
+    assert sorted(place[:3] for place in asked.places) == sorted(labels(evaluated))
+    assert asked.strings == ["", "right_drift"]
+    run = Path(shutil.copytree(evaluated, tmp_path / "cut"))
+    assert not metrics.load_run(run).evaluations.pending
+    lines = (run / "evals.csv").read_text().splitlines()
+    (run / "evals.csv").write_text("\n".join(lines[: len(lines) // 3]) + "\n")
+    metrics.main([str(run), "-o", str(tmp_path / "m")])
+    printed = capsys.readouterr().out
+    assert f"`python eval.py --run {run}` does the rest" in printed
+    assert "evaluations that the run asked for are not there yet" in printed
+    assert "no_modif has not been evaluated at the end of phase 1 yet" in printed
+    (row,) = [line for line in printed.splitlines() if line.startswith("average_performance")]
+    assert row.split()[1:4] == ["-", "-", "-"]
+    # Without evaluations in training: the checkpoints that the run keeps. Weights changed at the switch.
+    asked = asked_for(run, {**settings, "eval_every": None})
+    assert [place[:2] for place in asked.places] == [(44, 0), (128, 1)]
 
 
 def test_the_training_logs_each_result_at_its_own_step(evaluated):
