@@ -510,6 +510,13 @@ def test_flags_of_evaluating_a_run(flags, words, evaluated, capsys):
     assert (evaluated / "evals.csv").read_bytes() == before
 
 
+def test_all_seeds_of_a_random_schedule_are_evaluated_on_the_same():
+    flags = ["--config", str(ROOT / "configs" / "pong_opponents.json"), "--eval_every", "0", "--no-cuda", "--seed"]
+    for seed in ("1", "2"):  # their draws begin with different strings
+        strings = training.prepare([*flags, seed]).args.eval_modifs
+        assert strings == ("", "lazy_enemy", "parallel_enemy", "up_drift", "left_drift")
+
+
 def test_lists_on_the_command_line():
     flags = ["--eval_modifs", "no_modif", "all_black_cars stop_random_car", "--eval_every", "100"]
     setup = training.prepare(["--env_id", "ALE/Freeway-v5", "--total_timesteps", "1000", *flags])
