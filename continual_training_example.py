@@ -76,6 +76,7 @@ from agents.plasticity import PlasticityProbe, choose_rows
 from agents.restartable_adam import RestartableAdam
 from agents.reward_scaling import RewardScaler
 from eval import canonical_strings, choose_evaluated, choose_modifications, evaluate, summarise, table
+from experiment.asked import Asked, asked_for
 from experiment.checkpoints import CheckpointError, save_checkpoint
 from experiment.config import (
     Belonging,
@@ -865,7 +866,8 @@ def train(setup: Setup) -> None:
         upload_videos(tracker, folder, global_step)
         if args.test_modifs and ranks.is_main:
             test(args, agent, game, tracker, global_step)
-        log_continual_metrics(evaluations.finish(tracker), tracker, global_step)
+        asked = asked_for(folder, as_plain_dict(args))
+        log_continual_metrics(evaluations.finish(tracker), asked, tracker, global_step)
 
     if ranks.is_main:
         say_what_there_is(folder, final, game)
@@ -1253,7 +1255,8 @@ def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tu
         every=args.eval_every or 0,
         shrink_and_perturb=args.shrink_and_perturb,
     )
-    trained_on = [*plan.strings, *(canonical(string, game) for string in schedule.possible_modifications())]
+    # In the order of the file, not of the draw, so that all seeds of a random schedule are evaluated on the same.
+    trained_on = [*(canonical(string, game) for string in schedule.possible_modifications()), *plan.strings]
     splits, notes = choose_evaluated(args.eval_modifs, args.held_out_modifs, trained_on, game)
     notes.append(
         f"evaluations: {plan.evaluations:,}, of which {plan.played:,} are played (the others have the same weights); "
@@ -1402,7 +1405,9 @@ def test(args: Args, agent: ActorCritic, game: GameConfig, tracker: Tracker, glo
     print(table(results))
 
 
-def log_continual_metrics(results: Sequence[Mapping[str, str]], tracker: Tracker, global_step: int) -> None:
+def log_continual_metrics(
+    results: Sequence[Mapping[str, str]], asked: Asked | None, tracker: Tracker, global_step: int
+) -> None:
     """Log what metrics.py computes from the rows of evals.csv as `continual/<metric>`; no rows, no metrics."""
     if not results:
         return
@@ -1411,7 +1416,7 @@ def log_continual_metrics(results: Sequence[Mapping[str, str]], tracker: Tracker
     from metrics import MetricsError, continual_metrics
 
     try:
-        metrics = continual_metrics(pd.DataFrame(results))
+        metrics = continual_metrics(pd.DataFrame(results), asked)
     except MetricsError as error:  # somebody changed the file; the run itself is whole
         print(f"warning: no continual metrics: {error}")
     else:

@@ -933,7 +933,7 @@ def plan_run(args: Args, folder: Path) -> tuple[RunEvaluation, list[str]]:
     )
     splits, more = choose_evaluated(strings, held_out, trained_strings(folder), game)
     games = args.eval_games or trained_with(trained, "eval_games", 5)
-    results = read_results(folder)
+    results = read_results(folder, notes.append)
     if results:
         before = max(int(row["episode"]) for row in results) + 1, int(results[0]["evaluation_seed"])
         if before != (games, args.seed):

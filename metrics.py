@@ -21,7 +21,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -30,39 +30,20 @@ import numpy as np
 import pandas as pd
 import tyro
 
+from experiment.asked import Asked, asked_for
 from experiment.config import ConfigError, Range, check_ranges, parse_command_line
 from experiment.files import atomic_path
+from experiment.results import COLUMNS, RESULTS, read_results
+from experiment.same_experiment import experiment_settings
 from experiment.scores import human_normalised
-from reporting.versions import MADE_BY, mixed_versions
+from reporting.versions import mixed_versions
 
-COLUMNS = (
-    "run",
-    "seed",
-    "phase",
-    "global_step",
-    "modification",
-    "split",
-    "episode",
-    "evaluation_seed",
-    "deterministic",
-    "score",
-    "length",
-    "lives",
-    "trained_on",
-)
 WHOLE_NUMBERS = ("phase", "global_step", "episode", "deterministic", "length", "lives")
 SPLITS = ("train", "held_out")
 UNMODIFIED = "no_modif"
 RECOVERY = 0.9
 RESAMPLES = 2_000
 BOOTSTRAP_SEED = 0
-
-# Settings that say where and how a run was played and watched, but not which experiment it is.
-BOOKKEEPING = {
-    *("seed", "config", "resume", "checkpoint_every", "num_workers", "notes"),
-    *("track", "wandb_project_name", "wandb_entity", "wandb_dir", "capture_video"),
-    *("save_agent_wandb", "save_agent_with_switch", *MADE_BY),
-}
 
 Mode = Literal["sampled", "greedy"]
 Normalisation = Literal["raw", "human", "single_task"]
@@ -145,14 +126,16 @@ METRICS = {
 
 
 class Value(NamedTuple):
-    """A number, or NaN and the reason why it is undefined."""
+    """A number, or NaN and the reason why it is undefined; `pending`: because it was not evaluated yet."""
 
     value: float
     reason: str = ""
+    pending: bool = False
 
     def minus(self, other: Value) -> Value:
         """The difference; NaN with the first reason where either is undefined."""
-        return self if self.reason else other if other.reason else Value(self.value - other.value)
+        unknown = [value for value in (self, other) if value.reason]
+        return min(unknown, key=lambda value: not value.pending) if unknown else Value(self.value - other.value)
 
 
 def undefined(reason: str) -> Value:
@@ -178,27 +161,24 @@ class Metric:
 # ------------------------------------------------------------------------------------------------- rows of evals.csv
 
 
-def read_evaluations(path: str | Path) -> pd.DataFrame:
-    """The checked rows of an evals.csv, or of the one in a run folder.
+def read_evaluations(path: str | Path, report: Callable[[str], None] = lambda _: None) -> pd.DataFrame:
+    """The checked rows of an evals.csv, or of the one in a run folder; `report` gets a sentence on what is left out.
 
     Raises:
         MetricsError: it cannot be read, is empty, or its rows cannot be used.
     """
-    path = Path(path)
-    path = path / "evals.csv" if path.is_dir() else path
-    text = dict.fromkeys(("run", "modification", "split", "trained_on"), str)
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    path = folder / RESULTS
     try:
-        # Without keep_default_na the unmodified game, an empty string, would become NaN.
-        rows = pd.read_csv(path, dtype=text, keep_default_na=False, encoding="utf-8")
-    except pd.errors.EmptyDataError:
-        raise MetricsError(f"{path} is empty; `python eval.py --run {path.parent}` fills it") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise MetricsError(f"{path} cannot be read: {reason}") from None
-    if "score" in rows and rows.empty:
-        raise MetricsError(f"{path} holds no evaluation; `python eval.py --run {path.parent}` fills it")
+        if not path.read_bytes().strip():
+            raise MetricsError(f"{path} is empty; `python eval.py --run {folder}` fills it")
+        rows = read_results(folder, report)
+    except (OSError, ConfigError) as error:
+        raise MetricsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not rows:
+        raise MetricsError(f"{path} holds no evaluation; `python eval.py --run {folder}` fills it")
     try:
-        return check_rows(rows)
+        return check_rows(pd.DataFrame(rows))
     except MetricsError as error:
         raise MetricsError(f"{path}: {error}") from None
 
@@ -279,6 +259,7 @@ class Evaluations:
         held_out: strings that were evaluated and never trained on.
         trained_on: the string of each counted phase; None for a phase without an evaluation.
         phase_ends: global step of the last evaluation of each counted phase; None for a phase without one.
+        pending: (string, phase, global step) of what the run asked for and was not evaluated yet.
         notes: what a reader should know, one sentence each.
     """
 
@@ -290,8 +271,13 @@ class Evaluations:
         held_out: Sequence[str],
         notes: Sequence[str] = (),
         unknown: Mapping[str, str] | None = None,
+        pending: Collection[tuple[str, int, int]] = (),
     ) -> None:
-        """`points` by string and phase, steps rising; `unknown`: strings that have no score, and the reason."""
+        """`points` by string and phase, steps rising; `unknown`: strings that have no score, and the reason.
+
+        `pending`: string, phase and global step of what the run asked for and was not evaluated yet.
+        """
+        self.pending = frozenset(pending)
         self._points = dict(points)
         self._unknown = dict(unknown or {})
         self.trained_on = list(trained_on)
@@ -304,8 +290,11 @@ class Evaluations:
         self.tasks = [string for string in trained if string in evaluated]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, mode: Mode = "sampled") -> Evaluations:
+    def of(cls, rows: pd.DataFrame, mode: Mode = "sampled", asked: Asked | None = None) -> Evaluations:
         """The evaluations of the one run in `rows`, in whatever order they stand.
+
+        `asked`: what the run has asked for. What of it is not in `rows` is pending: a metric that needs it is
+        undefined. Without it the run is taken to end where its evaluations do.
 
         Raises:
             MetricsError: rows of several runs, none of this mode, or rows that contradict each other.
@@ -319,9 +308,13 @@ class Evaluations:
         if rows.empty:
             raise MetricsError(f"there is no {mode} evaluation; choose the other `--mode`")
         _check_one_history(rows)
-        ends = rows.groupby("phase")["global_step"].max()
-        phase_ends = [int(ends[phase]) if phase in ends else None for phase in range(max(ends.index) + 1)]
-        trained_in = dict(zip(rows["phase"], rows["trained_on"], strict=True))
+        places = [] if asked is None else asked.places
+        trained_in = {place.phase: place.trained_on for place in places}
+        trained_in |= dict(zip(rows["phase"], rows["trained_on"], strict=True))
+        ends: dict[int, int] = {}
+        for phase, step in [*zip(rows["phase"], rows["global_step"], strict=True), *(place[1::-1] for place in places)]:
+            ends[phase] = max(int(step), ends.get(phase, 0))
+        phase_ends = [ends.get(phase) for phase in range(max(ends) + 1)]
         notes = _remarks(rows)
         # A phase that has only the evaluation at its beginning is no phase of training yet, as when a run was
         # interrupted just after a switch: counted, it would add differences that are zero by construction.
@@ -336,9 +329,17 @@ class Evaluations:
         points: dict[tuple[str, int], list[Point]] = {}
         for (modification, phase, step), score in means.items():
             points.setdefault((modification, phase), []).append(Point(int(step), float(score)))
+        pending = _pending(points, asked) if asked is not None else []
+        if pending:
+            _, phase, step = min(pending, key=lambda place: (place[2], place[1]))
+            left = len({place[1:] for place in pending})
+            notes.append(
+                f"{left} of the {len(places)} evaluations that the run asked for are not there yet, "
+                f"or not of all strings, the first at step {step:,} (phase {phase})"
+            )
         held_out = sorted(rows.loc[rows["split"] == "held_out", "modification"].unique())
         trained_on = [trained_in.get(phase) for phase in range(len(phase_ends))]
-        return cls(points, trained_on, phase_ends, held_out, notes)
+        return cls(points, trained_on, phase_ends, held_out, notes, pending=pending)
 
     def normalised(self, scales: Mapping[str, Scale | str]) -> Evaluations:
         """The same with normalised scores; a reason in place of a scale leaves the string without a score."""
@@ -347,7 +348,7 @@ class Evaluations:
             (string, phase): [Point(step, _scaled(score, scales[string])) for step, score in curve]
             for (string, phase), curve in self._points.items()
         }
-        return Evaluations(points, self.trained_on, self.phase_ends, self.held_out, self.notes, unknown)
+        return Evaluations(points, self.trained_on, self.phase_ends, self.held_out, self.notes, unknown, self.pending)
 
     @property
     def num_phases(self) -> int:
@@ -390,7 +391,19 @@ class Evaluations:
         for point in self._points.get((modification, phase), ()):
             if point.global_step == step:
                 return Value(point.score)
+        if (modification, phase, step) in self.pending:
+            return Value(math.nan, f"{shown(modification)} has not been evaluated {when} yet", pending=True)
         return undefined(f"{shown(modification)} was not evaluated {when}")
+
+    def pending_within(self, modification: str, phase: int, steps: float) -> Value | None:
+        """An undefined value if an evaluation in the first `steps` steps of a phase is pending."""
+        start = self.start(phase) or 0
+        missing = [step for string, *at, step in self.pending if (string, *at) == (modification, phase)]
+        if not any(step - start <= steps for step in missing):
+            return None
+        return Value(
+            math.nan, f"{shown(modification)} has not been evaluated at all of phase {phase} yet", pending=True
+        )
 
     def start(self, phase: int) -> int | None:
         """Global step at which a phase began; None where the phase before has no evaluation."""
@@ -413,13 +426,15 @@ class Evaluations:
         length = self.length(phase) if length is None else length
         first = self.first_score(modification, phase)
         if length is None or first.reason:
-            return undefined(first.reason or f"phase {phase} has no evaluation")
+            return first if first.reason else undefined(f"phase {phase} has no evaluation")
+        if missing := self.pending_within(modification, phase, length):
+            return missing
         steps, scores = zip(*self.points_since(modification, phase), strict=True)
         if steps[-1] < length:
             return undefined(f"{shown(modification)} was evaluated for {steps[-1]} of {length} steps of phase {phase}")
         at = np.array(sorted({*(step for step in steps if step < length), length}))
-        values = np.interp(at, steps, scores)
-        return Value(float(np.sum((values[1:] + values[:-1]) / 2 * np.diff(at)) / length))
+        gains = np.interp(at, steps, scores) - first.value  # so that a flat curve has exactly its score as area
+        return Value(first.value + float(np.sum((gains[1:] + gains[:-1]) / 2 * np.diff(at)) / length))
 
     def gap(self, first: int, last: int) -> str:
         """A reason if one of the phases `first`..`last` has no evaluation: what it trained on is unknown."""
@@ -440,6 +455,16 @@ class Evaluations:
                 if end > phase:
                     found.append((task, phase, end))
         return found
+
+
+def _pending(points: Mapping[tuple[str, int], Sequence[Point]], asked: Asked) -> list[tuple[str, int, int]]:
+    """(string, phase, global step) of everything that was asked for and has no score."""
+    return [
+        (string, place.phase, place.global_step)
+        for place in asked.places
+        for string in asked.strings or sorted({string for string, _ in points})
+        if not any(place.global_step <= step < place.stop for step, _ in points.get((string, place.phase), ()))
+    ]
 
 
 def _scaled(score: float, scale: Scale | str) -> float:
@@ -532,7 +557,8 @@ def _mean(name: str, units: Mapping[str, Value], nothing: str) -> Metric:
     """The mean over the units that are defined; `nothing` is the reason where there is no unit at all."""
     defined = [unit.value for unit in units.values() if not unit.reason]
     reasons = {key: unit.reason for key, unit in units.items() if unit.reason}
-    value = float(np.mean(defined)) if defined else math.nan
+    waits = any(unit.pending for unit in units.values())  # a mean of what happens to be there would mislead
+    value = float(np.mean(defined)) if defined and not waits else math.nan
     reason = _explain(list(reasons.values()), len(units)) if units else nothing
     return Metric(name, value, reason, {key: unit.value for key, unit in units.items()}, reasons)
 
@@ -615,9 +641,10 @@ def _forward_transfer_of(run: Evaluations, task: str, single_task: Sequence[Eval
         return undefined(f"no single-task run on {shown(task)} was given")
     phase = run.phases_of(task)[0]
     area, length = run.area(task, phase), run.length(phase)
-    missing = run.gap(0, phase) or area.reason
-    if missing:
-        return undefined(missing)
+    if gap := run.gap(0, phase):
+        return undefined(gap)
+    if area.reason:
+        return area
     areas = [baseline.area(task, 0, length) for baseline in baselines]
     for reference in areas:
         if reference.reason:
@@ -658,10 +685,13 @@ def _recovery(run: Evaluations, phase: int, task: str, level: Value, recovery: f
         room = undefined(f"{shown(task)} was not evaluated in phase {phase}")
     if room.reason:
         return room, room
+    missing = run.pending_within(task, phase, math.inf)
     enough = recovery * room.value * (1 - 1e-9)  # a score that is exactly there must not miss it by rounding
     for step, score in run.points_since(task, phase):
         if score - untrained.value >= enough:
-            return Value(float(step)), Value(1.0)
+            return run.pending_within(task, phase, step) or Value(float(step)), Value(1.0)
+    if missing:
+        return missing, missing
     return undefined("never recovered within its phase"), Value(0.0)
 
 
@@ -687,13 +717,21 @@ def plasticity_slope(run: Evaluations) -> dict[str, Value]:
             shortest = min((length for length in lengths if length is not None), default=None)
             areas = [run.area(task, phase, shortest) for phase in phases]
             reason = run.gap(phases[0], phases[-1]) or next((area.reason for area in areas if area.reason), "")
-            slope = math.nan if reason else float(np.polyfit(range(len(areas)), [area.value for area in areas], 1)[0])
-            units[shown(task)] = Value(slope, reason)
+            slope = math.nan if reason else _slope([area.value for area in areas])
+            units[shown(task)] = next((area for area in areas if area.pending), Value(slope, reason))
     return units
 
 
-def continual_metrics(rows: pd.DataFrame) -> dict[str, float]:
+def _slope(values: Sequence[float]) -> float:
+    """Least-squares slope of values at 0, 1, ...; exactly 0 where they are all the same."""
+    at = np.arange(len(values)) - (len(values) - 1) / 2
+    return float(at @ (np.array(values) - values[0]) / (at @ at))  # any constant may be subtracted: `at` sums to 0
+
+
+def continual_metrics(rows: pd.DataFrame, asked: Asked | None = None) -> dict[str, float]:
     """The metrics of one run's rows of evals.csv that are defined, on raw scores: name -> finite number.
+
+    With what the run has `asked` for, a metric that needs what is not in `rows` is not defined.
 
     Sampled games count, or greedy ones where there are no others. No rows: no metrics.
 
@@ -703,7 +741,7 @@ def continual_metrics(rows: pd.DataFrame) -> dict[str, float]:
     rows = check_rows(rows)
     if rows.empty:
         return {}
-    evaluations = Evaluations.of(rows, "sampled" if (rows["deterministic"] == 0).any() else "greedy")
+    evaluations = Evaluations.of(rows, "sampled" if (rows["deterministic"] == 0).any() else "greedy", asked)
     metrics = run_metrics(evaluations).values()
     return {metric.name: metric.value for metric in metrics if math.isfinite(metric.value)}
 
@@ -737,7 +775,7 @@ class Run:
     @property
     def experiment(self) -> dict[str, Any]:
         """The settings that runs of one experiment share."""
-        return {name: value for name, value in self.settings.items() if name not in BOOKKEEPING}
+        return experiment_settings(self.settings)
 
 
 @dataclass(frozen=True)
@@ -783,11 +821,19 @@ def load_run(folder: str | Path, mode: Mode = "sampled") -> Run:
         raise MetricsError(
             f"{folder / 'args.json'} cannot be read: {getattr(error, 'strerror', None) or error}"
         ) from None
-    rows = read_evaluations(folder)
+    notes: list[str] = []
+    rows = read_evaluations(folder, notes.append)
     try:
-        return Run(folder, settings, Evaluations.of(rows, mode))
+        evaluations = Evaluations.of(rows, mode, asked_for(folder, settings))
+        evaluations.notes += notes + what_is_left(evaluations, folder)
+        return Run(folder, settings, evaluations)
     except MetricsError as error:
         raise MetricsError(f"{folder / 'evals.csv'}: {error}") from None
+
+
+def what_is_left(evaluations: Evaluations, folder: Path) -> list[str]:
+    """What to do about evaluations that are pending."""
+    return [f"`python eval.py --run {folder}` does the rest"] if evaluations.pending else []
 
 
 def load_runs(folders: Sequence[str | Path], mode: Mode = "sampled") -> list[Run]:
@@ -804,10 +850,9 @@ def load_runs(folders: Sequence[str | Path], mode: Mode = "sampled") -> list[Run
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Runs with the same settings but for the seed, in the order in which they are given.
+    """Runs of the same experiment (see `experiment_settings`), in the order in which they are given.
 
-    Settings that say where a run was played and watched (`BOOKKEEPING`) do not count. A label names the game, the
-    architecture and the settings that the groups do not share.
+    A label names the game, the architecture and the settings that the groups do not share.
 
     Raises:
         MetricsError: two runs of a group have the same seed, so that they are no independent sample.
@@ -1019,6 +1064,9 @@ def run(args: Args) -> None:
         print("note: the runs do not have the same tasks, so their averages are not over the same things")
     for number, result in enumerate(results, 1):
         print()
+        for name in ("eval_every", "eval_games"):
+            if len({str(member.settings.get(name)) for member in result.group.runs}) > 1:
+                print(f"note: `{name}` is not the same in all runs of group {number}: they were measured differently")
         print(text_table(number, result))
     write_json(Path(f"{args.output}.json"), args, results)
     write_csv(Path(f"{args.output}.csv"), args, results)

@@ -22,8 +22,10 @@ import pandas as pd
 import tyro
 
 import metrics
+from experiment.asked import asked_for
 from experiment.config import ConfigError, parse_command_line
 from experiment.files import atomic_path
+from experiment.same_experiment import experiment_settings
 from reporting import curves, figures, page
 from reporting.curves import Aligned, HeatMap
 from reporting.evaluations import around_switches, heat_map
@@ -39,7 +41,6 @@ from reporting.runs import (
     group_runs,
     load_run,
     number,
-    read_whole_rows,
     shown,
 )
 from reporting.versions import mixed_versions
@@ -159,7 +160,7 @@ def write_report(folders: Sequence[Path], against: Sequence[Path], output: Path)
 
 def gather(folders: Sequence[Path], against: Sequence[Path], figures_at: Path) -> Report:
     """Everything that the sections need."""
-    sides = [group_runs([load_run(folder) for folder in side]) for side in (folders, against)]
+    sides = [group_runs([load_run(folder) for folder in side], experiment_settings) for side in (folders, against)]
     groups = [Group(label, group.runs) for group, label in zip(sides[0] + sides[1], side_labels(*sides), strict=True)]
     runs = [run for group in groups for run in group.runs]
     evaluations, mode, notes = read_evaluations(runs)
@@ -187,21 +188,21 @@ def read_evaluations(runs: Sequence[Run]) -> tuple[dict[str, metrics.Evaluations
         if not (run.folder / "evals.csv").exists():
             notes.append(f"{run.name} has no evals.csv; {command} makes it from the run's checkpoints.")
             continue
-        of_file: list[str] = []
-        read = pd.DataFrame(read_whole_rows(run.folder / "evals.csv", of_file))
-        notes += [f"{run.name}: {line}" for line in of_file]
-        if read.empty:
-            notes.append(f"The evals.csv of {run.name} holds no evaluation; {command} fills it.")
-            continue
+        left_out: list[str] = []
         try:
-            rows[str(run.folder)] = metrics.check_rows(read)
+            rows[str(run.folder)] = metrics.read_evaluations(run.folder, left_out.append)
+            notes += [f"{run.name}: {line}." for line in left_out]
         except metrics.MetricsError as error:
-            notes.append(f"The evals.csv of {run.name} cannot be used: {error}.")
+            notes.append(f"{run.name} has no usable evaluations: {error}.")
     mode = "sampled" if any((each["deterministic"] == 0).any() for each in rows.values()) else "greedy"
     found = {}
+    settings = {str(run.folder): run.args for run in runs}
     for folder, each in rows.items():
         try:
-            found[folder] = metrics.Evaluations.of(each, mode)  # type: ignore[arg-type]
+            asked = asked_for(Path(folder), settings[folder])
+            found[folder] = metrics.Evaluations.of(each, mode, asked)  # type: ignore[arg-type]
+            if left := metrics.what_is_left(found[folder], Path(folder)):
+                notes.append(f"{Path(folder).name}: {found[folder].notes[-1]}; {left[0]}.")
         except metrics.MetricsError as error:
             notes.append(f"The evals.csv of {Path(folder).name} cannot be used: {error}.")
     return found, mode, notes

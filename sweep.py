@@ -39,6 +39,7 @@ import yaml
 from experiment.config import ConfigError, Range, _nearest, _shown, check_ranges, parse_command_line
 from experiment.files import atomic_path
 from experiment.run_folder import safe_name
+from experiment.same_experiment import experiment_settings
 from experiment.search import Study, draw, examples, grid, is_whole, read_space, require_optuna
 from experiment.signals import StopSignals
 
@@ -76,7 +77,8 @@ class Args:
     max_runs: int | None = None
     """at most this many runs (needed for random and bayes, unless the file has a run_cap)"""
     folder: str = ""
-    """where the sweep keeps its records (default: sweeps/<name of the file>, or sweeps/seeds)"""
+    """where the sweep keeps its records (default: sweeps/<name of the file>, or sweeps/seeds~<letters
+    that stand for the flags>)"""
     only: int | None = None
     """only the run of this number, from 0: for the array jobs of a cluster"""
     search_seed: int = 0
@@ -302,7 +304,9 @@ class Sweep:
     def __init__(self, args: Args, config: dict[str, Any]) -> None:
         self.args = args
         self.config = config
-        self.folder = Path(args.folder or Path("sweeps") / (Path(args.file).stem if args.file else "seeds"))
+        # Seeds of other flags are another experiment, whose table and report must not replace those of the one before.
+        name = Path(args.file).stem if args.file else f"seeds~{digest_of(config['command'])}"
+        self.folder = Path(args.folder or Path("sweeps") / name)
         metric = config.get("metric", {"name": DEFAULT_METRIC, "goal": "maximize"})
         self.metric: str = metric["name"]
         self.maximize = metric.get("goal") == "maximize"  # W&B's default is to minimize
@@ -406,9 +410,7 @@ class Sweep:
         if not self.args.track:
             command = without_wandb(command)
         label = " ".join(f"{name}={parameters[name]}" for name in self.varied)
-        # A changed schedule is another experiment, so what the config file says is a part of the name too.
-        digest = hashlib.sha256(json.dumps([command, text_of_config(command)]).encode()).hexdigest()[:10]
-        return Run(parameters, command, label, self.folder / f"{safe_name(label, 80)}~{digest}")
+        return Run(parameters, command, label, self.folder / f"{safe_name(label, 80)}~{digest_of(command)}")
 
     def make_folder(self) -> None:
         try:
@@ -539,7 +541,8 @@ class Sweep:
         if self.config["method"] == "bayes":
             self.tell(runs)
         if self.args.only is None:
-            print(table(runs, [name for name in self.varied if name != "seed"], self.metric, self.maximize))
+            method = list(experiment_settings(dict.fromkeys(self.varied)))  # all but the seed and the like
+            print(table(runs, method, self.metric, self.maximize))
             print(f"runs:       {self.write_results(runs)}")
             finished = [run for run in runs if run.state == "finished"]
             if finished and all(self.metric not in run.result["metrics"] for run in finished):
@@ -630,6 +633,11 @@ def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequen
     return None
 
 
+def digest_of(command: Sequence[str]) -> str:
+    """Ten letters for a name. A changed schedule is another experiment, so what the config file says counts too."""
+    return hashlib.sha256(json.dumps([list(command), text_of_config(command)]).encode()).hexdigest()[:10]
+
+
 def text_of_config(words: Sequence[str]) -> str:
     """The JSON file that a command names with `--config`; empty when there is none that can be read."""
     for word, after in itertools.pairwise([*words, ""]):
@@ -703,7 +711,7 @@ def shown(value: float | None) -> str:
 
 
 def table(runs: Sequence[Run], method: Sequence[str], metric: str, maximize: bool) -> str:
-    """One row per method (all parameters but the seed), best mean of the metric first."""
+    """One row per method (its parameters in `method`), best mean of the metric first."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         label = " ".join(f"{name}={run.parameters[name]}" for name in method) or "all seeds"

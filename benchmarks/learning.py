@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
+import io
 import json
 import math
 import os
@@ -12,18 +15,17 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 from benchmarks.training import ROOT
-
-# Student's t, 97.5 % quantile, by degrees of freedom
-T_QUANTILE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+from experiment.same_experiment import experiment_settings
 
 
 class Run(NamedTuple):
-    """One run; `name` is its exp_name, which with game and seed tells it from all others in a folder."""
+    """One run; `name` is its exp_name."""
 
     name: str
     game: str
@@ -39,13 +41,21 @@ class Run(NamedTuple):
         return [*self.flags, "--seed", str(self.seed), "--exp_name", self.name, *steps]
 
 
+@functools.cache
+def settings_of(run: Run) -> dict[str, Any]:
+    """What `args.json` of this run says: every setting, as the training script completes them."""
+    import continual_training_example as training  # loads torch
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return training.as_plain_dict(training.prepare(run.words).args)
+
+
 def folders(root: Path, run: Run) -> list[Path]:
-    """The folders in `root/runs` of this run, the oldest first."""
-    wanted = (run.name, f"ALE/{run.game}-v5", run.seed, run.total_timesteps)
-    found = []
+    """The folders in `root/runs` of this run, the oldest first: of its seed, and of the same experiment."""
+    wanted, found = settings_of(run), []
     for path in sorted((root / "runs").glob("*/args.json")):
         args = json.loads(path.read_text())
-        if tuple(args[key] for key in ("exp_name", "env_id", "seed", "total_timesteps")) == wanted:
+        if args.get("seed") == run.seed and experiment_settings(args) == experiment_settings(wanted):
             found.append(path.parent)
     return found
 
@@ -106,4 +116,4 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     if len(values) < 2:
         return values[0], math.nan
     error = statistics.stdev(values) / math.sqrt(len(values))
-    return statistics.mean(values), T_QUANTILE[len(values) - 1] * error
+    return statistics.mean(values), float(stdtrit(len(values) - 1, 0.975)) * error

@@ -25,15 +25,11 @@ from torch import nn
 from experiment.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from experiment.config import ConfigError
 from experiment.files import atomic_path, try_lock
+from experiment.results import COLUMNS, RESULTS, is_row, read_lines, read_results
 from experiment.run_folder import UNMODIFIED
 from experiment.tracking import Tracker
 
-RESULTS = "evals.csv"
 SNAPSHOTS = "evals"
-COLUMNS = (
-    *("run", "seed", "phase", "global_step", "modification", "split", "episode", "evaluation_seed", "deterministic"),
-    *("score", "length", "lives", "trained_on"),
-)
 MAX_EVALUATIONS = 1000
 """More would take longer than any training, and a snapshot of PPO takes 7 MB until it is evaluated."""
 
@@ -115,25 +111,23 @@ def is_due(step: int, every: int, batch_size: int) -> bool:
 # ------------------------------------------------------------------------------------------------------------ the file
 
 
-def read_results(folder: Path) -> list[dict[str, str]]:
-    """The rows of a run's `evals.csv` by column; none where there is no such file.
+def add_results(folder: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """Add rows of a run to its `evals.csv`: all of them or none, whenever the process is killed.
 
-    Raises ConfigError where it has other columns.
+    Earlier rows of its seed take the name of these: the folder was renamed since.
+
+    Raises ConfigError where the file has other columns.
     """
     path = folder / RESULTS
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ConfigError(f"`{path}` has other columns than {', '.join(COLUMNS)}; move it away.")
-        return list(reader)
-
-
-def add_results(folder: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Add rows to `evals.csv`: all of them or none, whenever the process is killed."""
-    path = folder / RESULTS
     before = path.read_bytes() if path.exists() else _as_csv([COLUMNS])
+    if not before.endswith(b"\n"):  # a foreign line, which must not become a part of the first row
+        before += b"\n"
+    name, seed = map(str, rows[0][:2])
+    lines = read_lines(path) if path.exists() else []
+    renamed = [is_row(line) and line[0] != name and line[1] == seed for line in lines]
+    if any(renamed):
+        named = [[name, *line[1:]] if old else line for line, old in zip(lines, renamed, strict=True) if line]
+        before = _as_csv([COLUMNS, *named])
     _write(path, before + _as_csv(rows))
 
 
@@ -332,7 +326,7 @@ class ContinualEvaluation:
         self._known: set[tuple[int, int]] = set()  # (global_step, phase) that is evaluated or has a snapshot
         self._seen: tuple[int, int] | None = None
         self._process: subprocess.Popen | None = None
-        self._failed = False
+        self._failed = self._warned = False
         if resume_step is not None:
             forget_after(folder, resume_step)
             self._known = {(int(row["global_step"]), int(row["phase"])) for row in read_results(folder)}
@@ -392,7 +386,12 @@ class ContinualEvaluation:
             mode = "greedy" if row["deterministic"] == "1" else "sampled"
             return int(row["global_step"]), int(row["phase"]), row["modification"] or UNMODIFIED, mode
 
-        for evaluation, rows in groupby(sorted(read_results(self._folder), key=key), key=key):
+        try:
+            results = read_results(self._folder, self._warn)
+        except ConfigError as error:  # somebody changed the file, which is no reason to end a training
+            self._warn(f"warning: {error}")
+            return
+        for evaluation, rows in groupby(sorted(results, key=key), key=key):
             if evaluation not in self._logged:
                 self._logged.add(evaluation)
                 step, _, modification, mode = evaluation
@@ -415,7 +414,10 @@ class ContinualEvaluation:
             self.log(tracker)
             time.sleep(0.2)
         self.log(tracker)
-        return read_results(self._folder)
+        try:
+            return read_results(self._folder)
+        except ConfigError:  # `log` has said it
+            return []
 
     def __enter__(self) -> "ContinualEvaluation":
         return self
@@ -429,6 +431,12 @@ class ContinualEvaluation:
         left = len(snapshot_paths(self._folder))
         if left:
             self._report(f"evaluate the {left} snapshots that are left: {self._by_hand}")
+
+    def _warn(self, sentence: str) -> None:
+        """Report that `evals.csv` is not as it should be, once."""
+        if not self._warned:
+            self._warned = True
+            self._report(sentence)
 
     @property
     def _log_of_process(self) -> Path:

@@ -15,21 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reporting.versions import MADE_BY
+SettingsOf = Callable[[dict[str, Any]], dict[str, Any]]
+"""Takes the settings of a run and gives those that repetitions of its experiment share."""
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 EVENTS = "events.out.tfevents.*"
 MARKS = ("args.json", "episodes.csv", "switches.csv", EVENTS)
 """Any of these makes a folder a run folder."""
-
-# Settings that cannot change what is learned, or only which seed or machine it was: runs that differ in nothing else
-# are repetitions of one another.
-NOT_METHOD = {
-    *("seed", "config", "resume", "checkpoint_every", "num_workers", "cuda", "detect_anomaly", "notes"),
-    *("track", "wandb_project_name", "wandb_entity", "wandb_dir", "capture_video", "save_agent_wandb"),
-    *("save_agent_with_switch", "test_modifs", "eval_episodes", "eval_every", "eval_modifs", "eval_games"),
-    *("held_out_modifs", "plasticity_every", *MADE_BY),
-}
 
 
 class ReportError(ValueError):
@@ -238,25 +230,21 @@ def read_scalars(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 # -------------------------------------------------------------------------------------------------------------- groups
 
 
-def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Runs with the same settings (but for the seed and what cannot change learning) together, in order."""
+def group_runs(runs: Sequence[Run], experiment_settings: SettingsOf) -> list[Group]:
+    """Runs of the same experiment together, in order."""
     found: dict[str, list[Run]] = {}
     for run in runs:
         # Without settings nothing tells whether two runs are repetitions.
-        key = json.dumps(_method(run), sort_keys=True) if run.args else str(run.folder)
+        key = json.dumps(experiment_settings(run.args), sort_keys=True) if run.args else str(run.folder)
         found.setdefault(key, []).append(run)
     groups = list(found.values())
-    return [Group(label, members) for label, members in zip(_labels(groups), groups, strict=True)]
+    return [Group(label, members) for label, members in zip(_labels(groups, experiment_settings), groups, strict=True)]
 
 
-def _method(run: Run) -> dict[str, Any]:
-    return {key: value for key, value in run.args.items() if key not in NOT_METHOD}
-
-
-def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
+def _labels(groups: Sequence[Sequence[Run]], experiment_settings: SettingsOf) -> list[str]:
     """What tells the groups apart: the experiment's name, the settings that differ, the folder."""
     first = [group[0] for group in groups]
-    differing = [key for key in differences([run.args for run in first]) if key not in NOT_METHOD]
+    differing = differences([experiment_settings(run.args) for run in first])
     candidates: list[Callable[[Run], str]] = [
         lambda run: str(run.args.get("exp_name") or run.name),
         lambda run: ", ".join(f"{key} {shown(run.args.get(key))}" for key in differing if key != "exp_name"),

@@ -4,9 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-MADE_BY = ("versions", "processor", "command", "resumed")
-"""Keys of args.json that say what made a run; they are no settings."""
-
 
 def differing_versions(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """What was not made by one version throughout: name -> its versions, the most frequent first.

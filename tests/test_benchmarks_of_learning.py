@@ -17,13 +17,7 @@ def write_run(root, run, *, games=(), whole=True, number=0):
     """A run folder as training writes it; `games` are (global_step, return, cut)."""
     folder = root / "runs" / f"{run.name}_{run.seed}_{number}"
     folder.mkdir(parents=True)
-    args = {
-        "exp_name": run.name,
-        "env_id": f"ALE/{run.game}-v5",
-        "seed": run.seed,
-        "total_timesteps": run.total_timesteps,
-    }
-    (folder / "args.json").write_text(json.dumps(args))
+    (folder / "args.json").write_text(json.dumps({**learning.settings_of(run), "command": "python x.py"}))
     rows = "".join(f"{step},0,,{score},100,0,{cut},0\n" for step, score, cut in games)
     (folder / "episodes.csv").write_text(HEADER + rows)
     if whole:
@@ -31,13 +25,14 @@ def write_run(root, run, *, games=(), whole=True, number=0):
     return folder
 
 
-def test_finds_the_run_of_this_name_game_seed_and_length_and_no_other(tmp_path):
-    run = Run("a", "Pong", 1, (), 500)
-    for other in (run._replace(name="b"), run._replace(seed=2), run._replace(total_timesteps=None)):
-        write_run(tmp_path, other, number=other.total_timesteps or 9)
-    write_run(tmp_path, run._replace(game="Freeway"), number=7)
+def test_finds_the_run_of_this_name_seed_length_and_flags_and_no_other(tmp_path):
+    run = Run("a", "Pong", 1, ("--amp", "off", "--num_workers", "1"), 500)
+    others = [run._replace(name="b"), run._replace(seed=2), run._replace(total_timesteps=None)]
+    others += [run._replace(flags=flags) for flags in (("--gamma", "0.9"), ("--amp", "bf16"))]
+    for number, other in enumerate(others, 2):
+        write_run(tmp_path, other, number=number)
     assert folders(tmp_path, run) == []
-    first = write_run(tmp_path, run, whole=False)
+    first = write_run(tmp_path, run._replace(flags=()), whole=False)  # where it is played makes no other run
     assert folders(tmp_path, run) == [first]
     assert finished(tmp_path, run) is None
     second = write_run(tmp_path, run, number=1)
@@ -58,7 +53,7 @@ def test_interrupted_runs_go_on_and_finished_ones_stay(tmp_path, monkeypatch):
         return type("Result", (), {"returncode": 0})
 
     monkeypatch.setattr(learning.subprocess, "run", run_nothing)
-    done, broken, new = (Run(name, "Pong", 1, ("--her",), 500) for name in ("done", "broken", "new"))
+    done, broken, new = (Run(name, "Pong", 1, ("--gamma", "0.9"), 500) for name in ("done", "broken", "new"))
     write_run(tmp_path, done)
     begun = write_run(tmp_path, broken, whole=False)
     (begun / "resume.pt").touch()
@@ -86,6 +81,10 @@ def test_interval_is_that_of_students_t():
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert (mean - width, mean + width) == pytest.approx((low, high), abs=1e-3)
     assert math.isnan(interval([2.0])[1])
+    for number in (11, 40):
+        values = np.random.default_rng(number).normal(size=number).tolist()
+        low, high = stats.t.interval(0.95, number - 1, loc=np.mean(values), scale=stats.sem(values))
+        assert interval(values)[1] == pytest.approx((high - low) / 2)
 
 
 def test_a_game_counts_for_the_regime_in_which_it_ended(tmp_path):

@@ -1,6 +1,7 @@
 """Continual evaluation: training stays the same, and every evaluation is in evals.csv once, and right."""
 
 import functools
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +21,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import continual_training_example as training
 import eval as evaluation
+import metrics
 from experiment import evaluations
+from experiment.asked import asked_for
 from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from experiment.config import ConfigError
 from experiment.evaluations import Label, Plan, plan_evaluations, yield_to_others
@@ -139,6 +143,27 @@ def test_every_evaluation_is_there_once_and_right(evaluated):
     assert not evaluations.snapshot_paths(evaluated)
 
 
+def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsys):
+    settings = json.loads((evaluated / "args.json").read_text())
+    asked = asked_for(evaluated, settings)
+    assert sorted(place[:3] for place in asked.places) == sorted(labels(evaluated))
+    assert asked.strings == ["", "right_drift"]
+    run = Path(shutil.copytree(evaluated, tmp_path / "cut"))
+    assert not metrics.load_run(run).evaluations.pending
+    lines = (run / "evals.csv").read_text().splitlines()
+    (run / "evals.csv").write_text("\n".join(lines[: len(lines) // 3]) + "\n")
+    metrics.main([str(run), "-o", str(tmp_path / "m")])
+    printed = capsys.readouterr().out
+    assert f"`python eval.py --run {run}` does the rest" in printed
+    assert "evaluations that the run asked for are not there yet" in printed
+    assert "no_modif has not been evaluated at the end of phase 1 yet" in printed
+    (row,) = [line for line in printed.splitlines() if line.startswith("average_performance")]
+    assert row.split()[1:4] == ["-", "-", "-"]
+    # Without evaluations in training: the checkpoints that the run keeps. Weights changed at the switch.
+    asked = asked_for(run, {**settings, "eval_every": None})
+    assert [place[:2] for place in asked.places] == [(44, 0), (128, 1)]
+
+
 def test_the_training_logs_each_result_at_its_own_step(evaluated):
     events = EventAccumulator(str(evaluated)).Reload()
     rows = read_csv(evaluated / "evals.csv")
@@ -243,7 +268,7 @@ def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):
 
 
 def test_a_file_is_whole_after_a_fault(tmp_path, monkeypatch):
-    row = ("run", 1, 0, 0, "a, b", "train", 0, 1, 0, 2.0, 10, 5, "")
+    row = (tmp_path.name, 1, 0, 0, "a, b", "train", 0, 1, 0, 2.0, 10, 5, "")
     evaluations.add_results(tmp_path, [row])
     before = (tmp_path / "evals.csv").read_bytes()
 
@@ -258,6 +283,48 @@ def test_a_file_is_whole_after_a_fault(tmp_path, monkeypatch):
     (tmp_path / "evals.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="other columns"):
         evaluations.read_results(tmp_path)
+
+
+def results_row(run="run", seed=1, step=0, score=2.0):
+    return (run, seed, 0, step, "", "train", 0, 1, 0, score, 10, 5, "")
+
+
+def test_a_renamed_run_has_one_name_in_its_file(tmp_path):
+    (tmp_path / "old").mkdir()
+    evaluations.add_results(tmp_path / "old", [results_row("old")])
+    with open(tmp_path / "old" / "evals.csv", "a") as file:
+        file.write("no row")
+    new = (tmp_path / "old").rename(tmp_path / "new")
+    assert [row["run"] for row in evaluations.read_results(new)] == ["new"]
+    evaluations.add_results(new, [results_row("new", step=8)])
+    lines = (new / "evals.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["run", "new", "no row", "new"]
+    (new / "evals.csv").write_text((new / "evals.csv").read_text() + ",".join(map(str, results_row("x", seed=2))))
+    assert {row["run"] for row in evaluations.read_results(new)} == {"new", "x"}  # of two seeds: no one run
+
+
+@pytest.mark.parametrize("foreign", ["a note", '"half a quotation', "x,1,zero,0,,train,0,1,0,2,1,5,", ",,,\x00,\xff"])
+def test_a_foreign_line_is_one_warning_and_left_out(foreign, tmp_path):
+    said, logged = [], []
+    tracker = SimpleNamespace(scalar=lambda *row: logged.append(row))
+    evaluations.add_results(tmp_path, [results_row()])
+    with open(tmp_path / "evals.csv", "a") as file:
+        file.write(foreign)
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with evaluations.ContinualEvaluation(
+        tmp_path, command, by_hand="", args={}, every=32, batch_size=32, resume_step=32, report=said.append
+    ) as evaluation:
+        evaluation.log(tracker)
+        evaluations.add_results(tmp_path, [results_row(step=8, score=3.0)])
+        evaluation.log(tracker)
+        text = (tmp_path / "evals.csv").read_text()
+        (tmp_path / "evals.csv").write_text("a,b\n1,2\n")  # worse: nothing of it can be read
+        evaluation.log(tracker)
+        (tmp_path / "evals.csv").write_text(text)
+        assert [row["score"] for row in evaluation.finish(tracker)] == ["2.0", "3.0"]
+    assert logged == [("eval/no_modif/sampled", 2.0, 0), ("eval/no_modif/sampled", 3.0, 8)]
+    (warning,) = said
+    assert "in line 3 what is no evaluation; it is left out" in warning
 
 
 def test_what_a_run_does_again_is_forgotten(tmp_path):
@@ -441,6 +508,13 @@ def test_flags_of_evaluating_a_run(flags, words, evaluated, capsys):
     assert error.count("\n") == 1
     assert all(word in error for word in words), error
     assert (evaluated / "evals.csv").read_bytes() == before
+
+
+def test_all_seeds_of_a_random_schedule_are_evaluated_on_the_same():
+    flags = ["--config", str(ROOT / "configs" / "pong_opponents.json"), "--eval_every", "0", "--no-cuda", "--seed"]
+    for seed in ("1", "2"):  # their draws begin with different strings
+        strings = training.prepare([*flags, seed]).args.eval_modifs
+        assert strings == ("", "lazy_enemy", "parallel_enemy", "up_drift", "left_drift")
 
 
 def test_lists_on_the_command_line():

@@ -13,6 +13,7 @@ from evaluations import by_matrix, make_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiment.asked import Asked, Place
 from metrics import (
     COLUMNS,
     METRICS,
@@ -115,6 +116,14 @@ def test_area_is_by_trapezoids_and_plasticity_is_its_slope():
     assert evaluations.area("a", 0, 50).value == 5.0
     assert evaluations.area("a", 0, 75).value == pytest.approx((250 + 250) / 75)
     assert run_metrics(evaluations)["plasticity_slope"].units["a"] == pytest.approx(-3.75)
+
+
+@pytest.mark.parametrize("score", [0.1, 1 / 3, -20.7])
+def test_what_stays_the_same_has_no_slope(score):
+    rows = make_rows(list("abacada"), lambda s, p, step: score, steps=(0, 7, 13, 30))
+    evaluations = Evaluations.of(rows)
+    assert run_metrics(evaluations)["plasticity_slope"].units == {"a": 0.0}
+    assert evaluations.area("a", 2).value == evaluations.score("a", 2).value
 
 
 def test_forward_transfer_by_hand():
@@ -424,6 +433,53 @@ def test_a_task_without_any_evaluation_is_noted():
     assert evaluations.tasks == ["a"]
     assert evaluations.notes == ["b was trained on, but never evaluated; it is in no metric"]
     assert run_metrics(evaluations)["average_performance"].units == {"a": 1.0}
+
+
+def asked_of(rows):
+    """What a run asks for whose evaluations are `rows`."""
+    places = rows[["global_step", "phase", "trained_on"]].drop_duplicates().itertuples(index=False)
+    return Asked([Place(step, phase, string, step + 1) for step, phase, string in places], [])
+
+
+def without(rows, phase, step, string=None):
+    gone = (rows["phase"] == phase) & (rows["global_step"] == step)
+    return rows[~(gone & ((rows["modification"] == string) if string is not None else True))]
+
+
+def test_what_was_asked_for_and_is_there_changes_nothing():
+    rows = make_rows(list("abab"), lambda s, p, step: float((step * 7 + len(s)) % 31))
+    assert repr(run_metrics(Evaluations.of(rows, "sampled", asked_of(rows)))) == repr(metrics_of(rows))
+
+
+def test_a_third_of_a_run_is_no_run():
+    rows = make_rows(["a", "b", "c"], lambda s, p, step: float(step))
+    part = rows[rows["phase"] == 0]
+    assert metrics_of(part)["average_performance"].value == 100.0  # nobody knows what was asked for
+    run = Evaluations.of(part, "sampled", asked_of(rows))
+    found = run_metrics(run)
+    assert all(math.isnan(metric.value) and metric.reason for metric in found.values())
+    assert found["average_performance"].reasons["a"] == "a has not been evaluated at the end of phase 2 yet"
+    assert run.trained_on == ["a", "b", "c"]
+    assert "6 of the 9 evaluations that the run asked for are not there yet" in run.notes[-1]
+    assert "the first at step 100 (phase 1)" in run.notes[-1]
+    assert continual_metrics(part, asked_of(rows)) == {}
+
+
+def test_a_metric_that_needs_what_is_not_there_is_undefined_and_no_other():
+    # b is at 10 in the middle of its first phase; whoever misses that takes the end of the phase for its recovery.
+    rows = make_rows(list("abab"), lambda s, p, step: 10.0 if s == "a" or step > 100 else 0.0)
+    whole = metrics_of(rows)
+    assert whole["recovery_steps"].units["a -> b, phase 1"] == 50.0
+    found = run_metrics(Evaluations.of(without(rows, 1, 150, "b"), "sampled", asked_of(rows)))
+    for name in ("recovery_steps", "plasticity_slope"):
+        assert math.isnan(found[name].value), name
+        assert "b has not been evaluated at all of phase 1 yet" in found[name].reason
+    for name in METRICS.keys() - {"recovery_steps", "plasticity_slope"}:
+        assert found[name].value == pytest.approx(whole[name].value, nan_ok=True), name
+    # One number of several: the mean of the others is not the metric.
+    found = run_metrics(Evaluations.of(without(rows, 2, 300, "a"), "sampled", asked_of(rows)))
+    assert math.isnan(found["backward_transfer"].value)
+    assert not all(math.isnan(value) for value in found["forgetting_isolated"].units.values())
 
 
 def test_evaluations_with_fewer_games_are_noted():

@@ -182,6 +182,21 @@ def test_groups_differ_in_a_setting_that_the_label_names(workdir, capsys):
     assert groups[1].label == "ALE/Freeway-v5 PPO learning_rate=0.002"
 
 
+def test_strings_in_another_order_are_no_other_experiment_and_another_grid_is_said(workdir, capsys):
+    for seed in (1, 2, 3):  # as random schedules were stored before: in the order of their draw
+        strings = ["a", "b", "c"][seed - 1 :] + ["a", "b", "c"][: seed - 1]
+        rows = make_rows(strings, lambda s, p, step: float(step), seed=seed)
+        make_run(
+            workdir / str(seed), rows, eval_modifs=strings, eval_every=100 if seed < 3 else 50, worker_timeout=seed
+        )
+    main(["1", "2"])
+    printed = capsys.readouterr().out
+    assert "group 1: ALE/Freeway-v5 PPO, 2 runs" in printed
+    assert "note" not in printed
+    main(["1", "2", "3"])
+    assert "note: `eval_every` is not the same in all runs of group 1" in capsys.readouterr().out
+
+
 def test_runs_with_different_tasks_are_said_to_be_so(workdir, capsys):
     make_run(workdir / "x", make_rows(["a", "b"], lambda s, p, step: 1.0))
     make_run(workdir / "y", make_rows(["a", "c"], lambda s, p, step: 3.0, seed=2))
@@ -191,6 +206,20 @@ def test_runs_with_different_tasks_are_said_to_be_so(workdir, capsys):
     assert "interval over one number per run" in printed
     row = csv_rows(workdir / "metrics.csv")[0]
     assert (float(row["value"]), float(row["low"]), float(row["high"])) == (2.0, 1.0, 3.0)
+
+
+def test_a_renamed_folder_and_a_foreign_line(three_seeds, workdir, capsys):
+    main([*three_seeds, "-o", "before"])
+    path = workdir / "runs" / "s2" / "evals.csv"
+    text = path.read_text()
+    half = len(text.splitlines()) // 2
+    lines = [line.replace("s2,", "old,", 1) if number < half else line for number, line in enumerate(text.splitlines())]
+    lines.insert(half, 'a note, with "half a quotation')
+    path.write_text("\n".join([*lines, "and no end"]))
+    main([*three_seeds, "-o", "after"])
+    printed = capsys.readouterr().out
+    assert f"note, s2: warning: `runs/s2/evals.csv` holds in line {half + 1} and in 1 more what is no ev" in printed
+    assert (workdir / "before.csv").read_text() == (workdir / "after.csv").read_text()
 
 
 # ----------------------------------------------------------------------------------------------- intervals
@@ -296,7 +325,7 @@ def test_what_is_no_run(workdir, capsys, three_seeds):
     (workdir / "bare" / "evals.csv").write_text(",".join(metrics.COLUMNS) + "\n")
     assert "evals.csv holds no evaluation" in error_of(capsys, "bare")
     (workdir / "bare" / "evals.csv").write_text("run,score\nx,1\n")
-    assert "bare/evals.csv: the column `seed` is missing" in error_of(capsys, "bare")
+    assert "`bare/evals.csv` has other columns than run, seed" in error_of(capsys, "bare")
     (workdir / "bare" / "evals.csv").write_bytes(b"\xff\xfe\x00")
     assert "evals.csv cannot be read" in error_of(capsys, "bare")
     assert not list(workdir.glob("metrics.*"))

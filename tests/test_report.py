@@ -1,6 +1,8 @@
 """Reports: the numbers behind the figures, interrupted runs, escaping, one file that needs nothing else."""
 
 import base64
+import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -13,21 +15,24 @@ import numpy as np
 import pytest
 from made_up_runs import make_run
 
+import continual_training_example as training
 import metrics
 import report
+import reporting.runs
+from experiment.same_experiment import NOT_OF_EXPERIMENT, experiment_settings
 from reporting import curves, evaluations, figures, page
 from reporting.runs import (
-    NOT_METHOD,
     Group,
     Regime,
     ReportError,
     check_run_folder,
-    group_runs,
     load_run,
     number,
     read_scalars,
     shown,
 )
+
+group_runs = functools.partial(reporting.runs.group_runs, experiment_settings=experiment_settings)
 
 # --------------------------------------------------------------------------------------------------------- run folders
 
@@ -143,8 +148,32 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
     assert [group.label for group in groups] == ["learning_rate null", "learning_rate 0.1"]
 
 
-def test_settings_that_do_not_count_are_at_least_those_of_the_metrics():
-    assert metrics.BOOKKEEPING <= NOT_METHOD
+@pytest.mark.parametrize("name", sorted(NOT_OF_EXPERIMENT - {"seed"}))
+def test_what_makes_no_other_experiment_makes_none_for_report_and_metrics(name, tmp_path):
+    folders = [make_run(tmp_path, seed=seed, evaluated=lambda *_: 1.0, **{name: seed}) for seed in (1, 2)]
+    assert len(group_runs([load_run(folder) for folder in folders])) == 1
+    assert len(metrics.group_runs(metrics.load_runs(folders))) == 1
+
+
+def test_every_setting_is_decided_about():
+    names = {field.name for field in dataclasses.fields(training.Args)}
+    made_it = {"versions", "processor", "command"}
+    assert names >= NOT_OF_EXPERIMENT - made_it
+    # Who adds a setting says here whether it makes another experiment.
+    assert names - NOT_OF_EXPERIMENT == {
+        *("exp_name", "torch_deterministic", "amp", "compile", "cuda_graphs", "env_id", "backend"),
+        *("obs_mode", "modifs", "new_rf", "frameskip", "buffer_window_size"),
+        *("deactivate_episodic_life", "game_start", "fire_reset", "max_pool", "sticky"),
+        *("time_limit", "switch_mode", "total_timesteps", "learning_rate", "num_envs"),
+        *("num_steps", "anneal_lr", "anneal_lr_per_regime", "gamma", "gae_lambda"),
+        *("num_minibatches", "update_epochs", "norm_adv", "clip_coef", "clip_vloss", "ent_coef"),
+        *("vf_coef", "max_grad_norm", "target_kl", "reward_scaling", "architecture"),
+        *("encoder_dims", "decoder_dims", "replacement_rate", "init", "maturity_threshold"),
+        *("decay_rate", "utility", "accumulate", "count", "her", "game_specific_goals"),
+        *("her_rewards", "her_relabel", "her_weight", "her_importance_clip"),
+        *("shrink_and_perturb", "shrink_factor", "noise_scale", "perturb_noise"),
+        *("perturb_optimizer", "modification_factory", "modification_factory_kwargs"),
+    }
 
 
 def test_groups_are_called_by_their_experiments_where_that_is_enough(tmp_path):
@@ -525,7 +554,9 @@ def test_an_evals_csv_cut_short_still_counts(tmp_path):
         file.write("name,1,2,30")
     found, mode, notes = report.read_evaluations([load_run(folder)])
     assert (list(found), mode) == ([str(folder)], "sampled")
-    assert notes == [f"{folder.name}: The last line of evals.csv is cut short and left out."]
+    number = len((folder / "evals.csv").read_text().splitlines())
+    (note,) = notes
+    assert f"{folder.name}: warning: `{folder}/evals.csv` holds in line {number} what is no evaluation" in note
 
 
 def test_an_evals_csv_that_contradicts_itself_is_named(tmp_path):

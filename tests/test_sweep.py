@@ -340,6 +340,27 @@ def test_a_command_that_training_refuses_ends_the_sweep_before_it_begins(checked
 # -------------------------------------------------------------------------------------------------- run, stop, go on
 
 
+def test_seeds_of_other_flags_keep_their_own_records(workdir):
+    def folder_of(*words, seeds=(1, 2)):
+        args = sweep.Args(seeds=seeds)
+        return sweep.Sweep(args, sweep.sweep_of_seeds(args, list(words))).folder
+
+    Path("x.json").write_text("{}")
+    before = folder_of("--config", "x.json")
+    assert before.parent == Path("sweeps")
+    assert folder_of("--config", "x.json", seeds=(1, 2, 3)) == before  # the same experiment goes on
+    assert folder_of("--config", "x.json", "--her") != before
+    Path("x.json").write_text('{"gamma": 0.9}')
+    assert folder_of("--config", "x.json") != before
+
+
+def test_where_a_run_is_played_is_no_method(fake, capsys):
+    write_sweep({"score": {"value": 2.0}, "seed": {"values": [1, 2]}, "worker_timeout": {"values": [30, 60]}})
+    assert sweep.main(["tiny.yaml", "--jobs", "2"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "/4" in line and "[" not in line]
+    assert rows == [["all", "seeds", "4/4", "3", "2", "4"]]
+
+
 def test_a_sweep_runs_all_and_the_table_has_the_best_first(fake, capsys):
     write_sweep({"score": {"values": [1.0, 4.0, 2.0]}, "seed": {"values": [1, 2, 3]}})
     assert sweep.main(["tiny.yaml", "--jobs", "2"]) == 0

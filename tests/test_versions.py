@@ -17,7 +17,8 @@ import metrics
 import report
 from experiment import versions
 from experiment.config import as_plain_dict, from_plain_dict
-from reporting.versions import MADE_BY, differing_versions, mixed_versions
+from experiment.same_experiment import MADE_BY
+from reporting.versions import differing_versions, mixed_versions
 
 ONE_UPDATE = {"env_id": "ALE/Freeway-v5", "num_envs": 2, "num_steps": 8, "num_workers": 0, "cuda": False}
 ONE_UPDATE = {**ONE_UPDATE, "anneal_lr": False, "total_timesteps": 16, "plasticity_every": 0}

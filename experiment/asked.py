@@ -1,0 +1,71 @@
+"""Which evaluations a run has asked for so far, from its settings and its switches, to be compared with evals.csv."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Place(NamedTuple):
+    """A moment of a run whose weights are to be evaluated."""
+
+    global_step: int
+    phase: int
+    trained_on: str
+    stop: int
+    """an evaluation of the phase before this step is the one meant: a run that was made longer has shifted rollouts"""
+
+
+class Asked(NamedTuple):
+    """What evals.csv holds when everything is evaluated."""
+
+    places: list[Place]
+    strings: list[str]
+    """modification strings; none: those that are in the file"""
+
+
+def asked_for(folder: Path, settings: Mapping[str, Any]) -> Asked | None:
+    """What the run in `folder` has asked for as far as it has come; None where its files do not tell."""
+    switches, games = (_read(folder / f"{name}.csv") for name in ("switches", "episodes"))
+    try:
+        borders = [(int(row["global_step"]), row["from"], row["to"]) for row in switches or []]
+        reached = max([0, *(int(row["global_step"]) for row in games or []), *(step for step, *_ in borders)])
+        batch, every = int(settings["num_envs"]) * int(settings["num_steps"]), settings.get("eval_every")
+        kept = [(row["checkpoint"], row["shrink_and_perturb"] == "0") for row in switches or []]
+        modifs = str(settings.get("modifs") or "")
+        first = borders[0][1] if borders else str(games[0]["modification"]) if games else modifs
+    except (KeyError, TypeError, ValueError):
+        return None
+    if switches is None or games is None or not reached:
+        return None
+    trained_on = [first, *(to for _, _, to in borders)]
+    places = []
+    for phase, (step, _, _) in enumerate(borders):
+        checkpoint, same_weights = kept[phase]
+        if every is not None or checkpoint:
+            places.append(Place(step, phase, trained_on[phase], step + 1))
+        if every is not None or (checkpoint and same_weights):
+            places.append(Place(step, phase + 1, trained_on[phase + 1], step + 1))
+    if (folder / "model.cleanrl_model").exists():  # the games in progress were cut at the run's last step
+        places.append(Place(reached, len(borders), trained_on[-1], reached + 1))
+    if isinstance(every, int):
+        steps = {0} | {-(-multiple // batch) * batch for multiple in range(0, reached, max(every, batch)) if every}
+        for step in sorted(step for step in steps if step < reached):
+            phase = sum(border < step for border, _, _ in borders)
+            following = min([reached, *(border for border, _, _ in borders if border >= step)])
+            places.append(Place(step, phase, trained_on[phase], max(step + 1, min(step + batch, following))))
+    strings = [*_list(settings, "eval_modifs"), *_list(settings, "held_out_modifs")] if every is not None else []
+    return Asked(sorted(set(places)), ["" if string == "no_modif" else string for string in strings])
+
+
+def _list(settings: Mapping[str, Any], name: str) -> list[str]:
+    given = settings.get(name)
+    return [str(string) for string in given] if isinstance(given, (list, tuple)) else []
+
+
+def _read(path: Path) -> list[dict[str, str]] | None:
+    try:
+        with open(path, newline="", encoding="utf-8", errors="replace") as file:
+            return list(csv.DictReader(file))
+    except (OSError, csv.Error):
+        return None
