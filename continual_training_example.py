@@ -111,7 +111,7 @@ from modification_factories import (
 from wrappers.games import GameConfig, GameError, GameRecord
 from wrappers.goals import Goal, goal_kind
 from wrappers.modifications import ModificationError
-from wrappers.vector import ModifiedVectorEnv, WorkerError, available_cores, check_string, game_config
+from wrappers.vector import ModifiedVectorEnv, WorkerError, available_cores, check_string, game_config, waiting_note
 
 USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, ScheduleError)
 FAILURES = (CheckpointError, NotFiniteError, RanksError, WorkerError)  # of a run that was well begun
@@ -1026,8 +1026,10 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
         total_timesteps=args.total_timesteps or (None if has_schedule else 10_000_000),
         modifs=args.modifs,
     )
-    for string in schedule.possible_modifications():
-        notes += check_string(game, string)[1]
+    checked = [check_string(game, string) for string in schedule.possible_modifications()]
+    notes += [line for _, lines in checked for line in lines]
+    if args.switch_mode == "live":
+        notes += filter(None, [waiting_note(game, [string for string, _ in checked])])
     if args.test_modifs:
         notes += choose_modifications(args.test_modifs, game)[1]
     if args.eval_every is not None or args.eval_modifs or args.held_out_modifs:

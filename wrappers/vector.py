@@ -45,7 +45,7 @@ from wrappers.games import (
     reads_objects,
 )
 from wrappers.goals import GOALS
-from wrappers.modifications import ModificationError, check_modifications, split_modifications
+from wrappers.modifications import ModificationError, check_modifications, split_modifications, wait_for_start
 from wrappers.objects import supports_object_features, supports_objects, why_missing
 from wrappers.state import is_plain
 from wrappers.worker import CALL, NUMBERS, STEP, GameHost, array_layout, layout_size, map_arrays
@@ -187,6 +187,19 @@ def check_string(config: GameConfig, string: str) -> tuple[str, list[str]]:
     return check_modifications(config.game, string, obs_mode=config.obs_mode)
 
 
+def waiting_note(config: GameConfig, strings: Sequence[str]) -> str | None:
+    """A line that says which of these canonical strings' names have to wait under ``live``; None where none has."""
+    names = dict.fromkeys(name for string in strings for name in split_modifications(string))
+    waiting = wait_for_start(config.game, list(names))
+    if len(strings) < 2 or not waiting:
+        return None
+    return (
+        f"note: {', '.join(f'`{name}`' for name in waiting)} act{'s' * (len(waiting) == 1)} at the start of a game "
+        "only: with `switch_mode` live each game takes a string with such a name at its own next start, and plays on "
+        "under the old one until then"
+    )
+
+
 class ModifiedVectorEnv(VectorEnv):
     """`num_envs` games stepped together; ``AutoresetMode.SAME_STEP``.
 
@@ -326,8 +339,8 @@ class ModifiedVectorEnv(VectorEnv):
         """Switch every game to a modification string.
 
         ``reset``: at once, in a new game; ``episode``: each game at its own next game start; ``live``: in place, in
-        mid-game. Returns the observations after the switch (changed by ``reset`` only) and in ``info["games"]`` the
-        records of games that were cut short.
+        mid-game, unless a name of the string acts at a game's start only: then as ``episode``. Returns the observations
+        after the switch (changed by ``reset`` only) and in ``info["games"]`` the records of games that were cut short.
 
         Raises:
             ModificationError: the string cannot be played.
