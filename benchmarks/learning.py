@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.training import ROOT
+from experiment.resume import can_go_on
 
 # Student's t, 97.5 % quantile, by degrees of freedom
 T_QUANTILE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
@@ -67,7 +68,7 @@ def train(root: Path, run: Run, jobs: int) -> None:
     """Run it to its end; one that was interrupted goes on, one that is finished stays as it is."""
     if finished(root, run) is not None:
         return
-    words = next((["--resume", str(path)] for path in folders(root, run) if (path / "resume.pt").exists()), run.words)
+    words = next((["--resume", str(path)] for path in folders(root, run) if can_go_on(path)), run.words)
     alone = ["--num_workers", "0"] if jobs > 1 else []
     environment = {**os.environ, "OMP_NUM_THREADS": "1"} if jobs > 1 else None
     command = [sys.executable, str(ROOT / "continual_training_example.py"), *words, *alone]
