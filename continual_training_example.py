@@ -18,6 +18,11 @@ import os
 # the gaps between the operations of an update. It must be set before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
+from experiment.signals import StopSignals, end_on_interrupt
+
+if __name__ == "__main__":
+    end_on_interrupt(at_once=True)
+
 from experiment.system import check_system, keep_freed_memory, memory_of
 
 check_system()  # before anything imports OpenCV
@@ -25,6 +30,7 @@ check_system()  # before anything imports OpenCV
 import contextlib
 import copy
 import functools
+import math
 import shlex
 import sys
 import time
@@ -69,15 +75,18 @@ from agents.hindsight import (
 from agents.plasticity import PlasticityProbe, choose_rows
 from agents.restartable_adam import RestartableAdam
 from agents.reward_scaling import RewardScaler
-from eval import choose_evaluated, choose_modifications, evaluate, load_agent, summarise, table
+from eval import canonical_strings, choose_evaluated, choose_modifications, evaluate, load_agent, summarise, table
 from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from experiment.config import (
+    Belonging,
     ConfigError,
     Range,
     apply_config_file,
     as_plain_dict,
+    check_belongings,
     check_ranges,
     from_plain_dict,
+    given_flags,
     parse_command_line,
     sentence,
 )
@@ -99,13 +108,14 @@ from experiment.resume import (
     save_state,
     set_generator_states,
 )
-from experiment.run_folder import create_run_folder, folder_of_job, forget_job, slug, write_args, write_job
-from experiment.signals import StopSignals
+from experiment.run_folder import UNMODIFIED, create_run_folder, folder_of_job, forget_job, slug, write_args, write_job
 from experiment.timing import PhaseTimer
 from experiment.tracking import Tracker, check_wandb
+from experiment.versions import made_by
 from modification_factories import (
     ScheduleError,
     decay_note,
+    key_of,
     normalise_modification,
     regime_starts,
     regime_warning,
@@ -364,6 +374,77 @@ RANGES = {
     "seed": Range(0, 2**63 - 1),
 }
 
+BELONGINGS = (
+    Belonging(
+        ("game_specific_goals", "her_rewards", "her_relabel", "her_weight", "her_importance_clip"),
+        "says how hindsight works, which is off",
+        lambda args: args.her,
+        "add `--her`",
+    ),
+    Belonging(
+        ("encoder_dims", "decoder_dims"),
+        "says how PPO_OBJ is built, which is another architecture",
+        lambda args: args.architecture == "PPO_OBJ",
+        "choose `--architecture PPO_OBJ --obs_mode obj`",
+    ),
+    Belonging(
+        ("replacement_rate", "init", "maturity_threshold", "decay_rate", "utility", "accumulate", "count"),
+        "says how PPO_CBP replaces units, which is another architecture",
+        lambda args: args.architecture == "PPO_CBP",
+        "choose `--architecture PPO_CBP`",
+    ),
+    Belonging(
+        ("shrink_factor", "noise_scale", "perturb_noise", "perturb_optimizer"),
+        "says how shrink and perturb works, which is off",
+        lambda args: args.shrink_and_perturb,
+        "add `--shrink_and_perturb`",
+    ),
+    Belonging(
+        ("modifs",),
+        "is what a run without a schedule plays, and this run has one",
+        lambda args: not args.modification_factory,
+        "take `modification_factory` out of the file",
+    ),
+    Belonging(
+        ("anneal_lr_per_regime",),
+        "says how the learning rate decays, and it does not",
+        lambda args: args.anneal_lr,
+        "leave out `--no_anneal_lr`",
+    ),
+    Belonging(
+        ("fire_reset",),
+        "says how a game starts, but `game_start` original presses the original's buttons, FIRE among them",
+        lambda args: args.game_start != "original",
+        "choose another `--game_start`",
+    ),
+    Belonging(
+        ("worker_timeout",),
+        "is how long to wait for the processes that run the games, and `num_workers` 0 has none",
+        lambda args: args.num_workers != 0,
+        "choose another `--num_workers`",
+    ),
+    Belonging(
+        ("eval_games",),
+        "says how continual evaluation works, which is off",
+        lambda args: evaluates_continually(args),
+        "add `--eval_every`",
+    ),
+    Belonging(
+        ("eval_episodes",),
+        "says how `test_modifs` are evaluated, and there are none",
+        lambda args: bool(args.test_modifs),
+        "name some with `--test_modifs`",
+    ),
+    Belonging(
+        ("save_agent_wandb",),
+        "uploads to Weights & Biases, to which nothing is logged",
+        lambda args: args.track,
+        "add `--track`",
+    ),
+)
+"""Flags of something that may be off: a run that would ignore one of them is refused. Not among them are project,
+entity and folder of W&B: they say who you are rather than what this run does."""
+
 CHANGEABLE = (
     *("checkpoint_every", "detect_anomaly", "num_workers", "worker_timeout", "cuda"),
     *("test_modifs", "eval_episodes"),
@@ -380,6 +461,8 @@ SAVED = (
     *("envs", "tracker", "progress"),
 )
 """What `resume.pt` holds, see `save_run`."""
+
+PROBED_STEPS = 2500  # of a game that tells what evaluation costs: more than one of Freeway, a second or two
 
 LOSSES = ("value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
 OF_GRADIENT_STEP = (*LOSSES, "gradient_norm")  # what `minibatch_step` returns, followed by those of hindsight
@@ -969,7 +1052,8 @@ def read_settings(argv: Sequence[str] | None, ranks: Ranks) -> tuple[Args, dict[
         args, saved, lines = settings_of_run(str(interrupted), ["--resume", str(interrupted)])
         lines.insert(0, f"torchrun has started the job anew: it goes on in {interrupted}")
     else:
-        args, lines = apply_config_file(args, args.config) if args.config else (args, [])
+        given = given_flags(Args, argv)
+        args, lines = apply_config_file(args, args.config, given) if args.config else (args, [])
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     if args.resume and saved is None and not args.test_modifs:
         raise SystemExit(0)
@@ -986,39 +1070,15 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
             f"`num_minibatches` {args.num_minibatches} does not divide the batch of num_envs * num_steps = "
             f"{args.num_envs} * {args.num_steps} = {args.batch_size} rows; choose a divisor of it"
         )
-    of_hindsight = ("game_specific_goals", "her_rewards", "her_relabel", "her_weight", "her_importance_clip")
-    given = [name for name in of_hindsight if getattr(args, name) != getattr(Args, name)]
-    if given and not args.her:
-        raise ConfigError(f"`{given[0]}` says how hindsight works, which is off; add `--her`")
+    before = from_plain_dict(Args, saved["args"]) if saved is not None else args if args.resume else None
+    check_belongings(args, BELONGINGS, before)
     if args.her and saved is not None and "her_scaler" not in saved:
         raise ResumeError(
             f"`resume`: the run in `{args.resume}` has one scale for the rewards of both halves of hindsight, by which "
             "the game's own came to next to nothing, and that cannot be undone; start it anew"
         )
 
-    game, notes = game_config(
-        args.env_id,
-        backend=args.backend,
-        obs_mode=args.obs_mode,
-        frameskip=args.frameskip,
-        window=args.buffer_window_size,
-        episodic_life=not args.deactivate_episodic_life,
-        game_start=args.game_start,
-        fire_reset=args.fire_reset,
-        max_pool=args.max_pool,
-        sticky=args.sticky,
-        time_limit=args.time_limit,
-        reward_file=args.new_rf,
-        goal_kind=goal_kind(args.her, args.game_specific_goals),
-        seed=args.seed,
-    )
-    if args.anneal_lr_per_regime and not args.anneal_lr:
-        raise ConfigError("`anneal_lr_per_regime` says how the learning rate decays; leave out `--no_anneal_lr`")
-    if args.game_start == "original" and not args.fire_reset:
-        raise ConfigError(
-            "`game_start` original presses the original's buttons, FIRE among them; leave out `--no_fire_reset`, or "
-            "choose another start"
-        )
+    game, notes = choose_game(args)
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     check_architecture(args.architecture)
     check_continual_backprop(
@@ -1038,28 +1098,18 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
             f"`architecture` {args.architecture} does not fit `obs_mode` {args.obs_mode}; "
             "PPO_OBJ goes with `--obs_mode obj`, the others with `--obs_mode dqn`"
         )
-    config = {
-        "modification_factory": args.modification_factory,
-        "modification_factory_kwargs": args.modification_factory_kwargs,
-    }
-    has_schedule = bool(args.modification_factory)
-    schedule = schedule_from_config(
-        config if has_schedule else {},
-        seed=args.seed,
-        total_timesteps=args.total_timesteps or (None if has_schedule else 10_000_000),
-        modifs=args.modifs,
-    )
-    checked = [check_string(game, string) for string in schedule.possible_modifications()]
-    notes += [line for _, lines in checked for line in lines]
+    schedule, lines = choose_schedule(args, game)
+    notes += lines
     if args.switch_mode == "live":
-        notes += filter(None, [waiting_note(game, [string for string, _ in checked])])
+        strings = [canonical(string, game) for string in schedule.possible_modifications()]
+        notes += filter(None, [waiting_note(game, strings)])
     if args.test_modifs:
-        notes += choose_modifications(args.test_modifs, game)[1]
-    if args.eval_every is not None or args.eval_modifs or args.held_out_modifs:
-        args, lines = plan_continual_evaluation(args, schedule, game)
+        notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
+    evaluated_games = args.eval_episodes * len(args.test_modifs.split(",")) if args.test_modifs else 0
+    if evaluates_continually(args):
+        args, games, lines = plan_continual_evaluation(args, schedule, game)
+        evaluated_games += games
         notes += lines
-    elif args.eval_games != Args.eval_games:
-        raise ConfigError("`eval_games` says how continual evaluation works, which is off; add `--eval_every`")
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
     if args.anneal_lr and not args.anneal_lr_per_regime:
         notes += filter(None, [decay_note(schedule, args.total_timesteps)])
@@ -1080,14 +1130,78 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
         check_wandb()
     if saved is not None:
         notes += what_is_not_exact(saved, device)
+    elif evaluated_games and ranks.is_main:
+        notes.append(cost_of_games(evaluated_games, game, args))
     if not ranks.alone:
         notes.append(f"{ranks.size} processes of torchrun, {args.num_envs // ranks.size} games each")
     total_timesteps = args.total_timesteps or schedule.num_total_steps
     setup = Setup(args, schedule, total_timesteps, game, device, precision, saved, ranks)
     if setup.finished:  # all else is about training
-        notes = choose_modifications(args.test_modifs, game)[1]
+        notes = choose_modifications("test_modifs", args.test_modifs, game)[1]
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
     return setup
+
+
+def choose_game(args: Args) -> tuple[GameConfig, list[str]]:
+    """The game that these settings describe, and lines for the user.
+
+    Raises:
+        GameError: unknown game or backend, or a combination that cannot work.
+    """
+    return game_config(
+        args.env_id,
+        backend=args.backend,
+        obs_mode=args.obs_mode,
+        frameskip=args.frameskip,
+        window=args.buffer_window_size,
+        episodic_life=not args.deactivate_episodic_life,
+        game_start=args.game_start,
+        fire_reset=args.fire_reset,
+        max_pool=args.max_pool,
+        sticky=args.sticky,
+        time_limit=args.time_limit,
+        reward_file=args.new_rf,
+        goal_kind=goal_kind(args.her, args.game_specific_goals),
+        seed=args.seed,
+    )
+
+
+def choose_schedule(args: Args, game: GameConfig) -> tuple[Any, list[str]]:
+    """The schedule of these settings, and lines for the user about its modifications.
+
+    Raises:
+        ScheduleError: a class or an argument of it is wrong.
+        ModificationError: the game cannot play a name; it says where that stands.
+    """
+    has_schedule, kwargs = bool(args.modification_factory), args.modification_factory_kwargs
+    schedule = schedule_from_config(
+        {"modification_factory": args.modification_factory, "modification_factory_kwargs": kwargs},
+        seed=args.seed,
+        total_timesteps=args.total_timesteps or (None if has_schedule else 10_000_000),
+        modifs=args.modifs,
+    )
+    strings = schedule.possible_modifications()
+    for name in dict.fromkeys(name for string in strings for name in string.split()):
+        key = key_of(kwargs, name, "modification_factory_kwargs") or "modification_factory"
+        check_string(game, name, key if has_schedule else "modifs")
+    return schedule, [line for string in strings for line in check_string(game, string)[1]]
+
+
+def check_file(path: str | Path) -> list[str]:
+    """Check keys and names of a config file as a run with it would, whatever its flags; lines for the user.
+
+    Raises:
+        USER_ERRORS: one sentence.
+    """
+    args, _ = apply_config_file(Args(), path)
+    check_ranges(args, RANGES)
+    game, notes = choose_game(args)
+    notes += choose_schedule(args, game)[1]
+    if args.test_modifs:
+        notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
+    for name in ("eval_modifs", "held_out_modifs"):
+        notes += canonical_strings(name, getattr(args, name), game)[1]
+    return list(dict.fromkeys(notes))
 
 
 def check_ranks(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> None:
@@ -1147,8 +1261,13 @@ def check_memory(args: Args, game: GameConfig, device: torch.device) -> None:
         )
 
 
-def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tuple[Args, list[str]]:
-    """`args` with the strings that are evaluated, as the games take them, and lines for the user.
+def evaluates_continually(args: Args) -> bool:
+    """Whether the run is evaluated while it trains."""
+    return args.eval_every is not None or bool(args.eval_modifs or args.held_out_modifs)
+
+
+def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tuple[Args, int, list[str]]:
+    """`args` with the strings that are evaluated, as the games take them, how many games, and lines for the user.
 
     Raises:
         ConfigError: what is held out is trained on, a string is named twice, or there would be too many evaluations.
@@ -1174,7 +1293,36 @@ def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tu
     evaluated = replace(
         args, eval_every=args.eval_every or 0, eval_modifs=strings["train"], held_out_modifs=strings["held_out"]
     )
-    return evaluated, notes
+    return evaluated, 2 * plan.played * len(splits) * args.eval_games, notes
+
+
+def cost_of_games(number: int, game: GameConfig, args: Args) -> str:
+    """A line that says how many steps and minutes so many games of evaluation take, by one that is played now."""
+    network = (args.architecture, tuple(args.encoder_dims), tuple(args.decoder_dims))
+    length, seconds = length_and_seconds(replace(game, seed=0, reward_file=""), *network)
+    limit = game.max_num_frames_per_episode // game.frameskip
+    return (
+        f"cost of the evaluations: {number:,} games, about {number * length:,} steps and "
+        f"{math.ceil(number * seconds / 60):,} min of one core, if all are as the one that an untrained agent played "
+        f"just now, {length:,} steps at {length / seconds:,.0f} a second; a game may last up to {limit:,}"
+    )
+
+
+@functools.lru_cache
+def length_and_seconds(
+    game: GameConfig, architecture: str, encoder_dims: tuple[int, ...], decoder_dims: tuple[int, ...]
+) -> tuple[int, float]:
+    """Steps and seconds of the first game of an untrained agent, or of its first `PROBED_STEPS`."""
+    game = replace(game, max_num_frames_per_episode=min(game.max_num_frames_per_episode, PROBED_STEPS * game.frameskip))
+    with closing(ModifiedVectorEnv(game, 1, num_workers=0)) as envs:
+        shape, num_actions = envs.observation_shape, envs.num_actions
+    generator = torch.Generator().manual_seed(0)
+    dims = {"encoder_dims": encoder_dims, "decoder_dims": decoder_dims}
+    agent = make_agent(architecture, shape, num_actions, **dims, generator=generator)
+    how = {"episodes": 1, "seed": 0, "deterministic": False, "num_envs": 1, "num_workers": 0}
+    begin = time.perf_counter()
+    (record,) = evaluate(agent, game, [""], **how, device=torch.device("cpu"))[""]
+    return record.length, time.perf_counter() - begin
 
 
 def continual_evaluation(
@@ -1291,7 +1439,7 @@ def test(args: Args, agent: ActorCritic, game: GameConfig, tracker: Tracker, glo
     games = evaluate(
         agent,
         game,
-        choose_modifications(args.test_modifs, game)[0],
+        choose_modifications("test_modifs", args.test_modifs, game)[0],
         episodes=args.eval_episodes,
         seed=args.seed,
         deterministic=False,
@@ -1301,7 +1449,7 @@ def test(args: Args, agent: ActorCritic, game: GameConfig, tracker: Tracker, glo
     )
     results = summarise(games, game.env_id, args.seed)
     for result in results:
-        tracker.scalar(f"eval/{result.modification or 'no_modif'}/mean", result.mean, global_step)
+        tracker.scalar(f"eval/{result.modification or UNMODIFIED}/mean", result.mean, global_step)
     print(table(results))
 
 
@@ -1662,7 +1810,8 @@ def open_tracker(args: Args, folder: Path, saved: dict[str, Any] | None, ranks: 
             wandb_run_id=files and files["wandb_run_id"],
             saved=files,
         )
-        write_args(folder, as_plain_dict(replace(args, resume="")))
+        step = 0 if saved is None else saved["counters"]["global_step"]
+        write_args(folder, {**as_plain_dict(replace(args, resume="")), **made_by(folder, step)})
         if ranks.job:
             write_job(folder, ranks.job)
     except OSError as error:
@@ -1742,4 +1891,5 @@ def upload_videos(tracker: Tracker, folder: Path, global_step: int) -> None:
 
 
 if __name__ == "__main__":
+    end_on_interrupt()
     main()

@@ -8,7 +8,7 @@
 
 All else comes from the checkpoint; the game and how it is played may be chosen anew. Games are whole (a lost life does
 not end one) and scored by the emulator. Prints a table, writes games.csv, per_life.csv and summary.json,
-and ends with `mean +- std` over all games.
+and ends with `mean +- std` over all games (of one game with its score).
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ import os
 
 # Threads that spin for long while they wait would steal the cores that the emulators need; set before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+from experiment.signals import end_on_interrupt
+
+if __name__ == "__main__":
+    end_on_interrupt(at_once=True)
 
 from experiment.system import check_system
 
@@ -66,7 +71,7 @@ from experiment.game_report import (
     value_error,
     without_nan,
 )
-from experiment.run_folder import create_run_folder, slug
+from experiment.run_folder import UNMODIFIED, create_run_folder, slug
 from experiment.scores import human_normalised, mean_std_interval
 from experiment.tables import format_table
 from experiment.tracking import Tracker, check_wandb
@@ -78,7 +83,6 @@ from wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_c
 from wrappers.worker import die_with
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
-UNMODIFIED = "no_modif"
 MAX_EVALUATED = 8  # modification strings by default; more only when they are named
 FOR_RUNS = ("eval_modifs", "held_out_modifs", "eval_games", "follow")
 FOR_BOTH = ("run", "seed", "num_workers", "cuda")  # with `run` and without; all others are for one checkpoint
@@ -279,7 +283,7 @@ def run(args: Args) -> None:
     args = choose_seeds(args)
     checkpoints = [load_checkpoint(path) for path in args.agent_path]
     settings, game, notes = choose_common_game(args, checkpoints)
-    strings, warnings = choose_modifications(args.modifs, game)
+    strings, warnings = choose_modifications("modifs", args.modifs, game)
     check_play(args, strings)
     agents = [
         load_agent(path, checkpoint, settings["architecture"], game)
@@ -328,7 +332,8 @@ def run(args: Args) -> None:
         write_summary(folder / "summary.json", args, evaluations, results, mean, std)
         log_results(tracker, results, max(checkpoint.global_step or 0 for checkpoint in checkpoints), folder)
     print(f"files: {folder}", file=beside_table)
-    print(f"{mean:.2f} +- {std:.2f}", file=beside_table)
+    spread = f"+- {std:.2f}" if len(scores) > 1 else "(one game: no deviation)"
+    print(f"{mean:.2f} {spread}", file=beside_table)
 
 
 def choose_seeds(args: Args) -> Args:
@@ -435,7 +440,7 @@ def play(
     try:
         with tqdm(total=episodes * len(strings), unit="game", disable=None) as progress:
             for string in strings:
-                progress.set_postfix_str(string or "no modification")
+                progress.set_postfix_str(string or UNMODIFIED)
                 generator = torch.Generator(device).manual_seed(seed)
                 finished: dict[int, PlayedGame] = {}
                 if video_folder is not None:
@@ -646,39 +651,14 @@ def choose_game(settings: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[Ga
     )
 
 
-def choose_modifications(text: str, game: GameConfig) -> tuple[list[str], list[str]]:
-    """The modification strings to play, as the games take them, and warnings.
+def choose_modifications(argument: str, text: str, game: GameConfig) -> tuple[list[str], list[str]]:
+    """The modification strings that a flag names, separated by commas, as the games take them, and warnings.
 
     Raises:
         ConfigError: the same string twice.
         ModificationError: the game cannot play one of them.
     """
-    checked = [check_string(game, string) for string in split_strings(text)]
-    strings = [canonical for canonical, _ in checked]
-    require_different(strings)  # again: an old spelling may name the same modification
-    return strings, [warning for _, warnings in checked for warning in warnings]
-
-
-def split_strings(text: str) -> list[str]:
-    """``"a b, no_modif"`` -> ``["a b", ""]``: modification strings are separated by commas.
-
-    Raises:
-        ConfigError: the same string twice.
-    """
-    strings = [" ".join(part.split()) for part in text.split(",")]
-    strings = ["" if string == UNMODIFIED else string for string in strings]
-    require_different(strings)
-    return strings
-
-
-def require_different(strings: Sequence[str]) -> None:
-    """Raise ConfigError if a modification string comes twice."""
-    for string in strings:
-        if strings.count(string) > 1:
-            raise ConfigError(
-                f"`modifs` names {string or UNMODIFIED!r} twice; name every modification string once, "
-                "and nothing between two commas only for the unmodified game"
-            )
+    return canonical_strings(argument, text.split(","), game)
 
 
 def load_agent(path: str, checkpoint: Checkpoint, architecture: str, game: GameConfig) -> ActorCritic:
@@ -942,7 +922,13 @@ def plan_run(args: Args, folder: Path) -> tuple[RunEvaluation, list[str]]:
     network = complete_settings(args, trained)
     game, notes = choose_game(network, trained)
     strings, held_out = (
-        list(dict.fromkeys([*trained_with(trained, name, []), *getattr(args, name)]))
+        list(
+            dict.fromkeys(
+                string
+                for named in (trained_with(trained, name, []), getattr(args, name))
+                for string in canonical_strings(name, named, game)[0]
+            )
+        )
         for name in ("eval_modifs", "held_out_modifs")
     )
     splits, more = choose_evaluated(strings, held_out, trained_strings(folder), game)
@@ -1000,13 +986,13 @@ def choose_evaluated(
 
 
 def canonical_strings(argument: str, strings: Sequence[str], game: GameConfig) -> tuple[list[str], list[str]]:
-    """The strings of a list flag as the games take them (`no_modif` is the unmodified game), and warnings.
+    """The strings of a flag as the games take them, and warnings.
 
     Raises:
         ConfigError: one of them twice.
         ModificationError: the game cannot play one of them.
     """
-    checked = [check_string(game, "" if string == UNMODIFIED else string) for string in strings]
+    checked = [check_string(game, string, argument) for string in strings]
     canonical = [string for string, _ in checked]
     for string in canonical:
         if canonical.count(string) > 1:
@@ -1084,4 +1070,5 @@ def evaluation_rows(
 
 
 if __name__ == "__main__":
+    end_on_interrupt()
     main()

@@ -33,6 +33,7 @@ import tyro
 from experiment.config import ConfigError, Range, check_ranges, parse_command_line
 from experiment.files import atomic_path
 from experiment.scores import human_normalised
+from reporting.versions import MADE_BY, mixed_versions
 
 COLUMNS = (
     "run",
@@ -60,7 +61,7 @@ BOOTSTRAP_SEED = 0
 BOOKKEEPING = {
     *("seed", "config", "resume", "checkpoint_every", "num_workers", "notes"),
     *("track", "wandb_project_name", "wandb_entity", "wandb_dir", "capture_video"),
-    *("save_agent_wandb", "save_agent_with_switch"),
+    *("save_agent_wandb", "save_agent_with_switch", *MADE_BY),
 }
 
 Mode = Literal["sampled", "greedy"]
@@ -1037,6 +1038,8 @@ def text_table(number: int, result: GroupResult) -> str:
     lines = [f"group {number}: {group.label}, {len(group.runs)} run{'s' if len(group.runs) > 1 else ''}"]
     lines += [f"  seed {member.seed}: {member.folder}" for member in group.runs]
     lines += [f"  note, {member.name}: {note}" for member in group.runs for note in member.evaluations.notes]
+    if mixed := mixed_versions([member.settings for member in group.runs]):
+        lines.append(f"  note: {mixed}")
     footnotes: list[str] = []
     rows = [("metric", "mean", "IQM", "95 % interval", "runs", "")]
     for summary in result.summaries.values():

@@ -51,14 +51,33 @@ class ScheduleError(ValueError):
     """Something in a schedule that its author can mend: one sentence says what was given and what is allowed."""
 
 
+UNMODIFIED = "no_modif"
+
+
 # ------------------------------------------------------------------------------------------------ checks of arguments
 def normalise_modification(string: str) -> str:
-    """Return `string` with single spaces between its names and none around them; the order of the names stays."""
+    """Return `string` with single spaces between its names and none around them; the order of the names stays.
+
+    `no_modif`, which is how people write the unmodified game, becomes "".
+    """
     if not isinstance(string, str):
         raise ScheduleError(
             f'a modification must be a string of names, "" for the unmodified game, got {_show(string)}.'
         )
-    return " ".join(string.split())
+    names = " ".join(string.split())
+    return "" if names == UNMODIFIED else names
+
+
+def key_of(arguments: Any, name: str, path: str) -> str | None:
+    """Return where in `arguments`, which lie at `path` of a file, the first string with this name stands, or None."""
+    if isinstance(arguments, str):
+        return path if name in arguments.split() else None
+    items: Iterable[tuple[str, Any]] = ()
+    if isinstance(arguments, Mapping):
+        items = ((f"{path}.{key}", value) for key, value in arguments.items())
+    elif isinstance(arguments, (list, tuple)):
+        items = ((f"{path}[{index}]", value) for index, value in enumerate(arguments))
+    return next((found for place, value in items if (found := key_of(value, name, place)) is not None), None)
 
 
 def _show(value: object) -> str:
@@ -72,6 +91,8 @@ def _nearest(name: object, allowed: Iterable[str]) -> str:
 
 
 def _checked_int(name: str, value: object, minimum: int) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON's 1e6
     # bool is a subclass of int: without the second test `true` in the JSON would silently mean 1.
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < minimum:
         raise ScheduleError(f"`{name}` must be an integer of at least {minimum}, got {_show(value)}.")
@@ -949,7 +970,7 @@ _LISTED = 12
 
 
 def _name(modification: str, width: int = 60) -> str:
-    name = modification or "no_modif"
+    name = modification or UNMODIFIED
     return name if len(name) <= width else name[: width - 3] + "..."
 
 
@@ -1116,7 +1137,7 @@ def _settings(path: str, config: Mapping[str, Any], options: argparse.Namespace,
         if name in config:
             settings[name] = _checked_int(name, config[name], minimum)
             if asked not in (None, settings[name]):
-                print(f"{Path(path).name} overrides --{name}: {asked} -> {settings[name]}", file=notes)
+                print(f"warning: {Path(path).name} overrides --{name}: {asked} -> {settings[name]}", file=notes)
     return settings
 
 
@@ -1139,6 +1160,19 @@ def _print_converted(config: Mapping[str, Any], settings: Mapping[str, int]) -> 
     )
 
 
+def _checked_as_in_training(path: str) -> list[str]:
+    """Return lines about the file's modifications; what training would refuse in it is a ScheduleError.
+
+    The training script knows the keys and, through the installed hackatari, the names of a game. Schedules themselves
+    need neither, so it is loaded only here, as the module of a custom class is.
+    """
+    training = importlib.import_module("continual_training_example")
+    try:
+        return training.check_file(path)
+    except training.USER_ERRORS as error:
+        raise ScheduleError(str(error)) from None
+
+
 def _run_command(options: argparse.Namespace) -> None:
     config = load_config(options.config)
     settings = _settings(options.config, config, options, sys.stderr if options.from_original else sys.stdout)
@@ -1152,9 +1186,12 @@ def _run_command(options: argparse.Namespace) -> None:
         _print_converted(config, settings)
         return
     total_timesteps = config.get("total_timesteps")
+    if total_timesteps is not None:
+        total_timesteps = _checked_int("total_timesteps", total_timesteps, minimum=1)
     factory = schedule_from_config(
         config, seed=settings["seed"], total_timesteps=total_timesteps, modifs=config.get("modifs", "")
     )
+    notes = _checked_as_in_training(options.config)
     preview = _Preview(
         title=Path(options.config).name,
         factory=factory,
@@ -1162,7 +1199,7 @@ def _run_command(options: argparse.Namespace) -> None:
         switch_mode=config.get("switch_mode", "reset"),
         **settings,
     )
-    for line in _preview_lines(preview, options.every):
+    for line in [*notes, *_preview_lines(preview, options.every)]:
         print(line)
     if target is not None:
         _plot(preview, target)

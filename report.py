@@ -42,6 +42,7 @@ from reporting.runs import (
     read_whole_rows,
     shown,
 )
+from reporting.versions import mixed_versions
 
 USER_ERRORS = (ConfigError, ReportError)
 MOST_REGIMES = 2000
@@ -654,7 +655,9 @@ def configuration_section(report: Report) -> Section:
     blocks.append(
         page.details(f"The {len(same)} settings that all runs share", settings) if len(runs) > 1 else settings
     )
-    return Section("configuration", "Configuration", blocks)
+    mixed = [(group.label, mixed_versions([run.args for run in group.runs])) for group in report.groups]
+    notes = [f"{label}: {sentence}." for label, sentence in mixed if sentence]
+    return Section("configuration", "Configuration", [page.note(*notes), *blocks] if notes else blocks)
 
 
 if __name__ == "__main__":

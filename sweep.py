@@ -39,7 +39,7 @@ import yaml
 from experiment.config import ConfigError, Range, _nearest, _shown, check_ranges, parse_command_line
 from experiment.files import atomic_path
 from experiment.run_folder import safe_name
-from experiment.search import Study, draw, grid, is_whole, read_space, require_optuna
+from experiment.search import Study, draw, examples, grid, is_whole, read_space, require_optuna
 from experiment.signals import StopSignals
 
 HERE = Path(__file__).resolve().parent
@@ -56,6 +56,10 @@ LABELS = ("apiVersion", "kind", "name", "description", "entity", "project", "con
 SERVER_ONLY = ("early_terminate", "scheduler", "metrics", "job", "image_uri")
 """Keys of a sweep file that would change its runs, and do not work here."""
 STUDY = "study.journal"
+SWITCHES_OF_WANDB = ("track", "save_agent_wandb")
+SETTINGS_OF_WANDB = ("wandb_project_name", "wandb_entity", "wandb_dir")
+"""Flags that go with `--track`: without a word for their value, and with one."""
+MAX_EXAMPLES = 200
 
 
 class SweepError(ValueError):
@@ -79,7 +83,7 @@ class Args:
     search_seed: int = 0
     """seed of random and bayes, which choose parameters; runs have seeds of their own"""
     track: bool = False
-    """keep the file's --track; without it runs do not log to W&B"""
+    """keep the file's --track and what belongs to it; without it runs do not log to W&B"""
     dry_run: bool = False
     """print the commands, start nothing"""
 
@@ -139,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fault = check_commands(sweep, runs or [sweep.new_run(draw(sweep.space, args.search_seed, 0))])
         if fault:
             raise SweepError(fault)
+        runs = sweep.this_job(runs)
         if not args.dry_run:
             sweep.make_folder()
     except (SweepError, ConfigError) as error:
@@ -279,6 +284,19 @@ def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
     return words
 
 
+def without_wandb(words: Sequence[str]) -> list[str]:
+    """A command without `--track` and all flags that belong to it."""
+    kept: list[str] = []
+    value_follows = False
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        name = flag.removeprefix("--").replace("-", "_") if flag.startswith("--") else ""
+        if not value_follows and name.removeprefix("no_") not in SWITCHES_OF_WANDB + SETTINGS_OF_WANDB:
+            kept.append(word)
+        value_follows = name in SETTINGS_OF_WANDB and not equals
+    return kept
+
+
 class Sweep:
     """A sweep file or several seeds, and the folder that remembers how far it has come."""
 
@@ -310,12 +328,20 @@ class Sweep:
                 raise SweepError("`method` bayes chooses each run after those before it, so there is no list of them.")
             return self.chosen_before()
         runs = [self.new_run(parameters) for parameters in self.parameters_of_all()]
-        runs = list({run.folder: run for run in runs}.values())  # a random search may draw the same twice
-        if args.only is None:
+        return list({run.folder: run for run in runs}.values())  # a random search may draw the same twice
+
+    def this_job(self, runs: list[Run]) -> list[Run]:
+        """Of all runs those of this process: the one that `only` names, or all.
+
+        Raises:
+            SweepError: there is no run of this number.
+        """
+        only = self.args.only
+        if only is None:
             return runs
-        if args.only >= len(runs):
-            raise SweepError(f"`only` is {args.only}, but the runs of this sweep are 0 to {len(runs) - 1}.")
-        return [runs[args.only]]
+        if only >= len(runs):
+            raise SweepError(f"`only` is {only}, but the runs of this sweep are 0 to {len(runs) - 1}.")
+        return [runs[only]]
 
     def parameters_of_all(self) -> Iterable[dict[str, Any]]:
         if self.config["method"] == "grid":
@@ -379,7 +405,7 @@ class Sweep:
         parameters = {name: parameters[name] for name in self.config["parameters"]}
         command = command_of(self.config, parameters)
         if not self.args.track:
-            command = [word for word in command if word not in ("--track", "--track=True")]
+            command = without_wandb(command)
         label = " ".join(f"{name}={parameters[name]}" for name in self.varied)
         # A changed schedule is another experiment, so what the config file says is a part of the name too.
         digest = hashlib.sha256(json.dumps([command, text_of_config(command)]).encode()).hexdigest()[:10]
@@ -566,6 +592,8 @@ def check_commands(sweep: Sweep, runs: list[Run]) -> str | None:
     Only the project's own script can be asked. It loads torch, which needs much memory, so another process does it.
     """
     program = sweep.config["program"]
+    if sweep.config["method"] == "bayes":  # its further runs depend on results, but not which values it may combine
+        runs = [*runs, *map(sweep.new_run, itertools.islice(examples(sweep.space), MAX_EXAMPLES))]
     if Path(program).resolve() != HERE / TRAINING or any(program not in run.command for run in runs):
         return None
     with multiprocessing.get_context("spawn").Pool(1) as pool:

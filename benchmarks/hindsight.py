@@ -58,7 +58,7 @@ def level(job: tuple[Form, float, int]) -> float:
     """Crossings per game in the last quarter of a training in the small world."""
     form, knocks, seed = job
     torch.set_num_threads(1)
-    rewards = one_scale if form is ONE_SCALE else scale_halves
+    rewards = one_scale if form == ONE_SCALE else scale_halves  # a worker has copies of both
     crossings = learn(seed, Args(**form.settings), knocks=knocks, scale=rewards)
     return float(crossings[-len(crossings) // 4 :].mean())
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Run, interval, require_finished, returns, train_all
+from experiment.run_folder import UNMODIFIED
 
 SEQUENCES = Path(__file__).parent / "sequences"
 
@@ -85,7 +86,7 @@ def compare(folder: Path, game: str, seeds: Sequence[int]) -> list[dict[str, Any
 
 def table(rows: Sequence[dict[str, Any]], modifications: Sequence[str]) -> str:
     """Mean and 95 % interval over seeds, per regime, over all, and for the difference to PPO with the same seed."""
-    titles = ["", *(string or "unmodified" for string in modifications), "mean of all", "minus PPO"]
+    titles = ["", *(string or UNMODIFIED for string in modifications), "mean of all", "minus PPO"]
     lines = ["| " + " | ".join(titles) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
     for row in rows:
         difference = [own - ppo for own, ppo in zip(row["all"], rows[0]["all"], strict=True)]
@@ -115,9 +116,7 @@ def draw(results: Mapping[str, Sequence[dict[str, Any]]], seeds: Sequence[int]) 
                 panel.plot(at + 0.06, one, ".", color=method.colour, markersize=4, alpha=0.6)
         for border in range(1, len(modifications)):
             panel.axvline(border - 0.5, color="#cccccc", linewidth=0.8)
-        panel.set_xticks(
-            range(len(modifications)), [(name or "unmodified").replace(" ", "\n") for name in modifications]
-        )
+        panel.set_xticks(range(len(modifications)), [(name or UNMODIFIED).replace(" ", "\n") for name in modifications])
         panel.set(
             title=f"{game}, {len(seeds)} seeds", ylabel="return of whole games", xlim=(-0.5, len(modifications) - 0.5)
         )

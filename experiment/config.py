@@ -9,11 +9,12 @@ import dataclasses
 import difflib
 import json
 import math
+import os
 import sys
 import types
 import typing
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union
 
@@ -43,6 +44,17 @@ class Range(NamedTuple):
     low: float | None = None
     high: float | None = None
     above: bool = False
+
+
+class Belonging(NamedTuple):
+    """Flags that say how something works, and do nothing where that is off."""
+
+    flags: tuple[str, ...]
+    why: str
+    """the end of "`flag` value ...", which says what they belong to"""
+    is_on: Callable[[Any], bool]
+    """whether it is on with these arguments"""
+    remedy: str
 
 
 _LARGEST_FILE = 10_000_000  # characters
@@ -78,7 +90,33 @@ def parse_command_line(
                 "arguments are text in UTF-8."
             )
     given: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
+    try:
+        parsed = tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
+    except SystemExit:  # after --help, or what is wrong
+        _flush_or_drop()
+        raise
+    except BrokenPipeError:
+        _flush_or_drop()
+        raise SystemExit(0) from None
+    return parsed
+
+
+def _flush_or_drop() -> None:
+    """Print what is left; drop it where the reader, e.g. `head`, has seen enough, or Python complains as it exits."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def given_flags(cls: type, argv: Sequence[str] | None = None) -> set[str]:
+    """The fields of `cls` that `argv` (default: the command line of this process) names, whatever their values."""
+    names = {
+        word.partition("=")[0].removeprefix("--").replace("-", "_")
+        for word in (sys.argv[1:] if argv is None else argv)
+        if word.startswith("--")
+    }
+    return {name for name in _type_hints(cls) if name in names or f"no_{name}" in names}
 
 
 def _spell_out_flags(cls: type, argv: Sequence[str]) -> list[str]:
@@ -122,10 +160,11 @@ def _expand_sweep_lists(cls: type, argv: Sequence[str]) -> list[str]:
 # ------------------------------------------------------------------------------------------------------- JSON file
 
 
-def apply_config_file(args: ArgsT, path: str | Path) -> tuple[ArgsT, list[str]]:
+def apply_config_file(args: ArgsT, path: str | Path, given: Collection[str] = ()) -> tuple[ArgsT, list[str]]:
     """Return a copy of `args` with the values of the JSON file at `path`, and one line per value that changed.
 
     The file holds one object whose keys are exact field names, hidden fields included; it wins over the command line.
+    Where that changes one of the `given` flags, see `given_flags`, the line is a warning.
     Raises ConfigError for an unreadable file, invalid JSON, an unknown key, a value of a wrong type.
     """
     path = Path(path)
@@ -150,9 +189,10 @@ def apply_config_file(args: ArgsT, path: str | Path) -> tuple[ArgsT, list[str]]:
         old = getattr(args, key)
         if new != old or type(new) is not type(old):
             changes[key] = new
-        if new != old:
+        if new != old and key != "notes":  # free text changes nothing
             verb = "sets " if _is_hidden(type(args), key) else "overrides --"
-            lines.append(f"{path.name} {verb}{key}: {_shown(old)} -> {_shown(new)}")
+            warning = "warning: " if key in given else ""
+            lines.append(f"{warning}{path.name} {verb}{key}: {_shown(old)} -> {_shown(new)}")
     return dataclasses.replace(args, **changes), lines  # type: ignore[type-var]
 
 
@@ -264,12 +304,13 @@ def _convert(value: Any, annotation: Any) -> Any:
         return _convert_sequence(value, annotation)
     if annotation is float and type(value) in (int, float):
         return float(value)
+    if annotation is int and type(value) is float and value.is_integer():
+        return int(value)  # 1e6
     if annotation is Any or (annotation in (bool, int, str) and type(value) is annotation):
         return value
     if (origin or annotation) is dict and isinstance(value, dict):
         return value
-    whole = annotation is int and type(value) is float and value.is_integer()
-    raise _TypeMismatchError(_describe(annotation), f"; write {_shorten(str(int(value)))}" if whole else "")
+    raise _TypeMismatchError(_describe(annotation))
 
 
 def _convert_union(value: Any, annotation: Any) -> Any:
@@ -374,6 +415,28 @@ def check_ranges(args: Any, ranges: Mapping[str, Range | tuple[float | None, flo
             if value is not None and not _inside(value, allowed):
                 which = "each number of it" if value is not given else "it"
                 raise ConfigError(f"`{name}` is {_shown(given)}, but {which} must be {_describe_range(allowed)}.")
+
+
+def check_belongings(args: Any, table: Sequence[Belonging], accepted: Any = None) -> None:
+    """Raise ConfigError for the first argument that differs from its default where what it belongs to is off.
+
+    Where the value came from does not matter. What was so in `accepted`, the settings of a run that goes on, stays.
+    """
+    before = set() if accepted is None else {name for name, _ in _idle(accepted, table)}
+    for name, row in _idle(args, table):
+        if name not in before:
+            default = _shown(getattr(type(args)(), name))
+            raise ConfigError(
+                f"`{name}` {_shown(getattr(args, name))} {row.why}; {row.remedy}, or leave `{name}` at its default, "
+                f"{default}"
+            )
+
+
+def _idle(args: Any, table: Sequence[Belonging]) -> list[tuple[str, Belonging]]:
+    """The arguments that differ from their defaults and do nothing, each with its row."""
+    default = type(args)()
+    rows = [row for row in table if not row.is_on(args)]
+    return [(name, row) for row in rows for name in row.flags if getattr(args, name) != getattr(default, name)]
 
 
 def _inside(value: float, allowed: Range) -> bool:

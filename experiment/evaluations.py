@@ -25,6 +25,7 @@ from torch import nn
 from experiment.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from experiment.config import ConfigError
 from experiment.files import atomic_path, try_lock
+from experiment.run_folder import UNMODIFIED
 from experiment.tracking import Tracker
 
 RESULTS = "evals.csv"
@@ -389,7 +390,7 @@ class ContinualEvaluation:
 
         def key(row: dict[str, str]) -> tuple[int, int, str, str]:
             mode = "greedy" if row["deterministic"] == "1" else "sampled"
-            return int(row["global_step"]), int(row["phase"]), row["modification"] or "no_modif", mode
+            return int(row["global_step"]), int(row["phase"]), row["modification"] or UNMODIFIED, mode
 
         for evaluation, rows in groupby(sorted(read_results(self._folder), key=key), key=key):
             if evaluation not in self._logged:

@@ -9,6 +9,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from experiment.run_folder import UNMODIFIED
+
 _BAR = "{{percentage:3.0f}}%|{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}<{left}, {rate} steps/s]{{postfix}}"
 _WINDOW = 60.0
 """Seconds over which the speed is taken: rollouts and updates alternate, a shorter time may hold only one of them."""
@@ -131,5 +133,5 @@ class ProgressBar:
         return f"return {sum(self._returns) / len(self._returns):.1f}" if self._returns else "no game finished yet"
 
     def _modification_words(self) -> str:
-        name = self._modification or "no modification"
+        name = self._modification or UNMODIFIED
         return name if len(name) <= 40 else name[:37] + "..."

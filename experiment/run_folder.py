@@ -13,6 +13,8 @@ from experiment.config import ConfigError
 from experiment.files import atomic_path
 
 JOB = "torchrun.txt"
+UNMODIFIED = "no_modif"
+"""what people and files call the unmodified game, whose modification string is empty"""
 
 
 def create_run_folder(
@@ -99,10 +101,10 @@ def slug(modification: str, max_length: int = 80) -> str:
     """
     words = modification.split()
     if not words:
-        return "no_modif"
+        return UNMODIFIED
     readable = "+".join(safe_name(word, max_length) for word in words)
     # Unchanged words hold no `+`, no `~` and no space, so splitting at `+` gives the string back: no two can meet.
-    if readable.split("+") == words and len(readable.encode()) <= max_length and readable != "no_modif":
+    if readable.split("+") == words and len(readable.encode()) <= max_length and readable != UNMODIFIED:
         return readable
     digest = hashlib.sha256(" ".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{_cut(readable, max_length - 13)}~{digest}"

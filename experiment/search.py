@@ -135,6 +135,12 @@ def grid(space: Space) -> Iterator[dict[str, Any]]:
     return (dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values))
 
 
+def examples(space: Space) -> Iterator[dict[str, Any]]:
+    """What a search may try, before it is known what it will: every combination of listed values, medians of others."""
+    lists = [list(p.settings["values"]) if "values" in p.settings else [p.quantile(0.5)] for p in space.values()]
+    return (dict(zip(space, chosen, strict=True)) for chosen in itertools.product(*lists))
+
+
 def draw(space: Space, seed: int, number: int) -> dict[str, Any]:
     """Run `number` of a random search, which depends on nothing but the space, the seed and that number."""
     generator = random.Random(f"{seed} {number}")

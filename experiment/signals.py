@@ -9,6 +9,22 @@ from typing import Any
 _STOPPING = b"\nstopping: this update is finished and saved first; a second signal stops at once\n"
 
 
+def end_on_interrupt(*, at_once: bool = False) -> None:
+    """From now on Ctrl-C ends this process with exit code 130 and without a traceback, until `StopSignals` takes over.
+
+    at_once: for as long as there is nothing to clean up, while modules are loaded, which might swallow an exception.
+    A signal that is ignored stays ignored.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if at_once:
+            os._exit(128 + number)
+        raise SystemExit(128 + number)
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, end)
+
+
 class StopSignals:
     """Notes that the run is asked to stop; a context manager, effective in the main thread only.
 

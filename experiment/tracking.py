@@ -22,6 +22,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from experiment.config import ConfigError
+from experiment.run_folder import UNMODIFIED
 
 EPISODE_COLUMNS = ("global_step", "env", "modification", "return", "length", "lives", "cut", "live_switches")
 SWITCH_COLUMNS = ("switch", "global_step", "from", "to", "mode", "seconds", "shrink_and_perturb", "checkpoint")
@@ -133,7 +134,7 @@ class Tracker:
         step = row["global_step"]
         self.scalar("charts/episodic_return", row["return"], step)
         self.scalar("charts/episodic_length", row["length"], step)
-        self.scalar(f"episodic_return_by_modif/{row['modification'] or 'no_modif'}", row["return"], step)
+        self.scalar(f"episodic_return_by_modif/{row['modification'] or UNMODIFIED}", row["return"], step)
 
     def switch(self, row: Mapping[str, Any]) -> None:
         """One switch happened: a row of `switches.csv`; `row` has exactly the keys of SWITCH_COLUMNS."""

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reporting.versions import MADE_BY
+
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 EVENTS = "events.out.tfevents.*"
 MARKS = ("args.json", "episodes.csv", "switches.csv", EVENTS)
@@ -26,7 +28,7 @@ NOT_METHOD = {
     *("seed", "config", "resume", "checkpoint_every", "num_workers", "cuda", "detect_anomaly", "notes"),
     *("track", "wandb_project_name", "wandb_entity", "wandb_dir", "capture_video", "save_agent_wandb"),
     *("save_agent_with_switch", "test_modifs", "eval_episodes", "eval_every", "eval_modifs", "eval_games"),
-    *("held_out_modifs", "plasticity_every"),
+    *("held_out_modifs", "plasticity_every", *MADE_BY),
 }
 
 

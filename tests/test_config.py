@@ -23,6 +23,7 @@ from experiment.config import (
     as_plain_dict,
     check_ranges,
     from_plain_dict,
+    given_flags,
     parse_command_line,
 )
 
@@ -201,9 +202,27 @@ def test_json_wins_over_the_command_line_and_says_so(config_file):
         "run_config.json overrides --env_id: ALE/Pong-v5 -> ALE/Freeway-v5",
         "run_config.json overrides --num_envs: 16 -> 4",
         "run_config.json overrides --track: false -> true",
-        'run_config.json sets notes: "" -> a b',
-    ]
+    ], "the notes change nothing"
+    assert args.notes == "a b"
     assert before.num_envs == 16, "the original must stay as it was"
+
+
+def test_a_given_flag_that_the_file_overrides_is_a_warning(config_file):
+    path = config_file({"env_id": "ALE/Freeway-v5", "num_envs": 4, "track": True, "learning_rate": 1e-3})
+    argv = ["--num-envs=8", "--no-track", "--learning_rate", "1e-3", "--backend", "Gym"]
+    given = given_flags(Args, argv)
+    assert given == {"num_envs", "track", "learning_rate", "backend"}
+    _, lines = apply_config_file(parse_command_line(Args, argv), path, given)
+    assert lines == [
+        "run_config.json overrides --env_id: ALE/Pong-v5 -> ALE/Freeway-v5",
+        "warning: run_config.json overrides --num_envs: 8 -> 4",
+        "warning: run_config.json overrides --track: false -> true",
+    ], "the learning rate is what was given, though not the default"
+
+
+def test_whole_numbers_may_be_written_as_json_writes_large_ones(config_file):
+    args, _ = apply_config_file(Args(), config_file('{"num_envs": 1e6}'))
+    assert (args.num_envs, type(args.num_envs)) == (1_000_000, int)
 
 
 def test_values_arrive_with_the_types_of_the_fields(config_file):
@@ -232,8 +251,8 @@ def test_values_arrive_with_the_types_of_the_fields(config_file):
 
 
 def test_a_line_break_in_a_value_does_not_break_the_override_line(config_file):
-    _, lines = apply_config_file(Args(), config_file({"notes": "a\nb"}))
-    assert lines == ['run_config.json sets notes: "" -> "a\\nb"']
+    _, lines = apply_config_file(Args(), config_file({"env_id": "a\nb"}))
+    assert lines == ['run_config.json overrides --env_id: ALE/Pong-v5 -> "a\\nb"']
 
 
 @pytest.mark.parametrize(
@@ -247,7 +266,7 @@ def test_a_line_break_in_a_value_does_not_break_the_override_line(config_file):
         ({"config": "x.json"}, ["`config`", "remove"]),
         ({"num_envs": "8"}, ["`num_envs`", '"8" (a string)', "a whole number"]),
         ({"num_envs": True}, ["`num_envs`", "true (a boolean)", "a whole number"]),
-        ({"num_envs": 1e6}, ["`num_envs`", "write 1000000"]),
+        ({"num_envs": 1.5}, ["`num_envs`", "1.5 (a number)", "a whole number"]),
         ({"num_envs": 1.5}, ["`num_envs`", "1.5 (a number)"]),
         ({"num_envs": None}, ["`num_envs`", "it is null."]),
         ({"track": 1}, ["`track`", "true or false", "1 (a whole number)"]),

@@ -303,7 +303,8 @@ def damage(name):
         "no games": lambda s: s.pop("games"),
         "a game too few": lambda s: s["games"].pop(),
         "an action left out": lambda s: s["games"][1].update(actions=s["games"][1]["actions"][:-1]),
-        "another action": lambda s: s["games"][0]["actions"].__setitem__(5, (s["games"][0]["actions"][5] + 1) % 4),
+        # the last, and one that moves the paddle otherwise: an earlier one may leave no trace
+        "another action": lambda s: s["games"][0]["actions"].__setitem__(-1, (s["games"][0]["actions"][-1] + 2) % 4),
         "endless actions": lambda s: s["games"][0].update(actions=np.zeros(200_000, np.int16)),
         "actions of the wrong kind": lambda s: s["games"][0].update(actions=5),
         "a game of the wrong kind": lambda s: s["games"].__setitem__(1, []),

@@ -492,7 +492,7 @@ def test_a_run_records_how_its_games_started_also_where_it_was_not_told(workdir,
     ("settings", "words"),
     [
         ({"backend": "Gym", "max_pool": False}, ["max_pool", "Gym"]),
-        ({"game_start": "original", "fire_reset": False}, ["game_start", "--no_fire_reset"]),
+        ({"game_start": "original", "fire_reset": False}, ["game_start", "`fire_reset` at its default"]),
         ({"sticky": -0.1}, ["sticky", "-0.1", "at least 0"]),
         ({"time_limit": 20}, ["time_limit", "20"]),
         ({"anneal_lr": False, "anneal_lr_per_regime": True}, ["anneal_lr_per_regime", "--no_anneal_lr"]),

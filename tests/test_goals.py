@@ -254,15 +254,15 @@ def test_achieved_is_read_before_a_lost_life_or_a_new_game(monkeypatch):
     game = AgentGame(config, 0, observation, observation.copy(), achieved)
     game.set_modifications((), "reset")
     at_step_end = []
-    played = game.game.step
+    played = game.game.play
 
-    def step(action, frameskip=None):
-        reward = played(action, frameskip)
+    def play(action, frames):
+        reward = played(action, frames)
         ram = game.game.ale.getRAM()
         at_step_end.append((float(ram[102]), float(ram[100]) + 29))
         return reward
 
-    monkeypatch.setattr(game.game, "step", step)
+    monkeypatch.setattr(game.game, "play", play)
     rng, ends, differs = np.random.default_rng(1), 0, 0
     for _ in range(600):
         at_step_end.clear()

@@ -529,6 +529,19 @@ def test_impossible_settings_are_refused_before_anything_is_written(workdir, cap
         assert not list(workdir.iterdir())
 
 
+def test_a_continued_run_has_the_scales_that_it_would_have_had(tmp_path, monkeypatch):
+    flags = ["--env_id", "Freeway", *HER, "--no_anneal_lr", "--total_timesteps"]
+    whole = train_in(tmp_path / "whole", monkeypatch, *flags, "192")
+    first = train_in(tmp_path / "parts", monkeypatch, *flags, "64")
+    training.main(["--resume", str(first), "--total_timesteps", "192"])
+    one, other = (EventAccumulator(str(run)).Reload() for run in (whole, first))
+    for name in ("her/scale_original", "her/scale_relabelled"):
+        scales = [event.value for event in one.Scalars(name)]
+        assert scales == [event.value for event in other.Scalars(name)]
+        assert len(scales) == 3
+    assert all(torch.equal(tensor, weights(first)[name]) for name, tensor in weights(whole).items())
+
+
 def test_a_run_from_the_time_of_one_scale_is_not_continued():
     """Its statistics mix both halves, and no one can tell them apart again."""
     args = training.Args(her=True, resume="runs/old")

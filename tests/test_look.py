@@ -214,7 +214,7 @@ def test_play_goes_on_with_the_next_game_and_tells_of_it():
 
 def test_a_game_without_modifications_can_be_recorded(tmp_path, capsys):
     assert main(["Adventure", "--play", str(tmp_path / "a.MP4"), "--seconds", "0.2"]) == 0
-    assert "Adventure, unmodified" in capsys.readouterr().out
+    assert "Adventure, no_modif" in capsys.readouterr().out
     assert len(frames_of(tmp_path / "a.MP4")) == 3
 
 

@@ -46,8 +46,8 @@ def test_plain_lines_after_three_seconds_and_then_every_ten(clock):
     bar.close()
     bar.close()
     assert stream.getvalue().splitlines() == [
-        "step 4,000/100,000 (4 %), no game finished yet, 1,000 steps/s, no modification, time left 01:36",
-        "step 14,000/100,000 (14 %), return 4.5, 1,000 steps/s, no modification, time left 01:26",
+        "step 4,000/100,000 (4 %), no game finished yet, 1,000 steps/s, no_modif, time left 01:36",
+        "step 14,000/100,000 (14 %), return 4.5, 1,000 steps/s, no_modif, time left 01:26",
         "step 24,000/100,000 (24 %), return 4.5, 1,000 steps/s, disable_cars, time left 01:16",
         "step 25,000/100,000 (25 %), return 4.5, 1,000 steps/s, disable_cars, time left 01:15",
     ]
@@ -125,7 +125,7 @@ def test_no_progress_prints_only_messages(capsys):
 def test_updates_between_two_refreshes_only_look_at_the_clock(clock, monkeypatch):
     looks, refreshes = [], []
     monkeypatch.setattr(progress.time, "perf_counter", lambda: looks.append(0) or clock.now)
-    monkeypatch.setattr(ProgressBar, "_refresh", lambda bar: refreshes.append(bar._step))
+    monkeypatch.setattr(ProgressBar, "_refresh", lambda bar, now: refreshes.append(bar._step))
     bar = ProgressBar(1_000_000, stream=io.StringIO())
     looks.clear()
     for step in range(1000):

@@ -22,9 +22,10 @@ import eval as evaluation
 import metrics
 import modification_factories
 import report
+import sweep
 from agents import ContinualBackprop, make_agent
 from agents.plasticity import PlasticityProbe
-from benchmarks import methods, precision
+from benchmarks import hindsight, methods, precision
 from experiment.checkpoints import load_checkpoint
 from experiment.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
 from modification_factories import ScheduleError, make_factory, schedule_from_config
@@ -43,7 +44,7 @@ SCRIPTS = {
     "report.py": report,
 }
 BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
-BENCHMARKS += ("precision", "methods", "published", "soak", "starts")
+BENCHMARKS += ("precision", "methods", "published", "soak", "starts", "hindsight")
 
 
 def blocks(language):
@@ -350,7 +351,7 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     if script is evaluation:
         shipped = [ROOT / path for path in args.agent_path if (ROOT / path).is_file()]
         config, _ = game_config(load_checkpoint(shipped[0]).args["env_id"] if shipped else "ALE/Freeway-v5")
-        for string in evaluation.split_strings(args.modifs):
+        for string in args.modifs.split(","):
             check_string(config, string)
         return
     arguments = words[1:]
@@ -358,7 +359,7 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
         (tmp_path / args.new_rf).write_text(reward_file())
         arguments = [str(tmp_path / word) if word == args.new_rf else word for word in arguments]
     if args.track:  # would ask W&B
-        arguments = [word for word in arguments if word != "--track"]
+        arguments = sweep.without_wandb(arguments)
     setup = script.prepare(arguments)
     assert setup.total_timesteps > 0
 
@@ -441,6 +442,14 @@ def test_the_table_of_methods_is_the_measured_one():
     for game, rows in result["rows"].items():
         assert methods.table(rows, methods.sequence(game).modifications) in text
         assert len(rows[0]["all"]) == len(result["settings"]["seeds"]) >= 3
+
+
+def test_the_tables_of_hindsight_are_the_measured_ones():
+    text, result = section("### Does it help, does it do harm?"), measured("hindsight")
+    for row in result["line"]["rows"]:
+        assert hindsight.line_row(row) in text
+        assert len(row["levels"]) == len(result["line"]["seeds"]) >= 8
+    assert hindsight.freeway_table(result["freeway"]["rows"]) in text
 
 
 def test_the_figures_of_the_soak_are_the_measured_ones():

@@ -13,6 +13,15 @@ from conftest import ROOT, write_config
 import modification_factories as mf
 import schedule_plot
 
+pytestmark = pytest.mark.usefixtures("_letters_for_names")
+
+
+@pytest.fixture
+def _letters_for_names(monkeypatch):
+    """Made-up names, which no game has."""
+    monkeypatch.setattr(mf, "_checked_as_in_training", lambda path: [])
+
+
 COMBINED = {
     "modification_factory": "EpsCombinedModificationFactory",
     "modification_factory_kwargs": {

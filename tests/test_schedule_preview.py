@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 from conftest import PATIENCE
 
+import continual_training_example as training
+import experiment.run_folder
 import modification_factories as mf
+import wrappers.modifications
+from experiment.run_folder import slug
 
 ROOT = Path(mf.__file__).parent
 SCRIPT = str(ROOT / "modification_factories.py")
@@ -20,6 +24,12 @@ RANDOM = {
     "modification_factory": "RandomModificationFactory",
     "modification_factory_kwargs": {"num_total_steps": 4000, "modifications": ["a", "b c", ""], "num_repetitions": 80},
 }
+
+
+@pytest.fixture
+def _letters_for_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up names, which no game has."""
+    monkeypatch.setattr(mf, "_checked_as_in_training", lambda path: [])
 
 
 def _write(tmp_path: Path, config: Any) -> str:
@@ -51,6 +61,7 @@ def test_the_shipped_example_is_previewed_from_the_shell() -> None:
     assert max(len(line) for line in result.stdout.splitlines()) <= 100
 
 
+@pytest.mark.usefixtures("_letters_for_names")
 @pytest.mark.parametrize("num_envs", [1, 8, 96])
 def test_switches_and_shares_are_those_of_the_questions_of_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], num_envs: int
@@ -65,6 +76,7 @@ def test_switches_and_shares_are_those_of_the_questions_of_a_run(
         assert re.search(rf"^  \w  {modification or 'no_modif'} +{share}", out, re.MULTILINE), out
 
 
+@pytest.mark.usefixtures("_letters_for_names")
 def test_every_prints_the_string_of_each_nth_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = _output(capsys, _write(tmp_path, RANDOM), "--every", "250", "--seed", "3")
     factory = mf.schedule_from_config(RANDOM, seed=3)
@@ -73,6 +85,7 @@ def test_every_prints_the_string_of_each_nth_step(tmp_path: Path, capsys: pytest
     assert [(int(line[:14].replace(",", "")), line[14:].strip()) for line in lines[:16]] == expected
 
 
+@pytest.mark.usefixtures("_letters_for_names")
 def test_the_strip_and_the_list_of_regimes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = {
         "modification_factory": "SequentialModificationFactory",
@@ -89,21 +102,24 @@ def test_the_strip_and_the_list_of_regimes(tmp_path: Path, capsys: pytest.Captur
     assert "warning" not in out
 
 
+@pytest.mark.usefixtures("_letters_for_names")
 def test_the_file_wins_over_the_command_line_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = _write(tmp_path, {**RANDOM, "seed": 7, "num_envs": 4, "total_timesteps": 2000, "learning_rate": 1})
     out = _output(capsys, path, "--seed", "3", "--num_envs", "4")
-    assert "schedule.json overrides --seed: 3 -> 7\n" in out
+    assert "warning: schedule.json overrides --seed: 3 -> 7\n" in out
     assert "overrides --num_envs" not in out
     assert "seed 7" in out
     assert "Run of 2,000 steps (of 4,000 in the schedule): 4 games" in out
 
 
+@pytest.mark.usefixtures("_letters_for_names")
 def test_without_a_factory_the_preview_shows_modifs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = _output(capsys, _write(tmp_path, {"modifs": "p  q", "total_timesteps": 500}))
     assert re.search(r"a  p q +100\.0%", out)
     assert re.search(r"switches +0\n", out)
 
 
+@pytest.mark.usefixtures("_letters_for_names")
 def test_a_long_schedule_is_sampled_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kwargs = {"num_total_steps": 50_000_000, "modifications": [f"m{i}" for i in range(80)]}
     config = {"modification_factory": "RandomModificationFactory", "modification_factory_kwargs": kwargs}
@@ -113,6 +129,7 @@ def test_a_long_schedule_is_sampled_and_says_so(tmp_path: Path, capsys: pytest.C
     assert re.search(r"switches +about 6,\d\d\d,\d\d\d", out)  # 50M / 8 questions, 79 of 80 of them switch
 
 
+@pytest.mark.usefixtures("_letters_for_names")
 def test_switch_mode_episode_needs_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "warning" in _output(capsys, _write(tmp_path, RANDOM))
     assert "warning" not in _output(capsys, _write(tmp_path, {**RANDOM, "switch_mode": "episode"}))
@@ -235,7 +252,7 @@ def test_the_converter_takes_the_file_s_own_games_and_copies_the_rest(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["modification_factory_kwargs"]["num_repetitions"] == 80 * 3 * 128
     assert json.loads(captured.out)["gamma"] == 0.9
-    assert "schedule.json overrides --num_envs: 2 -> 3" in captured.err
+    assert "warning: schedule.json overrides --num_envs: 2 -> 3" in captured.err
 
 
 @pytest.mark.parametrize(
@@ -272,3 +289,65 @@ def test_what_cannot_be_converted(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert expected in captured.err
+
+
+FREEWAY = {
+    "env_id": "ALE/Freeway-v5",
+    "modification_factory": "AllCombinationsRandomModificationFactory",
+    "modification_factory_kwargs": {
+        "num_total_steps": 6000,
+        "modifications": [["no_modif", "all_pink_cars"], ["disable_all_cars", "stop_top_2"]],
+        "num_repetitions": 3000,
+    },
+}
+WRONG_NAME = {**FREEWAY["modification_factory_kwargs"], "modifications": [["", "all_pink_cars"], ["stop_top_22"]]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"learning_rat": 1}, ["`learning_rat` in schedule.json", "nearest is `learning_rate`"]),
+        ({"learning_rate": "1"}, ["`learning_rate` in schedule.json must be a number"]),
+        ({"num_minibatches": 0}, ["`num_minibatches` is 0"]),
+        ({"env_id": "ALE/Freway-v5"}, ["`env_id`", "Freeway"]),
+        (
+            {"modification_factory_kwargs": WRONG_NAME},
+            ["`modification_factory_kwargs.modifications[1][0]` 'stop_top_22'", "did you mean stop_top_2"],
+        ),
+        ({"test_modifs": "all_pink_car"}, ["`test_modifs` 'all_pink_car'"]),
+        ({"eval_modifs": ["all_pink_car"]}, ["`eval_modifs` 'all_pink_car'"]),
+        ({"held_out_modifs": ["all_pink_car"]}, ["`held_out_modifs` 'all_pink_car'"]),
+        ({"backend": "OCAtari"}, ["`modification_factory_kwargs.modifications[1][0]`", "--backend HackAtari"]),
+    ],
+)
+def test_keys_and_names_are_checked_as_in_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], words: list[str]
+) -> None:
+    path = _write(tmp_path, {**FREEWAY, **changes})
+    assert mf.main([path]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    with pytest.raises(SystemExit):
+        training.main(["--config", path])
+    assert capsys.readouterr().err.rstrip(".\n") == captured.err.rstrip(".\n"), "the same sentence"
+    assert all(word in captured.err for word in words), captured.err
+
+
+def test_what_training_says_of_names_the_preview_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = _output(capsys, _write(tmp_path, FREEWAY), "--every", "3000")
+    assert "`disable_all_cars` is played as `disable_cars`" in out
+    assert re.search(r"^  a  \S", out, re.M)
+
+
+def test_the_unmodified_game_has_one_name_wherever_a_string_is() -> None:
+    assert mf.normalise_modification(" no_modif ") == ""
+    assert schedule_from(["no_modif", "a"]).possible_modifications() == ["", "a"]
+    assert mf.UNMODIFIED == wrappers.modifications.UNMODIFIED == experiment.run_folder.UNMODIFIED == slug("")
+    assert wrappers.modifications.split_modifications(" no_modif") == ()
+    with pytest.raises(wrappers.modifications.ModificationError, match="`modifs` 'no_modif' is the unmodified game"):
+        wrappers.modifications.check_modifications("Freeway", "all_pink_cars no_modif")
+
+
+def schedule_from(modifications: list[str]) -> mf.Schedule:
+    kwargs = {"num_total_steps": 10, "modifications": modifications}
+    return mf.make_factory("RandomModificationFactory", kwargs, seed=1)

@@ -1,5 +1,6 @@
 """What a sweep tries: grids against products, draws against closed forms and W&B's own, Bayesian search by Optuna."""
 
+import datetime
 import itertools
 import json
 import math
@@ -210,7 +211,7 @@ def test_draws_are_those_of_wandb():
         ({"values": [1, 2], "probabilities": [0.5, 0.6]}, "must add up to 1"),
         ({"values": [1, 2], "probabilities": [-0.5, 1.5]}, "must add up to 1"),
         ({"values": [1, 2], "probabilities": ["x", 1]}, "probability x, but it must be a number"),
-        ({"value": object()}, "quote it"),
+        ({"value": datetime.date(2026, 1, 1)}, "quote it"),
     ],
     ids=str,
 )

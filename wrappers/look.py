@@ -22,7 +22,14 @@ import numpy as np
 from tqdm import tqdm
 
 from wrappers.games import AgentGame, GameConfig, GameRecord, observation_kind
-from wrappers.modifications import Modification, ModificationError, OutputError, catalogue, split_modifications
+from wrappers.modifications import (
+    UNMODIFIED,
+    Modification,
+    ModificationError,
+    OutputError,
+    catalogue,
+    split_modifications,
+)
 from wrappers.vector import game_config
 from wrappers.video import FRAMES_PER_SECOND, encode
 
@@ -265,7 +272,7 @@ def _draw_tile(axes: Any, tile: Tile) -> None:
     beside = difference_picture(tile) if not tile.note else np.full_like(tile.screen, 255)
     picture = np.concatenate([tile.screen, gap, beside], axis=1)
     axes.imshow(picture, interpolation="nearest", aspect=_TELEVISION)
-    axes.set_title(tile.name or "unmodified", fontsize=8, fontweight="bold", loc="left", pad=2)
+    axes.set_title(tile.name or UNMODIFIED, fontsize=8, fontweight="bold", loc="left", pad=2)
     axes.text(1.5 * width + 4, height / 2, textwrap.fill(tile.note, 20), fontsize=8, ha="center", va="center")
 
 

@@ -51,6 +51,8 @@ from wrappers.supplementary_modifications import (
 
 MOMENTS = ("reset", "frame", "post")
 """once after a reset; before every emulated frame; after object detection, once per agent step and once per reset"""
+UNMODIFIED = "no_modif"
+"""what people and files call the unmodified game; as a string it is also \"\""""
 PROBE_STATES = 200
 PROBE_GAME_LENGTH = 100
 
@@ -84,8 +86,9 @@ class Modification:
 
 
 def split_modifications(string: str) -> tuple[str, ...]:
-    """The names of a modification string, in order, each once."""
-    return tuple(dict.fromkeys(string.split()))
+    """The names of a modification string, in order, each once; none for `UNMODIFIED`."""
+    names = tuple(dict.fromkeys(string.split()))
+    return () if names == (UNMODIFIED,) else names
 
 
 # --- what the installed hackatari offers ---------------------------------------------------------------------------
@@ -382,8 +385,12 @@ def _without_objects() -> str:
     return f"it changes the objects that OCAtari detects, and {why}" if why else ""
 
 
-def check_modifications(game: str, string: str, *, obs_mode: str = "dqn") -> tuple[str, list[str]]:
+def check_modifications(
+    game: str, string: str, *, obs_mode: str = "dqn", argument: str = "modifs"
+) -> tuple[str, list[str]]:
     """Check that a modification string can be played.
+
+    argument: the flag or the key of a file from which it comes, for errors.
 
     Returns the string with normalised whitespace and current names, and lines that the user should see: old names that
     were replaced, names that write the same RAM cells, names without effect.
@@ -396,7 +403,7 @@ def check_modifications(game: str, string: str, *, obs_mode: str = "dqn") -> tup
     warnings: list[str] = []
     for written in split_modifications(string):
         name = _current_name(game, written)
-        _require_playable(game, name)
+        _require_playable(game, name, argument)
         if name != written:
             warnings.append(f"`{written}` is played as `{name}`, the present name of that modification of {game}")
         if name not in names:
@@ -423,11 +430,13 @@ def _current_name(game: str, name: str) -> str:
     return alias if name not in known and alias in known else name
 
 
-def _require_playable(game: str, name: str) -> None:
+def _require_playable(game: str, name: str, argument: str = "modifs") -> None:
     known = catalogue(game)
     if name in known and not known[name].refused:
         return
-    start = f"`modifs` {name!r}"
+    start = f"`{argument}` {name!r}"
+    if name == UNMODIFIED:
+        raise ModificationError(f"{start} is the unmodified game, so it stands alone; leave out it or the other names")
     if name in known:
         raise ModificationError(f"{start}: this modification of {game} cannot be played: {known[name].refused}")
     hackatari_missing = "" if _package_folder() else why_missing("hackatari")
@@ -651,7 +660,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("game", nargs="?", help="a game, as ALE/Freeway-v5 or Freeway; without it: all games")
     parser.add_argument("--gallery", metavar="FILE", help="draw all modifications of the game (.png, .pdf or .svg)")
     parser.add_argument("--play", metavar="FILE", help="record a random agent (.mp4)")
-    parser.add_argument("--modifs", metavar="STRING", help="with --play: the modification string (default: unmodified)")
+    parser.add_argument("--modifs", metavar="STRING", help="with --play: the modification string (default: no_modif)")
     parser.add_argument("--seconds", type=float, help="with --play: length of the video (default 20)")
     parser.add_argument("--step", type=int, help="with --gallery: the moment (default: when most modifications show)")
     parser.add_argument("--seed", type=int, help="with either: of the game and of the random agent (default 1)")
@@ -707,7 +716,7 @@ def _record_play(game: str, options: argparse.Namespace) -> None:
         print(line)
     seconds = 20.0 if options.seconds is None else options.seconds
     frames = look.record_random_play(options.play, config, string, seconds)
-    print(f"{options.play}: {frames} steps of a random agent in {game}, {string or 'unmodified'}")
+    print(f"{options.play}: {frames} steps of a random agent in {game}, {string or UNMODIFIED}")
 
 
 def _run_command(options: argparse.Namespace) -> None:

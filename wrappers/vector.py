@@ -172,8 +172,10 @@ def same_game(env_id: str, other: str) -> bool:
     return _resolve(env_id)[0] == _resolve(other)[0]
 
 
-def check_string(config: GameConfig, string: str) -> tuple[str, list[str]]:
+def check_string(config: GameConfig, string: str, argument: str = "modifs") -> tuple[str, list[str]]:
     """The canonical form of a modification string for this game, and warnings.
+
+    argument: the flag or the key of a file from which it comes, for errors.
 
     Raises:
         ModificationError: a name is unknown or refused, or the backend has no modifications.
@@ -181,10 +183,11 @@ def check_string(config: GameConfig, string: str) -> tuple[str, list[str]]:
     if config.backend != "HackAtari":
         if split_modifications(string):
             raise ModificationError(
-                f"`modifs` {string!r}: backend {config.backend} plays unmodified games only; use `--backend HackAtari`"
+                f"`{argument}` {string!r}: backend {config.backend} plays unmodified games only; "
+                "use `--backend HackAtari`"
             )
         return "", []
-    return check_modifications(config.game, string, obs_mode=config.obs_mode)
+    return check_modifications(config.game, string, obs_mode=config.obs_mode, argument=argument)
 
 
 def waiting_note(config: GameConfig, strings: Sequence[str]) -> str | None:
@@ -568,12 +571,17 @@ class _Worker:
         # The kernel ends a worker with the thread that started it, so only the thread that lasts to the end may ask.
         lasts = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
         arguments = (child.fileno(), memory_fd, os.getpid() if lasts else 0)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _BOOTSTRAP, str(_ROOT), *map(str, arguments)],
-            pass_fds=(child.fileno(), memory_fd),
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **threads},
-        )
+        # A worker inherits the block: Ctrl-C in the second that it takes to load must not reach it.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _BOOTSTRAP, str(_ROOT), *map(str, arguments)],
+                pass_fds=(child.fileno(), memory_fd),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **threads},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         child.close()
         self._readable = select.poll()  # made once: Connection.poll builds a selector at every call
         self._readable.register(self._pipe.fileno(), select.POLLIN)

@@ -1,0 +1,306 @@
+"""Flags and what they belong to: nothing that is given is ignored without a word."""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import typing
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, write_config
+
+import continual_training_example as training
+import eval as evaluation
+import sweep
+from experiment.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
+
+SCHEDULE = {
+    "modification_factory": "SequentialModificationFactory",
+    "modification_factory_kwargs": {
+        "num_total_steps": 96,
+        "modifications": ["all_black_cars", "no_modif"],
+        "switching_thresholds": [48],
+    },
+}
+FREEWAY = {"env_id": "ALE/Freeway-v5", "total_timesteps": 64, "num_envs": 2, "num_steps": 16, "cuda": False}
+OFF = {
+    "modifs": SCHEDULE,
+    "anneal_lr_per_regime": {"anneal_lr": False},
+    "fire_reset": {"game_start": "original"},
+    "worker_timeout": {"num_workers": 0},
+}
+"""What switches off that to which the flag belongs, where the defaults do not."""
+ON = {
+    "game_specific_goals": {"her": True, "env_id": "ALE/Kangaroo-v5"},
+    **{name: {"her": True} for name in ("her_rewards", "her_relabel", "her_weight", "her_importance_clip")},
+    "encoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
+    "decoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
+    **{name: {"architecture": "PPO_CBP"} for name in training.BELONGINGS[2].flags},
+    **{name: {"shrink_and_perturb": True} for name in training.BELONGINGS[3].flags},
+    "eval_games": {"eval_every": 0},
+    "eval_episodes": {"test_modifs": "no_modif"},
+    "save_agent_wandb": {"track": True},
+}
+FLAGS = [name for row in training.BELONGINGS for name in row.flags]
+
+
+def another(name):
+    """A value that is allowed and is not the default."""
+    default, hint = getattr(training.Args, name), typing.get_type_hints(training.Args)[name]
+    if typing.get_origin(hint) is typing.Literal:
+        return next(value for value in typing.get_args(hint) if value != default)
+    if name == "modifs":
+        return "all_pink_cars"
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, float):
+        return default / 2 or 0.5
+    return default + 1 if isinstance(default, int) else [8]
+
+
+def on_command_line(settings):
+    words = []
+    for name, value in settings.items():
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def refusal(words):
+    with pytest.raises(ConfigError) as refused:
+        training.prepare(words)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_of_something_that_is_off_is_refused_wherever_it_stands(name, workdir):
+    settings = {**FREEWAY, **OFF.get(name, {})}
+    value = another(name)
+    path = write_config(workdir, **settings)
+    for words in (
+        ["--config", path, *on_command_line({name: value})],
+        ["--config", write_config(workdir / "..", **settings, **{name: value})],
+    ):
+        error = refusal(words)
+        assert error.startswith(f"`{name}` ")
+        assert f"leave `{name}` at its default" in error
+        assert "\n" not in error
+    assert not (workdir / "runs").exists()
+    default = as_plain_dict(training.Args())[name]
+    training.prepare(["--config", write_config(workdir, **settings, **{name: default})])
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_the_same_flag_is_accepted_where_it_says_something(name):
+    args = from_plain_dict(training.Args, {name: another(name), **ON.get(name, {})})
+    check_belongings(args, training.BELONGINGS)
+
+
+def test_flags_that_carry_the_name_of_what_they_belong_to_are_in_the_table():
+    names = {field.name for field in dataclasses.fields(training.Args)}
+    assert {name for name in names if name.startswith(("her_", "perturb_", "shrink_f"))} <= set(FLAGS)
+    assert set(FLAGS) <= names
+    assert len(set(FLAGS)) == len(FLAGS)
+
+
+def test_project_entity_and_folder_of_wandb_are_never_refused(workdir):
+    words = ["--wandb_project_name", "a", "--wandb_entity", "b", "--wandb_dir", "c"]
+    setup = training.prepare(["--config", write_config(workdir, **FREEWAY), *words])
+    assert (setup.args.wandb_project_name, setup.args.wandb_entity, setup.args.wandb_dir) == ("a", "b", "c")
+
+
+def test_a_run_that_goes_on_keeps_what_it_began_with_and_takes_nothing_more():
+    old = from_plain_dict(training.Args, {"replacement_rate": 0.5})
+    check_belongings(old, training.BELONGINGS, accepted=old)
+    with pytest.raises(ConfigError, match="`save_agent_wandb` true"):
+        check_belongings(dataclasses.replace(old, save_agent_wandb=True), training.BELONGINGS, accepted=old)
+
+
+def shipped_files():
+    """The JSON files that `--config` takes, of all that the project holds."""
+    folders = [ROOT, *(ROOT / name for name in ("configs", "configs/published", "docs", "benchmarks/sequences"))]
+    paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    return [path for path in paths if {"modification_factory", "env_id"} & set(json.loads(path.read_text()))]
+
+
+@pytest.mark.parametrize("path", shipped_files(), ids=lambda path: path.stem)
+def test_shipped_files_hold_only_what_differs_from_the_defaults(path):
+    settings, defaults = json.loads(path.read_text()), as_plain_dict(training.Args())
+    assert [key for key, value in settings.items() if value == defaults[key]] == []
+    assert "exp_name" not in settings
+
+
+def test_no_shipped_file_is_forgotten():
+    assert len(shipped_files()) >= 24
+    assert ROOT / "run_config.json" in shipped_files()
+
+
+def test_a_given_flag_that_the_file_overrides_stands_out(workdir, capsys):
+    path = write_config(workdir, **FREEWAY)
+    training.prepare(["--config", path, "--num_envs", "8", "--seed", "3", "--num_steps", "16"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "warning" in line] == ["warning: config.json overrides --num_envs: 8 -> 2"]
+    assert "config.json overrides --env_id: ALE/Pong-v5 -> ALE/Freeway-v5" in lines
+    assert not [line for line in lines if "num_steps" in line or "seed" in line], "nothing changes there"
+
+
+# ------------------------------------------------------------------------------------------------------------- sweeps
+
+
+@pytest.fixture
+def checked_here(monkeypatch):
+    """The check of a sweep's commands in this process, which has loaded torch already."""
+
+    class Pool:
+        __init__ = __exit__ = lambda *_: None
+        __enter__ = lambda self: self  # noqa: E731
+        apply = staticmethod(lambda function, arguments: function(*arguments))
+
+    monkeypatch.setattr(sweep.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
+
+
+def sweep_file(parameters, **settings):
+    command = ["${interpreter}", "${program}", "${args_no_boolean_flags}"]
+    known = {"env_id": {"value": "ALE/Freeway-v5"}, "total_timesteps": {"value": 1000}, "no-cuda": {"value": True}}
+    config = {"program": str(ROOT / "continual_training_example.py"), "method": "grid", "command": command}
+    config = {**config, "parameters": {**known, **parameters}, **settings}
+    Path("tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+FACTORS = {"shrink_factor": {"values": [0.7, 0.8]}, "shrink_and_perturb": {"values": [True, False]}}
+REFUSED = "error: `shrink_factor` 0.8 says how shrink and perturb works, which is off"
+METRIC = {"name": "continual/average_performance", "goal": "maximize"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, []),
+        ({}, ["--only", "0"]),
+        ({"method": "random"}, ["--max_runs", "20"]),
+        ({"method": "bayes", "metric": METRIC}, ["--max_runs", "1"]),
+    ],
+)
+def test_a_sweep_with_a_refused_combination_says_so_before_its_first_run(
+    settings, words, checked_here, workdir, capsys, monkeypatch
+):
+    monkeypatch.setattr(sweep, "require_optuna", lambda: None)  # nothing is searched
+    sweep_file(FACTORS, **settings)
+    assert sweep.main(["tiny.yaml", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(REFUSED)
+    assert "--shrink_factor=0.8" in error
+    assert error.count("\n") == 1
+    assert [path.name for path in workdir.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_sweep_drops_with_track_all_that_belongs_to_it(checked_here, workdir, capsys):
+    named = {"wandb_project_name": "a", "wandb_entity": "b", "wandb_dir": "c"}
+    flags = {"track": True, "save_agent_wandb": True, **named}
+    sweep_file({name: {"value": value} for name, value in {**flags, "seed": 1}.items()})
+    assert sweep.main(["tiny.yaml", "--dry_run"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("--env_id=ALE/Freeway-v5 --total_timesteps=1000 --no-cuda --seed=1")
+    apart = ["python", "x", "--wandb_dir", "c", "--track", "--wandb-entity", "b", "--save-agent-wandb", "--seed", "1"]
+    assert sweep.without_wandb(apart) == ["python", "x", "--seed", "1"]
+    belonging = [row.flags for row in training.BELONGINGS if "track" in row.remedy]
+    assert set(sweep.SWITCHES_OF_WANDB) == {"track", *itertools.chain(*belonging)}
+    fields = {field.name for field in dataclasses.fields(training.Args)}
+    assert set(sweep.SETTINGS_OF_WANDB) == {name for name in fields if name.startswith("wandb_")}
+
+
+def test_a_string_that_the_run_evaluates_already_may_be_named_again(tmp_path):
+    settings = {"env_id": "ALE/Freeway-v5", "eval_modifs": ["", "disable_cars"], "seed": 1}
+    (tmp_path / "args.json").write_text(json.dumps(settings))
+    names = ("no_modif", "disable_all_cars", "all_pink_cars")
+    plan, _ = evaluation.plan_run(evaluation.Args(run=str(tmp_path), eval_modifs=names), tmp_path)
+    assert plan.splits == dict.fromkeys(["", "disable_cars", "all_pink_cars"], "train")
+    with pytest.raises(ConfigError, match="`eval_modifs` names 'no_modif' twice"):
+        evaluation.plan_run(evaluation.Args(run=str(tmp_path), eval_modifs=("no_modif", "")), tmp_path)
+
+
+# -------------------------------------------------------------------------------------------------- cost and last words
+
+
+def test_the_cost_of_evaluations_is_said_before_the_start(workdir, monkeypatch, capsys):
+    monkeypatch.setattr(training, "length_and_seconds", lambda *_: (100, 3.0))
+    words = ["--config", write_config(workdir, **FREEWAY), "--eval_every", "32", "--eval_games", "4"]
+    words += ["--test_modifs", "no_modif, all_pink_cars", "--eval_episodes", "5", "--time_limit", "40000"]
+    training.prepare([*words, "--eval_modifs", "no_modif", "all_pink_cars"])
+    out = capsys.readouterr().out
+    # Of 0, 32 and 64 each has weights of its own: 3 times 2 strings, 4 games, greedy and sampled; and 2 times 5.
+    assert "evaluations: 3, of which 3 are played" in out
+    assert (
+        "cost of the evaluations: 58 games, about 5,800 steps and 3 min of one core, if all are as the one that an "
+        "untrained agent played just now, 100 steps at 33 a second; a game may last up to 10,000\n" in out
+    )
+    training.prepare(words[:2])
+    assert "cost" not in capsys.readouterr().out
+
+
+def test_the_speed_is_that_of_a_game_of_this_run(workdir):
+    setup = training.prepare(["--env_id", "ALE/Breakout-v5", "--no-cuda", "--time_limit", "400"])
+    length, seconds = training.length_and_seconds(setup.game, "PPO", (), ())
+    assert 0 < length <= 100
+    assert seconds > 0
+
+
+SCRIPTS = ["continual_training_example.py", "eval.py", "metrics.py", "report.py", "sweep.py"]
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, "modification_factories.py"])
+def test_help_that_nobody_reads_to_its_end_is_no_error(script):
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(
+        [sys.executable, script, "--help"], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writing)
+    assert process.stderr == ""
+    assert process.returncode in (0, -signal.SIGPIPE)
+
+
+def children(pid):
+    """Processes that `pid` has started, with their command lines."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with_parent = path.read_text(errors="replace").rpartition(")")[2].split() if path.exists() else ["", "0"]
+        if int(with_parent[1]) == pid:
+            found[int(path.parent.name)] = (path.parent / "cmdline").read_bytes()
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads processes from /proc")
+@pytest.mark.parametrize("moment", ["imports", "workers"])
+def test_ctrl_c_in_the_first_second_ends_quietly_and_leaves_nobody(moment, tmp_path):
+    script = str(ROOT / "continual_training_example.py")
+    words = [script, "--no-cuda", "--num_envs", "2", "--num_workers", "2", "--total_timesteps", "100000"]
+    with open(tmp_path / "said.txt", "w") as said:
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=tmp_path, stdout=said, stderr=said, start_new_session=True
+        )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        workers = children(process.pid)
+        ready = workers if moment == "workers" else b"libtorch" in Path(f"/proc/{process.pid}/maps").read_bytes()
+        if ready:
+            break
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(120) == 130
+    text = (tmp_path / "said.txt").read_text()
+    assert "Traceback" not in text, text
+    assert "KeyboardInterrupt" not in text
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
