@@ -75,9 +75,9 @@ from agents.hindsight import (
 from agents.plasticity import PlasticityProbe, choose_rows
 from agents.restartable_adam import RestartableAdam
 from agents.reward_scaling import RewardScaler
-from eval import canonical_strings, choose_evaluated, choose_modifications, evaluate, summarise, table
+from eval import canonical_strings, choose_evaluated, choose_modifications, evaluate, load_agent, summarise, table
 from experiment.asked import Asked, asked_for
-from experiment.checkpoints import CheckpointError, save_checkpoint
+from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from experiment.config import (
     Belonging,
     ConfigError,
@@ -96,10 +96,13 @@ from experiment.files import atomic_path
 from experiment.progress import ProgressBar
 from experiment.ranks import ALONE, Ranks, RanksError
 from experiment.resume import (
+    PREVIOUS,
     RESUME,
     ResumeError,
     SaveClock,
+    can_go_on,
     exclusive,
+    forget_states,
     generator_states,
     load_state,
     remove_leftovers,
@@ -122,7 +125,7 @@ from modification_factories import (
 from wrappers.games import GameConfig, GameError, GameRecord
 from wrappers.goals import Goal, goal_kind
 from wrappers.modifications import ModificationError
-from wrappers.vector import ModifiedVectorEnv, WorkerError, available_cores, check_string, game_config
+from wrappers.vector import ModifiedVectorEnv, WorkerError, available_cores, check_string, game_config, waiting_note
 
 USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, ScheduleError)
 FAILURES = (CheckpointError, NotFiniteError, RanksError, WorkerError)  # of a run that was well begun
@@ -138,7 +141,8 @@ class Args:
     resume: str = ""
     """run folder of a stopped run: go on exactly where it was saved, with its settings"""
     checkpoint_every: int | None = None
-    """agent steps between two saves of the run for --resume (default: about every 5 minutes; 0: when it stops)"""
+    """agent steps between two saves of the run for --resume (default: about every 5 minutes; 0: only when it begins
+    and when it stops)"""
     seed: int = 42
     """seed of everything random: weights, actions, minibatches, games, modifications, schedule"""
     torch_deterministic: bool = True
@@ -450,6 +454,9 @@ CHANGEABLE = (
 )
 """Flags that may be changed with `resume`: they cannot change what was learned before. See also `may_extend`."""
 
+FINAL = "model.cleanrl_model"
+"""The agent at the end, in the run folder."""
+
 SAVED = (
     *("args", "machine", "counters", "agent", "optimizer", "continual_backprop", "reward_scaler", "generators"),
     *("envs", "tracker", "progress"),
@@ -533,13 +540,22 @@ class Setup(NamedTuple):
     ranks: Ranks
     """This process among those of torchrun, or alone."""
 
+    @property
+    def finished(self) -> bool:
+        """With `resume`: the run has ended, there is nothing to go on with."""
+        return bool(self.args.resume) and self.saved is None
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Check everything a user can get wrong, then train."""
     ranks = Ranks.of_this_process()
     try:
         with ranks:
-            train(prepare(argv, ranks))
+            setup = prepare(argv, ranks)
+            if setup.finished:
+                test_finished_run(setup)
+            else:
+                train(setup)
     except USER_ERRORS as error:
         print(f"error: {ranks.name}{sentence(error)}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -625,6 +641,8 @@ def train(setup: Setup) -> None:
             if args.capture_video:
                 envs.record_next_game(video_path(folder, 0, modification))
             envs.set_modifications(modification, "reset")
+            # A run can go on from its first moment, and a disk without room for that is noticed before anything else.
+            save_run(folder, args, parts, Counters(0, 0, 0, modification, modification_index, seconds=0.0))
         save_clock = SaveClock(args.checkpoint_every, global_step)
 
         while global_step < total_timesteps:
@@ -856,9 +874,7 @@ def train(setup: Setup) -> None:
 
         stop.at_once()  # the run is saved, here a signal ends it
         log_games(tracker, progress, [(global_step, record) for record in envs.cut_games()], ranks)
-        final = save_agent(
-            folder / "model.cleanrl_model", tracker, agent, args, global_step, modification, cbp, reward_scaler
-        )
+        final = save_agent(folder / FINAL, tracker, agent, args, global_step, modification, cbp, reward_scaler)
         evaluations.note(global_step, num_switches, modification)
         evaluations.snapshot(agent)
         progress.close()
@@ -868,6 +884,8 @@ def train(setup: Setup) -> None:
             test(args, agent, game, tracker, global_step)
         asked = asked_for(folder, as_plain_dict(args))
         log_continual_metrics(evaluations.finish(tracker), asked, tracker, global_step)
+        if ranks.is_main:
+            forget_states(folder, keep_last=not has_fixed_length(args))
 
     if ranks.is_main:
         say_what_there_is(folder, final, game)
@@ -1022,20 +1040,25 @@ def prepare(argv: Sequence[str] | None, ranks: Ranks = ALONE) -> Setup:
 
 
 def read_settings(argv: Sequence[str] | None, ranks: Ranks) -> tuple[Args, dict[str, Any] | None]:
-    """The settings of a new run, or those and the state of the run to go on with."""
+    """The settings of a new run, or those and the state of the run to go on with; without one, of a finished run.
+
+    Raises SystemExit(0) for a finished run that is asked for nothing.
+    """
     args, saved = parse_command_line(Args, argv, description=__doc__), None
     interrupted = folder_of_job("runs", ranks.job) if ranks.restarts else None
     if ranks.job and not ranks.restarts:
         forget_job("runs", ranks.job)
     if args.resume:
         args, saved, lines = settings_of_run(args.resume, argv)
-    elif interrupted is not None and (interrupted / RESUME).exists():
+    elif interrupted is not None and (can_go_on(interrupted) or (interrupted / FINAL).exists()):
         args, saved, lines = settings_of_run(str(interrupted), ["--resume", str(interrupted)])
         lines.insert(0, f"torchrun has started the job anew: it goes on in {interrupted}")
     else:
         given = given_flags(Args, argv)
         args, lines = apply_config_file(args, args.config, given) if args.config else (args, [])
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
+    if args.resume and saved is None and not args.test_modifs:
+        raise SystemExit(0)
     return args, saved
 
 
@@ -1049,7 +1072,8 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
             f"`num_minibatches` {args.num_minibatches} does not divide the batch of num_envs * num_steps = "
             f"{args.num_envs} * {args.num_steps} = {args.batch_size} rows; choose a divisor of it"
         )
-    check_belongings(args, BELONGINGS, None if saved is None else from_plain_dict(Args, saved["args"]))
+    before = from_plain_dict(Args, saved["args"]) if saved is not None else args if args.resume else None
+    check_belongings(args, BELONGINGS, before)
     if args.her and saved is not None and "her_scaler" not in saved:
         raise ResumeError(
             f"`resume`: the run in `{args.resume}` has one scale for the rewards of both halves of hindsight, by which "
@@ -1078,6 +1102,9 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
         )
     schedule, lines = choose_schedule(args, game)
     notes += lines
+    if args.switch_mode == "live":
+        strings = [canonical(string, game) for string in schedule.possible_modifications()]
+        notes += filter(None, [waiting_note(game, strings)])
     if args.test_modifs:
         notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
     evaluated_games = args.eval_episodes * len(args.test_modifs.split(",")) if args.test_modifs else 0
@@ -1109,9 +1136,12 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
         notes.append(cost_of_games(evaluated_games, game, args))
     if not ranks.alone:
         notes.append(f"{ranks.size} processes of torchrun, {args.num_envs // ranks.size} games each")
-    print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
     total_timesteps = args.total_timesteps or schedule.num_total_steps
-    return Setup(args, schedule, total_timesteps, game, device, precision, saved, ranks)
+    setup = Setup(args, schedule, total_timesteps, game, device, precision, saved, ranks)
+    if setup.finished:  # all else is about training
+        notes = choose_modifications("test_modifs", args.test_modifs, game)[1]
+    print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
+    return setup
 
 
 def choose_game(args: Args) -> tuple[GameConfig, list[str]]:
@@ -1319,37 +1349,58 @@ def continual_evaluation(
     )
 
 
-def settings_of_run(folder: str, argv: Sequence[str] | None) -> tuple[Args, dict[str, Any], list[str]]:
+def settings_of_run(folder: str, argv: Sequence[str] | None) -> tuple[Args, dict[str, Any] | None, list[str]]:
     """The settings of a stopped run with the changes of the command line, its state, and lines for the user.
+
+    Of a finished run that is not to be made longer the state is None, and `test_modifs` what is asked for now.
 
     Raises:
         ResumeError: the folder holds nothing to go on from.
+        CheckpointError: the agent of a finished run cannot be read.
         ConfigError: a flag would change what has been learned already.
     """
-    saved, lines = load_state(folder)
-    missing = [name for name in SAVED if name not in saved]
-    if missing:
-        raise ResumeError(f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run")
-    before = from_plain_dict(Args, saved["args"])
+    saved: dict[str, Any] | None = None
+    lines: list[str] = []
+    if can_go_on(folder) or not (Path(folder) / FINAL).exists():
+        saved, lines = load_state(folder)
+        missing = [name for name in SAVED if name not in saved]
+        if missing:
+            raise ResumeError(f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run")
+        before, step = from_plain_dict(Args, saved["args"]), saved["counters"]["global_step"]
+    else:
+        final = load_checkpoint(Path(folder) / FINAL)
+        before, step = from_plain_dict(Args, final.args), final.global_step or 0
     args = parse_command_line(Args, argv, description=__doc__, default=before)
     if args.amp == "auto":  # has chosen already
         args = replace(args, amp=before.amp)
     for name, old in as_plain_dict(before).items():
         new = as_plain_dict(args)[name]
         if name != "resume" and new != old:
-            if name not in CHANGEABLE and not may_extend(name, args, saved):
+            if name not in CHANGEABLE and not (saved is not None and may_extend(name, args, saved)):
                 raise ConfigError(
                     f"`{name}` cannot change in a run that goes on: it was {old!r} and is {new!r} now; with `--resume` "
                     f"leave it out (these may change: {', '.join(CHANGEABLE)})"
                 )
             lines.append(f"--resume changes {name}: {old!r} -> {new!r}")
+    # Only a run that ended, all of it, has removed the state before the last one.
+    ended = saved is None or ((Path(folder) / FINAL).exists() and not (Path(folder) / PREVIOUS).exists())
+    if ended and args.total_timesteps == before.total_timesteps:
+        asked = parse_command_line(Args, argv, description=__doc__, default=replace(before, test_modifs="")).test_modifs
+        line = f"the run in `{folder}` is finished, after {step:,} steps"
+        line += "" if asked else " (`--test_modifs` would evaluate its agent)"
+        return replace(args, test_modifs=asked), None, [line]
     return args, saved, lines
 
 
 def may_extend(name: str, args: Args, saved: dict[str, Any]) -> bool:
     """Whether this is a new `total_timesteps`, and neither the learning rate nor a schedule depends on it."""
-    fixed = args.anneal_lr or args.modification_factory
-    return name == "total_timesteps" and not fixed and (args.total_timesteps or 0) >= saved["counters"]["global_step"]
+    longer = (args.total_timesteps or 0) >= saved["counters"]["global_step"]
+    return name == "total_timesteps" and not has_fixed_length(args) and longer
+
+
+def has_fixed_length(args: Args) -> bool:
+    """Whether the learning rate or a schedule depends on how long the run is."""
+    return args.anneal_lr or bool(args.modification_factory)
 
 
 def what_is_not_exact(saved: dict[str, Any], device: torch.device) -> list[str]:
@@ -1403,6 +1454,30 @@ def test(args: Args, agent: ActorCritic, game: GameConfig, tracker: Tracker, glo
     for result in results:
         tracker.scalar(f"eval/{result.modification or UNMODIFIED}/mean", result.mean, global_step)
     print(table(results))
+
+
+def test_finished_run(setup: Setup) -> None:
+    """What was asked of the agent of a run that has ended, as at its end."""
+    args, game, folder = setup.args, setup.game, Path(setup.args.resume)
+    if not setup.ranks.is_main:
+        return
+    final = load_checkpoint(folder / FINAL)
+    agent = load_agent(str(folder / FINAL), final, args.architecture, game).to(setup.device)
+    agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with (
+        exclusive(folder),
+        Tracker(
+            folder,
+            csv_files=False,
+            track=args.track,
+            config=as_plain_dict(args),
+            project=args.wandb_project_name,
+            entity=args.wandb_entity,
+            wandb_dir=args.wandb_dir or None,
+            wandb_run_id=final.extra.get("wandb_run_id"),
+        ) as tracker,
+    ):
+        test(args, agent, game, tracker, final.global_step or 0)
 
 
 def log_continual_metrics(
@@ -1621,7 +1696,7 @@ def saying_how_to_resume(folder: Path, ranks: Ranks) -> Iterator[None]:
     try:
         yield
     except BaseException:  # an error, a signal
-        if (folder / RESUME).exists():
+        if can_go_on(folder):
             start = ["python"] if ranks.alone else ["torchrun", f"--nproc_per_node={ranks.local_size}"]
             if ranks.local_size < ranks.size:
                 start.append(f"--nnodes={ranks.size // ranks.local_size}")

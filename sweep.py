@@ -47,7 +47,8 @@ HERE = Path(__file__).resolve().parent
 TRAINING = "continual_training_example.py"
 DEFAULT_METRIC = "continual/average_performance"
 RUN_FOLDER = re.compile(r"^run folder: (.+)$", re.M)
-RESUME_FILES = ("resume.pt", "resume.previous.pt")
+RESUME_FILES = ("resume.pt", "resume.previous.pt", "model.cleanrl_model")
+"""With one of these a run can go on, or say that it has finished."""
 POLL_SECONDS = 0.1
 METHODS = ("grid", "random", "bayes")
 KEYS = ("program", "method", "metric", "command", "run_cap", "parameters")

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from benchmarks.training import ROOT
+from experiment.resume import can_go_on
 from experiment.same_experiment import experiment_settings
 
 
@@ -77,7 +78,7 @@ def train(root: Path, run: Run, jobs: int) -> None:
     """Run it to its end; one that was interrupted goes on, one that is finished stays as it is."""
     if finished(root, run) is not None:
         return
-    words = next((["--resume", str(path)] for path in folders(root, run) if (path / "resume.pt").exists()), run.words)
+    words = next((["--resume", str(path)] for path in folders(root, run) if can_go_on(path)), run.words)
     alone = ["--num_workers", "0"] if jobs > 1 else []
     environment = {**os.environ, "OMP_NUM_THREADS": "1"} if jobs > 1 else None
     command = [sys.executable, str(ROOT / "continual_training_example.py"), *words, *alone]

@@ -42,7 +42,8 @@ def save_state(folder: str | Path, state: Mapping[str, Any]) -> None:
     """Write `state` to `resume.pt` in the folder; the one before it stays as `resume.previous.pt`.
 
     state: None, bool, int of any size, float, str, bytes, tensors, numpy arrays, and lists, tuples and dicts of these.
-    At every moment, whatever happens, one of the two files is whole. Raises CheckpointError where it cannot be written.
+    At every moment, whatever happens, one of the two files is whole: a damaged `resume.pt`, from which the run could
+    not go on, does not take the place of the one before it. Raises CheckpointError where it cannot be written.
     """
     path = Path(folder) / RESUME
     buffer = io.BytesIO()
@@ -54,12 +55,22 @@ def save_state(folder: str | Path, state: Mapping[str, Any]) -> None:
                 file.write(buffer.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-            with contextlib.suppress(FileNotFoundError):  # the first one has no predecessor
+            if _is_whole(path):
                 os.replace(path, path.with_name(PREVIOUS))
     except OSError as error:
-        raise CheckpointError(
-            f"`{path}` could not be written: {error.strerror or error}; what was saved before is still there."
-        ) from error
+        kept = "; what was saved before is still there" if can_go_on(folder) else ""
+        raise CheckpointError(f"`{path}` could not be written: {error.strerror or error}{kept}.") from error
+
+
+def can_go_on(folder: str | Path) -> bool:
+    """Whether the folder holds a state, of a run that has not ended or can be made longer."""
+    return any((Path(folder) / name).exists() for name in (RESUME, PREVIOUS))
+
+
+def forget_states(folder: str | Path, *, keep_last: bool) -> None:
+    """A run has ended: remove what was saved for going on, but for `resume.pt` if that is to be kept."""
+    for name in (PREVIOUS,) if keep_last else (PREVIOUS, RESUME):  # in this order one is left if this is interrupted
+        (Path(folder) / name).unlink(missing_ok=True)
 
 
 def load_state(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
@@ -78,12 +89,13 @@ def load_state(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
             problems.append(str(error))
             continue
         return state, [f"note: {problem}; the run goes on from {name} instead" for problem in problems]
-    if not any((folder / name).exists() for name in (RESUME, PREVIOUS)):
+    if not can_go_on(folder):
         raise ResumeError(f"`resume`: `{folder}` has no {RESUME}: the run ended before its first save; start it again.")
     raise ResumeError(f"`resume`: {' and '.join(problems)}; this run cannot be continued.")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _sealed_content(path: Path) -> bytes:
+    """What is before the seal; raises ResumeError where that does not fit."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -91,8 +103,20 @@ def _read(path: Path) -> dict[str, Any]:
     end = len(content) - len(_SEAL) - _DIGEST
     if end < 0 or content[end:] != _SEAL + hashlib.sha256(memoryview(content)[:end]).digest():
         raise ResumeError(f"`{path}` is damaged or cut short (its checksum does not fit)")
+    return content[:end]
+
+
+def _is_whole(path: Path) -> bool:
     try:
-        saved = torch.load(io.BytesIO(content[:end]), map_location="cpu", weights_only=True)
+        return bool(_sealed_content(path))
+    except ResumeError:
+        return False
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = _sealed_content(path)
+    try:
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the seal fits, so somebody made this file
         raise ResumeError(f"`{path}` is not plain data and was not loaded") from error
     if not isinstance(saved, dict) or not isinstance(saved.get("state"), dict) or "format" not in saved:

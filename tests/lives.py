@@ -110,8 +110,23 @@ def die_while_writing(training, number):
 
 
 def die_while_renaming(training, number):
-    """SIGKILL before the rename of this number: odd ones put the old file aside, even ones put the new one in place."""
+    """SIGKILL before the rename of this number: that of args.json, then two for every save, of the old and new file."""
     os.replace = _at_call(os.replace, number, _die)
+
+
+def die_at_the_end(training, number):
+    """SIGKILL at the run's end: 0 before its last model is written, else before this removal of a saved state."""
+    if number == 0:
+        save_agent = training.save_agent
+        training.save_agent = lambda path, *args: _die() if path.name == training.FINAL else save_agent(path, *args)
+        return
+    forget = training.forget_states
+
+    def replacement(*args, **kwargs):
+        Path.unlink = _at_call(Path.unlink, number, _die)
+        forget(*args, **kwargs)
+
+    training.forget_states = replacement
 
 
 def die_in_switch(training, method, number):
@@ -196,6 +211,7 @@ FAULTS = {
     for function in (
         die_while_writing,
         die_while_renaming,
+        die_at_the_end,
         die_in_switch,
         disk_full,
         folder_replaced,

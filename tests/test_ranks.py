@@ -108,7 +108,7 @@ def flags_for(folder, *flags, steps=320, **settings):
 def uninterrupted(tmp_path_factory):
     """Folder of a job of two processes that nobody disturbed."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    codes = end(start_ranks([HERE / "rank_job.py", folder, "-", *flags_for(folder)], folder))
+    codes = end(start_ranks([HERE / "rank_job.py", folder, "keep_states:0:0", *flags_for(folder)], folder))
     assert codes == [0, 0], (folder / "rank0.txt").read_text() + (folder / "rank1.txt").read_text()
     return folder
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from unittest.mock import ANY
 
 import pytest
 import torch
@@ -160,15 +159,99 @@ def test_a_tensorboard_that_fails_is_said_once_and_training_goes_on(tmp_path, un
     assert said(tmp_path).count("warning: TensorBoard failed") == 1
     run = only_run(tmp_path)
     assert (run / "episodes.csv").read_bytes() == (uninterrupted / "episodes.csv").read_bytes()
-    assert load_state(run)[0]["counters"] == {**load_state(uninterrupted)[0]["counters"], "seconds": ANY}
+    ends = [load_checkpoint(r / "model.cleanrl_model").global_step for r in (run, uninterrupted)]
+    assert ends[0] == ends[1] == 320
 
 
-@pytest.mark.slow
-def test_a_run_that_has_ended_can_be_ended_again(tmp_path, uninterrupted):
-    (tmp_path / "runs").mkdir()
-    shutil.copytree(uninterrupted, tmp_path / "runs" / uninterrupted.name)
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The run folder of the same run, killed in its second update."""
+    folder = tmp_path_factory.mktemp("stopped")
+    assert begin(folder, *METHODS["PPO_CBP"], fault=("two_signals", 12)).end() == 128 + signal.SIGTERM
+    return only_run(folder)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_killed_at_its_end_a_run_is_ended_or_finished(number, tmp_path, uninterrupted):
+    """Before its model is there, with the model and both states, with the model and one of them."""
+    life = begin(tmp_path, *METHODS["PPO_CBP"], every=0, fault=("die_at_the_end", number))
+    assert life.end() == -signal.SIGKILL
+    run = only_run(tmp_path)
+    assert (run / RESUME).exists()
+    assert (run / "model.cleanrl_model").exists() == (number > 0)
+    assert (run / PREVIOUS).exists() == (number < 2)
+    (tmp_path / "output.txt").write_text("")
+    assert go_on(tmp_path).end() == 0, said(tmp_path)
+    assert (said(tmp_path).count("is finished") == 1) == (number == 2)
+    assert_same_run(run, uninterrupted)
+
+
+def test_a_run_can_go_on_from_its_first_moment(tmp_path, uninterrupted):
+    """It is killed in its first update, and saves nothing between its start and its end."""
+    assert begin(tmp_path, *METHODS["PPO_CBP"], every=0, fault=("two_signals", 2)).end() == 128 + signal.SIGTERM
+    assert load_state(only_run(tmp_path))[0]["counters"]["global_step"] == 0
     assert go_on(tmp_path).end() == 0
     assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+def test_a_disk_that_is_full_ends_the_run_before_it_plays(tmp_path):
+    assert begin(tmp_path, fault=("disk_full", 0)).end() == 1
+    (line,) = re.findall(r"^error: .*$", said(tmp_path), re.M)
+    assert re.fullmatch(r"error: `.*resume.pt` could not be written: No space left on device\.", line)
+    assert "Traceback" not in said(tmp_path)
+    assert "resume:" not in said(tmp_path)
+    assert scalars(only_run(tmp_path)) == {}
+
+
+def finished_copy(run, folder):
+    """A copy of a run that is finished, and `folder` as the current folder."""
+    shutil.copytree(run, folder / "runs" / run.name)
+    return folder / "runs" / run.name
+
+
+def test_a_finished_run_says_so_in_one_line(uninterrupted, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = finished_copy(uninterrupted, tmp_path)
+    assert not (run / RESUME).exists()
+    assert not (run / PREVIOUS).exists()
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    with pytest.raises(SystemExit) as ended:
+        training.main(["--resume", str(run), "--num_workers", "1"])
+    assert ended.value.code == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == f"the run in `{run}` is finished, after 320 steps (`--test_modifs` would evaluate its agent)"
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    with pytest.raises(SystemExit) as refused:
+        training.main(["--resume", str(run), "--total_timesteps", "640"])
+    assert refused.value.code == 2
+    assert "`total_timesteps` cannot change" in capsys.readouterr().err
+
+
+def test_a_finished_run_does_what_was_asked_for_as_at_its_end(tmp_path, monkeypatch, capsys):
+    """The same games, so the same table, as where the run itself was asked. This one can be made longer."""
+    monkeypatch.chdir(tmp_path)
+    tested = ["--test_modifs", "no_modif, all_black_cars", "--eval_episodes", "2"]
+    flags = ["--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--no_anneal_lr", "--time_limit", "1600"]
+    training.main([*SMALL, *flags, *tested])
+    run, out = only_run(tmp_path), capsys.readouterr().out
+    row = re.compile(r"(no_modif|all_black_cars) +2 .*")
+    table = [line for line in out.splitlines() if row.match(line)]
+    assert len(table) == 2, out
+    assert (run / RESUME).exists()
+    assert not (run / PREVIOUS).exists()
+    for name in ("with its state", "without it"):
+        training.main(["--resume", str(run), *tested])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"the run in `{run}` is finished, after 32 steps", name
+        assert [line for line in lines if row.match(line)] == table
+        with pytest.raises(SystemExit) as ended:
+            training.main(["--resume", str(run)])  # what the run was asked for is not asked for again
+        assert ended.value.code == 0
+        assert len(capsys.readouterr().out.splitlines()) == 1
+        (run / RESUME).unlink(missing_ok=True)
+    evaluated = scalars(run)["eval/all_black_cars/mean"]
+    assert [step for step, _ in evaluated] == [32] * 3
+    assert len({value for _, value in evaluated}) == 1
 
 
 @pytest.mark.slow
@@ -215,7 +298,7 @@ def test_an_update_that_is_not_finite_is_not_kept(tmp_path, uninterrupted):
 
 @pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_costs_nothing(tmp_path, uninterrupted):
-    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("disk_full", 2)).end() == 1
+    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("disk_full", 3)).end() == 1
     (line,) = re.findall(r"^error: .*$", said(tmp_path), re.M)
     assert "resume.pt` could not be written: No space left on device" in line
     assert "Traceback" not in said(tmp_path)
@@ -254,16 +337,16 @@ def test_a_run_without_an_end_of_its_own_can_be_made_longer(tmp_path):
         (["--eval_episodes", "0"], "`eval_episodes`"),
     ],
 )
-def test_flags_that_would_change_the_past_are_refused(flags, words, uninterrupted):
+def test_flags_that_would_change_the_past_are_refused(flags, words, stopped):
     with pytest.raises(ConfigError, match=re.escape(words)):
-        training.prepare(["--resume", str(uninterrupted), *flags])
+        training.prepare(["--resume", str(stopped), *flags])
 
 
-def test_flags_that_leave_the_past_alone_are_accepted_and_said(uninterrupted, capsys):
-    saved = json.loads((uninterrupted / "args.json").read_text())
+def test_flags_that_leave_the_past_alone_are_accepted_and_said(stopped, capsys):
+    saved = json.loads((stopped / "args.json").read_text())
     flags = ["--num_workers", "1", "--test_modifs", "no_modif", "--checkpoint_every", "64", "--seed", "42"]
-    setup = training.prepare(["--resume", str(uninterrupted), *flags])
-    changes = {"num_workers": 1, "test_modifs": "no_modif", "checkpoint_every": 64, "resume": str(uninterrupted)}
+    setup = training.prepare(["--resume", str(stopped), *flags])
+    changes = {"num_workers": 1, "test_modifs": "no_modif", "checkpoint_every": 64, "resume": str(stopped)}
     assert as_plain_dict(setup.args) == {**saved, **changes}
     out = capsys.readouterr().out
     assert "--resume changes num_workers: 0 -> 1" in out
@@ -273,10 +356,10 @@ def test_flags_that_leave_the_past_alone_are_accepted_and_said(uninterrupted, ca
     assert set(training.CHANGEABLE) < names
 
 
-def test_what_is_not_exact_is_said(uninterrupted, monkeypatch, capsys):
+def test_what_is_not_exact_is_said(stopped, monkeypatch, capsys):
     threads = torch.get_num_threads()
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
-    training.prepare(["--resume", str(uninterrupted)])
+    training.prepare(["--resume", str(stopped)])
     assert f"saved with threads {threads} and goes on with {threads + 1}" in capsys.readouterr().out
 
 
@@ -284,12 +367,11 @@ def test_what_is_not_exact_is_said(uninterrupted, monkeypatch, capsys):
 def test_the_precision_that_auto_chose_is_kept_on_another_machine(fast, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("agents.acceleration._fast_bfloat16", lambda device: (fast, "a machine"))
-    training.main(
-        [*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--amp", "auto", "--checkpoint_every", "0"]
-    )
+    flags = ["--total_timesteps", "32", "--amp", "auto", "--checkpoint_every", "0", "--no_anneal_lr"]
+    training.main([*SMALL, "--env_id", "ALE/Freeway-v5", *flags])
     monkeypatch.setattr("agents.acceleration._fast_bfloat16", lambda device: (not fast, "another"))
     for flags in ([], ["--amp", "auto"]):
-        setup = training.prepare(["--resume", str(only_run(tmp_path)), *flags])
+        setup = training.prepare(["--resume", str(only_run(tmp_path)), "--total_timesteps", "64", *flags])
         assert setup.precision == (torch.bfloat16 if fast else torch.float32)
         assert setup.args.amp == ("bf16" if fast else "off")
 

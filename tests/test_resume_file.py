@@ -5,6 +5,7 @@ import math
 import os
 import pickle
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from experiment.resume import (
     RESUME,
     ResumeError,
     SaveClock,
+    can_go_on,
     exclusive,
+    forget_states,
     load_state,
     remove_leftovers,
     save_state,
@@ -180,6 +183,103 @@ def test_at_every_failing_write_one_whole_file_stays(folder, monkeypatch):
             assert load_state(folder)[0] == {"step": 2}
             assert not list(folder.glob(".*.tmp"))
             save_state(folder, {"step": 2})
+
+
+class Killed(BaseException):
+    """The process ends here: from now on it touches no file."""
+
+
+class Kill:
+    """Stands for SIGKILL before an operation on the files of a folder, counted from 1: open, rename, remove."""
+
+    folder, operations, at = "", 0, 0
+
+    def __call__(self, event, args):
+        if self.folder and event in ("open", "os.rename", "os.remove") and str(args[0]).startswith(self.folder):
+            self.operations += 1
+            if self.operations >= self.at > 0:
+                raise Killed
+
+    def before(self, folder, number, act):
+        """Whether `act()` was killed before the operation with this number; False: there was none."""
+        self.folder, self.operations, self.at = str(folder), 0, number
+        try:
+            act()
+        except Killed:
+            return True
+        finally:
+            self.folder = ""
+        return False
+
+
+@pytest.fixture(scope="module")
+def kill():
+    hook = Kill()
+    sys.addaudithook(hook)  # sees every operation, however it is made; it cannot be taken away again
+    return hook
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+BEFORE_A_SAVE = {
+    "the first": ((), None),
+    "the second": ((1,), None),
+    "the third": ((1, 2), None),
+    "the file is damaged": ((1, 2), RESUME),
+    "the one before it is damaged": ((1, 2), PREVIOUS),
+}
+
+
+@pytest.mark.parametrize("before", BEFORE_A_SAVE)
+def test_killed_at_any_moment_of_a_save_the_last_whole_state_is_loaded(before, tmp_path, kill):
+    steps, damaged = BEFORE_A_SAVE[before]
+    last = 1 if damaged == RESUME else max(steps, default=None)
+    loaded = []
+    for number in range(1, 100):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "args.json").write_text("{}")
+        for step in steps:
+            save_state(folder, {"step": step})
+        if damaged:
+            damage(folder / damaged)
+        killed = kill.before(folder, number, lambda folder=folder: save_state(folder, {"step": 3}))
+        state, notes = load_state(folder) if can_go_on(folder) else ({"step": None}, [])
+        loaded.append(state["step"])
+        assert len(notes) <= 1
+        if not killed:
+            break
+        save_state(folder, {"step": 4})  # the next process goes on and saves
+        assert load_state(folder)[0] == {"step": 4}
+    assert loaded == sorted(loaded, key=[last, 3].index)
+    assert set(loaded) == {last, 3}
+    assert number > 4, "operations: the new file, the old one, two names, the folder"
+
+
+@pytest.mark.parametrize("keep_last", [True, False])
+def test_killed_at_any_moment_of_forgetting_a_state_is_left_or_none_is_meant_to_be(keep_last, folder, kill):
+    for number in range(1, 100):
+        for step in (1, 2):
+            save_state(folder, {"step": step})
+        killed = kill.before(folder, number, lambda: forget_states(folder, keep_last=keep_last))
+        assert can_go_on(folder) == (killed or keep_last)
+        if can_go_on(folder):
+            assert load_state(folder) == ({"step": 2}, [])
+        if not killed:
+            break
+    assert number == (2 if keep_last else 3)
+    assert not (folder / PREVIOUS).exists()
+
+
+def test_a_full_disk_does_not_speak_of_what_was_never_saved(folder, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(CheckpointError, match=r"could not be written: No space left on device\.$"):
+        save_state(folder, {"step": 1})
 
 
 def test_saves_are_due_at_multiples_and_by_time(monkeypatch):

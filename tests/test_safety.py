@@ -255,7 +255,7 @@ def test_a_run_outlives_wandb(workdir, monkeypatch, capsys):
 def test_a_run_whose_folder_is_gone_stops_and_leaves_its_last_state(tmp_path):
     """Another user moves the folder away and a file takes its place: also root cannot write there any more."""
     config = write_config(tmp_path, **SWITCHING)
-    life = Life(tmp_path, *TINY, "--checkpoint_every", "32", "--config", config, fault=("folder_replaced", 3))
+    life = Life(tmp_path, *TINY, "--checkpoint_every", "32", "--config", config, fault=("folder_replaced", 4))
     assert life.end() == 1
     said = (tmp_path / "output.txt").read_text()
     (line,) = re.findall("^error: .*$", said, re.M)

@@ -523,6 +523,13 @@ def test_a_bare_name_means_the_sticky_v5_game():
         pytest.param("ALE/Qbert-v5", {"obs_mode": "obj"}, ["Qbert", "--obs_mode dqn"], marks=NEEDS_OCATARI),
         ("ALE/Freeway-v5", {"reward_file": "missing.py"}, ["new_rf", "missing.py"]),
         ("ALE/Freeway-v5", {"reward_file": "x.py", "backend": "Gym"}, ["new_rf", "Gym"]),
+        *(
+            ("ALE/Freeway-v5", {name: value}, [f"`{name}`", f"whole number from {low}", f"it is {value!r}"])
+            for name, low in {"frameskip": 1, "window": 1, "noop_max": 1, "time_limit": 1, "seed": 0}.items()
+            for value in (low - 1, -4, 4.0, "4", True)
+        ),
+        *(("ALE/Freeway-v5", {"sticky": value}, ["`sticky`", "0 to 1", repr(value)]) for value in (-0.1, 1.1, "0")),
+        ("ALE/Freeway-v5", {"sticky": float("nan")}, ["`sticky`"]),
     ],
 )
 def test_impossible_games_are_one_sentence(env_id, settings, words):

@@ -23,7 +23,7 @@ import numpy as np
 from ale_py import roms
 
 from wrappers.goals import GOALS, Goal
-from wrappers.modifications import ModificationRunner
+from wrappers.modifications import ModificationRunner, wait_for_start
 from wrappers.objects import ObjectDetector, why_missing
 from wrappers.shrinking import FRAME_SIZE, Shrinker
 from wrappers.state import as_numbers, is_plain
@@ -198,7 +198,7 @@ class ModifiedGame:
             modify()
 
     def set_modifications(self, names: tuple[str, ...]) -> None:
-        """Change the modifications in place, with fresh state for each."""
+        """Take other modifications in place, with fresh state for each."""
         self.names = names
         self.runner.start_game(names)
         if self._detection_always or self.runner.needs_objects:
@@ -207,6 +207,12 @@ class ModifiedGame:
             self.view.detector.restart()
         else:
             self.view.detector = None
+
+    def change(self, names: tuple[str, ...]) -> None:
+        """Change the modifications in mid-game: what they draw or note at the start of a game, they do now."""
+        self.set_modifications(names)
+        for modify in self.runner.after_reset:
+            modify()
 
     def step(self, action: int) -> float:
         """Play one agent step with action index `action`; returns the reward."""
@@ -418,15 +424,18 @@ class AgentGame:
     def set_modifications(self, names: tuple[str, ...], mode: str) -> GameRecord | None:
         """Take new modifications: at once in a new game, at the next game start, or in mid-game.
 
+        Where one of them acts at the start of a game only, ``live`` is ``episode`` for all of them: half of a string
+        would be something that nobody asked for, and has no name for the record.
+
         Returns the record of the game that mode ``reset`` cut short, if it had begun.
         """
         self._next_names = names
-        if mode == "episode":
+        if mode == "episode" or (mode == "live" and wait_for_start(self.config.game, names)):
             return None
         if mode == "live":
             self._live_changes.append((len(self._actions), names))
             self._live_switches += names != self.game.names
-            self.game.set_modifications(names)
+            self.game.change(names)
             return None
         record = self.cut()
         self.start_game()

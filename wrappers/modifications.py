@@ -419,6 +419,11 @@ def check_modifications(
     return " ".join(names), warnings
 
 
+def wait_for_start(game: str, names: Sequence[str]) -> list[str]:
+    """Those of `names` that act at the start of a game only: in mid-game they can but wait for the next one."""
+    return [name for name in names if catalogue(game)[name].runs == "reset"]
+
+
 def _current_name(game: str, name: str) -> str:
     alias = ALIASES.get(game, {}).get(name, name)
     known = catalogue(game)

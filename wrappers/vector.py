@@ -24,6 +24,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,7 +45,7 @@ from wrappers.games import (
     reads_objects,
 )
 from wrappers.goals import GOALS
-from wrappers.modifications import ModificationError, check_modifications, split_modifications
+from wrappers.modifications import ModificationError, check_modifications, split_modifications, wait_for_start
 from wrappers.objects import supports_object_features, supports_objects, why_missing
 from wrappers.state import is_plain
 from wrappers.worker import CALL, NUMBERS, STEP, GameHost, array_layout, layout_size, map_arrays
@@ -95,16 +96,23 @@ def game_config(
         time_limit: emulated frames after which a game is cut; default: the id's own.
 
     Raises:
-        GameError: unknown game, backend or observation mode, or a combination that cannot work.
+        GameError: unknown game, backend or observation mode, a number out of its range, or a combination that cannot
+            work.
     """
     _check_choice("backend", backend, BACKENDS)
     _check_choice("obs_mode", obs_mode, OBS_MODES)
     resolved, game, rom, kwargs, notes = _resolve(env_id)
+    _check_whole("frameskip", frameskip, 1, 1000)
+    _check_whole("window", window, 1, 1000)
+    _check_whole("noop_max", noop_max, 1, 2**31 - 1, "; without no-ops a game starts with `game_start` none")
+    _check_whole("seed", seed, 0, 2**63 - 1)
+    if time_limit is not None:
+        _check_whole("time_limit", time_limit, 1, 2**31 - 1)
+    if sticky is not None and (isinstance(sticky, bool) or not isinstance(sticky, Real) or not 0 <= sticky <= 1):
+        raise GameError(f"`sticky` must be a probability, from 0 to 1, but it is {sticky!r}")
     max_pool = _pooled(max_pool, backend, obs_mode, frameskip)
     game_start = game_start or ("frames" if max_pool else "steps")
     _check_choice("game_start", game_start, GAME_STARTS)
-    if noop_max < 1:
-        raise GameError(f"`noop_max` must be at least 1, got {noop_max}; without no-ops a game starts with `none`")
     if backend == "Gym" and obs_mode == "obj":
         raise GameError(
             "`obs_mode` obj needs object detection, which backend Gym does not have; use `--backend OCAtari`"
@@ -180,6 +188,19 @@ def check_string(config: GameConfig, string: str, argument: str = "modifs") -> t
             )
         return "", []
     return check_modifications(config.game, string, obs_mode=config.obs_mode, argument=argument)
+
+
+def waiting_note(config: GameConfig, strings: Sequence[str]) -> str | None:
+    """A line that says which of these canonical strings' names have to wait under ``live``; None where none has."""
+    names = dict.fromkeys(name for string in strings for name in split_modifications(string))
+    waiting = wait_for_start(config.game, list(names))
+    if len(strings) < 2 or not waiting:
+        return None
+    return (
+        f"note: {', '.join(f'`{name}`' for name in waiting)} act{'s' * (len(waiting) == 1)} at the start of a game "
+        "only: with `switch_mode` live each game takes a string with such a name at its own next start, and plays on "
+        "under the old one until then"
+    )
 
 
 class ModifiedVectorEnv(VectorEnv):
@@ -321,8 +342,8 @@ class ModifiedVectorEnv(VectorEnv):
         """Switch every game to a modification string.
 
         ``reset``: at once, in a new game; ``episode``: each game at its own next game start; ``live``: in place, in
-        mid-game. Returns the observations after the switch (changed by ``reset`` only) and in ``info["games"]`` the
-        records of games that were cut short.
+        mid-game, unless a name of the string acts at a game's start only: then as ``episode``. Returns the observations
+        after the switch (changed by ``reset`` only) and in ``info["games"]`` the records of games that were cut short.
 
         Raises:
             ModificationError: the string cannot be played.
@@ -767,14 +788,19 @@ def _check_goal(kind: str, game: str, backend: str, obs_mode: str) -> None:
 
 def _check_options(seed: Any, options: dict[str, Any] | None) -> None:
     """Raise GameError for a seed or options that `reset` cannot use."""
-    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    if seed is not None and not (whole and 0 <= seed < 2**63):
-        raise GameError(f"`seed` must be one whole number from 0 to 2**63 - 1 for all games, but it is {seed!r}")
+    if seed is not None:
+        _check_whole("seed", seed, 0, 2**63 - 1, "; it is one for all games")
     for name, value in (options or {}).items():
         if name != "modifications":
             raise GameError(f"`options` {name!r} is unknown; `reset` knows one option, `modifications`")
         if not isinstance(value, str):
             raise GameError(f"`options` modifications must be one string for all games, but it is {value!r}")
+
+
+def _check_whole(argument: str, value: Any, low: int, high: int, advice: str = "") -> None:
+    """Raise GameError unless `value` is a whole number in this range."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise GameError(f"`{argument}` must be a whole number from {low} to {high:,}, but it is {value!r}{advice}")
 
 
 def _check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
