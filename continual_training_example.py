@@ -175,9 +175,9 @@ class Args:
     """number of past frames the agent sees at once"""
     deactivate_episodic_life: bool = False
     """end a training episode at game over only, not at every lost life"""
-    game_start: Literal["frames", "steps", "original", "none"] | None = None
+    game_start: Literal["auto", "frames", "steps", "original", "none"] = "auto"
     """a game starts with 1 to 30 no-op frames; or as many no-op agent steps; or as in the original system (no-op steps,
-    then actions 1 and 2); or at once (default: steps, and frames where they are max-pooled)"""
+    then actions 1 and 2); or at once (auto: steps, and frames where they are max-pooled)"""
     fire_reset: bool = True
     """press FIRE at the start of a game and after a lost life, where the game has that button (original has its own)"""
     max_pool: bool | None = None

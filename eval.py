@@ -132,8 +132,8 @@ class Args:
     """where the game comes from"""
     frameskip: int | None = None
     """emulated frames per agent step"""
-    game_start: Literal["frames", "steps", "original", "none"] | None = None
-    """how a game starts (a checkpoint of the original system: original)"""
+    game_start: Literal["auto", "frames", "steps", "original", "none"] = "auto"
+    """how a game starts (auto: as in training; a checkpoint of the original system: original)"""
     max_pool: bool | None = None
     """--max_pool or --no_max_pool: frames are the maximum of a step's last two, or the last one"""
     sticky: float | None = None
@@ -613,7 +613,7 @@ def how_to_play(args: Args, checkpoint: Checkpoint, settings: Mapping[str, Any])
         if name in trained and same_game(trained_on, settings["env_id"]):
             chosen[name] = trained_with(checkpoint, name, default)
     given = {name: getattr(args, name) for name in HOW_TO_PLAY}
-    return {name: chosen.get(name) if value is None else value for name, value in given.items()}
+    return {name: chosen.get(name) if value in (None, "auto") else value for name, value in given.items()}
 
 
 def trained_with(checkpoint: Checkpoint, name: str, default: Any) -> Any:

@@ -176,7 +176,7 @@ class _Draws:
     def __init__(self, seed: int, stream: int) -> None:
         self._key = np.random.SeedSequence(seed, spawn_key=(stream,)).generate_state(2, np.uint64)
         self._cached_index = -1
-        self._cached = np.empty(0)
+        self._cached: np.ndarray = np.empty(0)
 
     def __getitem__(self, block: int) -> float:
         index, offset = divmod(block, _CHUNK)

@@ -28,6 +28,7 @@ from wrappers.modifications import (
     ModificationError,
     OutputError,
     catalogue,
+    hackatari_is_missing,
     split_modifications,
 )
 from wrappers.vector import game_config
@@ -184,7 +185,10 @@ def make_gallery(game: str, seed: int, step: int | None = None) -> Gallery:
     """
     playable = {name: entry for name, entry in catalogue(game).items() if not entry.refused}
     if not playable:
-        raise ModificationError(f"`gallery`: {game} has no modifications, so there is nothing to show beside it")
+        missing = "; ".join(["", *hackatari_is_missing()])
+        raise ModificationError(
+            f"`gallery`: {game} has no modifications, so there is nothing to show beside it{missing}"
+        )
     config = replace(game_config(f"ALE/{game}-v5")[0], seed=seed)
     moments = list(MOMENTS_LOOKED_AT) if step is None else [step]
     screens = {

@@ -629,7 +629,8 @@ def _table(game: str, width: int) -> str:
 def _list(game: str) -> list[str]:
     """Lines that describe all modifications of a game."""
     if not catalogue(game):
-        return [f'{game} has no modifications; only the unmodified game ("") can be played.']
+        own = "" if _package_folder() else " of this project's own"
+        return [f'{game} has no modifications{own}; only the unmodified game ("") can be played.']
     return [
         _table(game, shutil.get_terminal_size((120, 24)).columns),
         "",
@@ -638,7 +639,7 @@ def _list(game: str) -> list[str]:
     ]
 
 
-def _hackatari_is_missing() -> list[str]:
+def hackatari_is_missing() -> list[str]:
     """A line for lists of modifications, where hackatari's own are not among them."""
     why = "" if _package_folder() else why_missing("hackatari")
     return [f"hackatari's own modifications are missing here: {why}."] if why else []
@@ -648,8 +649,9 @@ def _overview(games: Sequence[str]) -> str:
     """All games that have modifications, with how many."""
     counts = {game: sum(not modification.refused for modification in catalogue(game).values()) for game in games}
     lines = [f"{game:<18}{count:>3}" for game, count in counts.items() if count]
-    lines.append(f"{sum(counts.values())} modifications in {len(lines)} games; the other games have none.")
-    lines += _hackatari_is_missing()
+    others = "the other games have none" if _package_folder() else "this project has none of other games"
+    lines.append(f"{sum(counts.values())} modifications in {len(lines)} games; {others}.")
+    lines += hackatari_is_missing()
     return "\n".join([*lines, "One game: python -m wrappers.modifications ALE/Freeway-v5"])
 
 
@@ -730,7 +732,7 @@ def _run_command(options: argparse.Namespace) -> None:
     elif options.play is not None:
         _record_play(game, options)
     else:
-        print("\n".join([*_list(game), *_hackatari_is_missing()]))
+        print("\n".join([*_list(game), *hackatari_is_missing()]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -74,7 +74,7 @@ def game_config(
     frameskip: int = 4,
     window: int = 4,
     episodic_life: bool = True,
-    game_start: str | None = None,
+    game_start: str = "auto",
     noop_max: int = NOOP_MAX,
     fire_reset: bool = True,
     max_pool: bool | None = None,
@@ -90,7 +90,7 @@ def game_config(
     no-ops are counted in its steps there (`game_start` steps), and in frames where frames are pooled.
 
     Args:
-        game_start: one of `wrappers.games.GAME_STARTS`.
+        game_start: ``auto`` or one of `wrappers.games.GAME_STARTS`.
         max_pool: by default only backend Gym pools.
         sticky: chance that a frame repeats the last action; default: the id's own.
         time_limit: emulated frames after which a game is cut; default: the id's own.
@@ -111,14 +111,15 @@ def game_config(
     if sticky is not None and (isinstance(sticky, bool) or not isinstance(sticky, Real) or not 0 <= sticky <= 1):
         raise GameError(f"`sticky` must be a probability, from 0 to 1, but it is {sticky!r}")
     max_pool = _pooled(max_pool, backend, obs_mode, frameskip)
-    game_start = game_start or ("frames" if max_pool else "steps")
-    _check_choice("game_start", game_start, GAME_STARTS)
+    _check_choice("game_start", game_start, ("auto", *GAME_STARTS))
+    if game_start == "auto":
+        game_start = "frames" if max_pool else "steps"
+    if obs_mode == "obj" and (why := why_missing("ocatari")):
+        raise GameError(f"`obs_mode` obj needs OCAtari's object detection, and {why}, or `--obs_mode dqn`")
     if backend == "Gym" and obs_mode == "obj":
         raise GameError(
             "`obs_mode` obj needs object detection, which backend Gym does not have; use `--backend OCAtari`"
         )
-    if obs_mode == "obj" and (why := why_missing("ocatari")):
-        raise GameError(f"`obs_mode` obj needs OCAtari's object detection, and {why}, or `--obs_mode dqn`")
     if backend != "Gym" and obs_mode == "obj" and not supports_object_features(game):
         raise GameError(f"`obs_mode` obj: OCAtari has no usable object features for {game}; use `--obs_mode dqn`")
     if reward_file:
