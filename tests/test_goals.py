@@ -297,7 +297,7 @@ def test_flags_choose_the_kind():
         ("Seaquest", {}, ["Seaquest has goals for `her` with `game_specific_goals`"]),
         ("MontezumaRevenge", {"goal_kind": "game_specific"}, ["MontezumaRevenge has goals for `her`"]),
         ("Freeway", {"backend": "Gym"}, ["`her`", "Gym", "--backend HackAtari"]),
-        ("Freeway", {"obs_mode": "obj"}, ["`her`", "--obs_mode dqn"]),
+        pytest.param("Freeway", {"obs_mode": "obj"}, ["`her`", "--obs_mode dqn"], marks=NEEDS_OCATARI),
         ("Freeway", {"goal_kind": "positions"}, ["goal_kind", "did you mean position?"]),
     ],
 )

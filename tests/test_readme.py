@@ -10,11 +10,12 @@ import re
 import shlex
 import sys
 import typing
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import NEEDS_HACKATARI, ROOT
 from made_up_runs import make_run
 
 import continual_training_example
@@ -344,6 +345,8 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     script = SCRIPTS[words[0]]
     args = parse_command_line(script.Args, words[1:])
     check_ranges(args, getattr(script, "RANGES", {}))
+    if getattr(args, "obs_mode", None) == "obj" and find_spec("ocatari") is None:  # refused, see README
+        return
     if script in (metrics, report):  # they need runs; test_metrics_command.py and test_report.py make some
         return
     if script is continual_training_example and args.resume:  # needs a run; test_resume.py has some
@@ -552,6 +555,7 @@ def text_block(beginning):
     return found
 
 
+@NEEDS_HACKATARI
 def test_unknown_name_answers_as_printed():
     config, _ = game_config("ALE/Freeway-v5")
     with pytest.raises(ModificationError) as caught:
