@@ -546,7 +546,7 @@ def test_a_run_from_the_time_of_one_scale_is_not_continued():
     """Its statistics mix both halves, and no one can tell them apart again."""
     args = training.Args(her=True, resume="runs/old")
     with pytest.raises(ResumeError, match=r"`runs/old` has one scale for the rewards of both halves.*start it anew"):
-        training.check_settings(args, {"reward_scaler": {}}, training.ALONE)
+        training.check_settings(args, {"args": training.as_plain_dict(args), "reward_scaler": {}}, training.ALONE)
 
 
 # ------------------------------------------------------------------------------------------ a world that PPO solves too

@@ -19,7 +19,7 @@ import continual_training_example as training
 import metrics
 import report
 import reporting.runs
-from experiment.same_experiment import NOT_OF_EXPERIMENT, experiment_settings
+from experiment.same_experiment import MADE_BY, NOT_OF_EXPERIMENT, experiment_settings
 from reporting import curves, evaluations, figures, page
 from reporting.runs import (
     Group,
@@ -157,8 +157,7 @@ def test_what_makes_no_other_experiment_makes_none_for_report_and_metrics(name, 
 
 def test_every_setting_is_decided_about():
     names = {field.name for field in dataclasses.fields(training.Args)}
-    made_it = {"versions", "processor", "command"}
-    assert names >= NOT_OF_EXPERIMENT - made_it
+    assert names >= NOT_OF_EXPERIMENT - set(MADE_BY)
     # Who adds a setting says here whether it makes another experiment.
     assert names - NOT_OF_EXPERIMENT == {
         *("exp_name", "torch_deterministic", "amp", "compile", "cuda_graphs", "env_id", "backend"),

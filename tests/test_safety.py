@@ -235,8 +235,8 @@ def failing_wandb(calls):
 
 
 def test_a_run_outlives_wandb(workdir, monkeypatch, capsys):
-    settings = {**SWITCHING, "save_agent_with_switch": True, "capture_video": True, "save_agent_wandb": True}
-    for folder, flags in (("without", []), ("with", ["--track"])):
+    settings = {**SWITCHING, "save_agent_with_switch": True, "capture_video": True}
+    for folder, flags in (("without", []), ("with", ["--track", "--save_agent_wandb"])):
         (workdir / folder).mkdir()
         monkeypatch.chdir(workdir / folder)
         calls = []

@@ -250,7 +250,7 @@ def test_object_features_train_and_evaluate(tmp_path, monkeypatch, capsys):
     run = train_in(tmp_path, monkeypatch, *flags, "--encoder_dims", "32", "16", "--decoder_dims", "8")
     path = str(run / "model.cleanrl_model")
     evaluation.main(["--agent_path", path, "--eval_episodes", "1", "--frameskip", "40", "--num_workers", "0"])
-    assert re.fullmatch(r"-?\d+\.\d\d \+- nan", capsys.readouterr().out.splitlines()[-1])
+    assert re.fullmatch(r"-?\d+\.\d\d \(one game: no deviation\)", capsys.readouterr().out.splitlines()[-1])
 
 
 def test_final_evaluation_and_videos(tmp_path, monkeypatch, capsys):
@@ -329,7 +329,7 @@ BAD_CONFIGS = [
     ({"architecture": "PPO_CBP", "cuda_graphs": True}, ["cuda_graphs", "PPO_CBP"]),
     ({"architecture": "PPO_CBP", "obs_mode": "obj"}, ["obs_mode", "PPO_CBP"]),
     ({"replacement_rate": 1.5}, ["replacement_rate", "1.5"]),
-    ({"decay_rate": 1.0}, ["decay_rate", "just below 1"]),
+    ({"architecture": "PPO_CBP", "decay_rate": 1.0}, ["decay_rate", "just below 1"]),
     ({"maturity_threshold": -1}, ["maturity_threshold", "-1"]),
     ({"init": "kaimin"}, ["init", "kaimin", "kaiming"]),
     ({"utility": "age"}, ["utility", "age", "adaptable_contribution"]),

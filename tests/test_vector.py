@@ -284,7 +284,7 @@ def test_a_reset_with_a_seed_counts_evaluation_games_from_the_first():
     ("arguments", "words"),
     [
         ({"seed": -1}, "`seed`.*-1"),
-        ({"seed": [1, 2]}, "`seed`.*one whole number"),
+        ({"seed": [1, 2]}, "`seed`.*one for all games"),
         ({"seed": True}, "`seed`"),
         ({"options": {"modification": "right_drift"}}, "'modification' is unknown.*`modifications`"),
         ({"options": {"modifications": ["right_drift"]}}, "one string"),
