@@ -116,7 +116,9 @@ class Ranks(contextlib.AbstractContextManager["Ranks"]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._stack.close()
-        if not self.alone and kind is None:  # after an error others may be gone: do not wait for them
+        # After an error others may be gone. NCCL would wait for them. Gloo does not, but if its threads were still there
+        # when the interpreter leaves, they would now and then end the process with SIGABRT.
+        if not self.alone and (kind is None or dist.get_backend() == "gloo"):
             dist.destroy_process_group()
 
     # ----------------------------------------------------------------------------------------- the main rank and others
