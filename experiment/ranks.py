@@ -116,8 +116,8 @@ class Ranks(contextlib.AbstractContextManager["Ranks"]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._stack.close()
-        # After an error others may be gone. NCCL would wait for them. Gloo does not, but if its threads were still there
-        # when the interpreter leaves, they would now and then end the process with SIGABRT.
+        # After an error others may be gone. NCCL would wait for them. Gloo does not, but threads of its that are left
+        # when the interpreter ends would now and then end the process with SIGABRT.
         if not self.alone and (kind is None or dist.get_backend() == "gloo"):
             dist.destroy_process_group()
 
