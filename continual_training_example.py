@@ -558,10 +558,14 @@ def main(argv: Sequence[str] | None = None) -> None:
                 train(setup)
     except USER_ERRORS as error:
         print(f"error: {ranks.name}{sentence(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
+        ranks.end(2)
     except FAILURES as error:
         print(f"error: {ranks.name}{error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        ranks.end(1)
+    except SystemExit as stop:  # help, a signal, or the main rank has said why
+        if ranks.alone or not isinstance(stop.code, int):
+            raise
+        ranks.end(stop.code)
 
 
 def train(setup: Setup) -> None:

@@ -12,10 +12,11 @@ import contextlib
 import os
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -116,10 +117,20 @@ class Ranks(contextlib.AbstractContextManager["Ranks"]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._stack.close()
-        # After an error others may be gone. NCCL would wait for them. Gloo does not, but threads of its that are left
-        # when the interpreter ends would now and then end the process with SIGABRT.
-        if not self.alone and (kind is None or dist.get_backend() == "gloo"):
+        if not self.alone and kind is None:  # after an error others may be gone: do not wait for them
             dist.destroy_process_group()
+
+    def end(self, code: int) -> NoReturn:
+        """End this process with an exit code, in a job at once.
+
+        Threads of the process group, which is left as it is after an error, would now and then abort the process while
+        the interpreter tidies up, so that its exit code is another.
+        """
+        if self.alone:
+            raise SystemExit(code) from None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
     # ----------------------------------------------------------------------------------------- the main rank and others
 
