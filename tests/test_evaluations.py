@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import metrics
-from continual_hackatari.training import evaluations
+from continual_hackatari.training import evaluations, playing
 from continual_hackatari.training.asked import asked_for
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import ConfigError
@@ -85,10 +85,10 @@ def played_independently(path, strings, games=1, num_envs=1):
     """What `eval.evaluate` finds out about a checkpoint, in the columns of `RESULT`."""
     checkpoint = load_checkpoint(path)
     game, _ = game_config("ALE/Breakout-v5", frameskip=40)
-    agent = evaluation.load_agent(str(path), checkpoint, "PPO", game)
+    agent = playing.load_agent(str(path), checkpoint, "PPO", game)
     found = []
     for deterministic in (False, True):
-        records = evaluation.evaluate(
+        records = playing.evaluate(
             agent,
             game,
             strings,
@@ -439,7 +439,7 @@ def test_too_many_evaluations_are_refused_at_once():
 
 
 def chosen(strings, held_out, trained_on):
-    return evaluation.choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
+    return strings.choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
 
 
 def test_what_is_evaluated_by_default():
