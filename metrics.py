@@ -33,13 +33,13 @@ import tyro
 from experiment.asked import Asked, asked_for
 from experiment.config import ConfigError, Range, check_ranges, parse_command_line
 from experiment.files import atomic_path
+from experiment.plan import SPLITS
 from experiment.results import COLUMNS, RESULTS, read_results
 from experiment.same_experiment import experiment_settings
 from experiment.scores import human_normalised
 from reporting.versions import mixed_versions
 
 WHOLE_NUMBERS = ("phase", "global_step", "episode", "deterministic", "length", "lives")
-SPLITS = ("train", "held_out")
 UNMODIFIED = "no_modif"
 RECOVERY = 0.9
 RESAMPLES = 2_000
