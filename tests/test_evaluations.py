@@ -164,7 +164,8 @@ def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsy
     (row,) = [line for line in printed.splitlines() if line.startswith("average_performance")]
     assert row.split()[1:4] == ["-", "-", "-"]
     # Without evaluations in training: the checkpoints that the run keeps. Weights changed at the switch.
-    asked = asked_for(run, {**settings, "eval_every": None})
+    (run / "evals" / "plan.json").unlink()
+    asked = asked_for(run, {**settings, "eval_every": None, "eval_modifs": [], "held_out_modifs": []})
     assert [place[:2] for place in asked.places] == [(44, 0), (128, 1)]
 
 
@@ -534,9 +535,8 @@ def test_what_is_chosen_by_default_is_in_the_plan_alone(tmp_path, monkeypatch):
     args = evaluation.Args(run=str(run))
     planned, _ = evaluation.plan_run(args, run)
     assert planned.splits == {"": "train", "left_drift": "train"}
-    further, _ = evaluation.plan_run(
-        evaluation.Args(run=str(run), eval_modifs=("no_modif", "color_all_blocks_red")), run
-    )
+    named = ("no_modif", "color_all_blocks_red")
+    further, _ = evaluation.plan_run(evaluation.Args(run=str(run), eval_modifs=named), run)
     assert further.splits == {**planned.splits, "color_all_blocks_red": "train"}
     assert asked_for(run, settings).strings == ["", "left_drift"]
     (run / "evals" / "plan.json").unlink()
@@ -582,6 +582,19 @@ def test_a_damaged_plan_is_one_sentence(content, evaluated, tmp_path, capsys):
     assert metrics.load_run(run).evaluations.strings == ["", "right_drift"]
 
 
+def test_a_run_that_was_made_longer_has_its_plan(tmp_path, monkeypatch):
+    """Its rollouts are shifted, from step 48 on: what is planned at 64 and 96 is evaluated at 80 and 112."""
+    monkeypatch.chdir(tmp_path)
+    flags = ["--env_id", "ALE/Breakout-v5", "--frameskip", "40", "--no_anneal_lr", "--eval_every", "32"]
+    training.main([*flags, *SMALL, "--eval_games", "1", "--total_timesteps", "48"])
+    run = only_run(tmp_path)
+    assert [label.global_step for label in read_plan(run).labels] == [0, 32, 48]
+    training.main(["--resume", str(run), "--total_timesteps", "128"])
+    assert read_plan(run) == Plan(32, 1, {"": "train"}, [Label(step, 0, "") for step in (0, 32, 64, 96, 128)])
+    assert [step for step, *_ in labels(run)] == [0, 32, 48, 80, 112, 128]
+    assert not metrics.load_run(run).evaluations.pending
+
+
 def test_a_plan_is_whole_after_a_fault(tmp_path, monkeypatch):
     write_plan(tmp_path, PLAN)
 
@@ -609,9 +622,8 @@ def test_all_seeds_of_a_random_schedule_are_one_group(tmp_path, capsys):
     settings = [json.loads((run / "args.json").read_text()) for run in runs]
     assert experiment_settings(settings[0]) == experiment_settings(settings[1])
     assert len(reporting.runs.group_runs([reporting.runs.load_run(run) for run in runs], experiment_settings)) == 1
-    assert (
-        len(metrics.group_runs([metrics.Run(run, each, None) for run, each in zip(runs, settings, strict=True)])) == 1
-    )
+    of_metrics = [metrics.Run(run, each, None) for run, each in zip(runs, settings, strict=True)]
+    assert len(metrics.group_runs(of_metrics)) == 1
 
 
 def test_all_seeds_of_a_random_schedule_are_evaluated_on_the_same():
