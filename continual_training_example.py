@@ -1302,7 +1302,7 @@ def plan_continual_evaluation(
         shrink_and_perturb=args.shrink_and_perturb,
     )
     if before is not None:  # the run may have been made longer, all else is as it was
-        splits, notes = before.splits, []
+        splits, notes = before.splits, list[str]()
     else:
         # In the order of the file, not of the draw, so that all seeds of a random schedule are evaluated on the same.
         trained_on = [*(canonical(string, game) for string in schedule.possible_modifications()), *places.strings]
