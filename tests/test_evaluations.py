@@ -19,19 +19,19 @@ from conftest import PATIENCE, ROOT, assert_refused, only_run, read_csv, write_c
 from lives import Life
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import continual_training_example as training
-import eval as evaluation
-import metrics
-import reporting.runs
-from experiment import evaluations
-from experiment.asked import asked_for
-from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from experiment.config import ConfigError
-from experiment.evaluations import yield_to_others
-from experiment.plan import Label, Places, Plan, place_evaluations, read_plan, write_plan
-from experiment.same_experiment import experiment_settings
-from experiment.tracking import Tracker
-from wrappers.vector import game_config
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import eval as evaluation
+from continual_hackatari import metrics
+from continual_hackatari.reporting import runs as run_folders
+from continual_hackatari.training import evaluations
+from continual_hackatari.training.asked import asked_for
+from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.evaluations import yield_to_others
+from continual_hackatari.training.plan import Label, Places, Plan, place_evaluations, read_plan, write_plan
+from continual_hackatari.training.same_experiment import experiment_settings
+from continual_hackatari.training.tracking import Tracker
+from continual_hackatari.wrappers.vector import game_config
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
 EVALUATED = ["--eval_games", "1", "--eval_modifs", "no_modif", "--held_out_modifs", "right_drift"]
@@ -362,7 +362,7 @@ def test_one_process_at_a_time(evaluated, monkeypatch, capsys):
 
 
 def test_one_that_is_just_ending_is_waited_for(tmp_path):
-    held = "import sys; from pathlib import Path; from experiment.evaluations import evaluating"
+    held = "import sys; from pathlib import Path; from continual_hackatari.training.evaluations import evaluating"
     script = f"{held}; hold = evaluating(Path(sys.argv[1])); hold.__enter__(); print(); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -621,7 +621,7 @@ def test_all_seeds_of_a_random_schedule_are_one_group(tmp_path, capsys):
     assert plans[0].labels != plans[1].labels
     settings = [json.loads((run / "args.json").read_text()) for run in runs]
     assert experiment_settings(settings[0]) == experiment_settings(settings[1])
-    assert len(reporting.runs.group_runs([reporting.runs.load_run(run) for run in runs], experiment_settings)) == 1
+    assert len(run_folders.group_runs([run_folders.load_run(run) for run in runs], experiment_settings)) == 1
     of_metrics = [metrics.Run(run, each, None) for run, each in zip(runs, settings, strict=True)]
     assert len(metrics.group_runs(of_metrics)) == 1
 

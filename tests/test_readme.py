@@ -18,24 +18,21 @@ import torch
 from conftest import NEEDS_HACKATARI, ROOT
 from made_up_runs import make_run
 
-import continual_training_example
-import eval as evaluation
-import metrics
-import modification_factories
-import report
-import sweep
-from agents import ContinualBackprop, make_agent
-from agents.plasticity import PlasticityProbe
 from benchmarks import hindsight, methods, precision
-from experiment.checkpoints import load_checkpoint
-from experiment.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
-from modification_factories import ScheduleError, make_factory, schedule_from_config
-from wrappers import modifications as modifications_command
-from wrappers.games import ModifiedGame, load_reward_function
-from wrappers.goals import GOALS
-from wrappers.modifications import ModificationError
-from wrappers.objects import why_missing
-from wrappers.vector import check_string, game_config
+from continual_hackatari import continual_training_example, metrics, report, sweep
+from continual_hackatari import eval as evaluation
+from continual_hackatari.agents import ContinualBackprop, make_agent
+from continual_hackatari.agents.plasticity import PlasticityProbe
+from continual_hackatari.schedules import factories as modification_factories
+from continual_hackatari.schedules.factories import ScheduleError, make_factory, schedule_from_config
+from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
+from continual_hackatari.wrappers import modifications as modifications_command
+from continual_hackatari.wrappers.games import ModifiedGame, load_reward_function
+from continual_hackatari.wrappers.goals import GOALS
+from continual_hackatari.wrappers.modifications import ModificationError
+from continual_hackatari.wrappers.objects import why_missing
+from continual_hackatari.wrappers.vector import check_string, game_config
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = {
@@ -247,8 +244,8 @@ def test_flags_that_may_change_with_resume_are_all_listed():
 
 
 def test_columns_of_the_csv_files():
-    from experiment.evaluations import COLUMNS
-    from experiment.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS
+    from continual_hackatari.training.evaluations import COLUMNS
+    from continual_hackatari.training.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS
 
     for columns in (EPISODE_COLUMNS, SWITCH_COLUMNS):
         assert f"`{', '.join(columns)}`" in README
@@ -538,7 +535,7 @@ def test_reward_file(tmp_path):
 
 
 def test_checkpoint_example(tmp_path):
-    from experiment.checkpoints import save_checkpoint
+    from continual_hackatari.training.checkpoints import save_checkpoint
 
     path = tmp_path / "model.cleanrl_model"
     save_checkpoint(path, model_weights={"w": torch.zeros(30, 40)}, args={"env_id": "ALE/Pong-v5"}, global_step=8)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiment.config import ConfigError
-from experiment.plan import Plan, read_plan
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.plan import Plan, read_plan
 
 
 class Place(NamedTuple):

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiment.config import ConfigError
-from experiment.files import atomic_path
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.files import atomic_path
 
 PLAN = "evals/plan.json"
 SPLITS = ("train", "held_out")
