@@ -656,7 +656,8 @@ def test_cleanrls_experiment_can_be_started():
 
 @pytest.mark.parametrize("command", ["training", "preview", "flag"])
 def test_a_file_of_an_earlier_version_is_told_about_game_start(command, workdir, capsys):
-    old = write_config(workdir, modification_factory_kwargs={"num_total_steps": 64}, noop_max=0)
+    schedule = {"modification_factory": "NoModificationFactory", "modification_factory_kwargs": {"num_total_steps": 64}}
+    old = write_config(workdir, **schedule, noop_max=0)
     if command == "preview":
         assert preview([old]) == 2
     else:
