@@ -14,17 +14,17 @@ from ale_py import roms
 from conftest import NEEDS_HACKATARI, NEEDS_OCATARI
 
 from continual_hackatari.wrappers import modifications
+from continual_hackatari.wrappers.emulator import ale_games
+from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import (
-    ModificationError,
     ModificationRunner,
-    ale_games,
     catalogue,
     check_modifications,
-    main,
     split_modifications,
 )
+from continual_hackatari.wrappers.modifications.__main__ import main
+from continual_hackatari.wrappers.modifications.supplementary import ConstantWrites
 from continual_hackatari.wrappers.objects import ObjectDetector
-from continual_hackatari.wrappers.supplementary_modifications import ConstantWrites
 
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 ROM_OF = {rom.replace("_", ""): rom for rom in roms.get_all_rom_ids()}

@@ -13,16 +13,12 @@ from test_lockstep import play_both
 
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.wrappers import modifications, objects
-from continual_hackatari.wrappers.games import GameConfig, GameError, ModifiedGame
-from continual_hackatari.wrappers.modifications import (
-    ModificationError,
-    catalogue,
-    check_modifications,
-    main,
-    split_modifications,
-)
-from continual_hackatari.wrappers.supplementary_modifications import ALIASES, SUPPLEMENT
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.config import GameConfig, game_config
+from continual_hackatari.wrappers.errors import GameError, ModificationError
+from continual_hackatari.wrappers.modifications import catalogue, check_modifications, split_modifications
+from continual_hackatari.wrappers.modifications.__main__ import main
+from continual_hackatari.wrappers.modifications.supplementary import ALIASES, SUPPLEMENT
+from continual_hackatari.wrappers.modified_game import ModifiedGame
 
 
 def forget(monkeypatch, package_folder):

@@ -17,8 +17,9 @@ from test_vector import ROOT, play
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.wrappers import vector
-from continual_hackatari.wrappers.games import GameError
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, WorkerError, game_config
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.errors import GameError, WorkerError
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 # Workers whose modification parallel_enemy of Pong does something else, once the game is under way.
 FAULTY = """
@@ -35,7 +36,7 @@ def start(game, _python, _numpy):
     return supplement.Hooks(frame=frame)
 
 supplement.SUPPLEMENT["Pong"]["parallel_enemy"] = supplement.Rule("Faulty.", start, ())
-from continual_hackatari.wrappers.worker import main; main()
+from continual_hackatari.wrappers.modifications.__main__ import main; main
 """
 
 
@@ -187,7 +188,8 @@ def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
         import sys, threading, time
         from pathlib import Path
         import numpy as np
-        from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+        from continual_hackatari.wrappers.config import game_config
+        from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
         def run():
             global envs
