@@ -218,13 +218,13 @@ def test_a_new_game_shows_no_warning_again(recwarn):
     """ocatari and hackatari compute with bytes; Python shows an overflow once per module, and modules are made anew."""
     import warnings
 
-    from continual_hackatari.wrappers.modifications.installed import _load
+    from continual_hackatari.wrappers.modifications.installed import load_module
     from continual_hackatari.wrappers.objects import _private_module
 
     warnings.simplefilter("default")
     for make_module in (
         lambda: _private_module("Pong"),
-        lambda: _load("Pong", random.Random(0), np.random.RandomState(0)),
+        lambda: load_module("Pong", random.Random(0), np.random.RandomState(0)),
     ):
         recwarn.clear()
         for _ in range(3):

@@ -16,7 +16,7 @@ from processes import alive, descendants, wait_until_gone
 from test_vector import ROOT, play
 
 from continual_hackatari import continual_training_example as training
-from continual_hackatari.wrappers import vector
+from continual_hackatari.wrappers import processes, vector
 from continual_hackatari.wrappers.config import game_config
 from continual_hackatari.wrappers.errors import GameError, WorkerError
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
@@ -25,7 +25,7 @@ from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 FAULTY = """
 import sys; sys.path.insert(0, sys.argv.pop(1))
 import ctypes, os, time
-from continual_hackatari.wrappers import supplementary_modifications as supplement
+from continual_hackatari.wrappers.modifications import supplementary as supplement
 
 def start(game, _python, _numpy):
     calls = []
@@ -76,7 +76,7 @@ FAULTS = [
     [pytest.param(*case[:2], id=case[0], marks=[pytest.mark.slow] if case[2] else []) for case in FAULTS],
 )
 def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
-    monkeypatch.setattr(vector, "_BOOTSTRAP", FAULTY.format(fault=fault))
+    monkeypatch.setattr(processes, "_BOOTSTRAP", FAULTY.format(fault=fault))
     before = descendants(os.getpid())
     envs = make()
     pids = envs.worker_pids()
@@ -95,7 +95,7 @@ def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
 
 @pytest.mark.parametrize("order", [(0, 1), pytest.param((1, 0), marks=pytest.mark.slow)])
 def test_the_reason_is_told_even_where_the_next_command_finds_nobody(monkeypatch, order):
-    monkeypatch.setattr(vector, "_BOOTSTRAP", FAULTY.format(fault="raise ZeroDivisionError('of the rule')"))
+    monkeypatch.setattr(processes, "_BOOTSTRAP", FAULTY.format(fault="raise ZeroDivisionError('of the rule')"))
     envs = make(num_groups=2)
     envs.set_modifications("parallel_enemy", "reset")
 
@@ -247,9 +247,9 @@ def test_the_memory_of_the_games_lies_where_there_is_room(monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", refuse_some)
     full.append(False)
-    with vector._anonymous_file(2**20) as file:
+    with processes.anonymous_file(2**20) as file:
         assert os.fstat(file.fileno()).st_size == 2**20
         assert os.fstat(file.fileno()).st_blocks * 512 >= 2**20
     full += [True, True]
     with pytest.raises(GameError, match=r"1 MiB .* neither /dev/shm nor .* has room"):
-        vector._anonymous_file(2**20)
+        processes.anonymous_file(2**20)

@@ -16,13 +16,13 @@ Names come from the installed hackatari first, then from our own collection; whe
 latter alone.
 """
 
-from continual_hackatari.wrappers.modifications.catalogue import (
+from continual_hackatari.wrappers.modifications.modification import UNMODIFIED, Modification, split_modifications
+from continual_hackatari.wrappers.modifications.names import (
     catalogue,
     check_modifications,
     hackatari_is_missing,
     wait_for_start,
 )
-from continual_hackatari.wrappers.modifications.modification import UNMODIFIED, Modification, split_modifications
 from continual_hackatari.wrappers.modifications.runner import ModificationRunner
 
 __all__ = [

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from continual_hackatari.wrappers.modifications import installed
-from continual_hackatari.wrappers.modifications.catalogue import catalogue, require_playable
 from continual_hackatari.wrappers.modifications.modification import MOMENTS, Hook
+from continual_hackatari.wrappers.modifications.names import catalogue, require_playable
 from continual_hackatari.wrappers.modifications.supplementary import SUPPLEMENT
 from continual_hackatari.wrappers.state import mersenne_state, set_mersenne_state
 
