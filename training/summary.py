@@ -7,7 +7,7 @@ from continual_hackatari.training.game_report import without_nan
 from continual_hackatari.training.run_folder import UNMODIFIED
 from continual_hackatari.training.scores import human_normalised, mean_std_interval
 from continual_hackatari.training.tables import format_table
-from continual_hackatari.wrappers.games import GameRecord
+from continual_hackatari.wrappers.interfaces import GameRecord
 
 
 class Result(NamedTuple):
