@@ -1,0 +1,29 @@
+"""How the learning rate decays over a run or its regimes."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
+
+from continual_hackatari.schedules.factories import regime_starts
+from continual_hackatari.training.setup import Setup, canonical
+
+
+def annealing_borders(setup: Setup[Any], per_regime: bool) -> list[int]:
+    """Where the learning rate begins anew, from 0, and the end of the run: the whole run or each of its regimes."""
+    schedule, total_timesteps, game = setup.schedule, setup.total_timesteps, setup.game
+    if not per_regime:
+        return [0, total_timesteps]
+    segments = ((start, stop, canonical(name, game)) for start, stop, name in schedule.segments(0, total_timesteps))
+    return [*regime_starts(segments, setup.args.num_envs), total_timesteps]
+
+
+def remaining_share(borders: Sequence[int], step: int, last_step: int) -> float:
+    """The part of the learning rate that is left, 1 to 0, for a rollout whose vector steps begin at these two steps.
+
+    Of a rollout that holds a switch it is that of the new regime, which is about to be learned.
+    """
+    index = bisect_right(borders, last_step) - 1
+    start, stop = borders[index], borders[index + 1]
+    return 1.0 - max(0, step - start) / (stop - start)
