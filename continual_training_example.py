@@ -49,47 +49,37 @@ from continual_hackatari.agents import (
 )
 from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep
 from continual_hackatari.agents.continual_backprop import check_continual_backprop
-from continual_hackatari.agents.hindsight import (
-    Relabelling,
-    RewardRule,
-    frame_rows,
-    importance_weights,
-    means_of_halves,
-    normalise_halves,
-    reevaluate,
-    relabel,
-    show_goals,
-)
+from continual_hackatari.agents.hindsight import RewardRule, frame_rows, means_of_halves, normalise_halves, show_goals
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
 from continual_hackatari.agents.restartable_adam import RestartableAdam
 from continual_hackatari.schedules.factories import decay_note
 from continual_hackatari.training import scripts
 from continual_hackatari.training import setup as setups
-from continual_hackatari.training.annealing import annealing_borders, remaining_share
+from continual_hackatari.training.annealing import annealing_borders, remaining_share, set_learning_rate
 from continual_hackatari.training.config import Belonging, ConfigError, Range
+from continual_hackatari.training.hindsight import fill_relabelled_half, join_relabelling, scale_halves
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import ResumeError
 from continual_hackatari.training.rollouts import (
     Cut,
     Rollout,
+    bytes_of_rows,
     collect,
     cut_running,
     empty_rollout,
     evaluate_anew,
-    join_relabelling,
     pin,
     rollout_advantages,
-    scale_halves,
     scale_rewards,
     take_rows,
     to_device,
 )
-from continual_hackatari.training.run import Run, derive_seeds
+from continual_hackatari.training.run import Part, Run, derive_seeds
 from continual_hackatari.training.settings import LARGE, MANY, Rule, RunSettings
 from continual_hackatari.training.settings import RULES as RUN_RULES
 from continual_hackatari.training.setup import Script, Setup
 from continual_hackatari.wrappers.config import GameConfig
-from continual_hackatari.wrappers.goals import Goal, goal_kind
+from continual_hackatari.wrappers.goals import goal_kind
 
 
 @dataclass
@@ -242,22 +232,16 @@ RULES = {
     "encoder_dims": Rule(Range(1, 10**9), of=OBJECTS),
     "decoder_dims": Rule(Range(1, 10**9), of=OBJECTS),
     "replacement_rate": Rule(Range(0, 1), of=UNITS),
-    "init": Rule(of=UNITS),
     "maturity_threshold": Rule(Range(0, MANY), of=UNITS),
     "decay_rate": Rule(Range(0, 1), of=UNITS),
-    "utility": Rule(of=UNITS),
-    "accumulate": Rule(of=UNITS),
-    "count": Rule(of=UNITS),
+    **dict.fromkeys(("init", "utility", "accumulate", "count"), Rule(of=UNITS)),
     "plasticity_every": Rule(Range(0, MANY)),
-    "game_specific_goals": Rule(of=HINDSIGHT),
-    "her_rewards": Rule(of=HINDSIGHT),
-    "her_relabel": Rule(of=HINDSIGHT),
+    **dict.fromkeys(("game_specific_goals", "her_rewards", "her_relabel"), Rule(of=HINDSIGHT)),
     "her_weight": Rule(Range(0, LARGE), of=HINDSIGHT),
     "her_importance_clip": Rule(Range(0, LARGE), of=HINDSIGHT),
     "shrink_factor": Rule(Range(0, 1), of=SHRINKING),
     "noise_scale": Rule(Range(0, LARGE), of=SHRINKING),
-    "perturb_noise": Rule(of=SHRINKING),
-    "perturb_optimizer": Rule(of=SHRINKING),
+    **dict.fromkeys(("perturb_noise", "perturb_optimizer"), Rule(of=SHRINKING)),
 }
 
 LOSSES = ("value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
@@ -277,9 +261,11 @@ def train(setup: Setup[Args]) -> None:
     if not ranks.is_main:  # what concerns games and rows of this process is its own, what concerns the agent is common
         action_seed, minibatch_seed = derive_seeds(args.seed, 2, ranks.rank)
     N = setup.games_per_rank  # noqa: N806 - as in the shape comments; games of this process
-    action_generator = torch.Generator(device).manual_seed(action_seed)
-    minibatch_generator = torch.Generator().manual_seed(minibatch_seed)
-    perturb_generator = torch.Generator().manual_seed(perturb_seed)
+    generators = {
+        "actions": torch.Generator(device).manual_seed(action_seed),
+        "minibatches": torch.Generator().manual_seed(minibatch_seed),
+        "perturb": torch.Generator().manual_seed(perturb_seed),
+    }
     num_threads = torch.get_num_threads()
 
     with Run(setup) as run:
@@ -288,17 +274,15 @@ def train(setup: Setup[Args]) -> None:
         agent.to(device)
         ranks.start_alike(agent)
         agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        learning_rate = torch.tensor(args.learning_rate, device=device) if on_gpu else args.learning_rate
+        optimizer = make_optimizer(args, agent)
         if on_gpu:
             pin(envs.arrays.observations)
-        adam = RestartableAdam if isinstance(agent, PPOCBP) else torch.optim.Adam
-        optimizer = adam(agent.parameters(), lr=learning_rate, eps=1e-5, fused=True, capturable=on_gpu)
         cbp = continual_backprop(args, agent, optimizer, cbp_seed, ranks) if isinstance(agent, PPOCBP) else None
         if args.compile:
             agent.compile()
         autocast = torch.autocast(device.type, setup.precision, enabled=setup.precision != torch.float32)
         acting_agent = ActingAgent(agent, setup.precision)
-        reward_scaler, her_scaler = make_scalers(args)
+        reward_scaler, her_scaler = scalers = make_scalers(args)
         rollout = empty_rollout(envs, args.num_steps, device, twice=args.her, weighed=bool(args.her_importance_clip))
         probe = PlasticityProbe(args.plasticity_every)
         update = GraphedStep(
@@ -310,28 +294,17 @@ def train(setup: Setup[Args]) -> None:
         # ============================== RESUME ==============================
         # A run is saved between two updates: what happened before is in these and in what `run` itself knows (where it
         # is, the games, the files), nothing else. The schedule has no state, it is asked by step.
-        run.start(
-            agent,
-            parts={
-                "optimizer": optimizer,
-                "continual_backprop": cbp,
-                "reward_scaler": reward_scaler,
-                "her_scaler": her_scaler,
-                "plasticity": probe,
-            },
-            generators={"actions": action_generator, "minibatches": minibatch_generator, "perturb": perturb_generator},
-            checkpoint=functools.partial(in_checkpoint, cbp, reward_scaler),
-        )
+        parts: dict[str, Part | None] = {"optimizer": optimizer, "continual_backprop": cbp, "plasticity": probe}
+        parts |= {"reward_scaler": reward_scaler, "her_scaler": her_scaler}
+        in_checkpoint = functools.partial(besides_weights, cbp, reward_scaler)
+        run.start(agent, parts=parts, generators=generators, checkpoint=in_checkpoint)
 
         while run.goes_on:
             steps, first = run.begin_round(), run.global_step  # the last rollout may be shorter
             cuts: list[Cut] = []
             if args.anneal_lr:
                 share = remaining_share(annealing, first, first + (steps - 1) * args.num_envs)
-                if isinstance(learning_rate, Tensor):
-                    learning_rate.fill_(share * args.learning_rate)
-                else:
-                    optimizer.param_groups[0]["lr"] = share * args.learning_rate
+                set_learning_rate(optimizer, share * args.learning_rate)
             acting_agent.refresh()
             if not on_gpu:
                 torch.set_num_threads(1)  # during the rollout the cores belong to the emulators
@@ -363,7 +336,7 @@ def train(setup: Setup[Args]) -> None:
                             noise_scale=args.noise_scale,
                             noise=args.perturb_noise,
                             optimizer_state=args.perturb_optimizer,
-                            generator=perturb_generator,
+                            generator=generators["perturb"],
                         )
                         if cbp is not None and args.perturb_optimizer == "reset":
                             cbp.reset_statistics()  # what was measured of the old weights
@@ -381,7 +354,7 @@ def train(setup: Setup[Args]) -> None:
                         wait_for(t - 1, group)
                     seen = torch.from_numpy(envs.arrays.observations[games])
                     rollout.observations[t, games].copy_(seen, non_blocking=True)
-                    action, log_prob, value = acting_agent.act(rollout.observations[t, games], action_generator)
+                    action, log_prob, value = acting_agent.act(rollout.observations[t, games], generators["actions"])
                     rollout.actions[t, games] = action
                     rollout.log_probs[t, games] = log_prob
                     rollout.values[t, games] = value
@@ -403,12 +376,17 @@ def train(setup: Setup[Args]) -> None:
             # what it achieved at its end (strategy `final` of Andrychowicz et al. 2017,
             # https://arxiv.org/abs/1707.01495). Frames and actions stay, log-probabilities and values are computed
             # anew, rewards are those of the goals and have a scale of their own, so that they cannot drown the game's.
+            # Filled are these columns of the rollout's goals, relabelled, actions, log_probs, values and weights;
             # `agents/hindsight.py` says which part of this is on-policy.
             if goal is None:
                 scaled = scale_rewards(reward_scaler, rewards, done, ranks)  # float32 [steps, M]
             else:
-                relabelling = fill_relabelled_half(args, rollout, goal, acting_agent, done, last, cuts)
-                scaled = scale_halves(args.her_rewards, rewards, done, relabelling, reward_scaler, her_scaler, ranks)
+                relabelling = fill_relabelled_half(
+                    *(rollout, goal, acting_agent, done, last, cuts),
+                    failures_only=args.her_relabel == "failures",
+                    importance_clip=args.her_importance_clip,
+                )
+                scaled = scale_halves(args.her_rewards, rewards, done, relabelling, scalers, ranks)
                 terminated, done = np.tile(terminated, (1, 2)), np.tile(done, (1, 2))
                 timer.lap("hindsight")
 
@@ -419,14 +397,7 @@ def train(setup: Setup[Args]) -> None:
             values = rollout.values[:steps]
             last_values = acting_agent.value(last).repeat(values.shape[1] // N)  # the second half's are in `cuts`
             advantages, returns = rollout_advantages(
-                to_device(scaled, device),
-                values,
-                last_values,
-                cuts,
-                to_device(terminated, device),
-                to_device(done, device),
-                args.gamma,
-                args.gae_lambda,
+                scaled, values, last_values, cuts, terminated, done, args.gamma, args.gae_lambda
             )
             timer.lap("advantages")
 
@@ -439,7 +410,7 @@ def train(setup: Setup[Args]) -> None:
             losses: list[Tensor] = []
             with run.updating(losses, OF_GRADIENT_STEP + HINDSIGHT_LOSSES):
                 for _ in range(args.update_epochs):
-                    order = torch.randperm(values.numel(), generator=minibatch_generator).to(device)
+                    order = torch.randperm(values.numel(), generator=generators["minibatches"]).to(device)
                     for rows in order.tensor_split(min(args.num_minibatches, len(order))):
                         losses.append(update(rows))
                     if args.target_kl is not None and losses[-1][LOSSES.index("approx_kl")] > args.target_kl:
@@ -448,7 +419,7 @@ def train(setup: Setup[Args]) -> None:
 
             # ============================== LOG + CHECKPOINT ==============================
             # `end_round` writes `resume.pt` where that is due. A checkpoint is written at the end, and at switches with
-            # `save_agent_with_switch`; `in_checkpoint` below says what it holds besides weights and settings.
+            # `save_agent_with_switch`; `besides_weights` below says what it holds besides weights and settings.
             returns, values = ranks.join(returns), ranks.join(values)
             explained = 1 - (returns - values).var(correction=0) / returns.var(correction=0)
             of_last_step, of_update = losses[-1].tolist(), torch.stack(losses).mean(0).tolist()
@@ -473,47 +444,6 @@ def train(setup: Setup[Args]) -> None:
             run.end_round(numbers)
 
         run.finish()
-
-
-def fill_relabelled_half(
-    args: Args,
-    rollout: Rollout,
-    goal: Goal,
-    acting_agent: ActingAgent,
-    done: np.ndarray,
-    last: Tensor,
-    cuts: list[Cut],
-) -> Relabelling:
-    """Fill the columns N to 2N - 1 of the first T steps of a rollout: what was played, under the goals it reached.
-
-    done: bool [T, N]. last: the N observations after the rollout. cuts: (t, games, their last observations, values),
-    where play was cut; added to it are the same of the columns from N on, and what follows their step T - 1.
-    """
-    assert rollout.goals is not None
-    assert rollout.relabelled is not None
-    steps, games = done.shape
-    played, second, device = np.s_[:steps, :games], np.s_[:steps, games:], rollout.goals.device
-    failures_only = args.her_relabel == "failures"
-    relabelling = relabel(rollout.achieved[:steps], done, goal.target, goal.reached, failures_only)
-    rollout.relabelled[second] = changed = to_device(relabelling.changed, device)
-    rollout.goals[second] = to_device(goal.grey(relabelling.goals), device)
-    rollout.actions[second] = rollout.actions[played]
-    new = reevaluate(
-        acting_agent.evaluate,
-        rollout.observations[:steps].flatten(0, 1),
-        rollout.actions[second].flatten(),
-        rollout.goals[second].flatten(0, 1),
-    )
-    for of_rows, anew in zip((rollout.log_probs, rollout.values), new, strict=True):
-        of_rows[second] = torch.where(changed, anew.view(steps, games), of_rows[played])
-    for t, ended, seen, _ in [(steps - 1, np.arange(games), last, last), *cuts]:
-        seen = show_goals(seen.clone(), rollout.goals[t, games + torch.from_numpy(ended).to(device)])
-        cuts.append((t, games + ended, seen, acting_agent.value(seen)))
-    if rollout.weights is not None:
-        rollout.weights[second] = importance_weights(
-            rollout.log_probs[second], rollout.log_probs[played], args.her_importance_clip
-        )
-    return relabelling
 
 
 def minibatch_step(
@@ -596,26 +526,30 @@ def make_scalers(args: Args) -> tuple[RewardScaler, RewardScaler]:
     return played, relabelled
 
 
+def make_optimizer(args: Args, agent: ActorCritic) -> torch.optim.Optimizer:
+    """Adam with PPO's epsilon; on a GPU the learning rate is a tensor, so that a recorded graph sees it decay."""
+    device = next(agent.parameters()).device
+    on_gpu = device.type == "cuda"
+    rate = torch.tensor(args.learning_rate, device=device) if on_gpu else args.learning_rate
+    adam = RestartableAdam if isinstance(agent, PPOCBP) else torch.optim.Adam
+    return adam(agent.parameters(), lr=rate, eps=1e-5, fused=True, capturable=on_gpu)
+
+
 def continual_backprop(
     args: Args, agent: PPOCBP, optimizer: torch.optim.Optimizer, seed: int, ranks: Ranks
 ) -> ContinualBackprop:
     """What replaces units of `agent`, with random numbers of its own; the same units on all ranks."""
+    names = ("replacement_rate", "maturity_threshold", "decay_rate", "utility", "init", "accumulate", "count")
     return ContinualBackprop(
         agent.cbp_layers(),
-        replacement_rate=args.replacement_rate,
-        maturity_threshold=args.maturity_threshold,
-        decay_rate=args.decay_rate,
-        utility=args.utility,
-        init=args.init,
-        accumulate=args.accumulate,
-        count=args.count,
+        **{name: getattr(args, name) for name in names},
         optimizer=optimizer,
         generator=torch.Generator().manual_seed(seed),
         average=ranks.mean,
     )
 
 
-def in_checkpoint(cbp: ContinualBackprop | None, reward_scaler: RewardScaler) -> dict[str, Any]:
+def besides_weights(cbp: ContinualBackprop | None, reward_scaler: RewardScaler) -> dict[str, Any]:
     """What checkpoints hold besides weights, settings and where in the run they are of."""
     extra: dict[str, Any] = {"reward_variance": reward_scaler.variance}  # without it nobody knows the unit of values
     if cbp is not None and cbp.optimizer is not None:
@@ -682,19 +616,15 @@ def notes(args: Args, schedule: Any) -> list[str | None]:
 def memory(args: Args, game: GameConfig) -> tuple[int, str]:
     """Bytes that a process needs at least, and the settings that make it less.
 
-    Too small rather than too large: observations of a rollout, the first layer over a minibatch of them, and weights
-    with their gradients and Adam's two averages.
+    Too small rather than too large: observations, and the weights of big layers with gradients and Adam's averages.
     """
-    pixels, smaller = 84 * 84, "`num_envs`, `num_steps` or `buffer_window_size`"
+    smaller = "`num_envs`, `num_steps` or `buffer_window_size`"
+    needed = bytes_of_rows(args, game, args.batch_size, args.minibatch_size * (2 if args.her else 1))
     if args.obs_mode == "dqn":
-        planes = game.window + game.num_goals
-        minibatch = args.minibatch_size * (2 if args.her else 1) * planes * pixels * 4
-        return args.batch_size * planes * pixels + minibatch, smaller
-    decoder_input = game.window * (args.encoder_dims or (1,))[-1]
-    weights = sum(inputs * outputs for inputs, outputs in pairwise(args.encoder_dims))
-    weights += sum(inputs * outputs for inputs, outputs in pairwise((decoder_input, *args.decoder_dims)))
-    needed = args.batch_size * game.window * 4 + 16 * weights
-    return needed, f"`encoder_dims`, `decoder_dims`, {smaller}" if weights else smaller
+        return needed, smaller
+    decoder = (game.window * (args.encoder_dims or (1,))[-1], *args.decoder_dims)
+    weights = sum(a * b for layers in (args.encoder_dims, decoder) for a, b in pairwise(layers))
+    return needed + 16 * weights, f"`encoder_dims`, `decoder_dims`, {smaller}" if weights else smaller
 
 
 SCRIPT = Script(

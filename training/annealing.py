@@ -6,6 +6,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from continual_hackatari.schedules.factories import regime_starts
 from continual_hackatari.training.setup import Setup, canonical
 
@@ -27,3 +30,12 @@ def remaining_share(borders: Sequence[int], step: int, last_step: int) -> float:
     index = bisect_right(borders, last_step) - 1
     start, stop = borders[index], borders[index + 1]
     return 1.0 - max(0, step - start) / (stop - start)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Change it in place, where it is a tensor that others hold."""
+    group = optimizer.param_groups[0]
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(value)
+    else:
+        group["lr"] = value

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from continual_hackatari.agents import RewardScaler, generalised_advantages
 from continual_hackatari.agents.acceleration import ActingAgent
-from continual_hackatari.agents.hindsight import Relabelling, RewardRule, goal_rewards
-from continual_hackatari.training.ranks import ALONE, Ranks
+from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.run import Run
+from continual_hackatari.training.settings import RunSettings
+from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.interfaces import VectorGames
 
 
@@ -93,12 +94,12 @@ def evaluate_anew(
 
 
 def rollout_advantages(
-    rewards: Tensor,
+    rewards: np.ndarray,
     values: Tensor,
     last_values: Tensor,
     cuts: Sequence[Cut],
-    terminated: Tensor,
-    done: Tensor,
+    terminated: np.ndarray,
+    done: np.ndarray,
     gamma: float,
     gae_lambda: float,
 ) -> tuple[Tensor, Tensor]:
@@ -111,7 +112,8 @@ def rollout_advantages(
     next_values = torch.cat([values[1:], last_values.unsqueeze(0)])
     for t, columns, _, of_last_observation in cuts:
         next_values[t, torch.from_numpy(columns).to(values.device)] = of_last_observation
-    return generalised_advantages(rewards, values, next_values, terminated, done, gamma, gae_lambda)
+    scaled, ends, borders = (torch.as_tensor(array, device=values.device) for array in (rewards, terminated, done))
+    return generalised_advantages(scaled, values, next_values, ends, borders, gamma, gae_lambda)
 
 
 def scale_rewards(
@@ -126,31 +128,6 @@ def scale_rewards(
     everyones = [ranks.join_games(array) for array in (rewards, done, counted)]
     scaled = np.stack([scaler(*(array[t] for array in everyones)) for t in range(steps)])
     return scaled[:, ranks.rank * share : (ranks.rank + 1) * share]
-
-
-def scale_halves(
-    rule: RewardRule,
-    rewards: np.ndarray,
-    done: np.ndarray,
-    relabelling: Relabelling,
-    played_scaler: RewardScaler,
-    her_scaler: RewardScaler,
-    ranks: Ranks = ALONE,
-) -> np.ndarray:
-    """Scaled rewards float32 [T, 2N] of a rollout and its relabelled half, from the game's own and `done`, [T, N].
-
-    Each half has its own scaler; with the rule `game` the first half is what there would be without hindsight.
-    """
-    played, relabelled = goal_rewards(rewards, relabelling, rule)
-    as_played = scale_rewards(played_scaler, played, done, ranks)
-    anew = scale_rewards(her_scaler, relabelled, relabelling.ends, ranks, counted=relabelling.changed)
-    return np.hstack([as_played, np.where(relabelling.changed, anew, as_played)])
-
-
-def join_relabelling(relabelling: Relabelling, ranks: Ranks) -> Relabelling:
-    """That of all ranks' games, for its shares."""
-    goals, *flags = relabelling
-    return Relabelling(goals, *(ranks.join_games(array) for array in flags))
 
 
 def empty_rollout(
@@ -204,3 +181,11 @@ def pin(array: np.ndarray) -> None:
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """A copy of `array` as a tensor."""
     return torch.tensor(array, device=device)
+
+
+def bytes_of_rows(args: RunSettings, game: GameConfig, stored: int, in_minibatch: int) -> int:
+    """Memory of the observations of `stored` rows, and of the first layer's input for a minibatch of frames."""
+    pixels = 84 * 84
+    if args.obs_mode == "dqn":
+        return (stored + 4 * in_minibatch) * (game.window + game.num_goals) * pixels
+    return stored * game.window * 4
