@@ -607,6 +607,7 @@ def check_commands(sweep: Sweep, runs: list[Run]) -> str | None:
 def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str]) -> str | None:
     """See `check_commands`; `runs` are the parameters and the training flags of each."""
     from continual_hackatari import continual_training_example as training
+    from continual_hackatari.training.setup import USER_ERRORS
 
     for parameters, flags in runs:
         for name, value in parameters.items():
@@ -619,7 +620,7 @@ def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequen
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
                 training.prepare(flags)
-        except training.USER_ERRORS as error:
+        except USER_ERRORS as error:
             return f"{error} (of the run {shlex.join(flags)})"
         except SystemExit:  # the command line itself is wrong
             reason = said.getvalue().partition("For full helptext")[0]

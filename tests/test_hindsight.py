@@ -30,7 +30,9 @@ from continual_hackatari.agents.hindsight import (
     segment_ends,
     show_goals,
 )
+from continual_hackatari.training.hindsight import scale_halves
 from continual_hackatari.training.resume import ResumeError
+from continual_hackatari.training.rollouts import Rollout, take_rows
 from continual_hackatari.wrappers.goals import POSITIONS
 
 # --------------------------------------------------------------------------------------------------- pure functions
@@ -132,7 +134,7 @@ def test_the_halves_are_scaled_apart_and_copies_keep_the_played_rewards():
         changed = np.zeros((16, 3), bool)
         changed[:, 1] = True
         relabelling = Relabelling(np.zeros((16, 3, 1)), reached, reached, changed, ends)
-        scaled = training.scale_halves(args, rewards, done, relabelling, *scalers)
+        scaled = scale_halves(args.her_rewards, rewards, done, relabelling, scalers)
         as_ppo = np.stack([alone(rewards[t], done[t]) for t in range(16)])
         assert scaled.dtype == np.float32
         assert np.array_equal(scaled[:, :3], as_ppo), "bit for bit what there is without hindsight"
@@ -152,7 +154,7 @@ def test_rows_of_any_minibatch_have_their_own_frames_and_goals(num_envs):
     for number in (2 * num_envs * steps, 2 * num_envs * 3):  # a whole rollout, and a shorter one in the same storage
         order = torch.randperm(number, generator=generator)
         for rows in order.tensor_split(3):
-            seen = training.take_rows(frames, frame_rows(rows, num_envs))
+            seen = take_rows(frames, frame_rows(rows, num_envs))
             show_goals(seen, goals.flatten(0, 1)[rows])
             for i, row in enumerate(rows.tolist()):
                 t, column = divmod(row, 2 * num_envs)
@@ -400,7 +402,7 @@ def made_up_rollout(**changes):
 
     relabelled = torch.tensor([False, False, False, True]).expand(rows).clone()
     none = np.zeros(0)
-    rollout = training.Rollout(
+    rollout = Rollout(
         observations=torch.randint(0, 256, (12, 2, 84, 84, 2), generator=draw).byte().permute(0, 1, 4, 2, 3),
         actions=torch.randint(0, 3, rows, generator=draw),
         log_probs=normal() * 0.1 - 1.1,
@@ -556,7 +558,7 @@ def test_a_run_from_the_time_of_one_scale_is_not_continued():
 HER_FORMS = {"default": {}, "original": {"her_rewards": "original"}, "half": {"her_weight": 0.5}}
 
 
-def levels(seeds, rollouts, knocks=0.0, scale=training.scale_halves, **settings):
+def levels(seeds, rollouts, knocks=0.0, scale=scale_halves, **settings):
     """Crossings per game in the last quarter of a training, of each seed."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -24,6 +24,7 @@ from continual_hackatari.agents.plasticity import (
 from continual_hackatari.agents.ppo_obj import FEATURE_SCALE
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.resume import load_state
+from continual_hackatari.training.rollouts import Rollout
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda", "--update_epochs", "1"]
 LAYERS = {"PPO": ["conv1", "conv2", "conv3", "fc"], "PPO_OBJ": ["encoder1", "encoder2", "decoder1"]}
@@ -304,7 +305,7 @@ def gradient_step(max_grad_norm):
     """A gradient step without a step size: the norm that it gives, and that of the gradients that it leaves."""
     agent, rows = new_agent("PPO_OBJ"), 12
     numbers = [torch.randn(3, 4, generator=generator(seed)) for seed in range(4)]
-    rollout = training.Rollout(
+    rollout = Rollout(
         torch.rand(3, 4, 2, 6, generator=generator()), torch.ones(3, 4, dtype=torch.int64), *numbers, *[None] * 6
     )
     args = training.Args(num_envs=4, max_grad_norm=max_grad_norm)
