@@ -18,12 +18,12 @@ import os
 # the gaps between the operations of an update. It must be set before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
-from experiment.signals import StopSignals, end_on_interrupt
+from continual_hackatari.training.signals import StopSignals, end_on_interrupt
 
 if __name__ == "__main__":
     end_on_interrupt(at_once=True)
 
-from experiment.system import check_system, keep_freed_memory, memory_of
+from continual_hackatari.training.system import check_system, keep_freed_memory, memory_of
 
 check_system()  # before anything imports OpenCV
 
@@ -47,7 +47,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from agents import (
+from continual_hackatari.agents import (
     PPOCBP,
     ActorCritic,
     AgentError,
@@ -57,10 +57,10 @@ from agents import (
     make_agent,
     shrink_and_perturb,
 )
-from agents.acceleration import ActingAgent, GraphedStep, choose_precision
-from agents.continual_backprop import check_continual_backprop
-from agents.finite import NotFiniteError, not_finite
-from agents.hindsight import (
+from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep, choose_precision
+from continual_hackatari.agents.continual_backprop import check_continual_backprop
+from continual_hackatari.agents.finite import NotFiniteError, not_finite
+from continual_hackatari.agents.hindsight import (
     Relabelling,
     RewardRule,
     frame_rows,
@@ -72,13 +72,30 @@ from agents.hindsight import (
     relabel,
     show_goals,
 )
-from agents.plasticity import PlasticityProbe, choose_rows
-from agents.restartable_adam import RestartableAdam
-from agents.reward_scaling import RewardScaler
-from eval import canonical_strings, choose_evaluated, choose_modifications, evaluate, load_agent, summarise, table
-from experiment.asked import Asked, asked_for
-from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from experiment.config import (
+from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
+from continual_hackatari.agents.restartable_adam import RestartableAdam
+from continual_hackatari.agents.reward_scaling import RewardScaler
+from continual_hackatari.eval import (
+    canonical_strings,
+    choose_evaluated,
+    choose_modifications,
+    evaluate,
+    load_agent,
+    summarise,
+    table,
+)
+from continual_hackatari.schedules.factories import (
+    ScheduleError,
+    decay_note,
+    key_of,
+    normalise_modification,
+    regime_starts,
+    regime_warning,
+    schedule_from_config,
+)
+from continual_hackatari.training.asked import Asked, asked_for
+from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from continual_hackatari.training.config import (
     Belonging,
     ConfigError,
     Range,
@@ -91,11 +108,11 @@ from experiment.config import (
     parse_command_line,
     sentence,
 )
-from experiment.evaluations import RESULTS, ContinualEvaluation, plan_evaluations
-from experiment.files import atomic_path
-from experiment.progress import ProgressBar
-from experiment.ranks import ALONE, Ranks, RanksError
-from experiment.resume import (
+from continual_hackatari.training.evaluations import RESULTS, ContinualEvaluation, plan_evaluations
+from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.progress import ProgressBar
+from continual_hackatari.training.ranks import ALONE, Ranks, RanksError
+from continual_hackatari.training.resume import (
     PREVIOUS,
     RESUME,
     ResumeError,
@@ -109,23 +126,29 @@ from experiment.resume import (
     save_state,
     set_generator_states,
 )
-from experiment.run_folder import UNMODIFIED, create_run_folder, folder_of_job, forget_job, slug, write_args, write_job
-from experiment.timing import PhaseTimer
-from experiment.tracking import Tracker, check_wandb
-from experiment.versions import made_by
-from modification_factories import (
-    ScheduleError,
-    decay_note,
-    key_of,
-    normalise_modification,
-    regime_starts,
-    regime_warning,
-    schedule_from_config,
+from continual_hackatari.training.run_folder import (
+    UNMODIFIED,
+    create_run_folder,
+    folder_of_job,
+    forget_job,
+    slug,
+    write_args,
+    write_job,
 )
-from wrappers.games import GameConfig, GameError, GameRecord
-from wrappers.goals import Goal, goal_kind
-from wrappers.modifications import ModificationError
-from wrappers.vector import ModifiedVectorEnv, WorkerError, available_cores, check_string, game_config, waiting_note
+from continual_hackatari.training.timing import PhaseTimer
+from continual_hackatari.training.tracking import Tracker, check_wandb
+from continual_hackatari.training.versions import made_by
+from continual_hackatari.wrappers.games import GameConfig, GameError, GameRecord
+from continual_hackatari.wrappers.goals import Goal, goal_kind
+from continual_hackatari.wrappers.modifications import ModificationError
+from continual_hackatari.wrappers.vector import (
+    ModifiedVectorEnv,
+    WorkerError,
+    available_cores,
+    check_string,
+    game_config,
+    waiting_note,
+)
 
 USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, ScheduleError)
 FAILURES = (CheckpointError, NotFiniteError, RanksError, WorkerError)  # of a run that was well begun
@@ -899,7 +922,7 @@ def say_what_there_is(folder: Path, final: Path, game: GameConfig) -> None:
     """Draw the returns, then print where everything of a finished run is and the commands that make more of it."""
     picture = folder / "returns.png"
     try:
-        from reporting.picture import returns_png  # here, because matplotlib loads slowly
+        from continual_hackatari.reporting.picture import returns_png  # here, because matplotlib loads slowly
 
         drawn = returns_png(folder)
         if drawn is not None:
@@ -1492,7 +1515,7 @@ def log_continual_metrics(
         return
     import pandas as pd  # here, because it loads slowly and most runs do not need it
 
-    from metrics import MetricsError, continual_metrics
+    from continual_hackatari.metrics import MetricsError, continual_metrics
 
     try:
         metrics = continual_metrics(pd.DataFrame(results), asked)

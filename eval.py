@@ -18,12 +18,12 @@ import os
 # Threads that spin for long while they wait would steal the cores that the emulators need; set before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
-from experiment.signals import end_on_interrupt
+from continual_hackatari.training.signals import end_on_interrupt
 
 if __name__ == "__main__":
     end_on_interrupt(at_once=True)
 
-from experiment.system import check_system
+from continual_hackatari.training.system import check_system
 
 check_system()  # before anything imports OpenCV
 
@@ -43,11 +43,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from agents import ActorCritic, AgentError, RewardScaler, make_agent
-from agents.mismatch import explain_mismatch
-from experiment.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from experiment.config import ConfigError, Range, as_plain_dict, check_ranges, parse_command_line, sentence
-from experiment.evaluations import (
+from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler, make_agent
+from continual_hackatari.agents.mismatch import explain_mismatch
+from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from continual_hackatari.training.config import (
+    ConfigError,
+    Range,
+    as_plain_dict,
+    check_ranges,
+    parse_command_line,
+    sentence,
+)
+from continual_hackatari.training.evaluations import (
     Label,
     add_results,
     evaluating,
@@ -58,8 +65,8 @@ from experiment.evaluations import (
     snapshot_paths,
     trained_strings,
 )
-from experiment.files import atomic_path
-from experiment.game_report import (
+from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.game_report import (
     Life,
     Trace,
     discounted_returns,
@@ -71,16 +78,16 @@ from experiment.game_report import (
     value_error,
     without_nan,
 )
-from experiment.run_folder import UNMODIFIED, create_run_folder, slug
-from experiment.scores import human_normalised, mean_std_interval
-from experiment.tables import format_table
-from experiment.tracking import Tracker, check_wandb
-from wrappers.games import NOOP_MAX, GameConfig, GameError, GameRecord, action_names
-from wrappers.goals import goal_kind
-from wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
-from wrappers.modifications import ModificationError, OutputError
-from wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config, same_game
-from wrappers.worker import die_with
+from continual_hackatari.training.run_folder import UNMODIFIED, create_run_folder, slug
+from continual_hackatari.training.scores import human_normalised, mean_std_interval
+from continual_hackatari.training.tables import format_table
+from continual_hackatari.training.tracking import Tracker, check_wandb
+from continual_hackatari.wrappers.games import NOOP_MAX, GameConfig, GameError, GameRecord, action_names
+from continual_hackatari.wrappers.goals import goal_kind
+from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
+from continual_hackatari.wrappers.modifications import ModificationError, OutputError
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config, same_game
+from continual_hackatari.wrappers.worker import die_with
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
 MAX_EVALUATED = 8  # modification strings by default; more only when they are named

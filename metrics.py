@@ -30,13 +30,13 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from experiment.asked import Asked, asked_for
-from experiment.config import ConfigError, Range, check_ranges, parse_command_line
-from experiment.files import atomic_path
-from experiment.results import COLUMNS, RESULTS, read_results
-from experiment.same_experiment import experiment_settings
-from experiment.scores import human_normalised
-from reporting.versions import mixed_versions
+from continual_hackatari.reporting.versions import mixed_versions
+from continual_hackatari.training.asked import Asked, asked_for
+from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
+from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.results import COLUMNS, RESULTS, read_results
+from continual_hackatari.training.same_experiment import experiment_settings
+from continual_hackatari.training.scores import human_normalised
 
 WHOLE_NUMBERS = ("phase", "global_step", "episode", "deterministic", "length", "lives")
 SPLITS = ("train", "held_out")

@@ -21,17 +21,13 @@ import numpy as np
 import pandas as pd
 import tyro
 
-import metrics
-from experiment.asked import asked_for
-from experiment.config import ConfigError, parse_command_line
-from experiment.files import atomic_path
-from experiment.same_experiment import experiment_settings
-from reporting import curves, figures, page
-from reporting.curves import Aligned, HeatMap
-from reporting.evaluations import around_switches, heat_map
-from reporting.figures import DARK, LIGHT, Keys, Theme, name_of
-from reporting.page import Markup, Section
-from reporting.runs import (
+from continual_hackatari import metrics
+from continual_hackatari.reporting import curves, figures, page
+from continual_hackatari.reporting.curves import Aligned, HeatMap
+from continual_hackatari.reporting.evaluations import around_switches, heat_map
+from continual_hackatari.reporting.figures import DARK, LIGHT, Keys, Theme, name_of
+from continual_hackatari.reporting.page import Markup, Section
+from continual_hackatari.reporting.runs import (
     DASH,
     Group,
     ReportError,
@@ -43,7 +39,11 @@ from reporting.runs import (
     number,
     shown,
 )
-from reporting.versions import mixed_versions
+from continual_hackatari.reporting.versions import mixed_versions
+from continual_hackatari.training.asked import asked_for
+from continual_hackatari.training.config import ConfigError, parse_command_line
+from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.same_experiment import experiment_settings
 
 USER_ERRORS = (ConfigError, ReportError)
 MOST_REGIMES = 2000

@@ -36,12 +36,12 @@ from typing import IO, Any, Literal
 import tyro
 import yaml
 
-from experiment.config import ConfigError, Range, _nearest, _shown, check_ranges, parse_command_line
-from experiment.files import atomic_path
-from experiment.run_folder import safe_name
-from experiment.same_experiment import experiment_settings
-from experiment.search import Study, draw, examples, grid, is_whole, read_space, require_optuna
-from experiment.signals import StopSignals
+from continual_hackatari.training.config import ConfigError, Range, _nearest, _shown, check_ranges, parse_command_line
+from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.run_folder import safe_name
+from continual_hackatari.training.same_experiment import experiment_settings
+from continual_hackatari.training.search import Study, draw, examples, grid, is_whole, read_space, require_optuna
+from continual_hackatari.training.signals import StopSignals
 
 HERE = Path(__file__).resolve().parent
 TRAINING = "continual_training_example.py"
@@ -606,7 +606,7 @@ def check_commands(sweep: Sweep, runs: list[Run]) -> str | None:
 
 def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str]) -> str | None:
     """See `check_commands`; `runs` are the parameters and the training flags of each."""
-    import continual_training_example as training
+    from continual_hackatari import continual_training_example as training
 
     for parameters, flags in runs:
         for name, value in parameters.items():

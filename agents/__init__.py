@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 import torch
 
-from agents.actor_critic import ActorCritic
-from agents.advantages import generalised_advantages
-from agents.continual_backprop import ContinualBackprop
-from agents.errors import AgentError
-from agents.mismatch import explain_mismatch
-from agents.ppo import PPO
-from agents.ppo_cbp import PPOCBP
-from agents.ppo_obj import PPOObj
-from agents.reward_scaling import RewardScaler
-from agents.shrink_and_perturb import shrink_and_perturb
+from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.agents.advantages import generalised_advantages
+from continual_hackatari.agents.continual_backprop import ContinualBackprop
+from continual_hackatari.agents.errors import AgentError
+from continual_hackatari.agents.mismatch import explain_mismatch
+from continual_hackatari.agents.ppo import PPO
+from continual_hackatari.agents.ppo_cbp import PPOCBP
+from continual_hackatari.agents.ppo_obj import PPOObj
+from continual_hackatari.agents.reward_scaling import RewardScaler
+from continual_hackatari.agents.shrink_and_perturb import shrink_and_perturb
 
 ARCHITECTURES = ("PPO", "PPO_OBJ", "PPO_CBP")
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from agents.actor_critic import ActorCritic, sample_actions
-from agents.errors import AgentError
+from continual_hackatari.agents.actor_critic import ActorCritic, sample_actions
+from continual_hackatari.agents.errors import AgentError
 
 AMP_CHOICES = ("auto", "bf16", "off")
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from agents.errors import AgentError
+from continual_hackatari.agents.errors import AgentError
 
 
 @torch.no_grad()

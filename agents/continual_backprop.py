@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from agents.errors import AgentError
+from continual_hackatari.agents.errors import AgentError
 
 UTILITIES = ("contribution", "zero_contribution", "adaptation", "adaptable_contribution")
 INITS = ("default", "xavier", "lecun", "kaiming", "orthogonal")

@@ -39,7 +39,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.errors import AgentError
+from continual_hackatari.agents.errors import AgentError
 
 RewardRule = Literal["game", "original"]
 CHUNK = 512  # rows per forward pass of `reevaluate`: bounds its memory, big enough to keep the cores busy

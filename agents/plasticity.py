@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.actor_critic import ActorCritic
-from agents.continual_backprop import DORMANT
-from agents.errors import AgentError
+from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.agents.continual_backprop import DORMANT
+from continual_hackatari.agents.errors import AgentError
 
 PROBE_ROWS = 512
 """At least as many as the last hidden layer of `PPO` has units: fewer rows would bound the ranks."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from agents.actor_critic import ActorCritic
+from continual_hackatari.agents.actor_critic import ActorCritic
 
 HIDDEN_LAYERS = ("conv1", "conv2", "conv3", "fc")
 

@@ -4,9 +4,9 @@ from typing import Literal, cast, overload
 
 from torch import Tensor, nn
 
-from agents.actor_critic import read_policy
-from agents.continual_backprop import CbpLayer
-from agents.ppo import PPO
+from continual_hackatari.agents.actor_critic import read_policy
+from continual_hackatari.agents.continual_backprop import CbpLayer
+from continual_hackatari.agents.ppo import PPO
 
 
 class PPOCBP(PPO):

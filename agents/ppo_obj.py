@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from agents.actor_critic import ActorCritic
-from agents.errors import AgentError
+from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.agents.errors import AgentError
 
 # Features are positions and sizes in pixels of the 160 x 210 screen; dividing by its height brings them to about 0..1.
 FEATURE_SCALE = 1 / 210

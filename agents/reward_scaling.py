@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.errors import AgentError
+from continual_hackatari.agents.errors import AgentError
 
 MODES = ("normalize", "clip", "none")
 CLIP = 10.0  # bound of a normalised reward

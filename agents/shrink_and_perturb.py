@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from agents.actor_critic import ActorCritic
-from agents.errors import AgentError
+from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.agents.errors import AgentError
 
 NOISES = ("gaussian", "initialiser")
 OPTIMIZER_STATES = ("keep", "reset")

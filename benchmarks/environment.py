@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import MissingPeerError, in_turn, report, spread
-from wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
 
 REFERENCE = "SubprocVecEnv of HackAtari"
 

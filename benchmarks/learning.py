@@ -21,8 +21,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from benchmarks.training import ROOT
-from experiment.resume import can_go_on
-from experiment.same_experiment import experiment_settings
+from continual_hackatari.training.resume import can_go_on
+from continual_hackatari.training.same_experiment import experiment_settings
 
 
 class Run(NamedTuple):
@@ -45,7 +45,7 @@ class Run(NamedTuple):
 @functools.cache
 def settings_of(run: Run) -> dict[str, Any]:
     """What `args.json` of this run says: every setting, as the training script completes them."""
-    import continual_training_example as training  # loads torch
+    from continual_hackatari import continual_training_example as training  # loads torch
 
     with contextlib.redirect_stdout(io.StringIO()):
         return training.as_plain_dict(training.prepare(run.words).args)

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 
-import continual_training_example as training
-from agents import make_agent
-from agents.acceleration import ActingAgent
 from benchmarks.environment import emulators_alone, ours
 from benchmarks.harness import RESULTS, Row, in_turn, report
 from benchmarks.training import run_training, speed
-from experiment.system import keep_freed_memory
-from experiment.timing import PhaseTimer
-from wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.agents import make_agent
+from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.training.system import keep_freed_memory
+from continual_hackatari.training.timing import PhaseTimer
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import continual_training_example as training
-from agents import RewardScaler
-from agents.acceleration import ActingAgent
-from agents.actor_critic import ActorCritic, sample_actions
-from agents.hindsight import Relabelling, goal_rewards
-from wrappers.goals import POSITIONS, Goal
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.agents import RewardScaler
+from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.agents.actor_critic import ActorCritic, sample_actions
+from continual_hackatari.agents.hindsight import Relabelling, goal_rewards
+from continual_hackatari.wrappers.goals import POSITIONS, Goal
 
 GOAL = POSITIONS["Freeway"]
 START, KERB, STRIDE = 6, 177, 4  # rows

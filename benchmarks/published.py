@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Run, interval, require_finished, train_all
 from benchmarks.training import ROOT
-from experiment.checkpoints import load_checkpoint
-from modification_factories import schedule_from_config
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.training.checkpoints import load_checkpoint
 
 CONFIGS = ROOT / "configs" / "published"
 OURS = RESULTS / "published.json"

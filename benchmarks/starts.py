@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-import eval as evaluation
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Run, require_finished, returns, train_all
-from experiment.checkpoints import load_checkpoint
-from wrappers.games import GAME_STARTS
+from continual_hackatari import eval as evaluation
+from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.wrappers.games import GAME_STARTS
 
 LAST_GAMES = 100
 

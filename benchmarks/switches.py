@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Row, machine, report
-from wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
 
 STRINGS = ("all_black_cars", "stop_random_car all_white_cars", "", "stop_all_cars")
 START = """
@@ -24,8 +24,8 @@ import time
 begin = float({begin!r})
 import sys
 sys.argv = ["continual_training_example.py", "--env_id", "ALE/Freeway-v5", "--total_timesteps", "8"]
-import continual_training_example as training
-from wrappers.vector import ModifiedVectorEnv
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 first = ModifiedVectorEnv.step_async
 def timed(self, *arguments):
     print("first step", time.time() - begin, flush=True)

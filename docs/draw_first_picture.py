@@ -24,8 +24,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from wrappers.games import ModifiedGame
-from wrappers.vector import check_string, game_config
+from continual_hackatari.wrappers.games import ModifiedGame
+from continual_hackatari.wrappers.vector import check_string, game_config
 
 PICTURE = Path(__file__).with_name("freeway.png")
 SHOWN = ("", "all_pink_cars", "stop_all_cars_tunnel", "disable_cars")

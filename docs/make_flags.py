@@ -25,13 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tyro
 
-import continual_training_example
-import eval as evaluation
-import metrics
-import modification_factories
-import report
-import sweep
-from wrappers import modifications
+from continual_hackatari import continual_training_example, metrics, report, sweep
+from continual_hackatari import eval as evaluation
+from continual_hackatari.schedules import factories
+from continual_hackatari.wrappers import modifications
 
 PAGE = Path(__file__).parent / "reference" / "flags.md"
 AS_GOOD_AS_INFINITE = 10**9  # a limit that keeps nonsense out tells a reader nothing
@@ -72,7 +69,7 @@ def page() -> str:
             parts += [f"**{group[0].upper()}{group[1:]}**\n"] if group else []
             parts.append(table(flags))
     for title, parser in (
-        ("Preview: modification_factories.py", modification_factories._parser()),
+        ("Preview: modification_factories.py", factories._parser()),
         ("Modifications: wrappers.modifications", modifications._parser()),
     ):
         parts += [f"## {title}\n", table(flags_of(parser))]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reporting.runs import Regime, Run
+from continual_hackatari.reporting.runs import Regime, Run
 
 RESAMPLES = 2000
 SMALLEST_SAMPLE = 3

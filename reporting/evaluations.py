@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from reporting.curves import Aligned, HeatMap, Transition, nanmean
+from continual_hackatari.reporting.curves import Aligned, HeatMap, Transition, nanmean
 
 
 class Evaluated(Protocol):

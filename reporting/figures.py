@@ -23,9 +23,9 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from reporting import curves
-from reporting.curves import Aligned, HeatMap
-from reporting.runs import DASH, MINUS, Group, Regime, Run, number, shown
+from continual_hackatari.reporting import curves
+from continual_hackatari.reporting.curves import Aligned, HeatMap
+from continual_hackatari.reporting.runs import DASH, MINUS, Group, Regime, Run, number, shown
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (8, 1, 1, 1, 1, 1)))

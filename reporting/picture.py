@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reporting.figures import LIGHT, Keys, draw_returns, drawing, explain_returns, render
-from reporting.runs import Group, load_run, shown
+from continual_hackatari.reporting.figures import LIGHT, Keys, draw_returns, drawing, explain_returns, render
+from continual_hackatari.reporting.runs import Group, load_run, shown
 
 
 def returns_png(folder: Path) -> bytes | None:

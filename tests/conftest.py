@@ -63,7 +63,7 @@ def _evaluation_of_usual_priority():
     """With the lowest priority, evaluations would get almost nothing of a machine that is busy with other tests."""
     with pytest.MonkeyPatch.context() as patch:
         if find_spec("torch"):  # some tests need none, and are run where it is not installed
-            patch.setattr("experiment.evaluations.yield_to_others", lambda pid: None)
+            patch.setattr("continual_hackatari.training.evaluations.yield_to_others", lambda pid: None)
         yield
 
 

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from metrics import COLUMNS
+from continual_hackatari.metrics import COLUMNS
 
 
 def make_rows(plan, score, *, strings=None, held_out=(), steps=(0, 50, 100), run="run", seed=1, games=2, modes=(0, 1)):

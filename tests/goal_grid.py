@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-import continual_training_example as training
-from agents.acceleration import ActingAgent
-from agents.actor_critic import ActorCritic
 from benchmarks.line_world import fill_advantages
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.agents.actor_critic import ActorCritic
 
 SIZE, HORIZON, GAMES = 32, 32, 16
 MOVES = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from conftest import PATIENCE
 
-import experiment.evaluations
-import experiment.resume
+import continual_hackatari.training.evaluations
+import continual_hackatari.training.resume
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["continual_training_example"])
@@ -54,9 +54,9 @@ def _live(folder, flags, fault):
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    import continual_training_example as training
+    from continual_hackatari import continual_training_example as training
 
-    experiment.evaluations.yield_to_others = lambda pid: None  # as in conftest.py
+    continual_hackatari.training.evaluations.yield_to_others = lambda pid: None  # as in conftest.py
     if fault is not None:
         name, *arguments = fault
         FAULTS[name](training, *arguments)
@@ -106,7 +106,7 @@ def die_while_writing(training, number):
         def fileno(self):
             return self.file.fileno()
 
-    experiment.resume.open = Half
+    continual_hackatari.training.resume.open = Half
 
 
 def die_while_renaming(training, number):
@@ -142,7 +142,7 @@ def disk_full(training, after):
     def full():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    experiment.resume.open = lambda *args: next(opened)(*args)
+    continual_hackatari.training.resume.open = lambda *args: next(opened)(*args)
     opened = iter([open] * after + [lambda *args: full()] * 1000)
 
 
@@ -190,7 +190,7 @@ def clock_set_back(training):
 
 def tensorboard_fails(training, number):
     """TensorBoard refuses the number with this number."""
-    from experiment.tracking import SummaryWriter
+    from continual_hackatari.training.tracking import SummaryWriter
 
     def fail():
         raise OSError("no more numbers")

@@ -3,7 +3,7 @@
 import csv
 import json
 
-from experiment.tracking import Tracker
+from continual_hackatari.training.tracking import Tracker
 
 EVALS = (
     *("run", "seed", "phase", "global_step", "modification", "split", "episode", "evaluation_seed", "deterministic"),

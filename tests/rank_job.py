@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
-import continual_training_example as training
+from continual_hackatari import continual_training_example as training
 
 RANK = int(os.environ.get("RANK", 0))
 

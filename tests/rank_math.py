@@ -12,11 +12,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-import continual_training_example as training
-from agents import PPOCBP, make_agent
-from agents.hindsight import Relabelling
-from agents.restartable_adam import RestartableAdam
-from experiment.ranks import ALONE, Ranks
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.agents import PPOCBP, make_agent
+from continual_hackatari.agents.hindsight import Relabelling
+from continual_hackatari.agents.restartable_adam import RestartableAdam
+from continual_hackatari.training.ranks import ALONE, Ranks
 
 STEPS, GAMES, ACTIONS, UPDATES = 6, 8, 3, 5
 METHODS = ("PPO", "PPO_CBP", "HER")

@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
-from agents import AgentError, make_agent
-from agents.acceleration import ActingAgent, GraphedStep, choose_precision
-from experiment.timing import PhaseTimer
+from continual_hackatari.agents import AgentError, make_agent
+from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep, choose_precision
+from continual_hackatari.training.timing import PhaseTimer
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents import AgentError, generalised_advantages
+from continual_hackatari.agents import AgentError, generalised_advantages
 
 
 def rollout(num_steps: int, num_envs: int, seed: int, p_terminated: float = 0.2, p_cut: float = 0.2) -> list[Tensor]:

@@ -9,8 +9,8 @@ from scipy.stats import chisquare
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from agents import PPO, AgentError, PPOObj, explain_mismatch, make_agent
-from agents.actor_critic import sample_actions
+from continual_hackatari.agents import PPO, AgentError, PPOObj, explain_mismatch, make_agent
+from continual_hackatari.agents.actor_critic import sample_actions
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -2,46 +2,66 @@
 
 import ast
 import os
+import sys
 
 import pytest
 from conftest import ROOT
 
-ROOMS = {"agents", "wrappers", "modification_factories", "experiment", "reporting"}
+PACKAGE = "continual_hackatari"
+ROOMS = {"agents", "reporting", "schedules", "training", "wrappers"}
 SCRIPTS = {"continual_training_example", "eval", "metrics", "report", "sweep"}
 
 
-def imported_roots(path):
-    """Top-level names of everything that a file imports, at any depth."""
+def imported_modules(path):
+    """Full names of everything that a file imports, at any depth."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide the direction"
-            names.add((node.module or "").split(".")[0])
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
+def imported_roots(path):
+    """Top-level names of everything that a file imports."""
+    return {name.split(".")[0] for name in imported_modules(path)}
+
+
+def imported_parts(path):
+    """Rooms and scripts of this project that a file imports."""
+    return {name.split(".")[1] for name in imported_modules(path) if name.startswith(f"{PACKAGE}.")}
+
+
 def files_of(room):
-    if room == "modification_factories":
-        return [ROOT / "modification_factories.py", ROOT / "schedule_plot.py"]
     return sorted((ROOT / room).rglob("*.py"))
+
+
+def test_the_package_links_to_every_room_and_script():
+    links = {path.name: path.resolve() for path in (ROOT / PACKAGE).iterdir() if path.is_symlink()}
+    assert links == {name: ROOT / name for name in ROOMS | {f"{script}.py" for script in SCRIPTS}}
+
+
+def test_everything_imports_rooms_through_the_package():
+    """A foreign `agents` would be taken otherwise, or a room be loaded twice."""
+    for path in ROOT.rglob("*.py"):
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts):
+            assert not imported_roots(path) & (ROOMS | SCRIPTS), path
 
 
 def test_rooms_import_neither_each_other_nor_a_script():
     for room in ROOMS:
         assert files_of(room)
         for path in files_of(room):
-            wrong = imported_roots(path) & ((ROOMS | SCRIPTS) - {room})
+            wrong = imported_parts(path) & ((ROOMS | SCRIPTS) - {room})
             assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
 
 
 def test_schedules_need_numpy_only():
-    import sys
-
-    allowed = set(sys.stdlib_module_names) | {"numpy", "schedule_plot"}  # the latter only where a picture is asked for
-    assert imported_roots(ROOT / "modification_factories.py") <= allowed
-    assert imported_roots(ROOT / "schedule_plot.py") <= set(sys.stdlib_module_names) | {"numpy", "matplotlib"}
+    allowed = set(sys.stdlib_module_names) | {PACKAGE, "numpy"}
+    for path in files_of("schedules"):  # the picture is loaded only where it is asked for
+        assert imported_roots(path) <= allowed | ({"matplotlib"} if path.name == "plot.py" else set()), path
 
 
 def test_what_workers_load_does_not_import_torch():

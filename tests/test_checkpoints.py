@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from agents import make_agent
-from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from experiment.files import atomic_path
+from continual_hackatari.agents import make_agent
+from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from continual_hackatari.training.files import atomic_path
 
 ROOT = Path(__file__).resolve().parents[1]
 ARGS = {"env_id": "ALE/Freeway-v5", "seed": 42, "learning_rate": 2.5e-4, "target_kl": None, "encoder_dims": [64, 32]}
@@ -225,7 +225,7 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> N
     path.write_text("old")
     script = (
         "import os, sys\n"
-        "from experiment.files import atomic_path\n"
+        "from continual_hackatari.training.files import atomic_path\n"
         "with atomic_path(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os._exit(9)\n"

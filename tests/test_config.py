@@ -15,7 +15,7 @@ import tyro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment.config import (
+from continual_hackatari.training.config import (
     POSITIVE,
     ConfigError,
     Range,
@@ -157,7 +157,7 @@ def test_script_uses_its_own_command_line_and_prints_one_line_errors(tmp_path):
             import sys
             sys.path.insert(0, {str(REPOSITORY)!r})
             from dataclasses import dataclass
-            from experiment.config import ConfigError, apply_config_file, parse_command_line
+            from continual_hackatari.training.config import ConfigError, apply_config_file, parse_command_line
 
             @dataclass
             class Args:

@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agents import AgentError, make_agent
-from agents.continual_backprop import UTILITIES, CbpLayer, ContinualBackprop, incoming_bound
-from agents.restartable_adam import RestartableAdam
+from continual_hackatari.agents import AgentError, make_agent
+from continual_hackatari.agents.continual_backprop import UTILITIES, CbpLayer, ContinualBackprop, incoming_bound
+from continual_hackatari.agents.restartable_adam import RestartableAdam
 
 TRACES = json.loads((Path(__file__).parent / "data" / "cbp_traces.json").read_text())
 SCENARIOS = {scenario["name"]: scenario for scenario in TRACES["scenarios"]}

@@ -11,13 +11,13 @@ import torch
 from conftest import ROOT
 from pages import EVERYTHING, TEXTS, rows, section
 
-import continual_training_example
-import modification_factories
-from agents import ContinualBackprop, make_agent
-from agents.plasticity import PlasticityProbe
 from benchmarks import hindsight, methods, precision
-from modification_factories import schedule_from_config
-from wrappers.goals import GOALS
+from continual_hackatari import continual_training_example
+from continual_hackatari.agents import ContinualBackprop, make_agent
+from continual_hackatari.agents.plasticity import PlasticityProbe
+from continual_hackatari.schedules import factories as modification_factories
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.wrappers.goals import GOALS
 
 sys.path.insert(0, str(ROOT / "docs"))
 import make_flags
@@ -123,8 +123,8 @@ def test_flags_that_may_change_with_resume_are_all_listed():
 
 
 def test_columns_of_the_csv_files():
-    from experiment.evaluations import COLUMNS
-    from experiment.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS
+    from continual_hackatari.training.evaluations import COLUMNS
+    from continual_hackatari.training.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS
 
     for columns in (EPISODE_COLUMNS, SWITCH_COLUMNS):
         assert f"`{', '.join(columns)}`" in EVERYTHING
@@ -139,7 +139,7 @@ def test_logged_names_are_those_of_the_code():
     )
     source = "".join(
         (ROOT / name).read_text()
-        for name in ("continual_training_example.py", "eval.py", "experiment/tracking.py", "agents/hindsight.py")
+        for name in ("continual_training_example.py", "eval.py", "training/tracking.py", "agents/hindsight.py")
     )
     for name in logged:
         group, leaf = name.split("/", 1)

@@ -13,11 +13,11 @@ import pytest
 from conftest import NEEDS_HACKATARI, NEEDS_OCATARI, PATIENCE
 from test_vector import ROOT, assert_same, make, play
 
-from wrappers.games import GameError
-from wrappers.modifications import ale_games, catalogue
-from wrappers.objects import supports_object_features
-from wrappers.state import is_plain
-from wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.games import GameError
+from continual_hackatari.wrappers.modifications import ale_games, catalogue
+from continual_hackatari.wrappers.objects import supports_object_features
+from continual_hackatari.wrappers.state import is_plain
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
 
 
 def fingerprints(envs):
@@ -216,8 +216,8 @@ def test_a_new_game_shows_no_warning_again(recwarn):
     """ocatari and hackatari compute with bytes; Python shows an overflow once per module, and modules are made anew."""
     import warnings
 
-    from wrappers.modifications import _load
-    from wrappers.objects import _private_module
+    from continual_hackatari.wrappers.modifications import _load
+    from continual_hackatari.wrappers.objects import _private_module
 
     warnings.simplefilter("default")
     for make_module in (

@@ -15,12 +15,12 @@ import torch
 from conftest import NEEDS_OCATARI, PATIENCE, ROOT, read_csv
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import eval as evaluation
-from agents import make_agent
-from experiment.checkpoints import save_checkpoint
-from experiment.scores import human_normalised, mean_std_interval
-from wrappers.games import derive_seeds
-from wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari import eval as evaluation
+from continual_hackatari.agents import make_agent
+from continual_hackatari.training.checkpoints import save_checkpoint
+from continual_hackatari.training.scores import human_normalised, mean_std_interval
+from continual_hackatari.wrappers.games import derive_seeds
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
 
 BREAKOUT = {"env_id": "ALE/Breakout-v5", "backend": "HackAtari", "obs_mode": "dqn", "architecture": "PPO"}
 BREAKOUT |= {
@@ -286,7 +286,7 @@ def test_the_table_where_no_human_score_is_known():
 
 
 def test_two_evaluations_in_the_same_second_keep_their_files(checkpoint, monkeypatch):
-    monkeypatch.setattr("experiment.run_folder.time.time", lambda: 1_700_000_000.0)
+    monkeypatch.setattr("continual_hackatari.training.run_folder.time.time", lambda: 1_700_000_000.0)
     folders = [evaluate(checkpoint, *SHORT, "--eval_episodes", "1", *more) for more in ([], [], ["--deterministic"])]
     assert [folder.name for folder in folders] == [
         "ALE-Breakout-v5_s1__sampled_model__PPO__1700000000",
@@ -485,7 +485,7 @@ def test_a_failing_start_of_tracking_takes_the_folder_away_again(checkpoint, cap
         raise evaluation.ConfigError("`--track`: W&B could not start")
 
     monkeypatch.setattr(evaluation, "check_wandb", lambda: None)
-    monkeypatch.setattr("experiment.tracking._WandbRun", fail)
+    monkeypatch.setattr("continual_hackatari.training.tracking._WandbRun", fail)
     assert "could not start" in refused(capsys, checkpoint, "--track")
     assert "could not start" in refused(capsys, checkpoint, "--track", "--output_dir", "one/two")
 

@@ -22,10 +22,10 @@ from test_eval import (
     refused,
 )
 
-import eval as evaluation
-from agents import make_agent
-from experiment.checkpoints import load_checkpoint
-from experiment.game_report import (
+from continual_hackatari import eval as evaluation
+from continual_hackatari.agents import make_agent
+from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.game_report import (
     Life,
     Trace,
     discounted_returns,
@@ -37,8 +37,8 @@ from experiment.game_report import (
     value_error,
     without_nan,
 )
-from experiment.tables import FORMATS, format_table
-from wrappers.vector import game_config
+from continual_hackatari.training.tables import FORMATS, format_table
+from continual_hackatari.wrappers.vector import game_config
 
 OLD_COLUMNS = ["modification", "game", "score", "length", "lives", "deterministic", "seed", "global_step"]
 GAME_COLUMNS = ["lives_with_reward", "positive_life_ratio", "total_positive_events", "total_fire_presses"]
@@ -364,7 +364,7 @@ def test_what_values_were_trained_on(workdir):
 
 
 def test_training_saves_the_scale_of_its_values(workdir):
-    import continual_training_example as training
+    from continual_hackatari import continual_training_example as training
 
     flags = ["--env_id", "Breakout", "--num_workers", "0", "--num_envs", "2", "--num_steps", "64", "--no-cuda"]
     scalers = []

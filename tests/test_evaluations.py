@@ -19,16 +19,16 @@ from conftest import PATIENCE, ROOT, assert_refused, only_run, read_csv, write_c
 from lives import Life
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import continual_training_example as training
-import eval as evaluation
-import metrics
-from experiment import evaluations
-from experiment.asked import asked_for
-from experiment.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from experiment.config import ConfigError
-from experiment.evaluations import Label, Plan, plan_evaluations, yield_to_others
-from experiment.tracking import Tracker
-from wrappers.vector import game_config
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import eval as evaluation
+from continual_hackatari import metrics
+from continual_hackatari.training import evaluations
+from continual_hackatari.training.asked import asked_for
+from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.evaluations import Label, Plan, plan_evaluations, yield_to_others
+from continual_hackatari.training.tracking import Tracker
+from continual_hackatari.wrappers.vector import game_config
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
 EVALUATED = ["--eval_games", "1", "--eval_modifs", "no_modif", "--held_out_modifs", "right_drift"]
@@ -357,7 +357,7 @@ def test_one_process_at_a_time(evaluated, monkeypatch, capsys):
 
 
 def test_one_that_is_just_ending_is_waited_for(tmp_path):
-    held = "import sys; from pathlib import Path; from experiment.evaluations import evaluating"
+    held = "import sys; from pathlib import Path; from continual_hackatari.training.evaluations import evaluating"
     script = f"{held}; hold = evaluating(Path(sys.argv[1])); hold.__enter__(); print(); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from agents.finite import not_finite
+from continual_hackatari.agents.finite import not_finite
 
 NAMES = ("value_loss", "policy_loss", "entropy")
 

@@ -15,13 +15,13 @@ from conftest import ROOT, read_csv, write_config
 from made_up_runs import make_run
 from matplotlib.figure import Figure
 
-import continual_training_example as training
-import eval as evaluation
-import report
-from experiment.config import parse_command_line
-from reporting import picture
-from reporting.runs import load_run
-from wrappers.vector import game_config
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import eval as evaluation
+from continual_hackatari import report
+from continual_hackatari.reporting import picture
+from continual_hackatari.reporting.runs import load_run
+from continual_hackatari.training.config import parse_command_line
+from continual_hackatari.wrappers.vector import game_config
 
 CONFIG = json.loads((ROOT / "configs" / "first_run.json").read_text())
 # One game, seen every twentieth frame: each regime of 400 steps holds a whole game or more, in few seconds.
@@ -156,7 +156,7 @@ def test_a_picture_that_fails_is_a_warning_and_nothing_else(tmp_path, capsys, mo
         raise OSError(28, "No space left on device")
 
     folder = make_run(tmp_path)
-    monkeypatch.setattr(problem, fail)
+    monkeypatch.setattr(f"continual_hackatari.{problem}", fail)
     lines = end_of(folder, capsys)
     assert lines[0] == "warning: no picture of the returns: OSError: [Errno 28] No space left on device"
     assert [line.split(":")[0] for line in lines[1:]] == ["run folder", "report", "evaluate"]

@@ -21,11 +21,11 @@ from conftest import NEEDS_OCATARI, ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import continual_training_example as training
-import eval as evaluation
-import modification_factories
-from agents import make_agent
-from experiment.checkpoints import save_checkpoint
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import eval as evaluation
+from continual_hackatari.agents import make_agent
+from continual_hackatari.schedules import factories as modification_factories
+from continual_hackatari.training.checkpoints import save_checkpoint
 
 with contextlib.suppress(ImportError):  # what it imports asks the system for its processor in a process, once
     import hackatari  # noqa: F401

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from wrappers.games import ModifiedGame
-from wrappers.modifications import ale_games, catalogue
-from wrappers.vector import game_config
+from continual_hackatari.wrappers.games import ModifiedGame
+from continual_hackatari.wrappers.modifications import ale_games, catalogue
+from continual_hackatari.wrappers.vector import game_config
 
 FILE = Path(__file__).parent / "data" / "game_digests.json"
 QUICK, THOROUGH = 50, 750

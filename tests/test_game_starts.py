@@ -14,14 +14,14 @@ from conftest import ROOT, assert_refused, only_run, write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_lockstep import MODIFICATION_SEED, hackatari_environment, reset_seed, start_theirs
 
-import continual_training_example as training
-import eval as evaluation
-from agents import make_agent
-from experiment.checkpoints import load_checkpoint, save_checkpoint
-from experiment.config import apply_config_file, parse_command_line
-from modification_factories import decay_note, schedule_from_config
-from wrappers.games import AgentGame, GameError, ModifiedGame, observation_kind
-from wrappers.vector import BLINKING, game_config
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import eval as evaluation
+from continual_hackatari.agents import make_agent
+from continual_hackatari.schedules.factories import decay_note, schedule_from_config
+from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
+from continual_hackatari.training.config import apply_config_file, parse_command_line
+from continual_hackatari.wrappers.games import AgentGame, GameError, ModifiedGame, observation_kind
+from continual_hackatari.wrappers.vector import BLINKING, game_config
 
 FIRE_ONCE = 4  # frames
 

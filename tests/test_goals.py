@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from conftest import NEEDS_OCATARI
 
-from wrappers.games import AgentGame, GameError, ModifiedGame
-from wrappers.goals import GAME_SPECIFIC, GOALS, POSITIONS, goal_kind
-from wrappers.objects import ObjectDetector
-from wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.games import AgentGame, GameError, ModifiedGame
+from continual_hackatari.wrappers.goals import GAME_SPECIFIC, GOALS, POSITIONS, goal_kind
+from continual_hackatari.wrappers.objects import ObjectDetector
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
 
 A = ale_py.Action
 

@@ -11,10 +11,13 @@ from goal_grid import GAMES, learn
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_training import SMALL, TWO_REGIMES, train_in, weights
 
-import continual_training_example as training
-from agents import AgentError, RewardScaler, make_agent
-from agents.acceleration import ActingAgent
-from agents.hindsight import (
+from benchmarks.hindsight import CROSSES, DOCUMENTED
+from benchmarks.line_world import BEST, one_scale
+from benchmarks.line_world import learn as learn_to_cross
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.agents import AgentError, RewardScaler, make_agent
+from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.agents.hindsight import (
     CHUNK,
     Relabelling,
     frame_rows,
@@ -27,11 +30,8 @@ from agents.hindsight import (
     segment_ends,
     show_goals,
 )
-from benchmarks.hindsight import CROSSES, DOCUMENTED
-from benchmarks.line_world import BEST, one_scale
-from benchmarks.line_world import learn as learn_to_cross
-from experiment.resume import ResumeError
-from wrappers.goals import POSITIONS
+from continual_hackatari.training.resume import ResumeError
+from continual_hackatari.wrappers.goals import POSITIONS
 
 # --------------------------------------------------------------------------------------------------- pure functions
 
@@ -614,7 +614,7 @@ def test_hindsight_solves_it_for_other_seeds_too(seed):
 
 
 def test_a_checkpoint_with_hindsight_evaluates_with_no_flag_repeated(tmp_path, monkeypatch, capsys):
-    import eval as evaluation
+    from continual_hackatari import eval as evaluation
 
     flags = ["--env_id", "Frostbite", *HER, "--game_specific_goals", "--total_timesteps", "64"]
     path = str(train_in(tmp_path, monkeypatch, *flags) / "model.cleanrl_model")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import metrics
-from metrics import interquartile_mean
+from continual_hackatari import metrics
+from continual_hackatari.metrics import interquartile_mean
 
 RECORDED = json.loads((ROOT / "tests" / "data" / "rliable_intervals.json").read_text())
 ROUNDING = 1e-9

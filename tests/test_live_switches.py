@@ -8,10 +8,10 @@ from conftest import NEEDS_HACKATARI, write_config
 from test_env_state import assert_continues, games
 from test_vector import make, play
 
-import continual_training_example as training
-from wrappers.modifications import ale_games, catalogue
-from wrappers.supplementary_modifications import FREEWAY_DELAYS, FREEWAY_FRAME
-from wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.wrappers.modifications import ale_games, catalogue
+from continual_hackatari.wrappers.supplementary_modifications import FREEWAY_DELAYS, FREEWAY_FRAME
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
 
 IGLOO = 77
 SHORT = {"time_limit": 400}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from conftest import NEEDS_HACKATARI
 
-from wrappers.games import GameConfig, ModifiedGame, observation_kind
-from wrappers.modifications import catalogue, split_modifications
-from wrappers.vector import game_config
+from continual_hackatari.wrappers.games import GameConfig, ModifiedGame, observation_kind
+from continual_hackatari.wrappers.modifications import catalogue, split_modifications
+from continual_hackatari.wrappers.vector import game_config
 
 gymnasium.register_envs(ale_py)
 MODIFICATION_SEED = 12345

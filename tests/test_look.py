@@ -13,10 +13,10 @@ from conftest import NEEDS_HACKATARI, ROOT
 from pages import section
 from test_lockstep import hackatari_environment, start_theirs
 
-from wrappers import look
-from wrappers.games import derive_seeds
-from wrappers.modifications import ModificationError, OutputError, ale_games, catalogue, main
-from wrappers.vector import game_config
+from continual_hackatari.wrappers import look
+from continual_hackatari.wrappers.games import derive_seeds
+from continual_hackatari.wrappers.modifications import ModificationError, OutputError, ale_games, catalogue, main
+from continual_hackatari.wrappers.vector import game_config
 
 SEED, STEP = 5, 40
 

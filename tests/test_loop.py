@@ -13,10 +13,10 @@ from conftest import read_csv
 from made_up_game import ACTIONS, REGIMES, SmallAgent, play
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import continual_training_example as training
-from agents import make_agent
-from agents.acceleration import ActingAgent
-from experiment.checkpoints import load_checkpoint
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.agents import make_agent
+from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.training.checkpoints import load_checkpoint
 
 N, T = 4, 16  # games, steps of a rollout
 PPO = ["--gamma", "0.9", "--gae_lambda", "0.8", "--clip_coef", "0.15", "--learning_rate", "0.003", "--amp", "off"]

@@ -13,8 +13,7 @@ from evaluations import by_matrix, make_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment.asked import Asked, Place
-from metrics import (
+from continual_hackatari.metrics import (
     COLUMNS,
     METRICS,
     Evaluations,
@@ -24,6 +23,7 @@ from metrics import (
     read_evaluations,
     run_metrics,
 )
+from continual_hackatari.training.asked import Asked, Place
 
 
 def metrics_of(rows, **options):
@@ -553,6 +553,7 @@ def test_rows_that_cannot_be_used(broken, sentence):
 
 
 def test_importing_loads_neither_plots_nor_the_library_of_the_intervals():
-    code = "import metrics, sys; print({'matplotlib', 'optuna', 'torch', 'scipy'} & set(sys.modules))"
+    heavy = {"matplotlib", "optuna", "torch", "scipy"}
+    code = f"import sys, continual_hackatari.metrics; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -12,9 +12,8 @@ import scipy.stats
 from evaluations import by_matrix, make_rows, make_run
 from pages import section
 
-import metrics
-from experiment.scores import human_normalised
-from metrics import (
+from continual_hackatari import metrics
+from continual_hackatari.metrics import (
     METRICS,
     Evaluations,
     Metric,
@@ -25,6 +24,7 @@ from metrics import (
     run_metrics,
     summarise,
 )
+from continual_hackatari.training.scores import human_normalised
 
 
 def matrix(seed):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-import continual_training_example as training
-from agents.actor_critic import ActorCritic
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.agents.actor_critic import ActorCritic
 
 ACTIONS, FRAMES, GOALS, ROWS = 3, 3, 2, 12
 KINDS = ("played", "hindsight", "weighted hindsight")

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-import modification_factories as mf
-from modification_factories import ScheduleError, make_factory, schedule_from_config
+from continual_hackatari.schedules import factories as mf
+from continual_hackatari.schedules.factories import ScheduleError, make_factory, schedule_from_config
 
-ROOT = Path(mf.__file__).parent
+ROOT = Path(__file__).resolve().parent.parent
 NAMES = ["", "a", "b", "c d", "e", "f", "g", "h"]
 
 modification_lists = st.lists(st.sampled_from(NAMES), min_size=1, max_size=5)
@@ -608,7 +608,7 @@ def test_total_timesteps_fills_in_and_shortens() -> None:
 
 # -------------------------------------------------------------------------------------------------- custom classes
 CUSTOM = '''
-from modification_factories import ModificationFactory
+from continual_hackatari.schedules.factories import ModificationFactory
 
 class Counting:
     """Counts calls and forgets nothing: wrong unless it is asked once per step, in order."""

@@ -13,8 +13,8 @@ import pytest
 from ale_py import roms
 from conftest import NEEDS_HACKATARI, NEEDS_OCATARI
 
-from wrappers import modifications
-from wrappers.modifications import (
+from continual_hackatari.wrappers import modifications
+from continual_hackatari.wrappers.modifications import (
     ModificationError,
     ModificationRunner,
     ale_games,
@@ -23,8 +23,8 @@ from wrappers.modifications import (
     main,
     split_modifications,
 )
-from wrappers.objects import ObjectDetector
-from wrappers.supplementary_modifications import ConstantWrites
+from continual_hackatari.wrappers.objects import ObjectDetector
+from continual_hackatari.wrappers.supplementary_modifications import ConstantWrites
 
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 ROM_OF = {rom.replace("_", ""): rom for rom in roms.get_all_rom_ids()}
@@ -520,7 +520,7 @@ def test_using_modifications_imports_none_of_hackatari_and_leaves_no_warning_fil
     code = """
 import sys, warnings, numpy
 before = list(warnings.filters)
-from wrappers.modifications import ModificationRunner, check_modifications
+from continual_hackatari.wrappers.modifications import ModificationRunner, check_modifications
 class View:
     objects = []
     def set_ram(self, address, value): pass

@@ -11,12 +11,18 @@ from conftest import NEEDS_HACKATARI, ROOT
 from pages import blocks
 from test_lockstep import play_both
 
-from modification_factories import schedule_from_config
-from wrappers import modifications, objects
-from wrappers.games import GameConfig, GameError, ModifiedGame
-from wrappers.modifications import ModificationError, catalogue, check_modifications, main, split_modifications
-from wrappers.supplementary_modifications import ALIASES, SUPPLEMENT
-from wrappers.vector import game_config
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.wrappers import modifications, objects
+from continual_hackatari.wrappers.games import GameConfig, GameError, ModifiedGame
+from continual_hackatari.wrappers.modifications import (
+    ModificationError,
+    catalogue,
+    check_modifications,
+    main,
+    split_modifications,
+)
+from continual_hackatari.wrappers.supplementary_modifications import ALIASES, SUPPLEMENT
+from continual_hackatari.wrappers.vector import game_config
 
 
 def forget(monkeypatch, package_folder):

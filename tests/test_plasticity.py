@@ -9,9 +9,9 @@ from conftest import NEEDS_OCATARI, only_run, write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-import continual_training_example as training
-from agents import AgentError, make_agent, plasticity
-from agents.plasticity import (
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.agents import AgentError, make_agent, plasticity
+from continual_hackatari.agents.plasticity import (
     PlasticityProbe,
     choose_rows,
     dormant_units,
@@ -21,9 +21,9 @@ from agents.plasticity import (
     singular_values,
     stable_rank,
 )
-from agents.ppo_obj import FEATURE_SCALE
-from experiment.checkpoints import load_checkpoint
-from experiment.resume import load_state
+from continual_hackatari.agents.ppo_obj import FEATURE_SCALE
+from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.resume import load_state
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda", "--update_epochs", "1"]
 LAYERS = {"PPO": ["conv1", "conv2", "conv3", "fc"], "PPO_OBJ": ["encoder1", "encoder2", "decoder1"]}

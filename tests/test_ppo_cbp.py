@@ -10,13 +10,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 from torch import nn
 
-import continual_training_example as training
-import eval as evaluation
-from agents import make_agent
-from agents.continual_backprop import UTILITIES, CbpLayer, ContinualBackprop
-from agents.restartable_adam import RestartableAdam
-from experiment.checkpoints import load_checkpoint
-from experiment.ranks import ALONE
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import eval as evaluation
+from continual_hackatari.agents import make_agent
+from continual_hackatari.agents.continual_backprop import UTILITIES, CbpLayer, ContinualBackprop
+from continual_hackatari.agents.restartable_adam import RestartableAdam
+from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.ranks import ALONE
 
 LAYERS = {"conv1": 32, "conv2": 64, "conv3": 64, "fc": 512}
 CBP = ["--architecture", "PPO_CBP"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from experiment import progress
-from experiment.progress import ProgressBar
+from continual_hackatari.training import progress
+from continual_hackatari.training.progress import ProgressBar
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -138,7 +138,7 @@ def test_updates_between_two_refreshes_only_look_at_the_clock(clock, monkeypatch
 
 def test_bar_in_a_terminal_with_messages_on_lines_of_their_own():
     code = (
-        "import time\nfrom experiment.progress import ProgressBar\n"
+        "import time\nfrom continual_hackatari.training.progress import ProgressBar\n"
         "with ProgressBar(2000) as bar:\n"
         "    bar.game(21.0)\n"
         "    for step in range(0, 2001, 100):\n"

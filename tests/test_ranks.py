@@ -13,13 +13,13 @@ from jobs import HERE, Job, end, free_port, notes_of, start_ranks
 from processes import descendants, wait_until_gone
 from test_resume import assert_same_run
 
-import continual_training_example as training
-from experiment.config import ConfigError
-from experiment.ranks import Ranks
-from experiment.resume import ResumeError, load_state
-from experiment.run_folder import folder_of_job, forget_job, write_job
-from experiment.signals import StopSignals
-from wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.ranks import Ranks
+from continual_hackatari.training.resume import ResumeError, load_state
+from continual_hackatari.training.run_folder import folder_of_job, forget_job, write_job
+from continual_hackatari.training.signals import StopSignals
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
 
 
 @pytest.fixture(scope="module")

@@ -18,20 +18,17 @@ from conftest import NEEDS_HACKATARI, ROOT
 from made_up_runs import make_run
 from pages import FILES, README, TEXTS, anchors, blocks, section
 
-import continual_training_example
-import eval as evaluation
-import metrics
-import modification_factories
-import report
-import sweep
-from experiment.checkpoints import load_checkpoint
-from experiment.config import apply_config_file, check_ranges, parse_command_line
-from modification_factories import ScheduleError, make_factory
-from wrappers import modifications as modifications_command
-from wrappers.games import ModifiedGame, load_reward_function
-from wrappers.modifications import ModificationError
-from wrappers.objects import why_missing
-from wrappers.vector import check_string, game_config
+from continual_hackatari import continual_training_example, metrics, report, sweep
+from continual_hackatari import eval as evaluation
+from continual_hackatari.schedules import factories as modification_factories
+from continual_hackatari.schedules.factories import ScheduleError, make_factory
+from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
+from continual_hackatari.wrappers import modifications as modifications_command
+from continual_hackatari.wrappers.games import ModifiedGame, load_reward_function
+from continual_hackatari.wrappers.modifications import ModificationError
+from continual_hackatari.wrappers.objects import why_missing
+from continual_hackatari.wrappers.vector import check_string, game_config
 
 SCRIPTS = {
     "continual_training_example.py": continual_training_example,
@@ -267,7 +264,7 @@ def test_reward_file(tmp_path):
 
 
 def test_checkpoint_example(tmp_path):
-    from experiment.checkpoints import save_checkpoint
+    from continual_hackatari.training.checkpoints import save_checkpoint
 
     path = tmp_path / "model.cleanrl_model"
     save_checkpoint(path, model_weights={"w": torch.zeros(30, 40)}, args={"env_id": "ALE/Pong-v5"}, global_step=8)

@@ -15,13 +15,11 @@ import numpy as np
 import pytest
 from made_up_runs import make_run
 
-import continual_training_example as training
-import metrics
-import report
-import reporting.runs
-from experiment.same_experiment import MADE_BY, NOT_OF_EXPERIMENT, experiment_settings
-from reporting import curves, evaluations, figures, page
-from reporting.runs import (
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import metrics, report
+from continual_hackatari.reporting import curves, evaluations, figures, page
+from continual_hackatari.reporting import runs as reporting_runs
+from continual_hackatari.reporting.runs import (
     Group,
     Regime,
     ReportError,
@@ -31,8 +29,9 @@ from reporting.runs import (
     read_scalars,
     shown,
 )
+from continual_hackatari.training.same_experiment import MADE_BY, NOT_OF_EXPERIMENT, experiment_settings
 
-group_runs = functools.partial(reporting.runs.group_runs, experiment_settings=experiment_settings)
+group_runs = functools.partial(reporting_runs.group_runs, experiment_settings=experiment_settings)
 
 # --------------------------------------------------------------------------------------------------------- run folders
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import PATIENCE
 from made_up_runs import make_run
 
-import report
+from continual_hackatari import report
 
 pytestmark = pytest.mark.browser
 FIGURES = ("returns", "evaluation", "switches", "plasticity", "losses", "speed")

@@ -18,12 +18,12 @@ from lives import Life
 from processes import wait_until_gone
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import continual_training_example as training
-from experiment.checkpoints import load_checkpoint
-from experiment.config import ConfigError, as_plain_dict
-from experiment.resume import PREVIOUS, RESUME, load_state
-from experiment.same_experiment import MADE_BY
-from experiment.signals import StopSignals
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.config import ConfigError, as_plain_dict
+from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
+from continual_hackatari.training.same_experiment import MADE_BY
+from continual_hackatari.training.signals import StopSignals
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--update_epochs", "2", "--num_workers", "0", "--no-cuda"]
 SMALL += ["--plasticity_every", "3"]
@@ -369,10 +369,10 @@ def test_what_is_not_exact_is_said(stopped, monkeypatch, capsys):
 @pytest.mark.parametrize("fast", [True, False])
 def test_the_precision_that_auto_chose_is_kept_on_another_machine(fast, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("agents.acceleration._fast_bfloat16", lambda device: (fast, "a machine"))
+    monkeypatch.setattr("continual_hackatari.agents.acceleration._fast_bfloat16", lambda device: (fast, "a machine"))
     flags = ["--total_timesteps", "32", "--amp", "auto", "--checkpoint_every", "0", "--no_anneal_lr"]
     training.main([*SMALL, "--env_id", "ALE/Freeway-v5", *flags])
-    monkeypatch.setattr("agents.acceleration._fast_bfloat16", lambda device: (not fast, "another"))
+    monkeypatch.setattr("continual_hackatari.agents.acceleration._fast_bfloat16", lambda device: (not fast, "another"))
     for flags in ([], ["--amp", "auto"]):
         setup = training.prepare(["--resume", str(only_run(tmp_path)), "--total_timesteps", "64", *flags])
         assert setup.precision == (torch.bfloat16 if fast else torch.float32)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from experiment import resume
-from experiment.checkpoints import CheckpointError
-from experiment.files import atomic_path
-from experiment.resume import (
+from continual_hackatari.training import resume
+from continual_hackatari.training.checkpoints import CheckpointError
+from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.resume import (
     PREVIOUS,
     RESUME,
     ResumeError,
@@ -26,7 +26,7 @@ from experiment.resume import (
     remove_leftovers,
     save_state,
 )
-from wrappers.video import GameRecorder
+from continual_hackatari.wrappers.video import GameRecorder
 
 STATE = {
     "counters": {"global_step": 12, "name": "ü\0", "none": None, "yes": True, 3: -1.5, "inf": math.inf},

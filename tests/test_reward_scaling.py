@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from agents import AgentError, RewardScaler
+from continual_hackatari.agents import AgentError, RewardScaler
 
 
 def history(steps: int, num_envs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment.config import ConfigError
-from experiment.run_folder import create_run_folder, safe_name, slug, write_args
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.run_folder import create_run_folder, safe_name, slug, write_args
 
 RUN = {"env_id": "ALE/Freeway-v5", "seed": 7, "exp_name": "tour", "architecture": "PPO", "shrink_and_perturb": False}
 NASTY = [
@@ -84,7 +84,9 @@ def test_parents_made_for_a_folder_that_fails_are_removed(tmp_path, monkeypatch)
 def test_unwritable_root_seen_from_the_shell():
     # Nobody can create a folder in /proc, not even root.
     code = (
-        "import sys\nfrom experiment.config import ConfigError\nfrom experiment.run_folder import create_run_folder\n"
+        "import sys\n"
+        "from continual_hackatari.training.config import ConfigError\n"
+        "from continual_hackatari.training.run_folder import create_run_folder\n"
         f"try: create_run_folder('/proc/runs', **{RUN!r})\n"
         "except ConfigError as error: sys.exit(str(error))"
     )

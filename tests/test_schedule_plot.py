@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, write_config
 
-import modification_factories as mf
-import schedule_plot
+from continual_hackatari.schedules import factories as mf
+from continual_hackatari.schedules import plot as schedule_plot
 
 pytestmark = pytest.mark.usefixtures("_letters_for_names")
 

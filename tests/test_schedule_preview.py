@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from conftest import PATIENCE
 
-import continual_training_example as training
-import experiment.run_folder
-import modification_factories as mf
-import wrappers.modifications
-from experiment.run_folder import slug
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.schedules import factories as mf
+from continual_hackatari.training import run_folder
+from continual_hackatari.training.run_folder import slug
+from continual_hackatari.wrappers import modifications
 
-ROOT = Path(mf.__file__).parent
+ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = str(ROOT / "modification_factories.py")
 RANDOM = {
     "modification_factory": "RandomModificationFactory",
@@ -342,10 +342,10 @@ def test_what_training_says_of_names_the_preview_says(tmp_path: Path, capsys: py
 def test_the_unmodified_game_has_one_name_wherever_a_string_is() -> None:
     assert mf.normalise_modification(" no_modif ") == ""
     assert schedule_from(["no_modif", "a"]).possible_modifications() == ["", "a"]
-    assert mf.UNMODIFIED == wrappers.modifications.UNMODIFIED == experiment.run_folder.UNMODIFIED == slug("")
-    assert wrappers.modifications.split_modifications(" no_modif") == ()
-    with pytest.raises(wrappers.modifications.ModificationError, match="`modifs` 'no_modif' is the unmodified game"):
-        wrappers.modifications.check_modifications("Freeway", "all_pink_cars no_modif")
+    assert mf.UNMODIFIED == modifications.UNMODIFIED == run_folder.UNMODIFIED == slug("")
+    assert modifications.split_modifications(" no_modif") == ()
+    with pytest.raises(modifications.ModificationError, match="`modifs` 'no_modif' is the unmodified game"):
+        modifications.check_modifications("Freeway", "all_pink_cars no_modif")
 
 
 def schedule_from(modifications: list[str]) -> mf.Schedule:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiment.scores import human_normalised, mean_std_interval
+from continual_hackatari.training.scores import human_normalised, mean_std_interval
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "experiment" / "atari_scores.json").read_text())["scores"]
 gymnasium.register_envs(ale_py)

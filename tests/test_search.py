@@ -16,9 +16,9 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from experiment import search
-from experiment.config import ConfigError
-from experiment.search import Study, draw, grid, read_space
+from continual_hackatari.training import search
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.search import Study, draw, grid, read_space
 
 DRAWS = 4000
 UNLIKELY = 1e-4  # draws are the same in every call, so that this is no matter of luck
@@ -361,7 +361,7 @@ def test_a_study_of_something_else_is_refused(study):
 
 def test_optuna_is_loaded_by_bayesian_search_only_and_scipy_by_bells():
     code = (
-        "import sys, sweep; from experiment.search import *;"
+        "import sys; from continual_hackatari import sweep; from continual_hackatari.training.search import *;"
         "space = read_space({'a': {'distribution': 'q_log_uniform_values', 'min': 1, 'max': 2}});"
         "draw(space, 0, 0); print({'optuna', 'scipy', 'torch'} & set(sys.modules))"
     )

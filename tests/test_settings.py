@@ -16,10 +16,10 @@ import pytest
 import yaml
 from conftest import ROOT, write_config
 
-import continual_training_example as training
-import eval as evaluation
-import sweep
-from experiment.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import eval as evaluation
+from continual_hackatari import sweep
+from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 
 SCHEDULE = {
     "modification_factory": "SequentialModificationFactory",

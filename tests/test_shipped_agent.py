@@ -5,8 +5,8 @@ import statistics
 import torch
 from conftest import ROOT
 
-import eval as evaluation
-from experiment.checkpoints import load_checkpoint
+from continual_hackatari import eval as evaluation
+from continual_hackatari.training.checkpoints import load_checkpoint
 
 PATH = ROOT / "trained" / "breakout.cleanrl_model"
 RANDOM_SCORE = 1.7  # a random agent's mean in Breakout (Mnih et al. 2015)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from agents import AgentError, make_agent, shrink_and_perturb
-from agents.actor_critic import ActorCritic
+from continual_hackatari.agents import AgentError, make_agent, shrink_and_perturb
+from continual_hackatari.agents.actor_critic import ActorCritic
 
 
 def seeded(seed: int) -> torch.Generator:

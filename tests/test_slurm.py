@@ -15,7 +15,7 @@ from conftest import ROOT, read_csv
 from jobs import free_port
 from processes import wait_until_gone
 
-from experiment.checkpoints import load_checkpoint
+from continual_hackatari.training.checkpoints import load_checkpoint
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
 SBIN = "/usr/sbin:/usr/local/sbin"  # where the daemons are, which is not on every user's path

@@ -23,10 +23,10 @@ from pages import section
 from processes import alive
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-import continual_training_example as training
-import sweep
-from experiment.config import parse_command_line
-from experiment.search import DISTRIBUTIONS
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import sweep
+from continual_hackatari.training.config import parse_command_line
+from continual_hackatari.training.search import DISTRIBUTIONS
 
 METRIC = {"name": "continual/average_performance", "goal": "maximize"}
 COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_boolean_flags}"]
@@ -693,7 +693,8 @@ def array_task(*words, **environment):
 def cluster(fake):
     program("scontrol", 'echo "$@" >> scontrol.txt')
     program("wandb", 'echo "$@" > wandb.txt')
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import sweep; sys.exit(sweep.main())"
+    path = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
+    script = f"{path}; from continual_hackatari.sweep import main; sys.exit(main())"
     Path("sweep.py").write_text(script)
     return fake
 

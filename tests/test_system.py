@@ -15,7 +15,7 @@ def run_check(folder: Path, cv2_source: str | None) -> subprocess.CompletedProce
     if cv2_source is not None:
         (folder / "cv2.py").write_text(cv2_source)
     path = os.pathsep.join([str(folder), str(REPOSITORY)])
-    code = "from experiment.system import check_system; check_system(); print('fine')"
+    code = "from continual_hackatari.training.system import check_system; check_system(); print('fine')"
     return subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, cwd=folder, capture_output=True, text=True
     )
@@ -51,6 +51,7 @@ def test_missing_and_broken_packages_name_the_pip_line(tmp_path):
 
 
 def test_the_check_imports_nothing_heavy():
-    code = "import sys, experiment.system; print([name for name in ('torch', 'numpy', 'cv2') if name in sys.modules])"
+    heavy = ("torch", "numpy", "cv2")
+    code = f"import sys, continual_hackatari.training.system; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout == "[]\n"

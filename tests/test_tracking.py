@@ -20,7 +20,7 @@ from conftest import PATIENCE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
-from experiment.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS, Tracker
+from continual_hackatari.training.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS, Tracker
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EPISODE_HEADER = "global_step,env,modification,return,length,lives,cut,live_switches\n"
@@ -99,7 +99,7 @@ def test_an_untracked_run_never_imports_wandb(tmp_path):
         tmp_path,
         """
         import sys
-        from experiment.tracking import Tracker
+        from continual_hackatari.training.tracking import Tracker
         with Tracker(".") as tracker:
             tracker.scalar("a", 1.0, 1)
         print("wandb" in sys.modules)
@@ -112,7 +112,7 @@ def test_an_untracked_run_never_imports_wandb(tmp_path):
 def test_rows_are_on_the_disk_at_once_and_survive_a_kill(tmp_path):
     code = """
         import os, signal
-        from experiment.tracking import EPISODE_COLUMNS, Tracker
+        from continual_hackatari.training.tracking import EPISODE_COLUMNS, Tracker
         tracker = Tracker(".")
         for step in range(500):
             tracker.episode(dict(zip(EPISODE_COLUMNS, (step, 0, "m", 1.0, 2, 3, False, 0))))
@@ -161,7 +161,7 @@ def test_a_saved_tracker_goes_on_without_what_came_later(tmp_path):
 def test_rows_that_the_disk_refused_are_saved(tmp_path):
     code = """
         import json, resource, signal
-        from experiment.tracking import EPISODE_COLUMNS, Tracker
+        from continual_hackatari.training.tracking import EPISODE_COLUMNS, Tracker
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         tracker = Tracker(".")
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
@@ -215,7 +215,7 @@ def test_a_full_disk_is_said_once_and_no_row_is_lost_when_it_has_room_again(tmp_
     # A limit on the size of files stands for the full disk: writes beyond it fail, the one at the limit is cut short.
     code = """
         import resource, signal
-        from experiment.tracking import EPISODE_COLUMNS, Tracker
+        from continual_hackatari.training.tracking import EPISODE_COLUMNS, Tracker
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         tracker = Tracker(".")
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
@@ -242,8 +242,8 @@ def test_a_full_disk_is_said_once_and_no_row_is_lost_when_it_has_room_again(tmp_
 TRACKED = """
     import os, sys
     from pathlib import Path
-    from experiment.config import ConfigError
-    from experiment.tracking import EPISODE_COLUMNS, Tracker
+    from continual_hackatari.training.config import ConfigError
+    from continual_hackatari.training.tracking import EPISODE_COLUMNS, Tracker
     folder = Path("runs/some_run")
     folder.mkdir(parents=True)
     try:
@@ -396,7 +396,7 @@ def test_missing_wandb_names_the_pip_line(tmp_path):
 def test_two_tracked_runs_in_one_process(tmp_path):
     code = """
         from pathlib import Path
-        from experiment.tracking import Tracker
+        from continual_hackatari.training.tracking import Tracker
         for name in ("one", "two"):
             Path(name).mkdir()
             with Tracker(name, track=True) as tracker:

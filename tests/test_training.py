@@ -13,10 +13,10 @@ import torch
 from conftest import NEEDS_OCATARI, PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import continual_training_example as training
-import eval as evaluation
-from experiment.checkpoints import load_checkpoint
-from modification_factories import make_factory
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import eval as evaluation
+from continual_hackatari.schedules.factories import make_factory
+from continual_hackatari.training.checkpoints import load_checkpoint
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda", "--amp", "off"]
 TWO_REGIMES = {

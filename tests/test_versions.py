@@ -12,13 +12,12 @@ import pytest
 from conftest import ROOT, only_run, write_config
 from made_up_runs import make_run
 
-import continual_training_example as training
-import metrics
-import report
-from experiment import versions
-from experiment.config import as_plain_dict, from_plain_dict
-from experiment.same_experiment import MADE_BY
-from reporting.versions import differing_versions, mixed_versions
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import metrics, report
+from continual_hackatari.reporting.versions import differing_versions, mixed_versions
+from continual_hackatari.training import versions
+from continual_hackatari.training.config import as_plain_dict, from_plain_dict
+from continual_hackatari.training.same_experiment import MADE_BY
 
 ONE_UPDATE = {"env_id": "ALE/Freeway-v5", "num_envs": 2, "num_steps": 8, "num_workers": 0, "cuda": False}
 ONE_UPDATE = {**ONE_UPDATE, "anneal_lr": False, "total_timesteps": 16, "plasticity_every": 0}

@@ -15,16 +15,16 @@ from conftest import PATIENCE
 from processes import alive, descendants, wait_until_gone
 from test_vector import ROOT, play
 
-import continual_training_example as training
-from wrappers import vector
-from wrappers.games import GameError
-from wrappers.vector import ModifiedVectorEnv, WorkerError, game_config
+from continual_hackatari import continual_training_example as training
+from continual_hackatari.wrappers import vector
+from continual_hackatari.wrappers.games import GameError
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv, WorkerError, game_config
 
 # Workers whose modification parallel_enemy of Pong does something else, once the game is under way.
 FAULTY = """
 import sys; sys.path.insert(0, sys.argv.pop(1))
 import ctypes, os, time
-from wrappers import supplementary_modifications as supplement
+from continual_hackatari.wrappers import supplementary_modifications as supplement
 
 def start(game, _python, _numpy):
     calls = []
@@ -35,7 +35,7 @@ def start(game, _python, _numpy):
     return supplement.Hooks(frame=frame)
 
 supplement.SUPPLEMENT["Pong"]["parallel_enemy"] = supplement.Rule("Faulty.", start, ())
-from wrappers.worker import main; main()
+from continual_hackatari.wrappers.worker import main; main()
 """
 
 
@@ -187,7 +187,7 @@ def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
         import sys, threading, time
         from pathlib import Path
         import numpy as np
-        from wrappers.vector import ModifiedVectorEnv, game_config
+        from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
 
         def run():
             global envs

@@ -22,11 +22,11 @@ import ale_py
 import numpy as np
 from ale_py import roms
 
-from wrappers.goals import GOALS, Goal
-from wrappers.modifications import ModificationRunner, wait_for_start
-from wrappers.objects import ObjectDetector, why_missing
-from wrappers.shrinking import FRAME_SIZE, Shrinker
-from wrappers.state import as_numbers, is_plain
+from continual_hackatari.wrappers.goals import GOALS, Goal
+from continual_hackatari.wrappers.modifications import ModificationRunner, wait_for_start
+from continual_hackatari.wrappers.objects import ObjectDetector, why_missing
+from continual_hackatari.wrappers.shrinking import FRAME_SIZE, Shrinker
+from continual_hackatari.wrappers.state import as_numbers, is_plain
 
 NOOP, FIRE = ale_py.Action.NOOP, ale_py.Action.FIRE
 NOOP_MAX = 30

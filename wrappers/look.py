@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from wrappers.games import AgentGame, GameConfig, GameRecord, observation_kind
-from wrappers.modifications import (
+from continual_hackatari.wrappers.games import AgentGame, GameConfig, GameRecord, observation_kind
+from continual_hackatari.wrappers.modifications import (
     UNMODIFIED,
     Modification,
     ModificationError,
@@ -31,8 +31,8 @@ from wrappers.modifications import (
     hackatari_is_missing,
     split_modifications,
 )
-from wrappers.vector import game_config
-from wrappers.video import FRAMES_PER_SECOND, encode
+from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.video import FRAMES_PER_SECOND, encode
 
 PICTURE_ENDINGS = (".png", ".pdf", ".svg")
 VIDEO_ENDINGS = (".mp4",)

@@ -36,9 +36,9 @@ from typing import Any
 
 import numpy as np
 
-from wrappers.objects import load_extraction, why_missing
-from wrappers.state import mersenne_state, set_mersenne_state
-from wrappers.supplementary_modifications import (
+from continual_hackatari.wrappers.objects import load_extraction, why_missing
+from continual_hackatari.wrappers.state import mersenne_state, set_mersenne_state
+from continual_hackatari.wrappers.supplementary_modifications import (
     ALIASES,
     HANDLER_MENDS,
     NO_EFFECT,
@@ -699,7 +699,7 @@ def _known_game(given: str) -> str:
 
 
 def _show_gallery(game: str, options: argparse.Namespace) -> None:
-    from wrappers import look
+    from continual_hackatari.wrappers import look
 
     look.check_output("gallery", options.gallery, look.PICTURE_ENDINGS)  # before minutes of play
     gallery = look.make_gallery(game, 1 if options.seed is None else options.seed, options.step)
@@ -710,7 +710,7 @@ def _show_gallery(game: str, options: argparse.Namespace) -> None:
 
 
 def _record_play(game: str, options: argparse.Namespace) -> None:
-    from wrappers import look
+    from continual_hackatari.wrappers import look
 
     config = replace(look.game_config(f"ALE/{game}-v5")[0], seed=1 if options.seed is None else options.seed)
     string, warnings = check_modifications(game, options.modifs or "")
@@ -749,6 +749,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     if hasattr(signal, "SIGPIPE"):  # a reader that stops early, such as `| head`, ends this quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    # wrappers.look imports this file by its name: without this line it would get a second copy of every class here.
-    sys.modules["wrappers.modifications"] = sys.modules["__main__"]
+    # `look` imports this file by its name: without this line it would get a second copy of every class here.
+    sys.modules["continual_hackatari.wrappers.modifications"] = sys.modules["__main__"]
     sys.exit(main())

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from wrappers.objects import load_extraction
+from continual_hackatari.wrappers.objects import load_extraction
 
 Hook = Callable[[], None]
 Cells = tuple[tuple[int, int], ...]

@@ -34,7 +34,8 @@ from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeed
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from wrappers.games import (
+import continual_hackatari
+from continual_hackatari.wrappers.games import (
     GAME_STARTS,
     NOOP_MAX,
     GameConfig,
@@ -44,11 +45,16 @@ from wrappers.games import (
     observation_kind,
     reads_objects,
 )
-from wrappers.goals import GOALS
-from wrappers.modifications import ModificationError, check_modifications, split_modifications, wait_for_start
-from wrappers.objects import supports_object_features, supports_objects, why_missing
-from wrappers.state import is_plain
-from wrappers.worker import CALL, NUMBERS, STEP, GameHost, array_layout, layout_size, map_arrays
+from continual_hackatari.wrappers.goals import GOALS
+from continual_hackatari.wrappers.modifications import (
+    ModificationError,
+    check_modifications,
+    split_modifications,
+    wait_for_start,
+)
+from continual_hackatari.wrappers.objects import supports_object_features, supports_objects, why_missing
+from continual_hackatari.wrappers.state import is_plain
+from continual_hackatari.wrappers.worker import CALL, NUMBERS, STEP, GameHost, array_layout, layout_size, map_arrays
 
 BACKENDS = ("HackAtari", "OCAtari", "Gym")
 OBS_MODES = ("dqn", "obj")
@@ -58,8 +64,10 @@ WORKER_TIMEOUT = 60.0  # seconds; a step takes milliseconds
 GAME_TIMEOUT = 1.0  # seconds more per game for everything but a step; to build a game takes 0.1 s
 REPLAY_TIMEOUT = 0.02  # seconds more per step that is played again; it takes 0.0003 s
 CLOSING_TIMEOUT = 5.0  # seconds that the other workers get to finish videos after one failed
-_ROOT = Path(__file__).resolve().parent.parent
-_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv.pop(1)); from wrappers.worker import main; main()"
+_ROOT = Path(continual_hackatari.__file__).parent.parent  # where the workers find the same code
+_BOOTSTRAP = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from continual_hackatari.wrappers.worker import main; main()"
+)
 
 
 class WorkerError(RuntimeError):

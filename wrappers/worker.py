@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from wrappers.games import AgentGame, GameConfig, GameError, GameRecord, observation_kind
-from wrappers.modifications import ModificationError
-from wrappers.video import GameRecorder
+from continual_hackatari.wrappers.games import AgentGame, GameConfig, GameError, GameRecord, observation_kind
+from continual_hackatari.wrappers.modifications import ModificationError
+from continual_hackatari.wrappers.video import GameRecorder
 
 # A command is a byte for its kind, a byte for its number, then the group to step or a pickled (method, arguments). Its
 # answer begins with the number: after an interruption the other side cannot know which answers are still to come.

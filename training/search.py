@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from experiment.config import ConfigError, _nearest, _shown
+from continual_hackatari.training.config import ConfigError, _nearest, _shown
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 REQUIRED = object()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiment.files import atomic_path
+from continual_hackatari.training.files import atomic_path
 
 
 class CheckpointError(ValueError):

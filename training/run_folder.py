@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiment.config import ConfigError
-from experiment.files import atomic_path
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.files import atomic_path
 
 JOB = "torchrun.txt"
 UNMODIFIED = "no_modif"

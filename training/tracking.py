@@ -21,8 +21,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from experiment.config import ConfigError
-from experiment.run_folder import UNMODIFIED
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.run_folder import UNMODIFIED
 
 EPISODE_COLUMNS = ("global_step", "env", "modification", "return", "length", "lives", "cut", "live_switches")
 SWITCH_COLUMNS = ("switch", "global_step", "from", "to", "mode", "seconds", "shrink_and_perturb", "checkpoint")

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiment.checkpoints import CheckpointError
-from experiment.files import atomic_path, try_lock
+from continual_hackatari.training.checkpoints import CheckpointError
+from continual_hackatari.training.files import atomic_path, try_lock
 
 RESUME = "resume.pt"
 PREVIOUS = "resume.previous.pt"

@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from experiment.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from experiment.config import ConfigError
-from experiment.files import atomic_path, try_lock
-from experiment.results import COLUMNS, RESULTS, is_row, read_lines, read_results
-from experiment.run_folder import UNMODIFIED
-from experiment.tracking import Tracker
+from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.files import atomic_path, try_lock
+from continual_hackatari.training.results import COLUMNS, RESULTS, is_row, read_lines, read_results
+from continual_hackatari.training.run_folder import UNMODIFIED
+from continual_hackatari.training.tracking import Tracker
 
 SNAPSHOTS = "evals"
 MAX_EVALUATIONS = 1000

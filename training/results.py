@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from experiment.config import ConfigError
+from continual_hackatari.training.config import ConfigError
 
 RESULTS = "evals.csv"
 COLUMNS = (

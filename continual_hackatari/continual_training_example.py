@@ -1,0 +1,1 @@
+../continual_training_example.py

@@ -1,0 +1,1 @@
+"""Schedules of modifications: which modification string is played at which step."""
