@@ -28,7 +28,7 @@ import tyro
 from continual_hackatari import continual_training_example, metrics, report, sweep
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories
-from continual_hackatari.wrappers import modifications
+from continual_hackatari.wrappers.modifications import __main__ as modifications
 
 PAGE = Path(__file__).parent / "reference" / "flags.md"
 AS_GOOD_AS_INFINITE = 10**9  # a limit that keeps nonsense out tells a reader nothing
