@@ -139,17 +139,12 @@ from continual_hackatari.training.run_folder import (
 from continual_hackatari.training.timing import PhaseTimer
 from continual_hackatari.training.tracking import Tracker, check_wandb
 from continual_hackatari.training.versions import made_by
-from continual_hackatari.wrappers.games import GameConfig, GameError, GameRecord
+from continual_hackatari.wrappers.config import GameConfig, check_string, game_config, waiting_note
+from continual_hackatari.wrappers.errors import GameError, ModificationError, WorkerError
 from continual_hackatari.wrappers.goals import Goal, goal_kind
-from continual_hackatari.wrappers.modifications import ModificationError
-from continual_hackatari.wrappers.vector import (
-    ModifiedVectorEnv,
-    WorkerError,
-    available_cores,
-    check_string,
-    game_config,
-    waiting_note,
-)
+from continual_hackatari.wrappers.interfaces import GameRecord
+from continual_hackatari.wrappers.processes import available_cores
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, ScheduleError)
 FAILURES = (CheckpointError, NotFiniteError, RanksError, WorkerError)  # of a run that was well begun

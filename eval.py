@@ -82,11 +82,13 @@ from continual_hackatari.training.run_folder import UNMODIFIED, create_run_folde
 from continual_hackatari.training.scores import human_normalised, mean_std_interval
 from continual_hackatari.training.tables import format_table
 from continual_hackatari.training.tracking import Tracker, check_wandb
-from continual_hackatari.wrappers.games import NOOP_MAX, GameConfig, GameError, GameRecord, action_names
+from continual_hackatari.wrappers.agent_game import action_names
+from continual_hackatari.wrappers.config import NOOP_MAX, GameConfig, check_string, game_config, same_game
+from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError, WorkerError
 from continual_hackatari.wrappers.goals import goal_kind
+from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
-from continual_hackatari.wrappers.modifications import ModificationError, OutputError
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config, same_game
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 from continual_hackatari.wrappers.worker import die_with
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)

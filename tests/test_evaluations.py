@@ -31,7 +31,7 @@ from continual_hackatari.training.evaluations import yield_to_others
 from continual_hackatari.training.plan import Label, Places, Plan, place_evaluations, read_plan, write_plan
 from continual_hackatari.training.same_experiment import experiment_settings
 from continual_hackatari.training.tracking import Tracker
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.config import game_config
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
 EVALUATED = ["--eval_games", "1", "--eval_modifs", "no_modif", "--held_out_modifs", "right_drift"]

@@ -21,8 +21,11 @@ from continual_hackatari.schedules.factories import decay_note, schedule_from_co
 from continual_hackatari.schedules.factories import main as preview
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import apply_config_file, parse_command_line
-from continual_hackatari.wrappers.games import AgentGame, GameError, ModifiedGame, observation_kind
-from continual_hackatari.wrappers.vector import BLINKING, game_config
+from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.config import BLINKING, game_config
+from continual_hackatari.wrappers.errors import GameError
+from continual_hackatari.wrappers.modified_game import ModifiedGame
+from continual_hackatari.wrappers.observations import observation_kind
 
 FIRE_ONCE = 4  # frames
 
