@@ -41,6 +41,8 @@ class AgentGame:
         self._observe = observation_kind(config)(self.game)
         self.observation = observation
         self.final_observation = final_observation
+        self.final_screen: np.ndarray | None = None
+        self.keep_final_screen = False
         self.achieved = np.zeros(config.num_goals, np.float32) if achieved is None else achieved
         self._goal = config.goal
         if self._goal is not None:
@@ -193,13 +195,13 @@ class AgentGame:
             self._end_life(self._lives - lives)
             self._lives = lives
         if terminated or truncated:
-            self.final_observation[:] = self.observation
+            self._keep_last()
             record = self._record(cut=False)
             self.start_game()
         elif life_lost:
             terminated = self.config.episodic_life
             if terminated:
-                self.final_observation[:] = self.observation
+                self._keep_last()
             self._start_life()
             if self.config.episodic_life and self._over:
                 self._end_life(max(0, self._lives - game.lives()))
@@ -208,6 +210,12 @@ class AgentGame:
         else:
             self._lives = max(lives, self._lives)  # an extra life
         return training_reward, terminated, truncated, record
+
+    def _keep_last(self) -> None:
+        """Keep what an episode ends with, before the next one begins."""
+        self.final_observation[:] = self.observation
+        if self.keep_final_screen:
+            self.final_screen = self.game.screen()
 
     def get_state(self) -> dict[str, Any]:
         """Plain data that lets a new environment continue exactly: what the game began with, and all actions since.
