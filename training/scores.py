@@ -34,7 +34,7 @@ def _game_key(env_id: str) -> str:
 
 @functools.cache
 def _reference_scores() -> dict[str, tuple[float, float]]:
-    text = resources.files("experiment").joinpath("atari_scores.json").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("atari_scores.json").read_text(encoding="utf-8")
     return {_game_key(game): (entry["random"], entry["human"]) for game, entry in json.loads(text)["scores"].items()}
 
 
