@@ -82,7 +82,7 @@ from continual_hackatari.training.run_folder import UNMODIFIED, create_run_folde
 from continual_hackatari.training.scores import human_normalised, mean_std_interval
 from continual_hackatari.training.tables import format_table
 from continual_hackatari.training.tracking import Tracker, check_wandb
-from continual_hackatari.wrappers.agent_game import action_names
+from continual_hackatari.wrappers.backends import action_names
 from continual_hackatari.wrappers.config import NOOP_MAX, GameConfig, check_string, game_config, same_game
 from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError, WorkerError
 from continual_hackatari.wrappers.goals import goal_kind

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gymnasium
 import numpy as np
 
 from continual_hackatari.wrappers.config import GameConfig
@@ -104,10 +103,3 @@ def observation_kind(config: GameConfig) -> type[Pixels] | type[ObjectFeatures]:
     if config.obs_mode == "obj":
         return ObjectFeatures
     return PooledPixels if config.max_pool else Pixels
-
-
-def observation_space(config: GameConfig) -> gymnasium.spaces.Box:
-    """Gymnasium's description of one observation."""
-    shape, dtype = observation_kind(config).space(config)
-    low, high = (0, 255) if dtype is np.uint8 else (-np.inf, np.inf)
-    return gymnasium.spaces.Box(low, high, shape, dtype)

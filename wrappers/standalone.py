@@ -18,11 +18,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.backends import observation_layout, observation_space
 from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, game_config
 from continual_hackatari.wrappers.errors import GameError
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.modifications import split_modifications, wait_for_start
-from continual_hackatari.wrappers.observations import observation_kind, observation_space
 from continual_hackatari.wrappers.vector import WORKER_TIMEOUT, ModifiedVectorEnv, check_reset
 from continual_hackatari.wrappers.video import FRAMES_PER_SECOND
 from continual_hackatari.wrappers.worker import WAIT
@@ -62,7 +62,7 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
     ) -> None:
         self.config, names = _described(env_id, modifications, render_mode, episodic_life, settings)
         self.render_mode = render_mode
-        shape, dtype = observation_kind(self.config).space(self.config)
+        shape, dtype = observation_layout(self.config)
         self._final: np.ndarray = np.zeros(shape, dtype)
         self._game = AgentGame(self.config, 0, np.zeros(shape, dtype), self._final)
         self._game.keep_final_screen = render_mode is not None

@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 
 from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.backends import observation_layout
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.interfaces import GameRecord
-from continual_hackatari.wrappers.observations import observation_kind
 from continual_hackatari.wrappers.video import GameRecorder
 
 # A command is a byte for its kind, a byte for its number, then the group to step or a pickled (method, arguments). Its
@@ -80,7 +80,7 @@ def layout_size(layout: list[tuple[tuple[int, ...], np.dtype, int]]) -> int:
 
 def map_arrays(memory: Any, config: GameConfig, num_envs: int) -> SharedArrays:
     """The arrays of `config` inside `memory` (a buffer of `layout_size` bytes)."""
-    layout = array_layout(num_envs, *observation_kind(config).space(config), config.num_goals)
+    layout = array_layout(num_envs, *observation_layout(config), config.num_goals)
     return SharedArrays(*(np.ndarray(shape, dtype, memory, offset) for shape, dtype, offset in layout))
 
 
