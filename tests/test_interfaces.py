@@ -90,7 +90,7 @@ class Hill:
 
     def play(self, action, frames):
         for _ in range(frames):
-            self.place += 0.3 * action + 0.1 * self.generator.normal()
+            self.place += 0.5 * action + 0.1 * self.generator.normal()
         self.pushes += 1
         if self.place < -3:
             self.left, self.place = self.left - 1, 0.0
