@@ -162,7 +162,8 @@ def test_lives_scores_and_restarts_lie_above_the_game(hill):
     assert max(record.lives for record in records) == 2
     first = records[0].length
     assert records[0].score == sum(reward for _, reward, *_ in steps[:first])
-    assert sum(terminated for _, _, terminated, *_ in steps[:first]) == len(records[0].life_scores) - steps[first - 1][3]
+    lives = len(records[0].life_scores)
+    assert sum(terminated for _, _, terminated, *_ in steps[:first]) == lives - steps[first - 1][3]
 
 
 def test_a_saved_state_continues_exactly_in_another_kind_of_game_too(hill):
