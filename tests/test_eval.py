@@ -99,9 +99,9 @@ class LivelyAgent:
         return sums % BREAKOUT_ACTIONS, (sums % 7).double(), (sums % 11).double()
 
 
-def play(num_envs, episodes, seed=1):
+def play(num_envs, episodes, seed=1, frameskip=4):
     """The records of `evaluation.evaluate` for the lively agent, in the order of the games."""
-    game, _ = game_config("ALE/Breakout-v5", game_start="frames")
+    game, _ = game_config("ALE/Breakout-v5", game_start="frames", frameskip=frameskip)
     games = evaluation.evaluate(
         LivelyAgent(),
         game,
@@ -127,9 +127,9 @@ def test_the_first_games_count_whatever_their_length(monkeypatch):
         ended.extend((record.modification, record.env + 4 * record.number) for record in results[-1].get("games", ()))
         return results
 
-    alone = play(1, 6, seed=2)
+    alone = play(1, 6, seed=2, frameskip=16)
     monkeypatch.setattr(ModifiedVectorEnv, "step", record_step)
-    together = play(4, 6, seed=2)
+    together = play(4, 6, seed=2, frameskip=16)
     for string in ("", "left_drift"):
         assert [record.env + 4 * record.number for record in together[string]] == list(range(6))
         assert [record[1:6] for record in together[string]] == [record[1:6] for record in alone[string]]
@@ -196,10 +196,10 @@ def test_sampled_by_default_greedy_on_request(checkpoint, monkeypatch):
         return decide(agent, x, deterministic=deterministic, generator=generator)
 
     monkeypatch.setattr(evaluation.ActorCritic, "get_action_entropy_and_value", record)
-    sampled = evaluate(checkpoint, "--frameskip", "16")
+    sampled = evaluate(checkpoint, *SHORT)
     assert set(asked) == {(False, False, False, 1)}
     asked.clear()
-    greedy = evaluate(checkpoint, "--deterministic", "--frameskip", "16")
+    greedy = evaluate(checkpoint, "--deterministic", *SHORT)
     assert set(asked) == {(True, False, False, 1)}
     entropies = [[row["mean_entropy"] for row in read_csv(folder / "games.csv")] for folder in (sampled, greedy)]
     assert entropies[0] != entropies[1], "other frames were seen"
@@ -233,7 +233,7 @@ def test_flags_that_agree_with_the_checkpoint_are_welcome(checkpoint):
 
 
 def test_table_files_and_last_line_agree(checkpoint, capsys):
-    folder = evaluate(checkpoint, "--modifs", "no_modif, color_all_blocks_red", "--eval_episodes", "3")
+    folder = evaluate(checkpoint, "--modifs", "no_modif, color_all_blocks_red", *SHORT, "--eval_episodes", "3")
     lines = capsys.readouterr().out.splitlines()
     rows = read_csv(folder / "games.csv")
     assert [(row["modification"], row["game"]) for row in rows] == [
