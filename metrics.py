@@ -34,12 +34,12 @@ from continual_hackatari.reporting.versions import mixed_versions
 from continual_hackatari.training.asked import Asked, asked_for
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
 from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.plan import SPLITS
 from continual_hackatari.training.results import COLUMNS, RESULTS, read_results
 from continual_hackatari.training.same_experiment import experiment_settings
 from continual_hackatari.training.scores import human_normalised
 
 WHOLE_NUMBERS = ("phase", "global_step", "episode", "deterministic", "length", "lives")
-SPLITS = ("train", "held_out")
 UNMODIFIED = "no_modif"
 RECOVERY = 0.9
 RESAMPLES = 2_000
