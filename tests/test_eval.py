@@ -100,9 +100,9 @@ class LivelyAgent:
         return sums % BREAKOUT_ACTIONS, (sums % 7).double(), (sums % 11).double()
 
 
-def play(num_envs, episodes, seed=1, frameskip=4):
+def play(num_envs, episodes, seed=1):
     """The records of `evaluation.evaluate` for the lively agent, in the order of the games."""
-    game, _ = game_config("ALE/Breakout-v5", game_start="frames", frameskip=frameskip)
+    game, _ = game_config("ALE/Breakout-v5", game_start="frames")
     games = evaluation.evaluate(
         LivelyAgent(),
         game,
@@ -128,9 +128,9 @@ def test_the_first_games_count_whatever_their_length(monkeypatch):
         ended.extend((record.modification, record.env + 4 * record.number) for record in results[-1].get("games", ()))
         return results
 
-    alone = play(1, 6, seed=2, frameskip=16)
+    alone = play(1, 6, seed=2)
     monkeypatch.setattr(ModifiedVectorEnv, "step", record_step)
-    together = play(4, 6, seed=2, frameskip=16)
+    together = play(4, 6, seed=2)
     for string in ("", "left_drift"):
         assert [record.env + 4 * record.number for record in together[string]] == list(range(6))
         assert [record[1:6] for record in together[string]] == [record[1:6] for record in alone[string]]

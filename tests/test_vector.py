@@ -275,7 +275,7 @@ def test_a_reset_with_a_seed_counts_evaluation_games_from_the_first():
     envs = ModifiedVectorEnv(config, 2, num_workers=0)
     for seed in (4, 4, 0):
         envs.reset(seed=seed)
-        runs.append(play(envs, 60))
+        runs.append(play(envs, 25))
     assert_same(runs[0], runs[1])
     assert [game.number for result in runs[1] for game in result[4] if game.env == 0][:1] == [0]
     assert any(not np.array_equal(a[0], b[0]) for a, b in zip(runs[0], runs[2], strict=True))
