@@ -179,7 +179,7 @@ def test_whole_games_are_scored_by_the_emulator():
 
 
 def test_same_seed_same_games_also_with_other_workers(checkpoint):
-    flags = ["--modifs", "no_modif, left_drift", "--num_envs", "2", "--frameskip", "16"]
+    flags = ["--modifs", "no_modif, left_drift", "--num_envs", "2", *SHORT]
     first, again, workers = (
         (evaluate(checkpoint, *flags, *more) / "games.csv").read_bytes() for more in ([], [], ["--num_workers", "2"])
     )
