@@ -10,8 +10,6 @@ from conftest import ROOT
 
 PACKAGE = "continual_hackatari"
 ROOMS = {"agents", "reporting", "schedules", "training", "wrappers"}
-ARROWS = {"training": {"agents", "reporting", "schedules", "wrappers"}}
-"""Room -> other rooms that it may import."""
 SCRIPTS = {"continual_training_example", "eval", "metrics", "report", "sweep"}
 
 
@@ -51,6 +49,10 @@ def test_everything_imports_rooms_through_the_package():
     for path in ROOT.rglob("*.py"):
         if not any(part.startswith(".") for part in path.relative_to(ROOT).parts):
             assert not imported_roots(path) & (ROOMS | SCRIPTS), path
+
+
+ARROWS = {"training": {"agents", "reporting", "schedules", "wrappers"}}
+"""Which other rooms a room may import."""
 
 
 def test_rooms_import_each_other_in_one_direction_and_no_script():

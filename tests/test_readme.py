@@ -181,7 +181,14 @@ def test_commands_of_the_preview_work(words, monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [w for w in command_lines() if w[1:2] == ["wrappers.modifications"]], ids=" ".join)
+def marked(words):
+    """A gallery draws each modification of a game, which takes a while; test_look.py has a quick one."""
+    return pytest.param(words, marks=pytest.mark.slow) if "--gallery" in words else words
+
+
+@pytest.mark.parametrize(
+    "words", [marked(w) for w in command_lines() if w[1:2] == ["wrappers.modifications"]], ids=" ".join
+)
 def test_commands_of_the_list_work(words, capsys, tmp_path, monkeypatch):
     if "--gallery" in words or "--play" in words:  # test_look.py looks at what they make
         monkeypatch.chdir(tmp_path)
