@@ -13,6 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+FOR_TWO = {"combat", "joust", "maze_craze", "warlords"}
+"""ROMs of ale-py that one player cannot play"""
+
 
 def register_with_gymnasium() -> None:
     """Register all games now, or as soon as gymnasium has been loaded."""
@@ -37,10 +40,11 @@ def register_games() -> None:
 
 
 def _roms() -> list[str]:
-    """The ROMs that ale-py has, found without loading it: its folder may be half loaded when gymnasium is."""
+    """The ROMs that ale-py has for one player, found without loading it: that may be under way when gymnasium is."""
     spec = importlib.util.find_spec("ale_py")
     folders = spec.submodule_search_locations if spec is not None else None
-    return sorted(path.stem for folder in folders or () for path in Path(folder, "roms").glob("*.bin"))
+    roms = {path.stem for folder in folders or () for path in Path(folder, "roms").glob("*.bin")}
+    return sorted(roms - FOR_TWO)
 
 
 class _AfterGymnasium:
