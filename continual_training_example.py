@@ -289,7 +289,8 @@ def train(setup: Setup[Args]) -> None:
             functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout, cbp=cbp, ranks=ranks),
             args.cuda_graphs and on_gpu,
         )
-        annealing = annealing_borders(setup, args.anneal_lr_per_regime)
+        length = (setup.schedule, setup.game, setup.total_timesteps, args.num_envs)
+        annealing = annealing_borders(*length, per_regime=args.anneal_lr_per_regime)
 
         # ============================== RESUME ==============================
         # A run is saved between two updates: what happened before is in these and in what `run` itself knows (where it

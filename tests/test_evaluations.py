@@ -63,7 +63,7 @@ def train(folder, *flags, config=BREAKOUT):
 def train_while_another_process_evaluates(folder, *flags, config=BREAKOUT):
     """The same, but its own evaluations fail at once; the snapshots stay."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "__file__", str(folder / "no_eval_script_here" / "x.py"))
+        patch.setattr(evaluations, "script_path", lambda name: str(folder / "no_eval_script_here" / name))
         return train(folder, *flags, config=config)
 
 
@@ -189,6 +189,7 @@ def test_the_training_logs_each_result_at_its_own_step(evaluated):
     assert (final.step, final.value) == (128, score), "of the only task that is evaluated, sampled"
 
 
+@pytest.mark.slow
 def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
     run = tmp_path / evaluated.name
     shutil.copytree(evaluated, run)

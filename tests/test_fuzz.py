@@ -99,11 +99,14 @@ def plausible(name):
     return NUMBERS | st.integers(-3, 300) | st.floats()
 
 
+RANGES = ranges_of(training.RULES)
+
+
 def in_range(name):
     """Values that a field may have, its limits among them."""
-    if name not in training.RANGES:
+    if name not in RANGES:
         return plausible(name)
-    low, high, above = training.RANGES[name]
+    low, high, above = RANGES[name]
     if name.endswith("_dims"):
         return st.lists(st.sampled_from([1, 3, 64, high]), max_size=3)
     if HINTS[name] in (int, int | None):

@@ -276,7 +276,7 @@ def test_a_continued_probe_measures_the_same():
     probe.measure(agent)
     probe.due()
     continued = PlasticityProbe(2)
-    continued.load_state_dict(probe.state_dict(), torch.device("cpu"))
+    continued.load_state_dict(probe.state_dict())
     assert continued.due()
     with torch.no_grad():
         agent.actor.weight.mul_(-50)
@@ -339,7 +339,7 @@ RUNS = {
 def train(folder, monkeypatch, *flags, **config):
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(training, "forget_states", lambda *_, **__: None)  # so that there is one to look at
+    monkeypatch.setattr(run_module, "forget_states", lambda *_, **__: None)  # so that there is one to look at
     training.main([*SMALL, "--total_timesteps", "120", *flags, "--config", write_config(folder, **config)])
     return only_run(folder)
 

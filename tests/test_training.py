@@ -79,6 +79,7 @@ def test_the_shipped_example_from_the_shell(tmp_path):
     assert re.fullmatch(r"\d+\.\d\d \+- \d+\.\d\d", evaluated.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_the_shipped_example(workdir, capsys):
     training.main(["--config", str(ROOT / "run_config.json"), "--update_epochs", "1", "--num_workers", "0"])
     command = assert_shipped_example(only_run(workdir), *capsys.readouterr())
@@ -167,7 +168,7 @@ def test_a_cut_step_is_bootstrapped_with_the_last_observation_of_the_old_regime(
     """Switch at step 40 of 2 games = vector step 20 = step 4 of the second rollout of 16."""
     seen = {}
     computed = []
-    advantages, set_modifications = training.generalised_advantages, training.ModifiedVectorEnv.set_modifications
+    advantages, set_modifications = rollouts.generalised_advantages, ModifiedVectorEnv.set_modifications
     make_agent = training.make_agent
 
     def record_advantages(rewards, values, next_values, terminated, done, gamma, gae_lambda):
@@ -181,8 +182,8 @@ def test_a_cut_step_is_bootstrapped_with_the_last_observation_of_the_old_regime(
                 seen["value"] = seen["agent"].get_value(torch.from_numpy(envs.arrays.observations.copy()))
         return set_modifications(envs, string, mode)
 
-    monkeypatch.setattr(training, "generalised_advantages", record_advantages)
-    monkeypatch.setattr(training.ModifiedVectorEnv, "set_modifications", record_switch)
+    monkeypatch.setattr(rollouts, "generalised_advantages", record_advantages)
+    monkeypatch.setattr(ModifiedVectorEnv, "set_modifications", record_switch)
     monkeypatch.setattr(training, "make_agent", lambda *a, **k: seen.setdefault("agent", make_agent(*a, **k)))
     train_in(tmp_path, monkeypatch, config=TWO_REGIMES)
 
@@ -301,6 +302,7 @@ def test_an_exception_in_the_reward_file_ends_the_run_with_its_traceback(tmp_pat
     assert raised.traceback[-1].path == tmp_path / "reward.py"
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module_from_any_folder(tmp_path):
     flags = ["--env_id", "Freeway", "--total_timesteps", "32", *SMALL]
     result = subprocess.run(
@@ -429,9 +431,9 @@ def test_a_run_folder_that_cannot_be_written(workdir, capsys):
 
 def test_tracking_is_checked_before_anything_is_written(workdir, monkeypatch, capsys):
     def fail():
-        raise training.ConfigError("`--track` needs a login")
+        raise ConfigError("`--track` needs a login")
 
-    monkeypatch.setattr(training, "check_wandb", fail)
+    monkeypatch.setattr(training.setups, "check_wandb", fail)
     with pytest.raises(SystemExit) as stopped:
         training.main([*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--track"])
     assert stopped.value.code == 2

@@ -230,10 +230,12 @@ def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
 
 
 def test_the_time_limit_of_a_training_run_is_a_flag():
-    args = training.Args(num_envs=1, num_workers=0, worker_timeout=7.0)
-    with closing(training.open_games(args, game_config("ALE/Pong-v5")[0])) as envs:
+    setup = training.prepare(
+        ["--num_envs", "1", "--num_workers", "1", "--worker_timeout", "7", "--num_minibatches", "1"]
+    )
+    with closing(open_games(setup)) as envs:
         assert envs.worker_timeout == 7.0
-    assert "worker_timeout" in training.CHANGEABLE
+    assert training.RULES["worker_timeout"].changeable
 
 
 def test_the_memory_of_the_games_lies_where_there_is_room(monkeypatch):

@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 
 from continual_hackatari.schedules.factories import regime_starts
-from continual_hackatari.training.setup import Setup, canonical
+from continual_hackatari.training.setup import canonical
+from continual_hackatari.wrappers.config import GameConfig
 
 
-def annealing_borders(setup: Setup[Any], per_regime: bool) -> list[int]:
+def annealing_borders(
+    schedule: Any, game: GameConfig, total_timesteps: int, num_envs: int, *, per_regime: bool
+) -> list[int]:
     """Where the learning rate begins anew, from 0, and the end of the run: the whole run or each of its regimes."""
-    schedule, total_timesteps, game = setup.schedule, setup.total_timesteps, setup.game
     if not per_regime:
         return [0, total_timesteps]
     segments = ((start, stop, canonical(name, game)) for start, stop, name in schedule.segments(0, total_timesteps))
-    return [*regime_starts(segments, setup.args.num_envs), total_timesteps]
+    return [*regime_starts(segments, num_envs), total_timesteps]
 
 
 def remaining_share(borders: Sequence[int], step: int, last_step: int) -> float:
