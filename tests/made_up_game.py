@@ -312,7 +312,7 @@ def play(monkeypatch, folder, *flags, regimes=(), make_agent=None, plane_shape=(
             (folder / "config.json").write_text(json.dumps(config))
             flags = (*flags, "--config", "config.json")
         patch.setattr(
-            training,
+            run_module,
             "ModifiedVectorEnv",
             lambda *arguments, **named: MadeUpGames(recording, *arguments, **named, plane_shape=plane_shape),
         )

@@ -222,12 +222,12 @@ class Recorder:
 
     def __init__(self, monkeypatch):
         self.relabelled, self.reevaluated, self.advantages, self.minibatches = [], [], [], []
-        for name, calls in (
-            ("relabel", self.relabelled),
-            ("reevaluate", self.reevaluated),
-            ("generalised_advantages", self.advantages),
+        for module, name, calls in (
+            (second_half, "relabel", self.relabelled),
+            (second_half, "reevaluate", self.reevaluated),
+            (rollouts, "generalised_advantages", self.advantages),
         ):
-            monkeypatch.setattr(training, name, self._recording(getattr(training, name), calls))
+            monkeypatch.setattr(module, name, self._recording(getattr(module, name), calls))
         minibatch_step, make = training.minibatch_step, training.make_agent
 
         def record_minibatch(*arguments, **keywords):
@@ -275,8 +275,8 @@ def test_the_second_half_of_a_rollout_is_computed_under_its_new_goals(
     monkeypatch.setitem(POSITIONS, "Freeway", replace(freeway, axes=(freeway.axes[0]._replace(target=desired),)))
     recorder = Recorder(monkeypatch)
     cut, newest = {}, {}
-    set_modifications = training.ModifiedVectorEnv.set_modifications
-    step_wait = training.ModifiedVectorEnv.step_wait
+    set_modifications = ModifiedVectorEnv.set_modifications
+    step_wait = ModifiedVectorEnv.step_wait
 
     def record_switch(envs, string, mode):
         cut[string] = envs.arrays.observations.copy()
@@ -287,8 +287,8 @@ def test_the_second_half_of_a_rollout_is_computed_under_its_new_goals(
         newest["observations"] = envs.arrays.observations.copy()
         return records
 
-    monkeypatch.setattr(training.ModifiedVectorEnv, "set_modifications", record_switch)
-    monkeypatch.setattr(training.ModifiedVectorEnv, "step_wait", record_step)
+    monkeypatch.setattr(ModifiedVectorEnv, "set_modifications", record_switch)
+    monkeypatch.setattr(ModifiedVectorEnv, "step_wait", record_step)
     flags = ["--her", "--reward_scaling", "none", "--total_timesteps", "64", *form]
     train_in(tmp_path, monkeypatch, *flags, config=TWO_REGIMES)
 
@@ -481,7 +481,7 @@ def test_importance_weights_of_a_run_follow_the_two_policies(tmp_path, monkeypat
         return log_probs + 0.04 * torch.arange(len(log_probs) // 2).repeat_interleave(2), values
 
     recorder = Recorder(monkeypatch)
-    monkeypatch.setattr(training, "reevaluate", moved)
+    monkeypatch.setattr(second_half, "reevaluate", moved)
     flags = ["--env_id", "Freeway", *HER, "--total_timesteps", "64", "--her_importance_clip", "1.05"]
     train_in(tmp_path, monkeypatch, *flags)
     rollout = recorder.rollout
