@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents.acceleration import ActingAgent
 from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.training import run as run_module
 from continual_hackatari.training.rollouts import Rollout
 from continual_hackatari.wrappers.interfaces import GameRecord
 

@@ -20,6 +20,7 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari import report
 from continual_hackatari.reporting import picture
 from continual_hackatari.reporting.runs import load_run
+from continual_hackatari.training import ending
 from continual_hackatari.training.config import parse_command_line
 
 CONFIG = json.loads((ROOT / "configs" / "first_run.json").read_text())

@@ -26,6 +26,7 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.training.checkpoints import save_checkpoint
+from continual_hackatari.training.settings import ranges_of
 
 with contextlib.suppress(ImportError):  # what it imports asks the system for its processor in a process, once
     import hackatari  # noqa: F401

@@ -19,6 +19,7 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
 from continual_hackatari.schedules.factories import decay_note, schedule_from_config
 from continual_hackatari.schedules.factories import main as preview
+from continual_hackatari.training.annealing import annealing_borders, remaining_share
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import apply_config_file, parse_command_line
 from continual_hackatari.wrappers.agent_game import AgentGame

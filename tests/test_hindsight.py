@@ -30,10 +30,13 @@ from continual_hackatari.agents.hindsight import (
     segment_ends,
     show_goals,
 )
+from continual_hackatari.training import hindsight as second_half
+from continual_hackatari.training import rollouts
 from continual_hackatari.training.hindsight import scale_halves
 from continual_hackatari.training.resume import ResumeError
 from continual_hackatari.training.rollouts import Rollout, take_rows
 from continual_hackatari.wrappers.goals import POSITIONS
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 # --------------------------------------------------------------------------------------------------- pure functions
 

@@ -22,6 +22,7 @@ from continual_hackatari.agents.plasticity import (
     stable_rank,
 )
 from continual_hackatari.agents.ppo_obj import FEATURE_SCALE
+from continual_hackatari.training import run as run_module
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.resume import load_state
 from continual_hackatari.training.rollouts import Rollout

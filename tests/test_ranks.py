@@ -14,6 +14,7 @@ from processes import descendants, wait_until_gone
 from test_resume import assert_same_run
 
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.training import setup
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.resume import ResumeError, load_state

@@ -22,9 +22,10 @@ from continual_hackatari import continual_training_example, metrics, report, swe
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
-from continual_hackatari.training import summary
+from continual_hackatari.training import ending, summary, versions
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
+from continual_hackatari.training.settings import ranges_of
 from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import __main__ as modifications_command

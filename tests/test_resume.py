@@ -23,6 +23,7 @@ from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
 from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
 from continual_hackatari.training.same_experiment import MADE_BY
+from continual_hackatari.training.settings import changeable
 from continual_hackatari.training.signals import StopSignals
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--update_epochs", "2", "--num_workers", "0", "--no-cuda"]

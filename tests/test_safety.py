@@ -22,6 +22,7 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.training import resume
 from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
+from continual_hackatari.training.run import switch_checkpoint, video_path
 from continual_hackatari.training.run_folder import create_run_folder, slug
 from continual_hackatari.wrappers.config import game_config
 

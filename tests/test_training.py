@@ -16,7 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules.factories import make_factory
+from continual_hackatari.training import rollouts
 from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda", "--amp", "off"]
 TWO_REGIMES = {

@@ -16,6 +16,7 @@ from processes import alive, descendants, wait_until_gone
 from test_vector import ROOT, play
 
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.training.run import open_games
 from continual_hackatari.wrappers import processes, vector
 from continual_hackatari.wrappers.config import game_config
 from continual_hackatari.wrappers.errors import GameError, WorkerError
