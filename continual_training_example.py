@@ -84,6 +84,9 @@ from continual_hackatari.eval import (
     summarise,
     table,
 )
+from continual_hackatari.reporting.asked import Asked
+from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.runs import Run
 from continual_hackatari.schedules.factories import (
     ScheduleError,
     decay_note,
@@ -93,7 +96,6 @@ from continual_hackatari.schedules.factories import (
     regime_warning,
     schedule_from_config,
 )
-from continual_hackatari.training.asked import Asked, asked_for
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import (
     Belonging,
@@ -150,7 +152,7 @@ from continual_hackatari.wrappers.vector import (
     waiting_note,
 )
 
-USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, ScheduleError)
+USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, RunFolderError, ScheduleError)
 FAILURES = (CheckpointError, NotFiniteError, RanksError, WorkerError)  # of a run that was well begun
 
 
@@ -909,8 +911,7 @@ def train(setup: Setup) -> None:
         upload_videos(tracker, folder, global_step)
         if args.test_modifs and ranks.is_main:
             test(args, agent, game, tracker, global_step)
-        asked = asked_for(folder, as_plain_dict(args))
-        log_continual_metrics(evaluations.finish(tracker), asked, tracker, global_step)
+        log_continual_metrics(evaluations.finish(tracker), Run(folder).asked, tracker, global_step)
         if ranks.is_main:
             forget_states(folder, keep_last=not has_fixed_length(args))
 
@@ -1515,11 +1516,11 @@ def log_continual_metrics(
         return
     import pandas as pd  # here, because it loads slowly and most runs do not need it
 
-    from continual_hackatari.metrics import MetricsError, continual_metrics
+    from continual_hackatari.reporting.metrics import continual_metrics
 
     try:
         metrics = continual_metrics(pd.DataFrame(results), asked)
-    except MetricsError as error:  # somebody changed the file; the run itself is whole
+    except RunFolderError as error:  # somebody changed the file; the run itself is whole
         print(f"warning: no continual metrics: {error}")
     else:
         tracker.scalars({f"continual/{name}": value for name, value in metrics.items()}, global_step)

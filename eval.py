@@ -45,6 +45,9 @@ from tqdm import tqdm
 
 from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler, make_agent
 from continual_hackatari.agents.mismatch import explain_mismatch
+from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, statistics, without_nan
+from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from continual_hackatari.training.config import (
     ConfigError,
@@ -74,13 +77,9 @@ from continual_hackatari.training.game_report import (
     game_columns,
     known_returns,
     lives_of,
-    statistics,
     value_error,
-    without_nan,
 )
 from continual_hackatari.training.run_folder import UNMODIFIED, create_run_folder, slug
-from continual_hackatari.training.scores import human_normalised, mean_std_interval
-from continual_hackatari.training.tables import format_table
 from continual_hackatari.training.tracking import Tracker, check_wandb
 from continual_hackatari.wrappers.games import NOOP_MAX, GameConfig, GameError, GameRecord, action_names
 from continual_hackatari.wrappers.goals import goal_kind
@@ -89,7 +88,7 @@ from continual_hackatari.wrappers.modifications import ModificationError, Output
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config, same_game
 from continual_hackatari.wrappers.worker import die_with
 
-USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
+USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError, RunFolderError)
 MAX_EVALUATED = 8  # modification strings by default; more only when they are named
 FOR_RUNS = ("eval_modifs", "held_out_modifs", "eval_games", "follow")
 FOR_BOTH = ("run", "seed", "num_workers", "cuda")  # with `run` and without; all others are for one checkpoint
@@ -562,7 +561,7 @@ def summarise_agents(evaluations: Sequence[Evaluation], env_id: str, seed: int) 
 def table(results: Sequence[Result], style: str = "text") -> str:
     """The results as a table; `-` stands for what is not known (the spread of one game, a human's score).
 
-    style: a name in `experiment.tables.FORMATS`. CSV has all digits, both ends of the interval, and holes for `-`.
+    style: a name in `reporting.tables.FORMATS`. CSV has all digits, both ends of the interval, and holes for `-`.
     """
     several, exact = any(result.agents > 1 for result in results), style == "csv"
     heading = ["modification", "agents", "games", "mean", "std"]

@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
+from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval
 from continual_hackatari.training.checkpoints import save_checkpoint
-from continual_hackatari.training.scores import human_normalised, mean_std_interval
 from continual_hackatari.wrappers.games import derive_seeds
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
 

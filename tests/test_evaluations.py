@@ -22,8 +22,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import metrics
+from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training import evaluations
-from continual_hackatari.training.asked import asked_for
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.evaluations import Label, Plan, plan_evaluations, yield_to_others
@@ -131,7 +131,7 @@ def test_training_is_the_same_with_and_without(evaluated, tmp_path):
 def test_every_evaluation_is_there_once_and_right(evaluated):
     assert labels(evaluated) == EXPECTED
     rows = read_csv(evaluated / "evals.csv")
-    assert tuple(rows[0]) == evaluations.COLUMNS
+    assert tuple(rows[0]) == evaluations.EVALUATION_COLUMNS
     assert len(rows) == len(EXPECTED) * 2 * 2
     assert {(row["run"], row["seed"], row["evaluation_seed"]) for row in rows} == {(evaluated.name, "42", "1")}
     splits = {"": "train", "right_drift": "held_out"}
@@ -145,11 +145,11 @@ def test_every_evaluation_is_there_once_and_right(evaluated):
 
 def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsys):
     settings = json.loads((evaluated / "args.json").read_text())
-    asked = asked_for(evaluated, settings)
+    asked = Run(evaluated).asked
     assert sorted(place[:3] for place in asked.places) == sorted(labels(evaluated))
     assert asked.strings == ["", "right_drift"]
     run = Path(shutil.copytree(evaluated, tmp_path / "cut"))
-    assert not metrics.load_run(run).evaluations.pending
+    assert not Run(run).evaluations().pending
     lines = (run / "evals.csv").read_text().splitlines()
     (run / "evals.csv").write_text("\n".join(lines[: len(lines) // 3]) + "\n")
     metrics.main([str(run), "-o", str(tmp_path / "m")])
@@ -160,7 +160,8 @@ def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsy
     (row,) = [line for line in printed.splitlines() if line.startswith("average_performance")]
     assert row.split()[1:4] == ["-", "-", "-"]
     # Without evaluations in training: the checkpoints that the run keeps. Weights changed at the switch.
-    asked = asked_for(run, {**settings, "eval_every": None})
+    (run / "args.json").write_text(json.dumps({**settings, "eval_every": None}))
+    asked = Run(run).asked
     assert [place[:2] for place in asked.places] == [(44, 0), (128, 1)]
 
 
@@ -279,7 +280,7 @@ def test_a_file_is_whole_after_a_fault(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="No space left"):
         evaluations.add_results(tmp_path, [row] * 100)
     assert (tmp_path / "evals.csv").read_bytes() == before
-    assert evaluations.read_results(tmp_path) == [dict(zip(evaluations.COLUMNS, map(str, row), strict=True))]
+    assert evaluations.read_results(tmp_path) == [dict(zip(evaluations.EVALUATION_COLUMNS, map(str, row), strict=True))]
     (tmp_path / "evals.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="other columns"):
         evaluations.read_results(tmp_path)
