@@ -85,6 +85,7 @@ from continual_hackatari.eval import (
     table,
 )
 from continual_hackatari.reporting.asked import Asked
+from continual_hackatari.reporting.plan import Plan, read_plan
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.schedules.factories import (
@@ -110,8 +111,9 @@ from continual_hackatari.training.config import (
     parse_command_line,
     sentence,
 )
-from continual_hackatari.training.evaluations import RESULTS, ContinualEvaluation, plan_evaluations
+from continual_hackatari.training.evaluations import RESULTS, ContinualEvaluation
 from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.plan import place_evaluations
 from continual_hackatari.training.progress import ProgressBar
 from continual_hackatari.training.ranks import ALONE, Ranks, RanksError
 from continual_hackatari.training.resume import (
@@ -140,17 +142,12 @@ from continual_hackatari.training.run_folder import (
 from continual_hackatari.training.timing import PhaseTimer
 from continual_hackatari.training.tracking import Tracker, check_wandb
 from continual_hackatari.training.versions import made_by
-from continual_hackatari.wrappers.games import GameConfig, GameError, GameRecord
+from continual_hackatari.wrappers.config import GameConfig, check_string, game_config, waiting_note
+from continual_hackatari.wrappers.errors import GameError, ModificationError, WorkerError
 from continual_hackatari.wrappers.goals import Goal, goal_kind
-from continual_hackatari.wrappers.modifications import ModificationError
-from continual_hackatari.wrappers.vector import (
-    ModifiedVectorEnv,
-    WorkerError,
-    available_cores,
-    check_string,
-    game_config,
-    waiting_note,
-)
+from continual_hackatari.wrappers.interfaces import GameRecord
+from continual_hackatari.wrappers.processes import available_cores
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, RunFolderError, ScheduleError)
 FAILURES = (CheckpointError, NotFiniteError, RanksError, WorkerError)  # of a run that was well begun
@@ -471,6 +468,12 @@ BELONGINGS = (
 """Flags of something that may be off: a run that would ignore one of them is refused. Not among them are project,
 entity and folder of W&B: they say who you are rather than what this run does."""
 
+GONE = {
+    "noop_max": "`game_start` says how a game starts; what was `noop_max` 0 is `game_start` none, and any other number "
+    "becomes `game_start` frames, 1 to 30 no-op frames as with 30"
+}
+"""Flags and keys of earlier versions, and what to write instead."""
+
 CHANGEABLE = (
     *("checkpoint_every", "detect_anomaly", "num_workers", "worker_timeout", "cuda"),
     *("test_modifs", "eval_episodes"),
@@ -564,6 +567,8 @@ class Setup(NamedTuple):
     """With `resume`: the state to go on from."""
     ranks: Ranks
     """This process among those of torchrun, or alone."""
+    plan: Plan | None
+    """What is evaluated while it trains, if anything."""
 
     @property
     def finished(self) -> bool:
@@ -596,7 +601,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def train(setup: Setup) -> None:
     """The whole run: schedule -> games -> rollouts -> updates -> logs and checkpoints."""
     keep_freed_memory()
-    args, schedule, total_timesteps, game, device, precision, saved, ranks = setup
+    args, schedule, total_timesteps, game, device, precision, saved, ranks, plan = setup
     weights_seed, action_seed, minibatch_seed, perturb_seed, cbp_seed = derive_seeds(args.seed, 5)
     if not ranks.is_main:  # what concerns games and rows of this process is its own, what concerns the agent is common
         action_seed, minibatch_seed = derive_seeds(args.seed, 2, ranks.rank)
@@ -616,7 +621,7 @@ def train(setup: Setup) -> None:
             total_timesteps, enabled=ranks.is_main, **(saved["progress"] if saved is not None else {})
         ) as progress,
         StopSignals(supervised=bool(ranks.job), quiet=not ranks.is_main) as stop,
-        ranks.main_first(lambda: continual_evaluation(args, folder, saved, progress, ranks)) as evaluations,
+        ranks.main_first(lambda: continual_evaluation(args, plan, folder, saved, progress, ranks)) as evaluations,
     ):
         progress.write(f"run folder: {folder}")
         agent = make_agent(
@@ -1072,7 +1077,7 @@ def read_settings(argv: Sequence[str] | None, ranks: Ranks) -> tuple[Args, dict[
 
     Raises SystemExit(0) for a finished run that is asked for nothing.
     """
-    args, saved = parse_command_line(Args, argv, description=__doc__), None
+    args, saved = parse_command_line(Args, argv, description=__doc__, gone=GONE), None
     interrupted = folder_of_job("runs", ranks.job) if ranks.restarts else None
     if ranks.job and not ranks.restarts:
         forget_job("runs", ranks.job)
@@ -1083,7 +1088,7 @@ def read_settings(argv: Sequence[str] | None, ranks: Ranks) -> tuple[Args, dict[
         lines.insert(0, f"torchrun has started the job anew: it goes on in {interrupted}")
     else:
         given = given_flags(Args, argv)
-        args, lines = apply_config_file(args, args.config, given) if args.config else (args, [])
+        args, lines = apply_config_file(args, args.config, given, GONE) if args.config else (args, [])
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     if args.resume and saved is None and not args.test_modifs:
         raise SystemExit(0)
@@ -1136,8 +1141,9 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
     if args.test_modifs:
         notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
     evaluated_games = args.eval_episodes * len(args.test_modifs.split(",")) if args.test_modifs else 0
+    plan: Plan | None = None
     if evaluates_continually(args):
-        args, games, lines = plan_continual_evaluation(args, schedule, game)
+        plan, games, lines = plan_continual_evaluation(args, saved, schedule, game)
         evaluated_games += games
         notes += lines
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
@@ -1165,7 +1171,7 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
     if not ranks.alone:
         notes.append(f"{ranks.size} processes of torchrun, {args.num_envs // ranks.size} games each")
     total_timesteps = args.total_timesteps or schedule.num_total_steps
-    setup = Setup(args, schedule, total_timesteps, game, device, precision, saved, ranks)
+    setup = Setup(args, schedule, total_timesteps, game, device, precision, saved, ranks, plan)
     if setup.finished:  # all else is about training
         notes = choose_modifications("test_modifs", args.test_modifs, game)[1]
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
@@ -1223,7 +1229,7 @@ def check_file(path: str | Path) -> list[str]:
     Raises:
         USER_ERRORS: one sentence.
     """
-    args, _ = apply_config_file(Args(), path)
+    args, _ = apply_config_file(Args(), path, gone=GONE)
     check_ranges(args, RANGES)
     game, notes = choose_game(args)
     notes += choose_schedule(args, game)[1]
@@ -1296,35 +1302,37 @@ def evaluates_continually(args: Args) -> bool:
     return args.eval_every is not None or bool(args.eval_modifs or args.held_out_modifs)
 
 
-def plan_continual_evaluation(args: Args, schedule: Any, game: GameConfig) -> tuple[Args, int, list[str]]:
-    """`args` with the strings that are evaluated, as the games take them, how many games, and lines for the user.
+def plan_continual_evaluation(
+    args: Args, saved: dict[str, Any] | None, schedule: Any, game: GameConfig
+) -> tuple[Plan, int, list[str]]:
+    """What is evaluated while the run trains, how many games that is, and lines for the user.
 
     Raises:
         ConfigError: what is held out is trained on, a string is named twice, or there would be too many evaluations.
         ModificationError: the game cannot play one of them.
     """
-    total_timesteps = args.total_timesteps or schedule.num_total_steps
-    segments = schedule.segments(0, total_timesteps)
-    plan = plan_evaluations(
-        ((start, stop, canonical(string, game)) for start, stop, string in segments),
+    total_timesteps, every = args.total_timesteps or schedule.num_total_steps, args.eval_every or 0
+    before = None if saved is None else read_plan(Path(args.resume))
+    places = place_evaluations(
+        ((start, stop, canonical(string, game)) for start, stop, string in schedule.segments(0, total_timesteps)),
         total_timesteps=total_timesteps,
         num_envs=args.num_envs,
         num_steps=args.num_steps,
-        every=args.eval_every or 0,
+        every=every,
         shrink_and_perturb=args.shrink_and_perturb,
     )
-    # In the order of the file, not of the draw, so that all seeds of a random schedule are evaluated on the same.
-    trained_on = [*(canonical(string, game) for string in schedule.possible_modifications()), *plan.strings]
-    splits, notes = choose_evaluated(args.eval_modifs, args.held_out_modifs, trained_on, game)
+    if before is not None:  # the run may have been made longer, all else is as it was
+        splits, notes = before.splits, list[str]()
+    else:
+        # In the order of the file, not of the draw, so that all seeds of a random schedule are evaluated on the same.
+        trained_on = [*(canonical(string, game) for string in schedule.possible_modifications()), *places.strings]
+        splits, notes = choose_evaluated(args.eval_modifs, args.held_out_modifs, trained_on, game)
     notes.append(
-        f"evaluations: {plan.evaluations:,}, of which {plan.played:,} are played (the others have the same weights); "
-        f"each {len(splits)} modification strings x {args.eval_games} games, greedy and sampled"
+        f"evaluations: {len(places.labels):,}, of which {places.played:,} are played (the others have the same "
+        f"weights); each {len(splits)} modification strings x {args.eval_games} games, greedy and sampled"
     )
-    strings = {split: tuple(s for s in splits if splits[s] == split) for split in ("train", "held_out")}
-    evaluated = replace(
-        args, eval_every=args.eval_every or 0, eval_modifs=strings["train"], held_out_modifs=strings["held_out"]
-    )
-    return evaluated, 2 * plan.played * len(splits) * args.eval_games, notes
+    plan = Plan(every, args.eval_games, splits, places.labels)
+    return plan, 2 * places.played * len(splits) * args.eval_games, notes
 
 
 def cost_of_games(number: int, game: GameConfig, args: Args) -> str:
@@ -1357,7 +1365,7 @@ def length_and_seconds(
 
 
 def continual_evaluation(
-    args: Args, folder: Path, saved: dict[str, Any] | None, progress: ProgressBar, ranks: Ranks
+    args: Args, plan: Plan | None, folder: Path, saved: dict[str, Any] | None, progress: ProgressBar, ranks: Ranks
 ) -> ContinualEvaluation:
     """What evaluates snapshots in another process beside the training; does nothing unless that was asked for.
 
@@ -1369,7 +1377,7 @@ def continual_evaluation(
         [sys.executable, str(script), "--run", str(folder), "--follow", str(os.getpid())],
         by_hand=shlex.join(["python", os.path.relpath(script), "--run", str(folder)]),
         args=as_plain_dict(replace(args, resume="")),
-        every=args.eval_every if ranks.is_main else None,
+        plan=plan if ranks.is_main else None,
         batch_size=args.batch_size,
         resume_step=None if saved is None or not ranks.is_main else saved["counters"]["global_step"],
         logged=() if saved is None else saved.get("evaluations", ()),

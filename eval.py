@@ -45,7 +45,8 @@ from tqdm import tqdm
 
 from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler, make_agent
 from continual_hackatari.agents.mismatch import explain_mismatch
-from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.plan import PLAN, Label, Plan, read_plan
+from continual_hackatari.reporting.rows import SPLITS, RunFolderError
 from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, statistics, without_nan
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
@@ -58,7 +59,6 @@ from continual_hackatari.training.config import (
     sentence,
 )
 from continual_hackatari.training.evaluations import (
-    Label,
     add_results,
     evaluating,
     labels_of,
@@ -81,11 +81,13 @@ from continual_hackatari.training.game_report import (
 )
 from continual_hackatari.training.run_folder import UNMODIFIED, create_run_folder, slug
 from continual_hackatari.training.tracking import Tracker, check_wandb
-from continual_hackatari.wrappers.games import NOOP_MAX, GameConfig, GameError, GameRecord, action_names
+from continual_hackatari.wrappers.agent_game import action_names
+from continual_hackatari.wrappers.config import NOOP_MAX, GameConfig, check_string, game_config, same_game
+from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError, WorkerError
 from continual_hackatari.wrappers.goals import goal_kind
+from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
-from continual_hackatari.wrappers.modifications import ModificationError, OutputError
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config, same_game
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 from continual_hackatari.wrappers.worker import die_with
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError, RunFolderError)
@@ -927,18 +929,17 @@ def plan_run(args: Args, folder: Path) -> tuple[RunEvaluation, list[str]]:
     trained = Checkpoint({}, settings, None)
     network = complete_settings(args, trained)
     game, notes = choose_game(network, trained)
+    plan = read_plan(folder)
+    given = named_strings(trained, plan)
     strings, held_out = (
-        list(
-            dict.fromkeys(
-                string
-                for named in (trained_with(trained, name, []), getattr(args, name))
-                for string in canonical_strings(name, named, game)[0]
-            )
-        )
-        for name in ("eval_modifs", "held_out_modifs")
+        list(dict.fromkeys(string for some in (given[name], flag) for string in canonical_strings(name, some, game)[0]))
+        for name, flag in (("eval_modifs", args.eval_modifs), ("held_out_modifs", args.held_out_modifs))
     )
     splits, more = choose_evaluated(strings, held_out, trained_strings(folder), game)
-    games = args.eval_games or trained_with(trained, "eval_games", 5)
+    if plan is None and not strings and settings.get("eval_every") is not None:
+        names = ", ".join(string or UNMODIFIED for string in splits)
+        more.append(f"note: {folder / PLAN} is gone, so what is evaluated is chosen anew: {names}")
+    games = args.eval_games or (trained_with(trained, "eval_games", 5) if plan is None else plan.games)
     results = read_results(folder, notes.append)
     if results:
         before = max(int(row["episode"]) for row in results) + 1, int(results[0]["evaluation_seed"])
@@ -952,6 +953,14 @@ def plan_run(args: Args, folder: Path) -> tuple[RunEvaluation, list[str]]:
     architecture = network["architecture"]
     evaluation = RunEvaluation(folder, seed, game, architecture, splits, games, args.seed, num_workers)
     return evaluation, notes + more
+
+
+def named_strings(trained: Checkpoint, plan: Plan | None) -> dict[str, list[str]]:
+    """What the training evaluates, by flag; without a plan what its settings name."""
+    names = ("eval_modifs", "held_out_modifs")
+    if plan is None:
+        return {name: trained_with(trained, name, []) for name in names}
+    return {name: plan.strings(split) for name, split in zip(names, SPLITS, strict=True)}
 
 
 def choose_evaluated(

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import MissingPeerError, in_turn, report, spread
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 REFERENCE = "SubprocVecEnv of HackAtari"
 

@@ -26,7 +26,8 @@ from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.acceleration import ActingAgent
 from continual_hackatari.training.system import keep_freed_memory
 from continual_hackatari.training.timing import PhaseTimer
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

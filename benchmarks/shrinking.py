@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from benchmarks.harness import Row, report
-from continual_hackatari.wrappers.games import ModifiedGame
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.modified_game import ModifiedGame
 from continual_hackatari.wrappers.shrinking import FRAME_SIZE, Shrinker
-from continual_hackatari.wrappers.vector import game_config
 
 WHOLE, CHANGED = "whole screen", "changed bands"
 

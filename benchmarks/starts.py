@@ -20,7 +20,7 @@ from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Run, require_finished, returns, train_all
 from continual_hackatari import eval as evaluation
 from continual_hackatari.training.checkpoints import load_checkpoint
-from continual_hackatari.wrappers.games import GAME_STARTS
+from continual_hackatari.wrappers.config import GAME_STARTS
 
 LAST_GAMES = 100
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Row, machine, report
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 STRINGS = ("all_black_cars", "stop_random_car all_white_cars", "", "stop_all_cars")
 START = """

@@ -24,8 +24,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from continual_hackatari.wrappers.games import ModifiedGame
-from continual_hackatari.wrappers.vector import check_string, game_config
+from continual_hackatari.wrappers.config import check_string, game_config
+from continual_hackatari.wrappers.modified_game import ModifiedGame
 
 PICTURE = Path(__file__).with_name("freeway.png")
 SHOWN = ("", "all_pink_cars", "stop_all_cars_tunnel", "disable_cars")

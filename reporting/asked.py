@@ -1,8 +1,9 @@
-"""Which evaluations a run has asked for so far, from its settings and its switches, to be compared with evals.csv."""
+"""Which evaluations a run has asked for so far, from its plan and its switches, to be compared with evals.csv."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from continual_hackatari.reporting.plan import Plan
 from continual_hackatari.reporting.rows import UNMODIFIED
 
 
@@ -26,12 +27,13 @@ class Asked(NamedTuple):
 
 def asked_for(
     settings: Mapping[str, Any],
+    plan: Plan | None,
     switches: Sequence[Mapping[str, str]],
     games: Sequence[int],
     first: str,
     finished: bool,
 ) -> Asked | None:
-    """What a run has asked for as far as it has come; None where its settings and switches do not tell.
+    """What a run has asked for as far as it has come; None where its files do not tell.
 
     games: steps at which its games ended. first: the modification string before any switch.
     """
@@ -45,6 +47,12 @@ def asked_for(
     reached = int(max([0, *games, *borders]))
     if not reached:
         return None
+    if plan is not None:
+        return _of_plan(plan, batch, set(borders), reached, finished)
+    # No plan: a run that was not evaluated while it trained, or one of an earlier version.
+    given = [*_list(settings, "eval_modifs"), *_list(settings, "held_out_modifs")]
+    if every is None and given:
+        every = 0
     places = []
     for phase, (step, (checkpoint, same_weights)) in enumerate(zip(borders, kept, strict=True)):
         if every is not None or checkpoint:
@@ -59,8 +67,19 @@ def asked_for(
             phase = sum(border < step for border in borders)
             following = min([reached, *(border for border in borders if border >= step)])
             places.append(Place(step, phase, trained_on[phase], max(step + 1, min(step + batch, following))))
-    strings = [*_list(settings, "eval_modifs"), *_list(settings, "held_out_modifs")] if every is not None else []
-    return Asked(sorted(set(places)), ["" if string == UNMODIFIED else string for string in strings])
+    return Asked(sorted(set(places)), ["" if string == UNMODIFIED else string for string in given])
+
+
+def _of_plan(plan: Plan, batch: int, switches: set[int], reached: int, finished: bool) -> Asked:
+    """What of the plan is due: `reached` is the last step that the run's files know."""
+    steps = sorted({label.global_step for label in plan.labels})
+    following = dict(zip(steps, [*steps[1:], steps[-1] + batch], strict=True))
+    places = [
+        Place(*label, min(label.global_step + batch, following[label.global_step]))
+        for label in plan.labels
+        if label.global_step < reached or (label.global_step == reached and (finished or reached in switches))
+    ]
+    return Asked(places, list(plan.splits))
 
 
 def _list(settings: Mapping[str, Any], name: str) -> list[str]:

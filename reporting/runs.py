@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from continual_hackatari.reporting.asked import Asked, asked_for
+from continual_hackatari.reporting.plan import read_plan
 from continual_hackatari.reporting.rows import (
     EPISODES,
     RESULTS,
@@ -203,9 +204,12 @@ class Run:
         """Which evaluations it has asked for so far; None where its files do not tell."""
         if not all((self.folder / name).exists() for name in (EPISODES, SWITCHES)):
             return None
-        return asked_for(
-            self.args, self.switches, self.games.step.tolist(), self.regimes[0].modification, self.finished
-        )
+        try:
+            plan = read_plan(self.folder)
+        except RunFolderError:
+            return None
+        first, games = self.regimes[0].modification, self.games.step.tolist()
+        return asked_for(self.args, plan, self.switches, games, first, self.finished)
 
     def evaluations(self, mode: Mode = "sampled") -> Evaluations:
         """What it scored in its evaluations, compared with what it has asked for.

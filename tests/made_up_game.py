@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents.acceleration import ActingAgent
 from continual_hackatari.agents.actor_critic import ActorCritic
-from continual_hackatari.wrappers.games import GameRecord
+from continual_hackatari.wrappers.interfaces import GameRecord
 
 ACTIONS, LIVES = 3, 3
 FLAGS = ["--num_envs", "4", "--num_steps", "16", "--num_workers", "0", "--no-cuda", "--env_id", "ALE/Freeway-v5"]

@@ -1,6 +1,7 @@
 """The import directions of the design: rooms know nothing of each other, scripts put them together."""
 
 import ast
+import graphlib
 import os
 import sys
 
@@ -60,6 +61,36 @@ def test_rooms_import_each_other_in_one_direction_and_no_script():
         for path in files_of(room):
             wrong = imported_parts(path) & ((ROOMS | SCRIPTS) - {room} - ARROWS.get(room, set()))
             assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+def module_of(path):
+    """The full name under which a file of a room is imported."""
+    parts = (PACKAGE, *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_inside(room):
+    """File -> files of the same room that it imports, all by their full names.
+
+    A folder's `__init__` runs before its files, but they need nothing of it: only what is imported from it counts.
+    """
+    files = {module_of(path): path for path in files_of(room)}
+    found = {}
+    for module, path in files.items():
+        names = imported_modules(path)
+        found[module] = {name if name in files else name.rpartition(".")[0] for name in names} & set(files)
+    return found
+
+
+@pytest.mark.parametrize("room", ["agents", "reporting", "schedules", "training", "wrappers"])
+def test_the_files_of_a_room_form_no_circle(room):
+    assert any(imports_inside(room).values())
+    graphlib.TopologicalSorter(imports_inside(room)).prepare()  # raises CycleError with the circle
+
+
+@pytest.mark.parametrize(("module", "files"), [("ale_py", {"emulator.py"}), ("imageio_ffmpeg", {"video.py"})])
+def test_what_one_file_alone_knows(module, files):
+    assert {path.name for path in files_of("wrappers") if module in imported_roots(path)} == files
 
 
 def test_schedules_need_numpy_only():

@@ -86,6 +86,17 @@ def error_of(path: Path) -> str:
 # ---------------------------------------------------------------------------------------------------- command line
 
 
+def test_what_is_gone_is_refused_with_what_to_do_instead(config_file):
+    gone = {"old_name": "write `num_envs` instead"}
+    with pytest.raises(ConfigError) as caught:
+        apply_config_file(Args(), config_file({"num_envs": 3, "old_name": 1}), gone=gone)
+    assert str(caught.value) == "`old_name` in run_config.json is no argument any more: write `num_envs` instead."
+    for word in ("--old_name", "--old-name=1"):
+        with pytest.raises(ConfigError) as caught:
+            parse_command_line(Args, [word, "1"], gone=gone)
+        assert str(caught.value) == "`--old_name` is no argument any more: write `num_envs` instead."
+
+
 @pytest.mark.parametrize(
     ("argv", "name", "expected"),
     [

@@ -13,11 +13,13 @@ import pytest
 from conftest import NEEDS_HACKATARI, NEEDS_OCATARI, PATIENCE
 from test_vector import ROOT, assert_same, make, play
 
-from continual_hackatari.wrappers.games import GameError
-from continual_hackatari.wrappers.modifications import ale_games, catalogue
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.emulator import ale_games
+from continual_hackatari.wrappers.errors import GameError
+from continual_hackatari.wrappers.modifications import catalogue
 from continual_hackatari.wrappers.objects import supports_object_features
 from continual_hackatari.wrappers.state import is_plain
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 
 def fingerprints(envs):
@@ -216,13 +218,13 @@ def test_a_new_game_shows_no_warning_again(recwarn):
     """ocatari and hackatari compute with bytes; Python shows an overflow once per module, and modules are made anew."""
     import warnings
 
-    from continual_hackatari.wrappers.modifications import _load
+    from continual_hackatari.wrappers.modifications.installed import load_module
     from continual_hackatari.wrappers.objects import _private_module
 
     warnings.simplefilter("default")
     for make_module in (
         lambda: _private_module("Pong"),
-        lambda: _load("Pong", random.Random(0), np.random.RandomState(0)),
+        lambda: load_module("Pong", random.Random(0), np.random.RandomState(0)),
     ):
         recwarn.clear()
         for _ in range(3):

@@ -19,8 +19,9 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
 from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval
 from continual_hackatari.training.checkpoints import save_checkpoint
-from continual_hackatari.wrappers.games import derive_seeds
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.agent_game import derive_seeds
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 BREAKOUT = {"env_id": "ALE/Breakout-v5", "backend": "HackAtari", "obs_mode": "dqn", "architecture": "PPO"}
 BREAKOUT |= {

@@ -37,7 +37,7 @@ from continual_hackatari.training.game_report import (
     lives_of,
     value_error,
 )
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.config import game_config
 
 OLD_COLUMNS = ["modification", "game", "score", "length", "lives", "deterministic", "seed", "global_step"]
 GAME_COLUMNS = ["lives_with_reward", "positive_life_ratio", "total_positive_events", "total_fire_presses"]

@@ -22,13 +22,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import metrics
+from continual_hackatari.reporting.groups import experiment_settings, group_runs
+from continual_hackatari.reporting.plan import Label, Plan, read_plan
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training import evaluations
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import ConfigError
-from continual_hackatari.training.evaluations import Label, Plan, plan_evaluations, yield_to_others
+from continual_hackatari.training.evaluations import yield_to_others
+from continual_hackatari.training.plan import Places, place_evaluations, write_plan
 from continual_hackatari.training.tracking import Tracker
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.config import game_config
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
 EVALUATED = ["--eval_games", "1", "--eval_modifs", "no_modif", "--held_out_modifs", "right_drift"]
@@ -44,6 +47,7 @@ BREAKOUT = {
     },
 }
 PERTURBED = ["--shrink_and_perturb", "--save_agent_with_switch"]
+PLAN = Plan(32, 1, {"": "train"}, [Label(0, 0, "")])
 RESULT = ("modification", "deterministic", "episode", "score", "length", "lives")
 
 
@@ -160,7 +164,9 @@ def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsy
     (row,) = [line for line in printed.splitlines() if line.startswith("average_performance")]
     assert row.split()[1:4] == ["-", "-", "-"]
     # Without evaluations in training: the checkpoints that the run keeps. Weights changed at the switch.
-    (run / "args.json").write_text(json.dumps({**settings, "eval_every": None}))
+    (run / "evals" / "plan.json").unlink()
+    changed = {**settings, "eval_every": None, "eval_modifs": [], "held_out_modifs": []}
+    (run / "args.json").write_text(json.dumps(changed))
     asked = Run(run).asked
     assert [place[:2] for place in asked.places] == [(44, 0), (128, 1)]
 
@@ -313,7 +319,7 @@ def test_a_foreign_line_is_one_warning_and_left_out(foreign, tmp_path):
         file.write(foreign)
     command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with evaluations.ContinualEvaluation(
-        tmp_path, command, by_hand="", args={}, every=32, batch_size=32, resume_step=32, report=said.append
+        tmp_path, command, by_hand="", args={}, plan=PLAN, batch_size=32, resume_step=32, report=said.append
     ) as evaluation:
         evaluation.log(tracker)
         evaluations.add_results(tmp_path, [results_row(step=8, score=3.0)])
@@ -376,12 +382,12 @@ def test_one_that_is_just_ending_is_waited_for(tmp_path):
 
 def brute_force(strings_at, total, num_envs, num_steps, every, shrink):
     """Walk through a run step by step and collect labels, and weights by number of updates and perturbations."""
-    found, weights, step, rollout, perturbed, phase, current = [], set(), 0, 0, 0, 0, None
+    found, weights, step, rollout, perturbed, phase, current = [], set(), 0, 0, 0, 0, strings_at(0)
     last_regular = None
 
     def note():
-        if (step, phase) not in found:
-            found.append((step, phase))
+        if (step, phase, current) not in found:
+            found.append((step, phase, current))
             weights.add((rollout, perturbed))
 
     while step < total:
@@ -393,15 +399,14 @@ def brute_force(strings_at, total, num_envs, num_steps, every, shrink):
             if step >= total:
                 break
             new = strings_at(step)
-            if current is not None and new != current:
+            if new != current:
                 note()
-                phase, perturbed = phase + 1, perturbed + shrink
+                phase, perturbed, current = phase + 1, perturbed + shrink, new
                 note()
-            current = new
             step += num_envs
         rollout += 1
     note()
-    return len(found), len(weights)
+    return found, len(weights)
 
 
 @pytest.mark.parametrize("shrink", [False, True])
@@ -411,7 +416,7 @@ def test_the_plan_counts_what_a_run_does(hold, every, shrink):
     total, num_envs, num_steps = 410, 4, 8
     names = ["", "a", "a", "b"]
     regimes = [(start, start + hold, names[start // hold % 4]) for start in range(0, total, hold)]
-    plan = plan_evaluations(
+    plan = place_evaluations(
         iter(regimes),
         total_timesteps=total,
         num_envs=num_envs,
@@ -420,7 +425,7 @@ def test_the_plan_counts_what_a_run_does(hold, every, shrink):
         shrink_and_perturb=shrink,
     )
     expected = brute_force(lambda step: names[step // hold % 4], total, num_envs, num_steps, every, shrink)
-    assert (plan.evaluations, plan.played) == expected
+    assert (plan.labels, plan.played) == expected
 
 
 def test_too_many_evaluations_are_refused_at_once():
@@ -432,11 +437,12 @@ def test_too_many_evaluations_are_refused_at_once():
 
     settings = {"total_timesteps": 10**9, "num_envs": 4, "num_steps": 10**6, "shrink_and_perturb": False}
     with pytest.raises(ConfigError, match=r"at most 1,000 are allowed; make the regimes longer"):
-        plan_evaluations(endless(), every=0, **settings)
-    one = plan_evaluations([(0, 10**9, "")], every=0, **settings)
-    assert one == Plan(2, 2, [""])
+        place_evaluations(endless(), every=0, **settings)
+    one = place_evaluations([(0, 10**9, "")], every=0, **settings)
+    assert one == Places([Label(0, 0, ""), Label(10**9, 0, "")], 2)
+    assert one.strings == [""]
     with pytest.raises(ConfigError, match="at least 1,001"):
-        plan_evaluations([(0, 10**9, "")], every=1, **{**settings, "num_steps": 250_000})
+        place_evaluations([(0, 10**9, "")], every=1, **{**settings, "num_steps": 250_000})
 
 
 def chosen(strings, held_out, trained_on):
@@ -511,17 +517,126 @@ def test_flags_of_evaluating_a_run(flags, words, evaluated, capsys):
     assert (evaluated / "evals.csv").read_bytes() == before
 
 
+def test_the_settings_are_as_given_and_the_plan_says_what_came_of_them(evaluated):
+    settings = json.loads((evaluated / "args.json").read_text())
+    assert settings["eval_modifs"] == ["no_modif"]
+    assert settings["held_out_modifs"] == ["right_drift"]
+    checkpoint = load_checkpoint(evaluated / "model.cleanrl_model")
+    assert checkpoint.args["eval_modifs"] == ["no_modif"]
+    plan = read_plan(evaluated)
+    assert plan == Plan(64, 1, {"": "train", "right_drift": "held_out"}, labels(evaluated))
+
+
+def test_what_is_chosen_by_default_is_in_the_plan_alone(tmp_path, monkeypatch):
+    config = {**BREAKOUT, "eval_every": 0, "eval_games": 1}
+    run = train_while_another_process_evaluates(tmp_path, config=config)
+    settings = json.loads((run / "args.json").read_text())
+    assert (settings["eval_modifs"], settings["held_out_modifs"], settings["total_timesteps"]) == ([], [], None)
+    # The end of the run was not reached yet: what will be trained on is evaluated all the same.
+    monkeypatch.setattr(evaluation, "trained_strings", lambda folder: [""])
+    args = evaluation.Args(run=str(run))
+    planned, _ = evaluation.plan_run(args, run)
+    assert planned.splits == {"": "train", "left_drift": "train"}
+    named = ("no_modif", "color_all_blocks_red")
+    further, _ = evaluation.plan_run(evaluation.Args(run=str(run), eval_modifs=named), run)
+    assert further.splits == {**planned.splits, "color_all_blocks_red": "train"}
+    assert Run(run).asked.strings == ["", "left_drift"]
+    (run / "evals" / "plan.json").unlink()
+    planned, (note,) = evaluation.plan_run(args, run)
+    assert planned.splits == {"": "train"}
+    assert note.endswith("plan.json is gone, so what is evaluated is chosen anew: no_modif")
+
+
+def as_by_an_earlier_version(run):
+    """Earlier versions had no plan: `args.json` held what it says."""
+    plan, path = read_plan(run), run / "args.json"
+    settings = json.loads(path.read_text())
+    settings |= {"eval_modifs": plan.strings("train"), "held_out_modifs": plan.strings("held_out")}
+    path.write_text(json.dumps({**settings, "eval_every": plan.every}))
+    (run / "evals" / "plan.json").unlink()
+    return run
+
+
+def test_a_run_of_an_earlier_version_is_read(evaluated, tmp_path, capsys):
+    run = as_by_an_earlier_version(Path(shutil.copytree(evaluated, tmp_path / evaluated.name)))
+    asked, as_now = Run(run).asked, Run(evaluated).asked
+    assert asked.strings == as_now.strings
+    assert [place[:3] for place in asked.places] == [place[:3] for place in as_now.places] == sorted(labels(run))
+    before = (run / "evals.csv").read_bytes()
+    evaluate_later(run)
+    assert (run / "evals.csv").read_bytes() == before
+    assert "note" not in capsys.readouterr().out
+    assert not metrics.load_run(run).evaluations.pending
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"eval_every": 0}', '{"eval_every": "x"', "\xff"])
+def test_a_damaged_plan_is_one_sentence(content, evaluated, tmp_path, capsys):
+    run = Path(shutil.copytree(evaluated, tmp_path / evaluated.name))
+    (run / "evals" / "plan.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(SystemExit) as stopped:
+        evaluate_later(run)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert error.count("\n") == 1
+    assert "plan.json" in error
+    assert "move it away" in error
+    assert metrics.load_run(run).evaluations.strings == ["", "right_drift"]
+
+
+def test_a_run_that_was_made_longer_has_its_plan(tmp_path, monkeypatch):
+    """Its rollouts are shifted, from step 48 on: what is planned at 64 and 96 is evaluated at 80 and 112."""
+    monkeypatch.chdir(tmp_path)
+    flags = ["--env_id", "ALE/Breakout-v5", "--frameskip", "40", "--no_anneal_lr", "--eval_every", "32"]
+    training.main([*flags, *SMALL, "--eval_games", "1", "--total_timesteps", "48"])
+    run = only_run(tmp_path)
+    assert [label.global_step for label in read_plan(run).labels] == [0, 32, 48]
+    training.main(["--resume", str(run), "--total_timesteps", "128"])
+    assert read_plan(run) == Plan(32, 1, {"": "train"}, [Label(step, 0, "") for step in (0, 32, 64, 96, 128)])
+    assert [step for step, *_ in labels(run)] == [0, 32, 48, 80, 112, 128]
+    assert not metrics.load_run(run).evaluations.pending
+
+
+def test_a_plan_is_whole_after_a_fault(tmp_path, monkeypatch):
+    write_plan(tmp_path, PLAN)
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(ConfigError, match="No space left"):
+        write_plan(tmp_path, PLAN._replace(games=2))
+    assert read_plan(tmp_path) == PLAN
+    assert [path.name for path in (tmp_path / "evals").iterdir()] == ["plan.json"]
+
+
+def test_all_seeds_of_a_random_schedule_are_one_group(tmp_path, capsys):
+    """What is evaluated of both is the same; the draw, and with it the plan's places, is not."""
+    schedule = {"num_total_steps": 64, "modifications": ["", "left_drift", "right_drift"], "num_repetitions": 16}
+    config = {**BREAKOUT, "modification_factory": "RandomModificationFactory", "modification_factory_kwargs": schedule}
+    runs = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        runs.append(train_while_another_process_evaluates(folder, "--eval_every", "0", "--seed", seed, config=config))
+    plans = [read_plan(run) for run in runs]
+    assert plans[0].splits == plans[1].splits
+    assert plans[0].labels != plans[1].labels
+    settings = [json.loads((run / "args.json").read_text()) for run in runs]
+    assert experiment_settings(settings[0]) == experiment_settings(settings[1])
+    assert len(group_runs([Run(run) for run in runs])) == 1
+
+
 def test_all_seeds_of_a_random_schedule_are_evaluated_on_the_same():
     flags = ["--config", str(ROOT / "configs" / "pong_opponents.json"), "--eval_every", "0", "--no-cuda", "--seed"]
     for seed in ("1", "2"):  # their draws begin with different strings
-        strings = training.prepare([*flags, seed]).args.eval_modifs
-        assert strings == ("", "lazy_enemy", "parallel_enemy", "up_drift", "left_drift")
+        splits = training.prepare([*flags, seed]).plan.splits
+        assert list(splits) == ["", "lazy_enemy", "parallel_enemy", "up_drift", "left_drift"]
 
 
 def test_lists_on_the_command_line():
     flags = ["--eval_modifs", "no_modif", "all_black_cars stop_random_car", "--eval_every", "100"]
     setup = training.prepare(["--env_id", "ALE/Freeway-v5", "--total_timesteps", "1000", *flags])
-    assert setup.args.eval_modifs == ("", "all_black_cars stop_random_car")
+    assert setup.args.eval_modifs == ("no_modif", "all_black_cars stop_random_car")
+    assert list(setup.plan.splits) == ["", "all_black_cars stop_random_car"]
 
 
 def test_labels_are_required(tmp_path):
@@ -608,7 +723,9 @@ def test_evaluations_have_what_the_training_leaves_and_the_usual_priority_after_
     monkeypatch.setattr(evaluations, "yield_to_others", yield_to_others)
     said_at_its_end = "import os, sys; sys.stdin.read(); open(sys.argv[1], 'w').write(str(os.sched_getscheduler(0)))"
     command = [sys.executable, "-c", said_at_its_end, str(tmp_path / "policy")]
-    with evaluations.ContinualEvaluation(tmp_path, command, by_hand="", args={}, every=32, batch_size=32) as evaluation:
+    with evaluations.ContinualEvaluation(
+        tmp_path, command, by_hand="", args={}, plan=PLAN, batch_size=32
+    ) as evaluation:
         assert os.sched_getscheduler(evaluation._process.pid) == os.SCHED_IDLE
         evaluation.note(0, 0, "")
         evaluation.snapshot(torch.nn.Linear(1, 1))

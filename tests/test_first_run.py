@@ -21,7 +21,7 @@ from continual_hackatari import report
 from continual_hackatari.reporting import picture
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.config import parse_command_line
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.config import game_config
 
 CONFIG = json.loads((ROOT / "configs" / "first_run.json").read_text())
 # One game, seen every twentieth frame: each regime of 400 steps holds a whole game or more, in few seconds.

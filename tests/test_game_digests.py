@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from continual_hackatari.wrappers.games import ModifiedGame
-from continual_hackatari.wrappers.modifications import ale_games, catalogue
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.emulator import ale_games
+from continual_hackatari.wrappers.modifications import catalogue
+from continual_hackatari.wrappers.modified_game import ModifiedGame
 
 FILE = Path(__file__).parent / "data" / "game_digests.json"
 QUICK, THOROUGH = 50, 750

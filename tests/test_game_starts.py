@@ -18,10 +18,14 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
 from continual_hackatari.schedules.factories import decay_note, schedule_from_config
+from continual_hackatari.schedules.factories import main as preview
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import apply_config_file, parse_command_line
-from continual_hackatari.wrappers.games import AgentGame, GameError, ModifiedGame, observation_kind
-from continual_hackatari.wrappers.vector import BLINKING, game_config
+from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.config import BLINKING, game_config
+from continual_hackatari.wrappers.errors import GameError
+from continual_hackatari.wrappers.modified_game import ModifiedGame
+from continual_hackatari.wrappers.observations import observation_kind
 
 FIRE_ONCE = 4  # frames
 
@@ -651,3 +655,19 @@ def test_cleanrls_experiment_can_be_started():
     game = setup.game
     assert (game.backend, game.repeat_action_probability, game.max_pool, game.frameskip) == ("Gym", 0.0, True, 4)
     assert (setup.args.reward_scaling, setup.args.seed, setup.total_timesteps) == ("clip", 1, 10_000_000)
+
+
+@pytest.mark.parametrize("command", ["training", "preview", "flag"])
+def test_a_file_of_an_earlier_version_is_told_about_game_start(command, workdir, capsys):
+    schedule = {"modification_factory": "NoModificationFactory", "modification_factory_kwargs": {"num_total_steps": 64}}
+    old = write_config(workdir, **schedule, noop_max=0)
+    if command == "preview":
+        assert preview([old]) == 2
+    else:
+        with pytest.raises(SystemExit) as stopped:
+            training.main(["--noop_max", "0"] if command == "flag" else ["--config", old])
+        assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "is no argument any more: `game_start` says how a game starts; what was `noop_max` 0 is" in line
+    assert not (workdir / "runs").exists()

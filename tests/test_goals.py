@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from conftest import NEEDS_OCATARI
 
-from continual_hackatari.wrappers.games import AgentGame, GameError, ModifiedGame
+from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.errors import GameError
 from continual_hackatari.wrappers.goals import GAME_SPECIFIC, GOALS, POSITIONS, goal_kind
+from continual_hackatari.wrappers.modified_game import ModifiedGame
 from continual_hackatari.wrappers.objects import ObjectDetector
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 A = ale_py.Action
 

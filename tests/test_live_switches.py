@@ -9,9 +9,11 @@ from test_env_state import assert_continues, games
 from test_vector import make, play
 
 from continual_hackatari import continual_training_example as training
-from continual_hackatari.wrappers.modifications import ale_games, catalogue
-from continual_hackatari.wrappers.supplementary_modifications import FREEWAY_DELAYS, FREEWAY_FRAME
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.emulator import ale_games
+from continual_hackatari.wrappers.modifications import catalogue
+from continual_hackatari.wrappers.modifications.supplementary import FREEWAY_DELAYS, FREEWAY_FRAME
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 IGLOO = 77
 SHORT = {"time_limit": 400}

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from conftest import NEEDS_HACKATARI
 
-from continual_hackatari.wrappers.games import GameConfig, ModifiedGame, observation_kind
+from continual_hackatari.wrappers.config import GameConfig, game_config
 from continual_hackatari.wrappers.modifications import catalogue, split_modifications
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.modified_game import ModifiedGame
+from continual_hackatari.wrappers.observations import observation_kind
 
 gymnasium.register_envs(ale_py)
 MODIFICATION_SEED = 12345

@@ -13,9 +13,12 @@ from conftest import NEEDS_HACKATARI, ROOT
 from test_lockstep import hackatari_environment, start_theirs
 
 from continual_hackatari.wrappers import look
-from continual_hackatari.wrappers.games import derive_seeds
-from continual_hackatari.wrappers.modifications import ModificationError, OutputError, ale_games, catalogue, main
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.agent_game import derive_seeds
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.emulator import ale_games
+from continual_hackatari.wrappers.errors import ModificationError, OutputError
+from continual_hackatari.wrappers.modifications import catalogue
+from continual_hackatari.wrappers.modifications.__main__ import main
 
 SEED, STEP = 5, 40
 

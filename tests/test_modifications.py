@@ -13,18 +13,19 @@ import pytest
 from ale_py import roms
 from conftest import NEEDS_HACKATARI, NEEDS_OCATARI
 
-from continual_hackatari.wrappers import modifications
+from continual_hackatari.wrappers.emulator import ale_games
+from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import (
-    ModificationError,
     ModificationRunner,
-    ale_games,
     catalogue,
     check_modifications,
-    main,
+    installed,
+    names,
     split_modifications,
 )
+from continual_hackatari.wrappers.modifications.__main__ import main
+from continual_hackatari.wrappers.modifications.supplementary import ConstantWrites
 from continual_hackatari.wrappers.objects import ObjectDetector
-from continual_hackatari.wrappers.supplementary_modifications import ConstantWrites
 
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 ROM_OF = {rom.replace("_", ""): rom for rom in roms.get_all_rom_ids()}
@@ -417,7 +418,7 @@ def test_all_names_of_a_game_run_together_in_order(game):
     places = []
     for hook in runner.before_frame:
         code = hook.__code__
-        owners = [name for name, s in modifications._installed(game).items() if code in s.functions]
+        owners = [name for name, s in installed.selections(game).items() if code in s.functions]
         if owners:
             places.append(min(names.index(name) for name in owners if name in names))
     assert places == sorted(places)
@@ -552,7 +553,7 @@ PYPI_0_0_6 = {
 
 @NEEDS_HACKATARI
 def test_probing_finds_what_hackatari_0_0_6_selects():
-    found = {game: modifications._installed(game) for game in ale_games()}
+    found = {game: installed.selections(game) for game in ale_games()}
     counts = {game: sum(bool(s.functions) for s in selections.values()) for game, selections in found.items()}
     assert {game: count for game, count in counts.items() if count} == PYPI_0_0_6
     assert sum(counts.values()) == 161
@@ -710,8 +711,9 @@ def other_hackatari(tmp_path, monkeypatch):
     (tmp_path / "games").mkdir()
     (tmp_path / "core.py").write_text(CORE)
     (tmp_path / "games" / "qbert.py").write_text(GAME)
-    caches = [function for function in vars(modifications).values() if hasattr(function, "cache_clear")]
-    monkeypatch.setattr(modifications, "_package_folder", lambda: tmp_path)
+    functions = [*vars(installed).values(), *vars(names).values()]
+    caches = [function for function in functions if hasattr(function, "cache_clear")]
+    monkeypatch.setattr(installed, "package_folder", lambda: tmp_path)
     for function in caches:
         function.cache_clear()
     yield
@@ -766,7 +768,7 @@ def test_numpys_generator_is_replaced_too():
 @pytest.mark.usefixtures("other_hackatari")
 def test_ours_stands_in_for_one_that_cannot_run(monkeypatch):
     ours = ConstantWrites("Works.", ((9, 1),))
-    monkeypatch.setitem(modifications.SUPPLEMENT, "Qbert", {"broken": ours, "lights": ours})
+    monkeypatch.setitem(names.SUPPLEMENT, "Qbert", {"broken": ours, "lights": ours})
     assert catalogue("Qbert")["broken"].origin == "continual-hackatari"
     assert catalogue("Qbert")["lights"].origin == "hackatari"
     runner, memory = started("Qbert", "broken")

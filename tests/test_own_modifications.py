@@ -12,22 +12,24 @@ from conftest import NEEDS_HACKATARI, ROOT
 from test_lockstep import play_both
 
 from continual_hackatari.schedules.factories import schedule_from_config
-from continual_hackatari.wrappers import modifications, objects
-from continual_hackatari.wrappers.games import GameConfig, GameError, ModifiedGame
+from continual_hackatari.wrappers import objects
+from continual_hackatari.wrappers.config import GameConfig, game_config
+from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.modifications import (
-    ModificationError,
     catalogue,
     check_modifications,
-    main,
+    installed,
+    names,
     split_modifications,
 )
-from continual_hackatari.wrappers.supplementary_modifications import ALIASES, SUPPLEMENT
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.modifications.__main__ import main
+from continual_hackatari.wrappers.modifications.supplementary import ALIASES, SUPPLEMENT
+from continual_hackatari.wrappers.modified_game import ModifiedGame
 
 
 def forget(monkeypatch, package_folder):
-    monkeypatch.setattr(modifications, "_package_folder", package_folder)
-    for function in vars(modifications).values():
+    monkeypatch.setattr(installed, "package_folder", package_folder)
+    for function in [*vars(installed).values(), *vars(names).values()]:
         if hasattr(function, "cache_clear"):
             function.cache_clear()
 
@@ -35,7 +37,7 @@ def forget(monkeypatch, package_folder):
 @pytest.fixture
 def alone(monkeypatch):
     """Neither hackatari nor ocatari is installed, whatever this Python has."""
-    original = modifications._package_folder
+    original = installed.package_folder
     found = objects.importlib.util.find_spec
     hidden = ("hackatari", "ocatari")
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name in hidden else found(name, *rest))
@@ -123,8 +125,7 @@ TOGETHER = [
 def both_have():
     """(game, name, steps, slow) of each name that the installed hackatari and this project have."""
     for game in WHOLE_GAMES:
-        installed = modifications._installed(game)
-        for name in sorted(set(installed) & set(SUPPLEMENT[game])):
+        for name in sorted(set(installed.selections(game)) & set(SUPPLEMENT[game])):
             quick = not name.startswith(("color_", "all_", "change_level"))  # one writes constants as the other does
             yield pytest.param(game, name, 250, marks=[] if quick else [pytest.mark.slow])
 
@@ -140,8 +141,8 @@ def test_ours_play_as_the_installed_release(game, string, steps):
 @NEEDS_HACKATARI
 def test_four_games_are_wholly_ours():
     for game in WHOLE_GAMES:
-        installed = {name for name, s in modifications._installed(game).items() if not s.modification.refused}
-        lacking = installed - set(SUPPLEMENT[game])
+        theirs = {name for name, s in installed.selections(game).items() if not s.modification.refused}
+        lacking = theirs - set(SUPPLEMENT[game])
         assert lacking <= {"stop_all_cars"}, "which is played under its other name"
     assert ALIASES["Freeway"]["stop_all_cars"] in SUPPLEMENT["Freeway"]
 

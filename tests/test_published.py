@@ -11,8 +11,8 @@ from continual_hackatari.continual_training_example import Args
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.checkpoints import save_checkpoint
 from continual_hackatari.training.config import apply_config_file, as_plain_dict
-from continual_hackatari.wrappers.supplementary_modifications import ALIASES
-from continual_hackatari.wrappers.vector import check_string, game_config
+from continual_hackatari.wrappers.config import check_string, game_config
+from continual_hackatari.wrappers.modifications.supplementary import ALIASES
 
 GROUPS = list(published.GROUPS)
 STRINGS = [

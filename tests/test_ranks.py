@@ -19,7 +19,8 @@ from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.resume import ResumeError, load_state
 from continual_hackatari.training.run_folder import folder_of_job, forget_job, write_job
 from continual_hackatari.training.signals import StopSignals
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 
 @pytest.fixture(scope="module")

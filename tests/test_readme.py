@@ -27,12 +27,13 @@ from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory, schedule_from_config
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
-from continual_hackatari.wrappers import modifications as modifications_command
-from continual_hackatari.wrappers.games import ModifiedGame, load_reward_function
+from continual_hackatari.wrappers.config import check_string, game_config
+from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.goals import GOALS
-from continual_hackatari.wrappers.modifications import ModificationError
+from continual_hackatari.wrappers.modifications import __main__ as modifications_command
+from continual_hackatari.wrappers.modified_game import ModifiedGame
 from continual_hackatari.wrappers.objects import why_missing
-from continual_hackatari.wrappers.vector import check_string, game_config
+from continual_hackatari.wrappers.rewards import load_reward_function
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = {

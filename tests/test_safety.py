@@ -23,7 +23,7 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari.training import resume
 from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
 from continual_hackatari.training.run_folder import create_run_folder, slug
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.config import game_config
 
 TINY = ["--num_envs", "1", "--num_steps", "32", "--num_workers", "0", "--no-cuda", "--update_epochs", "1"]
 SWITCHING = {

@@ -17,6 +17,7 @@ from continual_hackatari.schedules import factories as mf
 from continual_hackatari.training import run_folder
 from continual_hackatari.training.run_folder import slug
 from continual_hackatari.wrappers import modifications
+from continual_hackatari.wrappers.errors import ModificationError
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = str(ROOT / "modification_factories.py")
@@ -344,7 +345,7 @@ def test_the_unmodified_game_has_one_name_wherever_a_string_is() -> None:
     assert schedule_from(["no_modif", "a"]).possible_modifications() == ["", "a"]
     assert mf.UNMODIFIED == modifications.UNMODIFIED == run_folder.UNMODIFIED == slug("")
     assert modifications.split_modifications(" no_modif") == ()
-    with pytest.raises(modifications.ModificationError, match="`modifs` 'no_modif' is the unmodified game"):
+    with pytest.raises(ModificationError, match="`modifs` 'no_modif' is the unmodified game"):
         modifications.check_modifications("Freeway", "all_pink_cars no_modif")
 
 

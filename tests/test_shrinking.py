@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from continual_hackatari.wrappers.games import AgentGame
+from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.config import game_config
 from continual_hackatari.wrappers.shrinking import Shrinker
-from continual_hackatari.wrappers.vector import game_config
 
 
 def whole(screen):

@@ -16,9 +16,10 @@ from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeed
 from gymnasium.vector import AutoresetMode
 from processes import wait_until_gone
 
-from continual_hackatari.wrappers.games import AgentGame, GameError, derive_seeds
-from continual_hackatari.wrappers.modifications import ModificationError
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, WorkerError, check_string, game_config
+from continual_hackatari.wrappers.agent_game import AgentGame, derive_seeds
+from continual_hackatari.wrappers.config import check_string, game_config
+from continual_hackatari.wrappers.errors import GameError, ModificationError, WorkerError
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -588,7 +589,8 @@ def test_workers_end_with_a_killed_parent_and_never_load_torch():
     program = textwrap.dedent(
         """
         import sys
-        from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+        from continual_hackatari.wrappers.config import game_config
+        from continual_hackatari.wrappers.vector import ModifiedVectorEnv
         envs = ModifiedVectorEnv(game_config("ALE/Freeway-v5", obs_mode="obj")[0], 2, num_workers=2)
         envs.set_modifications("all_black_cars", "reset")
         print(*envs.worker_pids(), flush=True)
@@ -669,7 +671,8 @@ def test_an_object_environment_leaves_nothing_behind():
     program = """
         import sys, warnings
         before = list(warnings.filters)
-        from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+        from continual_hackatari.wrappers.config import game_config
+        from continual_hackatari.wrappers.vector import ModifiedVectorEnv
         for env_id, obs_mode in (("ALE/Freeway-v5", "obj"), ("ALE/Qbert-v5", "dqn")):
             envs = ModifiedVectorEnv(game_config(env_id, obs_mode=obs_mode)[0], 1, num_workers=0)
             observation, _ = envs.set_modifications("", "reset")

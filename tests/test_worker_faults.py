@@ -16,15 +16,16 @@ from processes import alive, descendants, wait_until_gone
 from test_vector import ROOT, play
 
 from continual_hackatari import continual_training_example as training
-from continual_hackatari.wrappers import vector
-from continual_hackatari.wrappers.games import GameError
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv, WorkerError, game_config
+from continual_hackatari.wrappers import processes, vector
+from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.errors import GameError, WorkerError
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 # Workers whose modification parallel_enemy of Pong does something else, once the game is under way.
 FAULTY = """
 import sys; sys.path.insert(0, sys.argv.pop(1))
 import ctypes, os, time
-from continual_hackatari.wrappers import supplementary_modifications as supplement
+from continual_hackatari.wrappers.modifications import supplementary as supplement
 
 def start(game, _python, _numpy):
     calls = []
@@ -35,7 +36,7 @@ def start(game, _python, _numpy):
     return supplement.Hooks(frame=frame)
 
 supplement.SUPPLEMENT["Pong"]["parallel_enemy"] = supplement.Rule("Faulty.", start, ())
-from continual_hackatari.wrappers.worker import main; main()
+from continual_hackatari.wrappers.modifications.__main__ import main; main
 """
 
 
@@ -75,7 +76,7 @@ FAULTS = [
     [pytest.param(*case[:2], id=case[0], marks=[pytest.mark.slow] if case[2] else []) for case in FAULTS],
 )
 def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
-    monkeypatch.setattr(vector, "_BOOTSTRAP", FAULTY.format(fault=fault))
+    monkeypatch.setattr(processes, "_BOOTSTRAP", FAULTY.format(fault=fault))
     before = descendants(os.getpid())
     envs = make()
     pids = envs.worker_pids()
@@ -94,7 +95,7 @@ def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
 
 @pytest.mark.parametrize("order", [(0, 1), pytest.param((1, 0), marks=pytest.mark.slow)])
 def test_the_reason_is_told_even_where_the_next_command_finds_nobody(monkeypatch, order):
-    monkeypatch.setattr(vector, "_BOOTSTRAP", FAULTY.format(fault="raise ZeroDivisionError('of the rule')"))
+    monkeypatch.setattr(processes, "_BOOTSTRAP", FAULTY.format(fault="raise ZeroDivisionError('of the rule')"))
     envs = make(num_groups=2)
     envs.set_modifications("parallel_enemy", "reset")
 
@@ -187,7 +188,8 @@ def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
         import sys, threading, time
         from pathlib import Path
         import numpy as np
-        from continual_hackatari.wrappers.vector import ModifiedVectorEnv, game_config
+        from continual_hackatari.wrappers.config import game_config
+        from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
         def run():
             global envs
@@ -245,9 +247,9 @@ def test_the_memory_of_the_games_lies_where_there_is_room(monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", refuse_some)
     full.append(False)
-    with vector._anonymous_file(2**20) as file:
+    with processes.anonymous_file(2**20) as file:
         assert os.fstat(file.fileno()).st_size == 2**20
         assert os.fstat(file.fileno()).st_blocks * 512 >= 2**20
     full += [True, True]
     with pytest.raises(GameError, match=r"1 MiB .* neither /dev/shm nor .* has room"):
-        vector._anonymous_file(2**20)
+        processes.anonymous_file(2**20)

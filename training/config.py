@@ -16,6 +16,7 @@ import typing
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union
 
 import tyro
@@ -71,6 +72,7 @@ def parse_command_line(
     *,
     description: str | None = None,
     default: ArgsT | None = None,
+    gone: Mapping[str, str] = MappingProxyType({}),
 ) -> ArgsT:
     """Fill the dataclass `cls` from `argv` (default: the command line of this process).
 
@@ -78,7 +80,7 @@ def parse_command_line(
 
     `--env_id X`, `--env-id X` and `--env_id=X` are the same; booleans are flags (`--track`, `--no-track`). Unknown
     flags and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
-    Raises ConfigError for words that are no text.
+    Raises ConfigError for words that are no text, and for flags that are `gone`, each with what to do instead.
     """
     words = _spell_out_flags(cls, _expand_sweep_lists(cls, sys.argv[1:] if argv is None else argv))
     for word in words:
@@ -89,6 +91,9 @@ def parse_command_line(
                 f"the argument {_shorten(word)!r} holds {unreadable[0]!a}, a character that cannot be shown; "
                 "arguments are text in UTF-8."
             )
+        flag = word.partition("=")[0].removeprefix("--").replace("-", "_")
+        if word.startswith("--") and flag in gone:
+            raise ConfigError(f"`--{flag}` is no argument any more: {gone[flag]}.")
     given: dict[str, Any] = {} if default is None else {"default": default}
     try:
         parsed = tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
@@ -160,12 +165,15 @@ def _expand_sweep_lists(cls: type, argv: Sequence[str]) -> list[str]:
 # ------------------------------------------------------------------------------------------------------- JSON file
 
 
-def apply_config_file(args: ArgsT, path: str | Path, given: Collection[str] = ()) -> tuple[ArgsT, list[str]]:
+def apply_config_file(
+    args: ArgsT, path: str | Path, given: Collection[str] = (), gone: Mapping[str, str] = MappingProxyType({})
+) -> tuple[ArgsT, list[str]]:
     """Return a copy of `args` with the values of the JSON file at `path`, and one line per value that changed.
 
     The file holds one object whose keys are exact field names, hidden fields included; it wins over the command line.
     Where that changes one of the `given` flags, see `given_flags`, the line is a warning.
-    Raises ConfigError for an unreadable file, invalid JSON, an unknown key, a value of a wrong type.
+    Raises ConfigError for an unreadable file, invalid JSON, an unknown key, a value of a wrong type, and for a key that
+    is `gone`, with what to do instead.
     """
     path = Path(path)
     hints = _type_hints(type(args))
@@ -176,6 +184,8 @@ def apply_config_file(args: ArgsT, path: str | Path, given: Collection[str] = ()
             raise ConfigError(f"`config` cannot stand in {path.name}: it names this very file; remove the key.")
         if key == "resume":
             raise ConfigError(f"`resume` cannot stand in {path.name}: a run to go on with has its settings already.")
+        if key in gone:
+            raise ConfigError(f"`{key}` in {path.name} is no argument any more: {gone[key]}.")
         if key not in hints:
             advice = _nearest(key, hints) or "; --help lists them"
             raise ConfigError(f"`{_shorten(key)}` in {path.name} is not a known argument{advice}.")

@@ -18,10 +18,11 @@ from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
+from continual_hackatari.reporting.plan import Label, Plan
 from continual_hackatari.reporting.rows import (
     EVALUATION_COLUMNS,
     RESULTS,
@@ -35,85 +36,10 @@ from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path, try_lock
+from continual_hackatari.training.plan import is_due, write_plan
 from continual_hackatari.training.tracking import Tracker
 
 SNAPSHOTS = "evals"
-MAX_EVALUATIONS = 1000
-"""More would take longer than any training, and a snapshot of PPO takes 7 MB until it is evaluated."""
-
-
-class Label(NamedTuple):
-    """Where in a run weights were taken."""
-
-    global_step: int
-    phase: int
-    """number of the regime in training, from 0"""
-    trained_on: str
-    """its modification string"""
-
-
-class Plan(NamedTuple):
-    """What a schedule asks for."""
-
-    evaluations: int
-    """at the start, before and after every switch, every so many steps, at the end"""
-    played: int
-    """of these, with weights that were not evaluated yet; the others share their games"""
-    strings: list[str]
-    """modification strings in the order in which they are trained on"""
-
-
-def plan_evaluations(
-    regimes: Iterable[tuple[int, int, str]],
-    *,
-    total_timesteps: int,
-    num_envs: int,
-    num_steps: int,
-    every: int,
-    shrink_and_perturb: bool,
-) -> Plan:
-    """Count the evaluations of a run before it starts.
-
-    regimes: (first step, first step after it, modification string), in order; the run asks every `num_envs` steps.
-    every: steps between two evaluations, 0: none but those of switches, start and end.
-    Raises ConfigError for more than `MAX_EVALUATIONS`.
-    """
-    batch_size = num_envs * num_steps
-    multiples = range(0, total_timesteps, max(every, batch_size))[: MAX_EVALUATIONS + 1] if every else range(1)
-    regular = {-(-multiple // batch_size) * batch_size for multiple in multiples}
-    regular = {step for step in regular if step < total_timesteps and is_due(step, every, batch_size)}
-    rollouts = {step // batch_size for step in regular}  # weights change between rollouts ...
-    strings: dict[str, None] = {}
-    current, num_switches = None, 0
-    for start, stop, string in regimes:
-        first = -(-start // num_envs) * num_envs
-        if first >= min(stop, total_timesteps) or string == current:
-            continue  # it begins and ends between two questions, or does not change the game
-        if current is not None:
-            num_switches += 1
-            regular.discard(first)  # the same as the one before the switch
-            rollouts.add(first // batch_size)
-        current = string
-        strings[string] = None
-        if len(regular) + 2 * num_switches + 1 > MAX_EVALUATIONS:
-            break
-    evaluations = len(regular) + 2 * num_switches + 1
-    if evaluations > MAX_EVALUATIONS:
-        raise ConfigError(
-            f"the run would ask for at least {evaluations:,} evaluations, two per switch and one every `eval_every` "
-            f"steps, but at most {MAX_EVALUATIONS:,} are allowed; make the regimes longer or `eval_every` larger, or "
-            "train with `--save_agent_with_switch` and evaluate later with `eval.py --run`"
-        )
-    played = len(rollouts) + (num_switches if shrink_and_perturb else 0) + 1  # ... and when they shrink
-    return Plan(evaluations, played, list(strings))
-
-
-def is_due(step: int, every: int, batch_size: int) -> bool:
-    """Whether the rollout that begins at `step` is the first since a multiple of `every`; the first of all always is.
-
-    It depends on the step alone, so a run that goes on asks for the same evaluations.
-    """
-    return step == 0 or (every > 0 and step // every > (step - batch_size) // every)
 
 
 # ------------------------------------------------------------------------------------------------------------ the file
@@ -301,26 +227,26 @@ class ContinualEvaluation:
         *,
         by_hand: str,
         args: Mapping[str, Any],
-        every: int | None,
+        plan: Plan | None,
         batch_size: int,
         resume_step: int | None = None,
         logged: Iterable[Sequence[Any]] = (),
         report: Callable[[str], None] = print,
     ) -> None:
-        """Start the evaluating process, unless `every` is None: then nothing is evaluated.
+        """Write the plan and start the evaluating process; without a plan nothing is evaluated.
 
         Args:
             command: evaluates snapshots until its standard input is closed.
             by_hand: what a user types to evaluate the rest.
             args: settings of the run, for the snapshots.
-            every, batch_size: as for `is_due`.
+            batch_size: as for `is_due`.
             resume_step: a run that goes on: the step from which it does.
             logged: with it: `state_dict` of then.
 
         Raises ConfigError where another process evaluates the run.
         """
         self._folder, self._command, self._by_hand, self._args, self._report = folder, command, by_hand, args, report
-        self._every, self._batch_size = every, batch_size
+        self._every, self._batch_size = None if plan is None else plan.every, batch_size
         self._logged = {tuple(key) for key in logged}
         self._noted: list[Label] = []
         self._known: set[tuple[int, int]] = set()  # (global_step, phase) that is evaluated or has a snapshot
@@ -332,8 +258,9 @@ class ContinualEvaluation:
             self._known = {(int(row["global_step"]), int(row["phase"])) for row in read_results(folder)}
             for path in snapshot_paths(folder):
                 self._known |= {label[:2] for label in labels_of(path, load_checkpoint(path))}
-        if every is not None:
-            (folder / SNAPSHOTS).mkdir(exist_ok=True)
+        if plan is not None:
+            with evaluating(folder, patience=20.0):  # another one would remove the file before it has its name
+                write_plan(folder, plan)
             self._process = _start(command, self._log_of_process, beside_training=True)
 
     def state_dict(self) -> list[list[Any]]:

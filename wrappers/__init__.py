@@ -1,14 +1,21 @@
-"""Environments: Atari games, their modifications, preprocessing and vectorisation.
+"""Environments: Atari games, their modifications, preprocessing and vectorisation; each file needs those above it only.
 
-games.py                        one game: emulator, modifications, observations, lives, scores
-modifications.py                which modifications exist, checking strings, running them
-supplementary_modifications.py  our own modifications, for names that the installed hackatari lacks
-goals.py                        what a game's goals are, when they count as reached, how the agent sees them
-objects.py                      object detection (OCAtari), used only where something needs objects
-shrinking.py                    the screen as a frame of 84 x 84, only where it has changed
-vector.py                       many games in worker processes, as a gymnasium VectorEnv
-worker.py                       what runs inside a worker process
-state.py                        what saved states of games consist of: plain data
-video.py                        an mp4 of one game
-look.py                         a gallery or a video of the modifications of a game, to look at before training
+errors.py         what can go wrong, in sentences for the user
+emulator.py       ale-py, which no other file knows
+state.py          what saved states of games consist of: plain data
+goals.py          what a game's goals are, when they count as reached, how the agent sees them
+interfaces.py     what training asks of a vector of games, and this of one game: where another emulator fits in
+objects.py        object detection (OCAtari), used only where something needs objects
+modifications/    which modifications exist, checking strings, running them, and the command that shows them
+rewards.py        reward files
+config.py         the description of a game, checked
+modified_game.py  one game in the emulator, with its modifications
+shrinking.py      the screen as a frame of 84 x 84, only where it has changed
+observations.py   what the agent sees of it
+agent_game.py     what the agent plays: the start of games, lives, scores
+video.py          an mp4 of one game
+worker.py         what runs inside a worker process
+processes.py      the training process' end of it
+vector.py         many games in worker processes, as a gymnasium VectorEnv
+look.py           a gallery or a video of the modifications of a game, to look at before training
 """

@@ -21,17 +21,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from continual_hackatari.wrappers.games import AgentGame, GameConfig, GameRecord, observation_kind
+from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.config import GameConfig, game_config
+from continual_hackatari.wrappers.errors import ModificationError, OutputError
+from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.modifications import (
     UNMODIFIED,
     Modification,
-    ModificationError,
-    OutputError,
     catalogue,
     hackatari_is_missing,
     split_modifications,
 )
-from continual_hackatari.wrappers.vector import game_config
+from continual_hackatari.wrappers.observations import observation_kind
 from continual_hackatari.wrappers.video import FRAMES_PER_SECOND, encode
 
 PICTURE_ENDINGS = (".png", ".pdf", ".svg")
@@ -103,7 +104,7 @@ def played(
     game.set_modifications(split_modifications(string), "reset")
     num_actions, record = len(game.game.actions), None
     while True:
-        yield game.game.view.getScreenRGB(), record
+        yield game.game.screen(), record
         record = game.step(choose(observation, num_actions))[-1]
 
 

@@ -1,7 +1,7 @@
 """Saved states are plain data: nothing in them can run when they are read.
 
 A game's state is the recipe that leads to it: what the game began with, and the actions since (see
-`wrappers.games.AgentGame`). Snapshots of the emulator alone would not do: they lack the action that sticky actions
+`wrappers.agent_game.AgentGame`). Snapshots of the emulator alone would not do: they lack the action that sticky actions
 repeat, some of the television chip's registers, and the memory that modifications and object detection keep.
 """
 

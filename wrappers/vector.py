@@ -6,27 +6,14 @@ step. Workers live from construction to `close`: a switch of modifications start
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import mmap
-import multiprocessing
 import os
-import pickle
-import select
-import signal
-import socket
-import struct
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
-from numbers import Real
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -34,182 +21,20 @@ from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeed
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-import continual_hackatari
-from continual_hackatari.wrappers.games import (
-    GAME_STARTS,
-    NOOP_MAX,
-    GameConfig,
-    GameError,
-    GameRecord,
-    load_reward_function,
-    observation_kind,
-    reads_objects,
-)
-from continual_hackatari.wrappers.goals import GOALS
-from continual_hackatari.wrappers.modifications import (
-    ModificationError,
-    check_modifications,
-    split_modifications,
-    wait_for_start,
-)
-from continual_hackatari.wrappers.objects import supports_object_features, supports_objects, why_missing
+from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, check_whole
+from continual_hackatari.wrappers.errors import GameError, WorkerError
+from continual_hackatari.wrappers.interfaces import GameRecord
+from continual_hackatari.wrappers.modifications import split_modifications
+from continual_hackatari.wrappers.observations import observation_kind
+from continual_hackatari.wrappers.processes import Worker, anonymous_file, available_cores
 from continual_hackatari.wrappers.state import is_plain
-from continual_hackatari.wrappers.worker import CALL, NUMBERS, STEP, GameHost, array_layout, layout_size, map_arrays
+from continual_hackatari.wrappers.worker import GameHost, Task, array_layout, layout_size, map_arrays
 
-BACKENDS = ("HackAtari", "OCAtari", "Gym")
-OBS_MODES = ("dqn", "obj")
 SWITCH_MODES = ("reset", "episode", "live")
-BLINKING = ("Asteroids", "ChopperCommand", "DoubleDunk", "MsPacman", "Venture", "YarsRevenge")
 WORKER_TIMEOUT = 60.0  # seconds; a step takes milliseconds
 GAME_TIMEOUT = 1.0  # seconds more per game for everything but a step; to build a game takes 0.1 s
 REPLAY_TIMEOUT = 0.02  # seconds more per step that is played again; it takes 0.0003 s
 CLOSING_TIMEOUT = 5.0  # seconds that the other workers get to finish videos after one failed
-_ROOT = Path(continual_hackatari.__file__).parent.parent  # where the workers find the same code
-_BOOTSTRAP = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from continual_hackatari.wrappers.worker import main; main()"
-)
-
-
-class WorkerError(RuntimeError):
-    """A worker process died, hung or failed; the text says how and names its games and their modifications."""
-
-
-def game_config(
-    env_id: str,
-    *,
-    backend: str = "HackAtari",
-    obs_mode: str = "dqn",
-    frameskip: int = 4,
-    window: int = 4,
-    episodic_life: bool = True,
-    game_start: str = "auto",
-    noop_max: int = NOOP_MAX,
-    fire_reset: bool = True,
-    max_pool: bool | None = None,
-    sticky: float | None = None,
-    time_limit: int | None = None,
-    reward_file: str = "",
-    goal_kind: str = "",
-    seed: int = 0,
-) -> tuple[GameConfig, list[str]]:
-    """The checked description of a game, and lines that a user should see.
-
-    Without pooling, an agent that skips an even number of frames sees one phase of the emulator's frames, so by default
-    no-ops are counted in its steps there (`game_start` steps), and in frames where frames are pooled.
-
-    Args:
-        game_start: ``auto`` or one of `wrappers.games.GAME_STARTS`.
-        max_pool: by default only backend Gym pools.
-        sticky: chance that a frame repeats the last action; default: the id's own.
-        time_limit: emulated frames after which a game is cut; default: the id's own.
-
-    Raises:
-        GameError: unknown game, backend or observation mode, a number out of its range, or a combination that cannot
-            work.
-    """
-    _check_choice("backend", backend, BACKENDS)
-    _check_choice("obs_mode", obs_mode, OBS_MODES)
-    resolved, game, rom, kwargs, notes = _resolve(env_id)
-    _check_whole("frameskip", frameskip, 1, 1000)
-    _check_whole("window", window, 1, 1000)
-    _check_whole("noop_max", noop_max, 1, 2**31 - 1, "; without no-ops a game starts with `game_start` none")
-    _check_whole("seed", seed, 0, 2**63 - 1)
-    if time_limit is not None:
-        _check_whole("time_limit", time_limit, 1, 2**31 - 1)
-    if sticky is not None and (isinstance(sticky, bool) or not isinstance(sticky, Real) or not 0 <= sticky <= 1):
-        raise GameError(f"`sticky` must be a probability, from 0 to 1, but it is {sticky!r}")
-    max_pool = _pooled(max_pool, backend, obs_mode, frameskip)
-    _check_choice("game_start", game_start, ("auto", *GAME_STARTS))
-    if game_start == "auto":
-        game_start = "frames" if max_pool else "steps"
-    if obs_mode == "obj" and (why := why_missing("ocatari")):
-        raise GameError(f"`obs_mode` obj needs OCAtari's object detection, and {why}, or `--obs_mode dqn`")
-    if backend == "Gym" and obs_mode == "obj":
-        raise GameError(
-            "`obs_mode` obj needs object detection, which backend Gym does not have; use `--backend OCAtari`"
-        )
-    if backend != "Gym" and obs_mode == "obj" and not supports_object_features(game):
-        raise GameError(f"`obs_mode` obj: OCAtari has no usable object features for {game}; use `--obs_mode dqn`")
-    if reward_file:
-        if backend == "Gym":
-            raise GameError(
-                "`new_rf` reads objects and RAM, which backend Gym does not give; use `--backend HackAtari`"
-            )
-        why = why_missing("ocatari")
-        if not why and not supports_objects(game):
-            raise GameError(f"`new_rf` needs OCAtari's objects, and OCAtari does not know {game}")
-        load_reward_function(reward_file)
-        if why and reads_objects(reward_file):
-            raise GameError(f"`new_rf`: {reward_file} reads `objects`, which OCAtari detects, and {why}")
-    if goal_kind:
-        _check_goal(goal_kind, game, backend, obs_mode)
-    if game in BLINKING and obs_mode == "dqn" and not max_pool and frameskip % 2 == 0:
-        notes.append(
-            f"note: {game} draws some objects in every other frame only, and of {frameskip} frames the agent sees the "
-            "last: what blinks in the others is never seen (hackatari does the same); `--max_pool` shows it"
-        )
-    config = GameConfig(
-        env_id=resolved,
-        game=game,
-        rom=rom,
-        repeat_action_probability=kwargs.get("repeat_action_probability", 0.25) if sticky is None else sticky,
-        full_action_space=kwargs.get("full_action_space", False),
-        max_num_frames_per_episode=time_limit or kwargs.get("max_num_frames_per_episode") or 108_000,
-        backend=backend,
-        obs_mode=obs_mode,
-        frameskip=frameskip,
-        window=window,
-        episodic_life=episodic_life,
-        game_start=game_start,
-        noop_max=noop_max,
-        fire_reset=fire_reset,
-        max_pool=max_pool,
-        reward_file=str(Path(reward_file).resolve()) if reward_file else "",
-        goal_kind=goal_kind,
-        seed=seed,
-    )
-    _check_time_limit(config)
-    return config, notes
-
-
-def same_game(env_id: str, other: str) -> bool:
-    """Whether two environment ids mean the same one (``Freeway`` is ``ALE/Freeway-v5``).
-
-    Raises:
-        GameError: one of them is unknown.
-    """
-    return _resolve(env_id)[0] == _resolve(other)[0]
-
-
-def check_string(config: GameConfig, string: str, argument: str = "modifs") -> tuple[str, list[str]]:
-    """The canonical form of a modification string for this game, and warnings.
-
-    argument: the flag or the key of a file from which it comes, for errors.
-
-    Raises:
-        ModificationError: a name is unknown or refused, or the backend has no modifications.
-    """
-    if config.backend != "HackAtari":
-        if split_modifications(string):
-            raise ModificationError(
-                f"`{argument}` {string!r}: backend {config.backend} plays unmodified games only; "
-                "use `--backend HackAtari`"
-            )
-        return "", []
-    return check_modifications(config.game, string, obs_mode=config.obs_mode, argument=argument)
-
-
-def waiting_note(config: GameConfig, strings: Sequence[str]) -> str | None:
-    """A line that says which of these canonical strings' names have to wait under ``live``; None where none has."""
-    names = dict.fromkeys(name for string in strings for name in split_modifications(string))
-    waiting = wait_for_start(config.game, list(names))
-    if len(strings) < 2 or not waiting:
-        return None
-    return (
-        f"note: {', '.join(f'`{name}`' for name in waiting)} act{'s' * (len(waiting) == 1)} at the start of a game "
-        "only: with `switch_mode` live each game takes a string with such a name at its own next start, and plays on "
-        "under the old one until then"
-    )
 
 
 class ModifiedVectorEnv(VectorEnv):
@@ -266,10 +91,10 @@ class ModifiedVectorEnv(VectorEnv):
             slice(int(part[0]), int(part[-1]) + 1) for part in np.array_split(np.arange(num_envs), num_groups)
         ]
         self.worker_timeout = worker_timeout
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._failure: Exception | None = None
         self._host: GameHost | None = None
-        self._in_flight: dict[int, list[tuple[_Worker, int]]] = {}  # group -> who steps it, under which number
+        self._in_flight: dict[int, list[tuple[Worker, int]]] = {}  # group -> who steps it, under which number
         self._begun = self._interrupted = False
         try:
             self.num_actions = self._start(available_cores() if num_workers is None else num_workers)
@@ -358,7 +183,7 @@ class ModifiedVectorEnv(VectorEnv):
             ModificationError: the string cannot be played.
             GameError: unknown mode.
         """
-        _check_choice("switch_mode", mode, SWITCH_MODES)
+        check_choice("switch_mode", mode, SWITCH_MODES)
         canonical, _ = check_string(self.config, string)
         if mode == "live" and not self._begun:
             raise ResetNeeded("`switch_mode` live changes games in progress, and none has begun; call `reset` first")
@@ -443,16 +268,20 @@ class ModifiedVectorEnv(VectorEnv):
             return self._host.num_actions
         if os.name != "posix":
             raise GameError("worker processes need Linux or macOS; use `--num_workers 0` to play in one process")
-        with _anonymous_file(layout_size(layout)) as memory_file:
+        with anonymous_file(layout_size(layout)) as memory_file:
             self._memory = mmap.mmap(memory_file.fileno(), layout_size(layout))
             self._arrays = map_arrays(self._memory, self.config, self.num_envs)
             for index in range(num_workers):
                 everyone = range(self.num_envs)
                 groups = [[i for i in everyone[group] if i % num_workers == index] for group in self.groups]
-                self._workers.append(_Worker(self, index, groups, memory_file.fileno()))
+                task = Task(self.config, self.num_envs, groups, self.first_env)
+                self._workers.append(Worker(task, index, memory_file.fileno(), self.worker_timeout, self._playing))
         timeout = self.worker_timeout + GAME_TIMEOUT * self.num_envs
         num_actions, *_ = [worker.receive(worker.built, timeout) for worker in self._workers]
         return num_actions
+
+    def _playing(self) -> str:
+        return f"modifications {' '.join(self.modifications)!r}"
 
     def _everywhere(self, method: str, *arguments: Any) -> list[GameRecord]:
         """Call a method of every `GameHost`; returns their records in the order of the environments."""
@@ -567,256 +396,15 @@ class ModifiedVectorEnv(VectorEnv):
         return info
 
 
-class _Worker:
-    """The training process' end of one worker process."""
-
-    def __init__(self, envs: ModifiedVectorEnv, index: int, groups: Sequence[Sequence[int]], memory_fd: int) -> None:
-        self._envs = envs
-        self.groups = groups
-        environments = ", ".join(str(envs.first_env + i) for group in groups for i in group)
-        self._name = f"worker {index} (environments {environments} of {envs.config.env_id})"
-        self._pipe, child = multiprocessing.Pipe()
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        # The kernel ends a worker with the thread that started it, so only the thread that lasts to the end may ask.
-        lasts = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
-        arguments = (child.fileno(), memory_fd, os.getpid() if lasts else 0)
-        # A worker inherits the block: Ctrl-C in the second that it takes to load must not reach it.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _BOOTSTRAP, str(_ROOT), *map(str, arguments)],
-                pass_fds=(child.fileno(), memory_fd),
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **threads},
-            )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        child.close()
-        self._readable = select.poll()  # made once: Connection.poll builds a selector at every call
-        self._readable.register(self._pipe.fileno(), select.POLLIN)
-        _limit_sending(self._pipe.fileno(), envs.worker_timeout)
-        self._number = 0
-        self._open: dict[int, bytes | None] = {}  # number of a command -> its answer, once it is there
-        self._inside_message = False
-        self._send(pickle.dumps((envs.config, envs.num_envs, groups, envs.first_env)))
-        self.built = self._expect()
-
-    def send_step(self, group: int) -> int:
-        """Let the worker play one step; returns the number of this command, for `receive`."""
-        number = self._expect()
-        self._send(bytes((STEP, number, group)))
-        return number
-
-    def send(self, method: str, arguments: tuple[Any, ...]) -> int:
-        """Call a method of the worker's `GameHost`; returns the number of this command, for `receive`."""
-        number = self._expect()
-        self._send(bytes((CALL, number)) + pickle.dumps((method, arguments)))
-        return number
-
-    def _expect(self) -> int:
-        """The number of the next command, whose answer carries it: 0 for the first message, then 1 to 255, 0, ..."""
-        number, self._number = self._number, (self._number + 1) % NUMBERS
-        self._open[number] = None
-        return number
-
-    def receive(self, number: int, seconds: float) -> Any:
-        """The worker's answer to this command; answers that nobody waits for any more are passed over."""
-        while self._open[number] is None:
-            if not self._readable.poll(1000 * seconds):
-                self._hung(seconds)
-            self._inside_message = True
-            try:
-                message = self._pipe.recv_bytes()
-            except (EOFError, OSError):
-                self._ended()
-            self._inside_message = False
-            if message[0] in self._open:
-                self._open[message[0]] = message
-        return self._result(self._open.pop(number))
-
-    def forget_answers(self) -> bool:
-        """After an interruption nobody waits for an answer; False if it came between two halves of a message."""
-        self._open.clear()
-        return not self._inside_message
-
-    def _result(self, message: bytes | None) -> Any:
-        """What an answer holds; raises if it tells of a failure."""
-        if message is None or len(message) == 1:
-            return ()
-        succeeded, value = pickle.loads(memoryview(message)[1:])
-        if succeeded:
-            return value
-        users_fault, text, trace = value
-        if users_fault:
-            raise GameError(text)
-        raise WorkerError(f"{self._name} failed under {self._modifications}:\n{trace}")
-
-    def ask_to_close(self) -> None:
-        """Let the worker finish its videos and end."""
-        with suppress(OSError, WorkerError):  # it is gone already, which is what we want
-            self.send("close", ())
-
-    def wait_closed(self, deadline: float) -> None:
-        """Wait until the worker has ended, and end it at `deadline` (of the monotonic clock)."""
-        try:
-            self.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._pipe.close()
-
-    @property
-    def _modifications(self) -> str:
-        return f"modifications {' '.join(self._envs.modifications)!r}"
-
-    def _send(self, message: bytes) -> None:
-        self._inside_message = True
-        try:
-            self._pipe.send_bytes(message)
-            self._inside_message = False
-        except BlockingIOError:
-            self._hung(self._envs.worker_timeout)
-        except OSError:
-            self._ended()
-
-    def _hung(self, seconds: float) -> NoReturn:
-        self.process.kill()  # also ends a stopped process, and one that hears no signal
-        self.process.wait()
-        raise WorkerError(
-            f"{self._name} has not answered for {seconds:.0f} s under {self._modifications} and was killed"
-        )
-
-    def _ended(self) -> NoReturn:
-        with suppress(EOFError, OSError):
-            while self._readable.poll(0):  # an answer that nobody has read yet may tell why
-                self._result(self._pipe.recv_bytes())
-        try:
-            code = self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            how = "closed its pipe"
-        else:
-            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise WorkerError(f"{self._name} ended unexpectedly ({how}) under {self._modifications}")
-
-
-def _limit_sending(descriptor: int, seconds: float) -> None:
-    """Let a blocked write to a socket fail after so long: a worker that hangs reads nothing."""
-    with socket.socket(fileno=os.dup(descriptor)) as end:  # the option belongs to the connection, not the descriptor
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(seconds), 0))
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _anonymous_file(size: int) -> Any:
-    """A file without a name, in memory if possible: it is gone with its last user, however that one ends."""
-    for folder in ("/dev/shm", None):  # the first may be small: containers often have 64 MB
-        file: Any = None
-        with suppress(OSError):
-            file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
-            file.truncate(size)
-            if hasattr(os, "posix_fallocate"):  # a page that is missing later would end the process without a word
-                os.posix_fallocate(file.fileno(), 0, size)
-            return file
-        if file is not None:
-            file.close()
-    raise GameError(
-        f"the games share {size / 2**20:,.0f} MiB with their processes, for which neither /dev/shm nor "
-        f"{tempfile.gettempdir()} has room; use fewer games (`num_envs`), or `--num_workers 0`"
-    )
-
-
-def _resolve(env_id: str) -> tuple[str, str, str, dict[str, Any], list[str]]:
-    """Environment id -> (full id, game, ROM name, keyword arguments of its registration, lines for the user)."""
-    import ale_py
-
-    gymnasium.register_envs(ale_py)
-    registry = {name: spec for name, spec in gymnasium.registry.items() if spec.entry_point == "ale_py.env:AtariEnv"}
-    notes = []
-    if env_id not in registry and f"ALE/{env_id}-v5" in registry:
-        notes.append(f"`env_id` {env_id} means ALE/{env_id}-v5 (sticky actions with probability 0.25)")
-        env_id = f"ALE/{env_id}-v5"
-    if env_id not in registry:
-        games = sorted(name for name in registry if name.startswith("ALE/"))
-        near = difflib.get_close_matches(env_id if "/" in env_id else f"ALE/{env_id}-v5", games, n=3, cutoff=0.5)
-        raise GameError(
-            f"`env_id` {env_id!r} is not an Atari game of ale-py; "
-            + (f"did you mean {' or '.join(near)}?" if near else f"it has {len(games)} games such as {games[0]}")
-        )
-    kwargs = dict(registry[env_id].kwargs)
-    if kwargs.get("obs_type", "rgb") != "rgb":
-        raise GameError(f"`env_id` {env_id} observes RAM; use the game's plain id and `--obs_mode dqn` or `obj`")
-    game = env_id.removeprefix("ALE/").split("-")[0].removesuffix("NoFrameskip").removesuffix("Deterministic")
-    return env_id, game, kwargs["game"], kwargs, notes
-
-
-def _pooled(max_pool: bool | None, backend: str, obs_mode: str, frameskip: int) -> bool:
-    """Whether frames are pooled; raises GameError where that cannot be as asked."""
-    if backend == "Gym":
-        if max_pool is False:
-            raise GameError(
-                "`max_pool` is off, but backend Gym always pools, as gymnasium's AtariPreprocessing does; leave out "
-                "`--no_max_pool`, or use `--backend OCAtari`"
-            )
-        return True
-    if max_pool and obs_mode == "obj":
-        raise GameError("`max_pool` pools frames, and with `obs_mode` obj there are none; leave it out")
-    if max_pool and frameskip == 1:
-        raise GameError("`max_pool` pools a step's last two frames, and with `frameskip` 1 it has one; leave it out")
-    return bool(max_pool)
-
-
-def _check_time_limit(config: GameConfig) -> None:
-    """Raise GameError if a game could be over before the agent acts."""
-    noops = {"frames": config.noop_max, "none": 0}.get(config.game_start, config.noop_max * config.frameskip)
-    start = noops + 2 * config.frameskip
-    if config.max_num_frames_per_episode <= start:
-        raise GameError(
-            f"`time_limit` {config.max_num_frames_per_episode:,} frames are over before the agent acts: the start of a "
-            f"game alone may take {start:,}, with `game_start` {config.game_start} and `frameskip` {config.frameskip}"
-        )
-
-
-def _check_goal(kind: str, game: str, backend: str, obs_mode: str) -> None:
-    """Raise GameError unless this game has goals of `kind` and they can be shown."""
-    _check_choice("goal_kind", kind, tuple(GOALS))
-    if backend == "Gym":
-        raise GameError("`her` reads the game's memory, which backend Gym does not give; use `--backend HackAtari`")
-    if obs_mode == "obj":
-        raise GameError("`her` shows its goals as planes behind the frames; use `--obs_mode dqn`")
-    if game not in GOALS[kind]:
-        flags = {"position": "`her`", "game_specific": "`her` with `game_specific_goals`"}
-        other = next(name for name in GOALS if name != kind)
-        hint = f"; {game} has goals for {flags[other]}" if game in GOALS[other] else ""
-        raise GameError(f"{flags[kind]}: {game} has no such goals; the games that do: {', '.join(GOALS[kind])}{hint}")
-
-
 def _check_options(seed: Any, options: dict[str, Any] | None) -> None:
     """Raise GameError for a seed or options that `reset` cannot use."""
     if seed is not None:
-        _check_whole("seed", seed, 0, 2**63 - 1, "; it is one for all games")
+        check_whole("seed", seed, 0, 2**63 - 1, "; it is one for all games")
     for name, value in (options or {}).items():
         if name != "modifications":
             raise GameError(f"`options` {name!r} is unknown; `reset` knows one option, `modifications`")
         if not isinstance(value, str):
             raise GameError(f"`options` modifications must be one string for all games, but it is {value!r}")
-
-
-def _check_whole(argument: str, value: Any, low: int, high: int, advice: str = "") -> None:
-    """Raise GameError unless `value` is a whole number in this range."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-        raise GameError(f"`{argument}` must be a whole number from {low} to {high:,}, but it is {value!r}{advice}")
-
-
-def _check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise GameError(f"`{argument}` {value!r} is not one of {', '.join(allowed)}{hint}")
 
 
 def _plain_config(config: GameConfig) -> dict[str, Any]:

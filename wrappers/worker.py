@@ -1,7 +1,7 @@
 """What runs inside a worker process: some of the games, stepped on command.
 
-A worker is started by `wrappers.vector` as a plain interpreter, not as a copy of the training process: it imports the
-emulator, numpy and OpenCV, never torch, and it ends when the training process is gone.
+A worker is started by `wrappers.processes` as a plain interpreter, not as a copy of the training process: it imports
+the emulator, numpy and OpenCV, never torch, and it ends when the training process is gone.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from continual_hackatari.wrappers.games import AgentGame, GameConfig, GameError, GameRecord, observation_kind
-from continual_hackatari.wrappers.modifications import ModificationError
+from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.config import GameConfig
+from continual_hackatari.wrappers.errors import GameError, ModificationError
+from continual_hackatari.wrappers.interfaces import GameRecord
+from continual_hackatari.wrappers.observations import observation_kind
 from continual_hackatari.wrappers.video import GameRecorder
 
 # A command is a byte for its kind, a byte for its number, then the group to step or a pickled (method, arguments). Its
@@ -77,6 +80,16 @@ def map_arrays(memory: Any, config: GameConfig, num_envs: int) -> SharedArrays:
     """The arrays of `config` inside `memory` (a buffer of `layout_size` bytes)."""
     layout = array_layout(num_envs, *observation_kind(config).space(config), config.num_goals)
     return SharedArrays(*(np.ndarray(shape, dtype, memory, offset) for shape, dtype, offset in layout))
+
+
+class Task(NamedTuple):
+    """What one worker plays: the first message to it."""
+
+    config: GameConfig
+    num_envs: int
+    groups: Sequence[Sequence[int]]
+    """its rows of the arrays per group"""
+    first_env: int
 
 
 class GameHost:
@@ -200,7 +213,7 @@ class GameHost:
 
     def _add_frame(self, game: AgentGame, recorder: GameRecorder) -> None:
         if recorder.recording:
-            recorder.add(game.game.view.getScreenRGB())
+            recorder.add(game.game.screen())
 
     def _game_started(self, game: AgentGame) -> None:
         if game.index in self._recorders:
@@ -211,9 +224,10 @@ def serve(connection: Connection, memory_fd: int) -> None:
     """Build the games that the first message describes and obey until the other side closes the connection."""
     host = None
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the training process is gone
-        config, num_envs, groups, first = connection.recv()
+        task: Task = connection.recv()
         try:
-            host = GameHost(config, groups, map_arrays(mmap.mmap(memory_fd, 0), config, num_envs), first)
+            arrays = map_arrays(mmap.mmap(memory_fd, 0), task.config, task.num_envs)
+            host = GameHost(task.config, task.groups, arrays, task.first_env)
         except BaseException as error:
             connection.send_bytes(_answer(0, *_failure(error)))
             return

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from continual_hackatari.wrappers.modifications.modification import Hook
 from continual_hackatari.wrappers.objects import load_extraction
 
-Hook = Callable[[], None]
 Cells = tuple[tuple[int, int], ...]
 """pairs of RAM address and value"""
 

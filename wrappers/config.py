@@ -1,0 +1,297 @@
+"""The description of a game: everything that somebody may choose about it, checked before anything is started."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from continual_hackatari.wrappers.emulator import registered_games
+from continual_hackatari.wrappers.errors import GameError, ModificationError
+from continual_hackatari.wrappers.goals import GOALS, Goal
+from continual_hackatari.wrappers.modifications import check_modifications, split_modifications, wait_for_start
+from continual_hackatari.wrappers.objects import supports_object_features, supports_objects, why_missing
+from continual_hackatari.wrappers.rewards import load_reward_function, reads_objects
+
+BACKENDS = ("HackAtari", "OCAtari", "Gym")
+OBS_MODES = ("dqn", "obj")
+GAME_STARTS = ("frames", "steps", "original", "none")
+NOOP_MAX = 30
+BLINKING = ("Asteroids", "ChopperCommand", "DoubleDunk", "MsPacman", "Venture", "YarsRevenge")
+
+
+@dataclass(frozen=True)
+class GameConfig:
+    """Everything a worker needs to build a game; plain values only, so that it travels to a worker process."""
+
+    env_id: str
+    game: str
+    """name as in the environment id: ``Freeway``"""
+    rom: str
+    """name of the ROM: ``freeway``"""
+    repeat_action_probability: float
+    """sticky actions: chance that the emulator repeats the last action, drawn per emulated frame"""
+    full_action_space: bool
+    max_num_frames_per_episode: int
+    """a game is truncated after this many emulated frames"""
+    backend: str = "HackAtari"
+    obs_mode: str = "dqn"
+    frameskip: int = 4
+    window: int = 4
+    """number of past frames (or feature vectors) in an observation"""
+    episodic_life: bool = True
+    """end the training episode, not the game, at a lost life"""
+    game_start: str = "steps"
+    """before the agent acts: 1 to `noop_max` no-op ``frames`` or no-op agent ``steps``, then FIRE; ``none``: only FIRE;
+    ``original``: see `AgentGame.start_game`"""
+    noop_max: int = NOOP_MAX
+    """another number stands in checkpoints of earlier versions only"""
+    fire_reset: bool = True
+    """press FIRE once at the start of a game and after a lost life, in games that have the button"""
+    max_pool: bool = False
+    """frames are the maximum of a step's last two (backend Gym: always)"""
+    reward_file: str = ""
+    seed: int = 0
+    reseed_every_game: bool = False
+    """evaluation: game number k of the run is seeded by (seed, k) alone, whoever plays it"""
+    num_envs: int = 1
+    """how many environments share the run's game numbers (environment i plays games i, i + num_envs, ...)"""
+    goal_kind: str = ""
+    """kind of goal that follows the frames as grey planes, a key of `wrappers.goals.GOALS`; empty: none"""
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What `game_config` chooses where it is not told, under the names of the flags."""
+        return {
+            "game_start": self.game_start,
+            "max_pool": self.max_pool,
+            "sticky": self.repeat_action_probability,
+            "time_limit": self.max_num_frames_per_episode,
+        }
+
+    @property
+    def goal(self) -> Goal | None:
+        """The goals of this game, where goals are asked for."""
+        return GOALS[self.goal_kind][self.game] if self.goal_kind else None
+
+    @property
+    def num_goals(self) -> int:
+        """Numbers per goal, and planes behind the frames."""
+        return len(self.goal.axes) if self.goal else 0
+
+
+def game_config(
+    env_id: str,
+    *,
+    backend: str = "HackAtari",
+    obs_mode: str = "dqn",
+    frameskip: int = 4,
+    window: int = 4,
+    episodic_life: bool = True,
+    game_start: str = "auto",
+    noop_max: int = NOOP_MAX,
+    fire_reset: bool = True,
+    max_pool: bool | None = None,
+    sticky: float | None = None,
+    time_limit: int | None = None,
+    reward_file: str = "",
+    goal_kind: str = "",
+    seed: int = 0,
+) -> tuple[GameConfig, list[str]]:
+    """The checked description of a game, and lines that a user should see.
+
+    Without pooling, an agent that skips an even number of frames sees one phase of the emulator's frames, so by default
+    no-ops are counted in its steps there (`game_start` steps), and in frames where frames are pooled.
+
+    Args:
+        game_start: ``auto`` or one of `GAME_STARTS`.
+        max_pool: by default only backend Gym pools.
+        sticky: chance that a frame repeats the last action; default: the id's own.
+        time_limit: emulated frames after which a game is cut; default: the id's own.
+
+    Raises:
+        GameError: unknown game, backend or observation mode, a number out of its range, or a combination that cannot
+            work.
+    """
+    check_choice("backend", backend, BACKENDS)
+    check_choice("obs_mode", obs_mode, OBS_MODES)
+    resolved, game, rom, kwargs, notes = _resolve(env_id)
+    check_whole("frameskip", frameskip, 1, 1000)
+    check_whole("window", window, 1, 1000)
+    check_whole("noop_max", noop_max, 1, 2**31 - 1, "; without no-ops a game starts with `game_start` none")
+    check_whole("seed", seed, 0, 2**63 - 1)
+    if time_limit is not None:
+        check_whole("time_limit", time_limit, 1, 2**31 - 1)
+    if sticky is not None and (isinstance(sticky, bool) or not isinstance(sticky, Real) or not 0 <= sticky <= 1):
+        raise GameError(f"`sticky` must be a probability, from 0 to 1, but it is {sticky!r}")
+    max_pool = _pooled(max_pool, backend, obs_mode, frameskip)
+    check_choice("game_start", game_start, ("auto", *GAME_STARTS))
+    if game_start == "auto":
+        game_start = "frames" if max_pool else "steps"
+    if obs_mode == "obj" and (why := why_missing("ocatari")):
+        raise GameError(f"`obs_mode` obj needs OCAtari's object detection, and {why}, or `--obs_mode dqn`")
+    if backend == "Gym" and obs_mode == "obj":
+        raise GameError(
+            "`obs_mode` obj needs object detection, which backend Gym does not have; use `--backend OCAtari`"
+        )
+    if backend != "Gym" and obs_mode == "obj" and not supports_object_features(game):
+        raise GameError(f"`obs_mode` obj: OCAtari has no usable object features for {game}; use `--obs_mode dqn`")
+    if reward_file:
+        if backend == "Gym":
+            raise GameError(
+                "`new_rf` reads objects and RAM, which backend Gym does not give; use `--backend HackAtari`"
+            )
+        why = why_missing("ocatari")
+        if not why and not supports_objects(game):
+            raise GameError(f"`new_rf` needs OCAtari's objects, and OCAtari does not know {game}")
+        load_reward_function(reward_file)
+        if why and reads_objects(reward_file):
+            raise GameError(f"`new_rf`: {reward_file} reads `objects`, which OCAtari detects, and {why}")
+    if goal_kind:
+        _check_goal(goal_kind, game, backend, obs_mode)
+    if game in BLINKING and obs_mode == "dqn" and not max_pool and frameskip % 2 == 0:
+        notes.append(
+            f"note: {game} draws some objects in every other frame only, and of {frameskip} frames the agent sees the "
+            "last: what blinks in the others is never seen (hackatari does the same); `--max_pool` shows it"
+        )
+    config = GameConfig(
+        env_id=resolved,
+        game=game,
+        rom=rom,
+        repeat_action_probability=kwargs.get("repeat_action_probability", 0.25) if sticky is None else sticky,
+        full_action_space=kwargs.get("full_action_space", False),
+        max_num_frames_per_episode=time_limit or kwargs.get("max_num_frames_per_episode") or 108_000,
+        backend=backend,
+        obs_mode=obs_mode,
+        frameskip=frameskip,
+        window=window,
+        episodic_life=episodic_life,
+        game_start=game_start,
+        noop_max=noop_max,
+        fire_reset=fire_reset,
+        max_pool=max_pool,
+        reward_file=str(Path(reward_file).resolve()) if reward_file else "",
+        goal_kind=goal_kind,
+        seed=seed,
+    )
+    _check_time_limit(config)
+    return config, notes
+
+
+def same_game(env_id: str, other: str) -> bool:
+    """Whether two environment ids mean the same one (``Freeway`` is ``ALE/Freeway-v5``).
+
+    Raises:
+        GameError: one of them is unknown.
+    """
+    return _resolve(env_id)[0] == _resolve(other)[0]
+
+
+def check_string(config: GameConfig, string: str, argument: str = "modifs") -> tuple[str, list[str]]:
+    """The canonical form of a modification string for this game, and warnings.
+
+    argument: the flag or the key of a file from which it comes, for errors.
+
+    Raises:
+        ModificationError: a name is unknown or refused, or the backend has no modifications.
+    """
+    if config.backend != "HackAtari":
+        if split_modifications(string):
+            raise ModificationError(
+                f"`{argument}` {string!r}: backend {config.backend} plays unmodified games only; "
+                "use `--backend HackAtari`"
+            )
+        return "", []
+    return check_modifications(config.game, string, obs_mode=config.obs_mode, argument=argument)
+
+
+def waiting_note(config: GameConfig, strings: Sequence[str]) -> str | None:
+    """A line that says which of these canonical strings' names have to wait under ``live``; None where none has."""
+    names = dict.fromkeys(name for string in strings for name in split_modifications(string))
+    waiting = wait_for_start(config.game, list(names))
+    if len(strings) < 2 or not waiting:
+        return None
+    return (
+        f"note: {', '.join(f'`{name}`' for name in waiting)} act{'s' * (len(waiting) == 1)} at the start of a game "
+        "only: with `switch_mode` live each game takes a string with such a name at its own next start, and plays on "
+        "under the old one until then"
+    )
+
+
+def _resolve(env_id: str) -> tuple[str, str, str, dict[str, Any], list[str]]:
+    """Environment id -> (full id, game, ROM name, keyword arguments of its registration, lines for the user)."""
+    registry, notes = registered_games(), []
+    if env_id not in registry and f"ALE/{env_id}-v5" in registry:
+        notes.append(f"`env_id` {env_id} means ALE/{env_id}-v5 (sticky actions with probability 0.25)")
+        env_id = f"ALE/{env_id}-v5"
+    if env_id not in registry:
+        games = sorted(name for name in registry if name.startswith("ALE/"))
+        near = difflib.get_close_matches(env_id if "/" in env_id else f"ALE/{env_id}-v5", games, n=3, cutoff=0.5)
+        raise GameError(
+            f"`env_id` {env_id!r} is not an Atari game of ale-py; "
+            + (f"did you mean {' or '.join(near)}?" if near else f"it has {len(games)} games such as {games[0]}")
+        )
+    kwargs = registry[env_id]
+    if kwargs.get("obs_type", "rgb") != "rgb":
+        raise GameError(f"`env_id` {env_id} observes RAM; use the game's plain id and `--obs_mode dqn` or `obj`")
+    game = env_id.removeprefix("ALE/").split("-")[0].removesuffix("NoFrameskip").removesuffix("Deterministic")
+    return env_id, game, kwargs["game"], kwargs, notes
+
+
+def _pooled(max_pool: bool | None, backend: str, obs_mode: str, frameskip: int) -> bool:
+    """Whether frames are pooled; raises GameError where that cannot be as asked."""
+    if backend == "Gym":
+        if max_pool is False:
+            raise GameError(
+                "`max_pool` is off, but backend Gym always pools, as gymnasium's AtariPreprocessing does; leave out "
+                "`--no_max_pool`, or use `--backend OCAtari`"
+            )
+        return True
+    if max_pool and obs_mode == "obj":
+        raise GameError("`max_pool` pools frames, and with `obs_mode` obj there are none; leave it out")
+    if max_pool and frameskip == 1:
+        raise GameError("`max_pool` pools a step's last two frames, and with `frameskip` 1 it has one; leave it out")
+    return bool(max_pool)
+
+
+def _check_time_limit(config: GameConfig) -> None:
+    """Raise GameError if a game could be over before the agent acts."""
+    noops = {"frames": config.noop_max, "none": 0}.get(config.game_start, config.noop_max * config.frameskip)
+    start = noops + 2 * config.frameskip
+    if config.max_num_frames_per_episode <= start:
+        raise GameError(
+            f"`time_limit` {config.max_num_frames_per_episode:,} frames are over before the agent acts: the start of a "
+            f"game alone may take {start:,}, with `game_start` {config.game_start} and `frameskip` {config.frameskip}"
+        )
+
+
+def _check_goal(kind: str, game: str, backend: str, obs_mode: str) -> None:
+    """Raise GameError unless this game has goals of `kind` and they can be shown."""
+    check_choice("goal_kind", kind, tuple(GOALS))
+    if backend == "Gym":
+        raise GameError("`her` reads the game's memory, which backend Gym does not give; use `--backend HackAtari`")
+    if obs_mode == "obj":
+        raise GameError("`her` shows its goals as planes behind the frames; use `--obs_mode dqn`")
+    if game not in GOALS[kind]:
+        flags = {"position": "`her`", "game_specific": "`her` with `game_specific_goals`"}
+        other = next(name for name in GOALS if name != kind)
+        hint = f"; {game} has goals for {flags[other]}" if game in GOALS[other] else ""
+        raise GameError(f"{flags[kind]}: {game} has no such goals; the games that do: {', '.join(GOALS[kind])}{hint}")
+
+
+def check_whole(argument: str, value: Any, low: int, high: int, advice: str = "") -> None:
+    """Raise GameError unless `value` is a whole number in this range."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise GameError(f"`{argument}` must be a whole number from {low} to {high:,}, but it is {value!r}{advice}")
+
+
+def check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise GameError(f"`{argument}` {value!r} is not one of {', '.join(allowed)}{hint}")

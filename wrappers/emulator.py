@@ -1,0 +1,66 @@
+"""The emulator, ale-py: no other file knows it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeAlias
+
+import ale_py
+import gymnasium
+from ale_py import roms
+
+from continual_hackatari.wrappers.errors import GameError
+
+Emulator: TypeAlias = ale_py.ALEInterface
+Action: TypeAlias = ale_py.Action
+NOOP, FIRE = ale_py.Action.NOOP, ale_py.Action.FIRE
+
+
+def registered_games() -> dict[str, dict[str, Any]]:
+    """Environment id -> keyword arguments of its registration, of all that ale-py registers with gymnasium."""
+    gymnasium.register_envs(ale_py)
+    specs = gymnasium.registry.items()
+    return {env_id: spec.kwargs for env_id, spec in specs if spec.entry_point == "ale_py.env:AtariEnv"}
+
+
+def ale_games() -> list[str]:
+    """All games that ale-py registers, as named in ``ALE/<game>-v5``."""
+    matches = (re.fullmatch(r"ALE/(\w+)-v5", env_id) for env_id in registered_games())
+    return sorted(match[1] for match in matches if match)
+
+
+def new_emulator(sticky: float, time_limit: int) -> Emulator:
+    """An emulator without a game.
+
+    Args:
+        sticky: chance that it repeats the last action, drawn per emulated frame.
+        time_limit: emulated frames after which it cuts a game.
+    """
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # before the first one exists, or it prints a banner
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", sticky)
+    ale.setInt("max_num_frames_per_episode", time_limit)
+    return ale
+
+
+def load_game(ale: Emulator, rom: str, seed: int) -> None:
+    """Insert a game (name of the ROM: ``freeway``); the emulator reads its seed only then (about 80 ms)."""
+    ale.setInt("random_seed", seed)
+    path = roms.get_rom_path(rom)
+    if path is None:
+        raise GameError(f"ale-py has no ROM of {rom}; run `pip install --force-reinstall ale-py`")
+    ale.loadROM(path)
+
+
+def save(ale: Emulator) -> bytes:
+    """The emulator's own state, its generator included.
+
+    It does not hold everything (ale-py 0.12: which action a sticky action would repeat, some registers of the
+    television chip); at a reset the emulator clears what it lacks.
+    """
+    return ale.cloneState(include_rng=True).serialize()
+
+
+def restore(ale: Emulator, state: bytes) -> None:
+    """Take over what `save` returned, perhaps in another process."""
+    ale.restoreState(ale_py.ALEState(state))

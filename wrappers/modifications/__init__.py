@@ -1,0 +1,37 @@
+"""Modifications of Atari games: which exist, whether a string can be played, and running them.
+
+    python -m wrappers.modifications                     # games with modifications
+    python -m wrappers.modifications ALE/Freeway-v5      # those of one game: origin, when each runs, what it does
+    python -m wrappers.modifications ALE/Freeway-v5 --gallery gallery.png
+    python -m wrappers.modifications ALE/Freeway-v5 --play out.mp4 --modifs "all_black_cars stop_top_2"
+
+modification.py    what a modification is, and the names of a string
+installed.py       what the installed hackatari offers
+supplementary.py   our own, for names that the installed hackatari lacks
+catalogue.py       all modifications of a game, and the check of a string
+runner.py          running them
+__main__.py        the command
+
+Names come from the installed hackatari first, then from our own collection; where hackatari is not installed, from the
+latter alone.
+"""
+
+from continual_hackatari.wrappers.modifications.modification import UNMODIFIED, Modification, split_modifications
+from continual_hackatari.wrappers.modifications.names import (
+    catalogue,
+    check_modifications,
+    hackatari_is_missing,
+    wait_for_start,
+)
+from continual_hackatari.wrappers.modifications.runner import ModificationRunner
+
+__all__ = [
+    "UNMODIFIED",
+    "Modification",
+    "ModificationRunner",
+    "catalogue",
+    "check_modifications",
+    "hackatari_is_missing",
+    "split_modifications",
+    "wait_for_start",
+]

@@ -1,0 +1,150 @@
+"""All modifications of a game, the installed hackatari's and our own, and the check of a modification string."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+
+from continual_hackatari.wrappers.errors import ModificationError
+from continual_hackatari.wrappers.modifications import installed
+from continual_hackatari.wrappers.modifications.modification import UNMODIFIED, Modification, split_modifications
+from continual_hackatari.wrappers.modifications.supplementary import (
+    ALIASES,
+    NO_EFFECT,
+    NO_KNOWN_MEANING,
+    REFUSED,
+    SUPPLEMENT,
+)
+from continual_hackatari.wrappers.objects import why_missing
+
+
+@cache
+def catalogue(game: str) -> dict[str, Modification]:
+    """All modifications of a game (name as in the environment id, ``Freeway``), by name; refused ones are marked."""
+    found = {name: selection.modification for name, selection in installed.selections(game).items()}
+    for name, supplement in SUPPLEMENT.get(game, {}).items():
+        if name not in found or found[name].refused:
+            found[name] = Modification(
+                name=name,
+                origin="continual-hackatari",
+                runs=supplement.runs,
+                description=supplement.description,
+                writes=supplement.writes,
+                objects_only=supplement.objects_only,
+                refused=_without_objects() if supplement.objects_only else "",
+            )
+    for name, reason in REFUSED.get(game, {}).items():
+        found.setdefault(name, Modification(name, "hackatari", "overlay", "", refused=reason))
+    for name, reason in NO_EFFECT.get(game, {}).items():
+        if name in found:
+            found[name] = replace(found[name], no_effect=reason)
+    return dict(sorted(found.items()))
+
+
+def _without_objects() -> str:
+    """Why what only changes the detected objects cannot be played; empty where objects can be detected."""
+    why = why_missing("ocatari")
+    return f"it changes the objects that OCAtari detects, and {why}" if why else ""
+
+
+def check_modifications(
+    game: str, string: str, *, obs_mode: str = "dqn", argument: str = "modifs"
+) -> tuple[str, list[str]]:
+    """Check that a modification string can be played.
+
+    argument: the flag or the key of a file from which it comes, for errors.
+
+    Returns the string with normalised whitespace and current names, and lines that the user should see: old names that
+    were replaced, names that write the same RAM cells, names without effect.
+
+    Raises:
+        ModificationError: an unknown name, one that is refused, or any name for a game without modifications.
+    """
+    known = catalogue(game)
+    names: list[str] = []
+    warnings: list[str] = []
+    for written in split_modifications(string):
+        name = _current_name(game, written)
+        require_playable(game, name, argument)
+        if name != written:
+            warnings.append(f"`{written}` is played as `{name}`, the present name of that modification of {game}")
+        if name not in names:
+            names.append(name)
+    for name in names:
+        if known[name].no_effect:
+            warnings.append(f"`{name}` has no visible effect in {game}: {known[name].no_effect}")
+        elif known[name].objects_only and obs_mode != "obj":
+            warnings.append(
+                f"`{name}` has no visible effect with `obs_mode` {obs_mode}: it only changes the detected objects"
+            )
+    warnings.extend(_conflicts(game, names))
+    return " ".join(names), warnings
+
+
+def wait_for_start(game: str, names: Sequence[str]) -> list[str]:
+    """Those of `names` that act at the start of a game only: in mid-game they can but wait for the next one."""
+    return [name for name in names if catalogue(game)[name].runs == "reset"]
+
+
+def _current_name(game: str, name: str) -> str:
+    alias = ALIASES.get(game, {}).get(name, name)
+    known = catalogue(game)
+    return alias if name not in known and alias in known else name
+
+
+def require_playable(game: str, name: str, argument: str = "modifs") -> None:
+    known = catalogue(game)
+    if name in known and not known[name].refused:
+        return
+    start = f"`{argument}` {name!r}"
+    if name == UNMODIFIED:
+        raise ModificationError(f"{start} is the unmodified game, so it stands alone; leave out it or the other names")
+    if name in known:
+        raise ModificationError(f"{start}: this modification of {game} cannot be played: {known[name].refused}")
+    hackatari_missing = "" if installed.package_folder() else why_missing("hackatari")
+    if not known and hackatari_missing:
+        raise ModificationError(f"{start}: {game} has no modifications of this project's own, and {hackatari_missing}")
+    if not known:
+        raise ModificationError(
+            f'{start}: {game} has no modifications, only "" can be played; '
+            "`python -m wrappers.modifications` lists the games that have some"
+        )
+    advice = f"`python -m wrappers.modifications ALE/{game}-v5` lists all {len(known)}"
+    if name in NO_KNOWN_MEANING.get(game, {}):
+        raise ModificationError(f"{start}: the name {NO_KNOWN_MEANING[game][name]}; {advice}")
+    near = difflib.get_close_matches(name, [other for other in known if not known[other].refused], n=3, cutoff=0.5)
+    if hackatari_missing:
+        nearest = f" (nearest: {', '.join(near)})" if near else ""
+        raise ModificationError(
+            f"{start}: this project has no modification of {game} of this name{nearest}, and {hackatari_missing}, "
+            f"or another name; {advice}"
+        )
+    nearest = f"; did you mean {' or '.join(near)}?" if near else ";"
+    raise ModificationError(f"{start}: {game} has no modification of this name{nearest} {advice}")
+
+
+def _conflicts(game: str, names: Sequence[str]) -> Iterator[str]:
+    """A line for each two names that write the same RAM cells, with which of them has the last word."""
+    known, theirs = catalogue(game), installed.selections(game)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            shared = set(known[first].writes) & set(known[second].writes)
+            same_function = all(known[name].origin == "hackatari" for name in (first, second)) and (
+                theirs[first].functions == theirs[second].functions
+            )
+            if not shared or same_function:
+                continue
+            if known[second].runs == "reset" != known[first].runs:
+                winner, reason = first, "which runs in every frame"
+            else:
+                winner, reason = second, "the later one"
+            cells = installed.ranges(sorted(shared))
+            yield f"`{first}` and `{second}` both write RAM {cells}: `{winner}`, {reason}, wins"
+
+
+def hackatari_is_missing() -> list[str]:
+    """A line for lists of modifications, where hackatari's own are not among them."""
+    why = "" if installed.package_folder() else why_missing("hackatari")
+    return [f"hackatari's own modifications are missing here: {why}."] if why else []
