@@ -91,7 +91,7 @@ def as_text(results: Sequence[GroupResult]) -> str:
     """A table per group, and what a reader must know before comparing them."""
     blocks = []
     if len({tuple(sorted(each.tasks)) for result in results for each in result.evaluations}) > 1:
-        blocks.append("note: the runs do not have the same tasks, so their averages are not over the same things\n")
+        blocks.append("note: the runs do not have the same tasks, so their averages are not over the same things")
     for number, result in enumerate(results, 1):
         measured = [
             f"note: `{name}` is not the same in all runs of group {number}: they were measured differently"

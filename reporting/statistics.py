@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Literal, NamedTuple
@@ -44,12 +45,13 @@ def _resampled(
     number: int,
     seed: int = 0,
     paired: bool = False,
-) -> np.ndarray:
-    """`statistic` of `number` resamples over the first axis of `samples`; the resamples are the last axis."""
+) -> Any:
+    """What scipy says of `statistic` in `number` resamples over the first axis of `samples`, 95 % of them."""
     from scipy.stats import bootstrap  # slow to import, and most that need a mean need no interval
 
-    with np.errstate(invalid="ignore"):
-        found = bootstrap(
+    with warnings.catch_warnings():  # a resample of what is not known has no mean, and needs none
+        warnings.simplefilter("ignore")
+        return bootstrap(
             tuple(samples),
             statistic,
             axis=0,
@@ -60,8 +62,6 @@ def _resampled(
             method="percentile",
             rng=np.random.default_rng(seed),
         )
-    distribution: np.ndarray = found.bootstrap_distribution
-    return distribution
 
 
 def mean_and_interval(values: np.ndarray, covered: np.ndarray | None = None, seed: int = 0) -> Band:
@@ -77,7 +77,7 @@ def mean_and_interval(values: np.ndarray, covered: np.ndarray | None = None, see
     low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     enough = np.isfinite(mean) & (np.isfinite(values).sum(axis=0) >= SMALLEST_SAMPLE)
     if enough.any():
-        means = _resampled([values[:, enough]], nanmean, RESAMPLES, seed)
+        means = _resampled([values[:, enough]], nanmean, RESAMPLES, seed).bootstrap_distribution
         low[enough], high[enough] = np.nanpercentile(means, [2.5, 97.5], axis=-1)
     return Band(mean, low, high)
 
@@ -93,7 +93,8 @@ def mean_std_interval(scores: Sequence[float], seed: int = 0) -> tuple[float, fl
     mean = float(values.mean())
     if values.size == 1:
         return mean, math.nan, math.nan, math.nan
-    low, high = np.percentile(_resampled([values], np.mean, RESAMPLES_OF_GAMES, seed), [2.5, 97.5])
+    means = _resampled([values], np.mean, RESAMPLES_OF_GAMES, seed).bootstrap_distribution
+    low, high = np.percentile(means, [2.5, 97.5])
     return mean, float(values.std(ddof=1)), float(low), float(high)
 
 
@@ -112,8 +113,8 @@ def interquartile_mean(scores: np.ndarray, resample: Resample = "units") -> tupl
     value = float(iqm(*scores.T, axis=0))
     if len(scores) == 1:
         return value, math.nan, math.nan
-    low, high = np.percentile(_resampled([*scores.T], iqm, RESAMPLES, paired=resample == "runs"), [2.5, 97.5])
-    return value, float(low), float(high)
+    limits = _resampled([*scores.T], iqm, RESAMPLES, paired=resample == "runs").confidence_interval
+    return value, float(limits.low), float(limits.high)
 
 
 def students_interval(values: Sequence[float]) -> tuple[float, float]:

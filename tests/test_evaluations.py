@@ -288,7 +288,7 @@ def test_a_file_is_whole_after_a_fault(tmp_path, monkeypatch):
     assert (tmp_path / "evals.csv").read_bytes() == before
     assert evaluations.read_results(tmp_path) == [dict(zip(evaluations.EVALUATION_COLUMNS, map(str, row), strict=True))]
     (tmp_path / "evals.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ConfigError, match="other columns"):
+    with pytest.raises(RunFolderError, match="other columns"):
         evaluations.read_results(tmp_path)
 
 
@@ -566,7 +566,7 @@ def test_a_run_of_an_earlier_version_is_read(evaluated, tmp_path, capsys):
     evaluate_later(run)
     assert (run / "evals.csv").read_bytes() == before
     assert "note" not in capsys.readouterr().out
-    assert not metrics.load_run(run).evaluations.pending
+    assert not Run(run).evaluations().pending
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"eval_every": 0}', '{"eval_every": "x"', "\xff"])
@@ -580,7 +580,7 @@ def test_a_damaged_plan_is_one_sentence(content, evaluated, tmp_path, capsys):
     assert error.count("\n") == 1
     assert "plan.json" in error
     assert "move it away" in error
-    assert metrics.load_run(run).evaluations.strings == ["", "right_drift"]
+    assert Run(run).evaluations().strings == ["", "right_drift"]
 
 
 def test_a_run_that_was_made_longer_has_its_plan(tmp_path, monkeypatch):
@@ -593,7 +593,7 @@ def test_a_run_that_was_made_longer_has_its_plan(tmp_path, monkeypatch):
     training.main(["--resume", str(run), "--total_timesteps", "128"])
     assert read_plan(run) == Plan(32, 1, {"": "train"}, [Label(step, 0, "") for step in (0, 32, 64, 96, 128)])
     assert [step for step, *_ in labels(run)] == [0, 32, 48, 80, 112, 128]
-    assert not metrics.load_run(run).evaluations.pending
+    assert not Run(run).evaluations().pending
 
 
 def test_a_plan_is_whole_after_a_fault(tmp_path, monkeypatch):
