@@ -24,6 +24,7 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari import metrics
 from continual_hackatari.reporting.groups import experiment_settings, group_runs
 from continual_hackatari.reporting.plan import Label, Plan, read_plan
+from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training import evaluations
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
