@@ -16,8 +16,9 @@ from conftest import NEEDS_OCATARI, PATIENCE, ROOT, read_csv
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import eval as evaluation
-from continual_hackatari.agents import make_agent
+from continual_hackatari.agents import ActorCritic, make_agent
 from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval
+from continual_hackatari.training import playing, summary
 from continual_hackatari.training.checkpoints import save_checkpoint
 from continual_hackatari.wrappers.agent_game import derive_seeds
 from continual_hackatari.wrappers.config import game_config
@@ -101,9 +102,9 @@ class LivelyAgent:
 
 
 def play(num_envs, episodes, seed=1):
-    """The records of `evaluation.evaluate` for the lively agent, in the order of the games."""
+    """The records of `playing.evaluate` for the lively agent, in the order of the games."""
     game, _ = game_config("ALE/Breakout-v5", game_start="frames")
-    games = evaluation.evaluate(
+    games = playing.evaluate(
         LivelyAgent(),
         game,
         ["", "left_drift"],
@@ -196,7 +197,7 @@ def test_sampled_by_default_greedy_on_request(checkpoint, monkeypatch):
         asked.append((deterministic, agent.training, torch.is_grad_enabled(), generator.initial_seed()))
         return decide(agent, x, deterministic=deterministic, generator=generator)
 
-    monkeypatch.setattr(evaluation.ActorCritic, "get_action_entropy_and_value", record)
+    monkeypatch.setattr(ActorCritic, "get_action_entropy_and_value", record)
     sampled = evaluate(checkpoint, "--frameskip", "16")
     assert set(asked) == {(False, False, False, 1)}
     asked.clear()
@@ -280,8 +281,8 @@ def test_a_single_game_has_no_spread_and_json_has_no_nan(checkpoint, capsys):
 
 
 def test_the_table_where_no_human_score_is_known():
-    result = evaluation.Result("a b", 2, 1.0, 0.5, 0.25, 1234567.0, None)
-    header, row = evaluation.table([result]).splitlines()
+    result = summary.Result("a b", 2, 1.0, 0.5, 0.25, 1234567.0, None)
+    header, row = summary.table([result]).splitlines()
     assert re.split(r"\s{2,}", row) == ["a b", "2", "1.00", "0.50", "[0.25, 1234567.00]", "-"]
     assert len(header) == len(row)
 

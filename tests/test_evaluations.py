@@ -26,7 +26,7 @@ from continual_hackatari.reporting.groups import experiment_settings, group_runs
 from continual_hackatari.reporting.plan import Label, Plan, read_plan
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
-from continual_hackatari.training import evaluations
+from continual_hackatari.training import evaluations, playing
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.evaluations import yield_to_others
@@ -90,10 +90,10 @@ def played_independently(path, strings, games=1, num_envs=1):
     """What `eval.evaluate` finds out about a checkpoint, in the columns of `RESULT`."""
     checkpoint = load_checkpoint(path)
     game, _ = game_config("ALE/Breakout-v5", frameskip=40)
-    agent = evaluation.load_agent(str(path), checkpoint, "PPO", game)
+    agent = playing.load_agent(str(path), checkpoint, "PPO", game)
     found = []
     for deterministic in (False, True):
-        records = evaluation.evaluate(
+        records = playing.evaluate(
             agent,
             game,
             strings,
@@ -447,7 +447,7 @@ def test_too_many_evaluations_are_refused_at_once():
 
 
 def chosen(strings, held_out, trained_on):
-    return evaluation.choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
+    return strings.choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
 
 
 def test_what_is_evaluated_by_default():

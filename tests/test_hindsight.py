@@ -15,7 +15,7 @@ from benchmarks.hindsight import CROSSES, DOCUMENTED
 from benchmarks.line_world import BEST, one_scale
 from benchmarks.line_world import learn as learn_to_cross
 from continual_hackatari import continual_training_example as training
-from continual_hackatari.agents import AgentError, RewardScaler, make_agent
+from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler, make_agent
 from continual_hackatari.agents.acceleration import ActingAgent
 from continual_hackatari.agents.hindsight import (
     CHUNK,
@@ -625,7 +625,7 @@ def test_a_checkpoint_with_hindsight_evaluates_with_no_flag_repeated(tmp_path, m
         seen.append(x.clone())
         return decide(agent, x, **keywords)
 
-    monkeypatch.setattr(evaluation.ActorCritic, "get_action_entropy_and_value", record)
+    monkeypatch.setattr(ActorCritic, "get_action_entropy_and_value", record)
     common = ["--agent_path", path, "--eval_episodes", "1", "--num_workers", "0", "--no-cuda"]
     evaluation.main(common)
     assert len(seen) > 100

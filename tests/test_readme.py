@@ -25,6 +25,7 @@ from continual_hackatari.agents import ContinualBackprop, make_agent
 from continual_hackatari.agents.plasticity import PlasticityProbe
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory, schedule_from_config
+from continual_hackatari.training import summary
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import _is_hidden, apply_config_file, check_ranges, parse_command_line
 from continual_hackatari.wrappers.config import check_string, game_config
@@ -607,8 +608,8 @@ def test_old_spellings_as_told():
 
 
 def test_evaluation_table_has_the_columns_as_printed():
-    result = evaluation.Result("", 3, 1.0, 2.0, 0.5, 1.5, 0.1)
-    assert text_block("modification ").splitlines()[0].split() == evaluation.table([result]).splitlines()[0].split()
+    result = summary.Result("", 3, 1.0, 2.0, 0.5, 1.5, 0.1)
+    assert text_block("modification ").splitlines()[0].split() == summary.table([result]).splitlines()[0].split()
 
 
 def test_draws_the_picture(tmp_path, monkeypatch):
