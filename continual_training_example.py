@@ -139,7 +139,7 @@ from continual_hackatari.training.versions import made_by
 from continual_hackatari.wrappers.config import GameConfig, check_string, game_config, waiting_note
 from continual_hackatari.wrappers.errors import GameError, ModificationError, WorkerError
 from continual_hackatari.wrappers.goals import Goal, goal_kind
-from continual_hackatari.wrappers.interfaces import GameRecord
+from continual_hackatari.wrappers.interfaces import GameRecord, VectorGames
 from continual_hackatari.wrappers.processes import available_cores
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
@@ -531,7 +531,7 @@ class Parts(NamedTuple):
     her_scaler: RewardScaler  # of what hindsight relabels
     probe: PlasticityProbe
     generators: dict[str, torch.Generator]
-    envs: ModifiedVectorEnv
+    envs: VectorGames
     tracker: Tracker
     progress: ProgressBar
     evaluations: ContinualEvaluation
@@ -1643,7 +1643,7 @@ def join_relabelling(relabelling: Relabelling, ranks: Ranks) -> Relabelling:
     return Relabelling(goals, *(ranks.join_games(array) for array in flags))
 
 
-def open_games(args: Args, game: GameConfig, ranks: Ranks = ALONE) -> ModifiedVectorEnv:
+def open_games(args: Args, game: GameConfig, ranks: Ranks = ALONE) -> VectorGames:
     """This process' games, in two groups, so that one is emulated while the agent thinks about the other."""
     share, num_workers = args.num_envs // ranks.size, args.num_workers
     if num_workers is None and not ranks.alone:
@@ -1660,7 +1660,7 @@ def open_games(args: Args, game: GameConfig, ranks: Ranks = ALONE) -> ModifiedVe
     )
 
 
-def empty_rollout(args: Args, envs: ModifiedVectorEnv, device: torch.device) -> Rollout:
+def empty_rollout(args: Args, envs: VectorGames, device: torch.device) -> Rollout:
     """Storage for one rollout; frames stay uint8, a quarter of the memory of floats."""
     steps = (args.num_steps, envs.num_envs)
     rows = (args.num_steps, envs.num_envs * (2 if args.her else 1))

@@ -180,7 +180,7 @@ def test_whole_games_are_scored_by_the_emulator():
 
 
 def test_same_seed_same_games_also_with_other_workers(checkpoint):
-    flags = ["--modifs", "no_modif, left_drift", "--num_envs", "2", "--frameskip", "16"]
+    flags = ["--modifs", "no_modif, left_drift", "--num_envs", "2", *SHORT]
     first, again, workers = (
         (evaluate(checkpoint, *flags, *more) / "games.csv").read_bytes() for more in ([], [], ["--num_workers", "2"])
     )
@@ -198,10 +198,10 @@ def test_sampled_by_default_greedy_on_request(checkpoint, monkeypatch):
         return decide(agent, x, deterministic=deterministic, generator=generator)
 
     monkeypatch.setattr(ActorCritic, "get_action_entropy_and_value", record)
-    sampled = evaluate(checkpoint, "--frameskip", "16")
+    sampled = evaluate(checkpoint, *SHORT)
     assert set(asked) == {(False, False, False, 1)}
     asked.clear()
-    greedy = evaluate(checkpoint, "--deterministic", "--frameskip", "16")
+    greedy = evaluate(checkpoint, "--deterministic", *SHORT)
     assert set(asked) == {(True, False, False, 1)}
     entropies = [[row["mean_entropy"] for row in read_csv(folder / "games.csv")] for folder in (sampled, greedy)]
     assert entropies[0] != entropies[1], "other frames were seen"
@@ -235,7 +235,7 @@ def test_flags_that_agree_with_the_checkpoint_are_welcome(checkpoint):
 
 
 def test_table_files_and_last_line_agree(checkpoint, capsys):
-    folder = evaluate(checkpoint, "--modifs", "no_modif, color_all_blocks_red", "--eval_episodes", "3")
+    folder = evaluate(checkpoint, "--modifs", "no_modif, color_all_blocks_red", *SHORT, "--eval_episodes", "3")
     lines = capsys.readouterr().out.splitlines()
     rows = read_csv(folder / "games.csv")
     assert [(row["modification"], row["game"]) for row in rows] == [

@@ -192,6 +192,7 @@ def test_the_training_logs_each_result_at_its_own_step(evaluated):
     assert (final.step, final.value) == (128, score), "of the only task that is evaluated, sampled"
 
 
+@pytest.mark.slow
 def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
     run = tmp_path / evaluated.name
     shutil.copytree(evaluated, run)

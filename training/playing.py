@@ -16,7 +16,7 @@ from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, trained_with
 from continual_hackatari.training.game_report import Life, Trace, lives_of
 from continual_hackatari.training.run_folder import slug
-from continual_hackatari.wrappers.agent_game import action_names
+from continual_hackatari.wrappers.backends import action_names
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
