@@ -43,6 +43,9 @@ import numpy as np
 import torch
 
 from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler
+from continual_hackatari.reporting.plan import PLAN, Label, Plan, read_plan
+from continual_hackatari.reporting.rows import SPLITS, UNMODIFIED, RunFolderError
+from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, statistics, without_nan
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, trained_with
 from continual_hackatari.training.config import (
     ConfigError,
@@ -69,14 +72,10 @@ from continual_hackatari.training.game_report import (
     failure_statistics,
     game_columns,
     known_returns,
-    statistics,
     value_error,
-    without_nan,
 )
-from continual_hackatari.training.plan import PLAN, SPLITS, Label, Plan, read_plan
 from continual_hackatari.training.playing import PlayedGame, evaluate, load_agent, play
-from continual_hackatari.training.run_folder import UNMODIFIED, create_run_folder
-from continual_hackatari.training.scores import human_normalised, mean_std_interval
+from continual_hackatari.training.run_folder import create_run_folder
 from continual_hackatari.training.strings import canonical_strings, choose_evaluated, choose_modifications
 from continual_hackatari.training.summary import Result, summarise, table
 from continual_hackatari.training.tracking import Tracker, check_wandb
@@ -87,7 +86,7 @@ from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
 from continual_hackatari.wrappers.worker import die_with
 
-USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
+USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError, RunFolderError)
 FOR_RUNS = ("eval_modifs", "held_out_modifs", "eval_games", "follow")
 FOR_BOTH = ("run", "seed", "num_workers", "cuda")  # with `run` and without; all others are for one checkpoint
 

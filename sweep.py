@@ -36,10 +36,10 @@ from typing import IO, Any, Literal
 import tyro
 import yaml
 
+from continual_hackatari.reporting.groups import experiment_settings
 from continual_hackatari.training.config import ConfigError, Range, _nearest, _shown, check_ranges, parse_command_line
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.run_folder import safe_name
-from continual_hackatari.training.same_experiment import experiment_settings
 from continual_hackatari.training.search import Study, draw, examples, grid, is_whole, read_space, require_optuna
 from continual_hackatari.training.signals import StopSignals
 

@@ -191,7 +191,7 @@ class Run(Generic[ArgsT]):
         if self.args.test_modifs and self.ranks.is_main:
             ending.test(self.args, self._agent, self.setup.game, self.tracker, self.global_step)
         results = self.evaluations.finish(self.tracker)
-        ending.log_continual_metrics(results, self.folder, self.args, self.tracker, self.global_step)
+        ending.log_continual_metrics(results, self.folder, self.tracker, self.global_step)
         if self.ranks.is_main:
             forget_states(self.folder, keep_last=not self.args.has_fixed_length)
             self._remove_files(kept=[] if self.args.has_fixed_length else self._files)

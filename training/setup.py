@@ -16,6 +16,8 @@ from torch import nn
 
 from continual_hackatari.agents import AgentError
 from continual_hackatari.agents.acceleration import choose_precision
+from continual_hackatari.reporting.plan import Plan
+from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.schedules.factories import (
     ScheduleError,
     key_of,
@@ -34,7 +36,6 @@ from continual_hackatari.training.config import (
     parse_command_line,
 )
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
-from continual_hackatari.training.plan import Plan
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
@@ -47,7 +48,7 @@ from continual_hackatari.wrappers.errors import GameError, ModificationError
 
 ArgsT = TypeVar("ArgsT", bound=RunSettings)
 
-USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, ScheduleError)
+USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, RunFolderError, ScheduleError)
 """What a user got wrong; the message is one sentence."""
 
 REQUIRED = ("args", "machine", "counters", "agent", "generators", "envs", "tracker", "progress")
