@@ -7,7 +7,7 @@
     torchrun --nproc_per_node 2 continual_training_example.py --config run_config.json
 
 This file is the whole training loop; read `train` from top to bottom. Its phases carry banners: RESUME, SWITCH,
-ROLLOUT, HINDSIGHT, ADVANTAGES, UPDATE, LOG + CHECKPOINT. The README explains the words, the flags and the schedules.
+ROLLOUT, HINDSIGHT, ADVANTAGES, UPDATE, LOG + CHECKPOINT. docs/ explains the words, the flags and the schedules.
 """
 
 from __future__ import annotations
