@@ -615,7 +615,9 @@ def train(setup: Setup) -> None:
         ranks.main_first(lambda: open_tracker(args, folder, saved, ranks)) as tracker,
         closing(open_games(args, game, ranks)) as envs,
         ProgressBar(
-            total_timesteps, enabled=ranks.is_main, **(saved["progress"] if saved is not None else {})
+            -(-total_timesteps // args.num_envs) * args.num_envs,  # what is played: all games take the last step
+            enabled=ranks.is_main,
+            **(saved["progress"] if saved is not None else {}),
         ) as progress,
         StopSignals(supervised=bool(ranks.job), quiet=not ranks.is_main) as stop,
         ranks.main_first(lambda: continual_evaluation(args, plan, folder, saved, progress, ranks)) as evaluations,
