@@ -38,7 +38,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -1149,12 +1149,15 @@ def check_settings(args: Args, saved: dict[str, Any] | None, ranks: Ranks) -> Se
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
     if args.anneal_lr and not args.anneal_lr_per_regime:
         notes += filter(None, [decay_note(schedule, args.total_timesteps)])
+    notes += filter(None, [idle_note(args, schedule, game)])
 
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
     if device.type == "cuda" and not ranks.alone:
         device = torch.device("cuda", ranks.local_rank)
     if args.cuda and device.type == "cpu":
         notes.append("no GPU found: training on the CPU")
+    if args.cuda_graphs and device.type == "cpu":
+        notes.append("note: `cuda_graphs` does nothing on a CPU")
     precision, line = choose_precision(args.amp, device)
     notes.append(line)
     # What `auto` chose holds for the whole run, on whatever machine it goes on.
@@ -1221,6 +1224,17 @@ def choose_schedule(args: Args, game: GameConfig) -> tuple[Any, list[str]]:
         key = key_of(kwargs, name, "modification_factory_kwargs") or "modification_factory"
         check_string(game, name, key if has_schedule else "modifs")
     return schedule, [line for string in strings for line in check_string(game, string)[1]]
+
+
+def idle_note(args: Args, schedule: Any, game: GameConfig) -> str | None:
+    """A line about what is to happen at switches, in a run that has none."""
+    names = ("switch_mode", "shrink_and_perturb", "save_agent_with_switch", "anneal_lr_per_regime")
+    given = [f"`{name}`" for name in names if getattr(args, name) != getattr(Args(), name)]
+    # Not all of them: there may be millions, and some thousand of one string mean that there is no other.
+    segments = islice(schedule.segments(0, args.total_timesteps or schedule.num_total_steps), 1000)
+    if not given or len({canonical(string, game) for _, _, string in segments}) > 1:
+        return None
+    return f"note: nothing switches in this run, so {', '.join(given)} will do nothing"
 
 
 def check_file(path: str | Path) -> list[str]:

@@ -31,7 +31,7 @@ import pandas as pd
 import tyro
 
 from continual_hackatari.reporting.versions import mixed_versions
-from continual_hackatari.training.asked import Asked, asked_for
+from continual_hackatari.training.asked import Asked, asked_for, still_to_do
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.plan import SPLITS
@@ -329,7 +329,8 @@ class Evaluations:
         points: dict[tuple[str, int], list[Point]] = {}
         for (modification, phase, step), score in means.items():
             points.setdefault((modification, phase), []).append(Point(int(step), float(score)))
-        pending = _pending(points, asked) if asked is not None else []
+        done = [(string, phase, step) for (string, phase), curve in points.items() for step, _ in curve]
+        pending = still_to_do(asked, done) if asked is not None else []
         if pending:
             _, phase, step = min(pending, key=lambda place: (place[2], place[1]))
             left = len({place[1:] for place in pending})
@@ -455,16 +456,6 @@ class Evaluations:
                 if end > phase:
                     found.append((task, phase, end))
         return found
-
-
-def _pending(points: Mapping[tuple[str, int], Sequence[Point]], asked: Asked) -> list[tuple[str, int, int]]:
-    """(string, phase, global step) of everything that was asked for and has no score."""
-    return [
-        (string, place.phase, place.global_step)
-        for place in asked.places
-        for string in asked.strings or sorted({string for string, _ in points})
-        if not any(place.global_step <= step < place.stop for step, _ in points.get((string, place.phase), ()))
-    ]
 
 
 def _scaled(score: float, scale: Scale | str) -> float:
@@ -833,7 +824,9 @@ def load_run(folder: str | Path, mode: Mode = "sampled") -> Run:
 
 def what_is_left(evaluations: Evaluations, folder: Path) -> list[str]:
     """What to do about evaluations that are pending."""
-    return [f"`python eval.py --run {folder}` does the rest"] if evaluations.pending else []
+    if not evaluations.pending:
+        return []
+    return [f"`python eval.py --run {folder}` does the rest, as far as the run has kept its weights"]
 
 
 def load_runs(folders: Sequence[str | Path], mode: Mode = "sampled") -> list[Run]:
