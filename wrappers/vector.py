@@ -125,7 +125,9 @@ class ModifiedVectorEnv(VectorEnv):
         """
         _check_options(seed, options)
         if options and "modifications" in options:
-            self.modifications = split_modifications(check_string(self.config, options["modifications"])[0])
+            self.modifications = split_modifications(
+                check_string(self.config, options["modifications"], "modifications")[0]
+            )
         if seed is not None:
             self.config = replace(self.config, seed=int(seed))
         self._in_flight.clear()
@@ -184,7 +186,7 @@ class ModifiedVectorEnv(VectorEnv):
             GameError: unknown mode.
         """
         check_choice("switch_mode", mode, SWITCH_MODES)
-        canonical, _ = check_string(self.config, string)
+        canonical, _ = check_string(self.config, string, "modifications")
         if mode == "live" and not self._begun:
             raise ResetNeeded("`switch_mode` live changes games in progress, and none has begun; call `reset` first")
         self._require_idle()
