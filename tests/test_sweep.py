@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import dataclasses
 import itertools
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import PATIENCE, ROOT
+from pages import section
 from processes import alive
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
@@ -668,35 +668,22 @@ def test_two_seeds_of_the_real_script(workdir):
     assert "2/2" in said()
 
 
-# ----------------------------------------------------------------------------------------------------------- README
+# ---------------------------------------------------------------------------------------------------------- its page
 
 
-def readme():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return text.split("\n## Sweeps and many seeds\n")[1].split("\n## ")[0]
-
-
-def test_the_readme_has_every_flag():
-    shown = {None: "none", "": '`""`', (): "none", False: "off"}
-    expected = []
-    for field in dataclasses.fields(sweep.Args):
-        name = "file" if field.name == "file" else f"--{field.name}"
-        is_number = type(field.default) is int
-        expected.append((f"`{name}`", str(field.default) if is_number else shown[field.default]))
-    assert re.findall(r"^\| (`\S+`) \| (\S+) \|", readme(), re.M) == expected
-
-
-def test_the_commands_of_the_readme_are_accepted(checked_here, monkeypatch, capsys):
+def test_the_commands_of_the_page_are_accepted(checked_here, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    commands = [shlex.split(line)[2:] for line in re.findall(r"^python sweep.py .*", readme(), re.M)]
+    commands = [
+        shlex.split(line)[2:] for line in re.findall(r"^python sweep.py .*", section("Sweeps and many seeds"), re.M)
+    ]
     assert len(commands) == 3
     for words in commands:
         assert sweep.main(["--dry_run", *[word for word in words if word != "--dry_run"]]) == 0
     assert capsys.readouterr().err == ""
 
 
-def test_the_search_of_the_readme_works(checked_here, fake, optuna, monkeypatch, capsys):
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", readme(), re.M | re.S)
+def test_the_search_of_the_page_works(checked_here, fake, optuna, monkeypatch, capsys):
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", section("Sweeps and many seeds"), re.M | re.S)
     folder = Path.cwd()
     Path("readme.yaml").write_text(text)
     monkeypatch.chdir(ROOT)
@@ -714,8 +701,8 @@ def test_the_search_of_the_readme_works(checked_here, fake, optuna, monkeypatch,
     assert len(calls()) == 3
 
 
-def test_the_readme_has_every_distribution():
-    table = readme().split("| distribution |")[1].split("\n\n")[0]
+def test_the_page_has_every_distribution():
+    table = section("Sweeps and many seeds").split("| distribution |")[1].split("\n\n")[0]
     listed = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.M)))
     lists = {"constant", "categorical", "categorical_w_probabilities"}
     assert sorted(listed) == sorted(DISTRIBUTIONS.keys() - lists)
