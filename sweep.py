@@ -139,6 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_ranges(args, RANGES)
         config = sweep_of_seeds(args, words[divider + 1 :]) if args.seeds else read_sweep(args, words[divider + 1 :])
+        if config["method"] == "grid" and args.search_seed != Args.search_seed:
+            raise SweepError("`search_seed` is of random and bayes, and this is a grid, which draws nothing; leave it.")
         sweep = Sweep(args, config)
         runs = sweep.planned()
         # A Bayesian search has no list of its runs: one that is drawn stands for them.

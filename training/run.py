@@ -129,7 +129,8 @@ class Run(Generic[ArgsT]):
             self.tracker = enter(ranks.main_first(lambda: open_tracker(self.setup, self.folder)))
             self.envs: VectorGames = enter(closing(open_games(self.setup)))
             shown = saved["progress"] if saved is not None else {}
-            self.progress = enter(ProgressBar(self.total_timesteps, enabled=ranks.is_main, **shown))
+            played = -(-self.total_timesteps // args.num_envs) * args.num_envs  # all games take the last step
+            self.progress = enter(ProgressBar(played, enabled=ranks.is_main, **shown))
             self.stop = enter(StopSignals(supervised=bool(ranks.job), quiet=not ranks.is_main))
             self.evaluations: ContinualEvaluation = enter(
                 ranks.main_first(lambda: open_evaluations(self.setup, self.folder, self.progress.write))
