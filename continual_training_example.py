@@ -75,15 +75,6 @@ from continual_hackatari.agents.hindsight import (
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
 from continual_hackatari.agents.restartable_adam import RestartableAdam
 from continual_hackatari.agents.reward_scaling import RewardScaler
-from continual_hackatari.eval import (
-    canonical_strings,
-    choose_evaluated,
-    choose_modifications,
-    evaluate,
-    load_agent,
-    summarise,
-    table,
-)
 from continual_hackatari.schedules.factories import (
     ScheduleError,
     decay_note,
@@ -111,6 +102,7 @@ from continual_hackatari.training.config import (
 from continual_hackatari.training.evaluations import RESULTS, ContinualEvaluation
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.plan import Plan, place_evaluations, read_plan
+from continual_hackatari.training.playing import evaluate, load_agent
 from continual_hackatari.training.progress import ProgressBar
 from continual_hackatari.training.ranks import ALONE, Ranks, RanksError
 from continual_hackatari.training.resume import (
@@ -136,6 +128,8 @@ from continual_hackatari.training.run_folder import (
     write_args,
     write_job,
 )
+from continual_hackatari.training.strings import canonical_strings, choose_evaluated, choose_modifications
+from continual_hackatari.training.summary import summarise, table
 from continual_hackatari.training.timing import PhaseTimer
 from continual_hackatari.training.tracking import Tracker, check_wandb
 from continual_hackatari.training.versions import made_by

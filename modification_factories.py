@@ -1,8 +1,8 @@
 """Schedules of modifications, under the name by which users know them; the code is in `schedules/`.
 
-    python modification_factories.py run_config.json                  # phases, switches, shares, timeline; no emulator
-    python modification_factories.py run_config.json --plot timeline.png
-    python modification_factories.py old.json --from_original         # convert a file of the original system
+python modification_factories.py run_config.json                  # phases, switches, shares, timeline; no emulator
+python modification_factories.py run_config.json --plot timeline.png
+python modification_factories.py old.json --from_original         # convert a file of the original system
 """
 
 import signal

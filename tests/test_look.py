@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ale_py import roms
 from conftest import NEEDS_HACKATARI, ROOT
+from pages import section
 from test_lockstep import hackatari_environment, start_theirs
 
 from continual_hackatari.wrappers import look
@@ -169,7 +170,7 @@ def test_the_shown_picture_is_small_and_that_of_the_printed_command():
     picture = ROOT / "docs" / "gallery_freeway.png"
     assert picture.stat().st_size < 400_000
     command = "python -m wrappers.modifications ALE/Freeway-v5 --gallery docs/gallery_freeway.png"
-    assert command in (ROOT / "README.md").read_text().splitlines()
+    assert command in section("Modifications").splitlines()
 
 
 def with_gallery():

@@ -9,8 +9,8 @@ import subprocess
 import numpy as np
 import pytest
 import scipy.stats
-from conftest import ROOT
 from evaluations import by_matrix, make_rows, make_run
+from pages import section
 
 from continual_hackatari import metrics
 from continual_hackatari.metrics import (
@@ -133,19 +133,17 @@ def test_notes_are_printed(workdir, capsys):
     assert "note, r: b was trained on, but never evaluated" in capsys.readouterr().out
 
 
-# ------------------------------------------------------------------------------------------------- README
+# ------------------------------------------------------------------------------------------------- its page
 
 
-def readme_section():
-    return (ROOT / "README.md").read_text().split("\n## Continual metrics\n")[1].split("\n## ")[0]
-
-
-def test_the_readme_defines_every_metric_as_the_program_does():
+def test_the_page_defines_every_metric_as_the_program_does():
     expected = [f"| `{name}` | {' | '.join(definition)} |" for name, definition in METRICS.items()]
-    assert [line for line in readme_section().splitlines() if line.startswith("| `") and line in expected] == expected
+    assert [
+        line for line in section("Continual metrics").splitlines() if line.startswith("| `") and line in expected
+    ] == expected
 
 
-def test_the_commands_of_the_readme_run_as_printed(workdir, capsys):
+def test_the_commands_of_the_page_run_as_printed(workdir, capsys):
     for seed in (1, 2):
         rows = make_rows(["", "a"], lambda s, p, step: float(step), seed=seed)
         make_run(workdir / "runs" / f"continual_{seed}", rows)
@@ -153,7 +151,7 @@ def test_the_commands_of_the_readme_run_as_printed(workdir, capsys):
         rows = make_rows([name], lambda s, p, step: step / 2)
         make_run(workdir / "runs" / f"alone_{name or 'plain'}", rows, modifs=name)
     (workdir / "runs" / "without_evaluations").mkdir()
-    commands = "".join(re.findall(r"^```bash\n(.*?)^```", readme_section(), re.S | re.M))
+    commands = "".join(re.findall(r"^```bash\n(.*?)^```", section("Continual metrics"), re.S | re.M))
     expand = 'python() { echo "$*"; }\n'  # the shell expands the words, and this process runs them
     done = subprocess.run(["bash", "-euc", expand + commands], capture_output=True, text=True, check=True)
     lines = [line.split() for line in done.stdout.splitlines()]

@@ -1,7 +1,6 @@
 """This project's own collection: it has every name that the shipped files use, and plays as the installed hackatari."""
 
 import json
-import re
 import shlex
 import sys
 from importlib.util import find_spec
@@ -9,6 +8,7 @@ from itertools import chain
 
 import pytest
 from conftest import NEEDS_HACKATARI, ROOT
+from pages import blocks
 from test_lockstep import play_both
 
 from continual_hackatari.schedules.factories import schedule_from_config
@@ -69,9 +69,9 @@ CONFIGS = [
 ]
 
 
-def names_in_readmes_commands():
+def names_in_documented_commands():
     found = set()
-    for block in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S):
+    for block in blocks("bash"):
         for line in block.replace("\\\n", " ").splitlines():
             flag = ""
             for word in shlex.split(line, comments=True):
@@ -88,7 +88,7 @@ def test_each_config_names_what_the_collection_has():
 
 
 def test_readmes_commands_name_what_the_collection_has():
-    names = names_in_readmes_commands()
+    names = names_in_documented_commands()
     assert len(names) >= 7
     assert names <= {name for names_of_game in SUPPLEMENT.values() for name in names_of_game}
 

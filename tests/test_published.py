@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from conftest import ROOT
+from pages import section
 
 from benchmarks import published
 from continual_hackatari.continual_training_example import Args
@@ -303,9 +304,9 @@ def test_wrong_flags_are_refused(monkeypatch, capsys, flags, words):
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
-def test_readme_has_the_tables():
-    readme = (ROOT / "README.md").read_text()
-    assert published.names_table() in readme
-    assert published.table("freeway_baseline", published.stored()["freeway_baseline"]) in readme
+def test_the_page_has_the_tables():
+    page = section("Published results")
+    assert published.names_table() in page
+    assert published.table("freeway_baseline", published.stored()["freeway_baseline"]) in page
     for group, entry in published.GROUPS.items():
-        assert f"| `{group}.json` | {entry['group']} |" in readme
+        assert f"| `{group}.json` | {entry['group']} |" in page

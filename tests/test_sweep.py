@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import dataclasses
 import itertools
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import PATIENCE, ROOT
+from pages import section
 from processes import alive
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
@@ -330,6 +330,45 @@ def test_the_check_covers_every_run_of_the_real_script(workdir, capsys):
     assert list(workdir.iterdir()) == []
 
 
+REAL = {"env_id": {"value": "ALE/Freeway-v5"}, "total_timesteps": {"value": 1000}}
+
+
+def search_of_training(parameters):
+    script = os.path.relpath(ROOT / "continual_training_example.py")
+    write_sweep({**REAL, **parameters}, program=script, method="bayes", run_cap=5)
+
+
+def test_a_search_checks_every_combination_that_it_may_try(checked_here, workdir, monkeypatch, capsys):
+    """The last of 4 * 3 * 5 combinations, of a list, a distribution and whole numbers, is refused."""
+    pytest.importorskip("optuna")
+    rates = {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-2}
+    numbers = {"min": 2, "max": 6}
+    search_of_training(
+        {"num_envs": {"values": [60, 120, 180, 240]}, "learning_rate": rates, "num_minibatches": numbers}
+    )
+    monkeypatch.setattr(sweep.Sweep, "run", lambda self, runs: 0)
+    assert sweep.main(["tiny.yaml"]) == 0
+    search_of_training(
+        {"num_envs": {"values": [60, 120, 180, 241]}, "learning_rate": rates, "num_minibatches": numbers}
+    )
+    assert sweep.main(["tiny.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "`num_minibatches` 3 does not divide the batch of num_envs * num_steps = 241 * 128" in error
+
+
+def test_a_search_with_too_many_combinations_checks_some_and_says_so(checked_here, workdir, monkeypatch, capsys):
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(sweep, "MAX_EXAMPLES", 7)
+    monkeypatch.setattr(sweep.Sweep, "run", lambda self, runs: 0)
+    search_of_training({"seed": {"min": 1, "max": 5}, "num_steps": {"values": [64, 128]}})
+    assert sweep.main(["tiny.yaml"]) == 0
+    assert "note: 7 of 10 combinations are checked before the first run" in capsys.readouterr().err
+    search_of_training({"seed": {"min": 1, "max": 5}, "num_minibatches": {"values": [4, 8, 16, 3]}})
+    assert sweep.main(["tiny.yaml"]) == 2
+    assert "`num_minibatches` 3 does not divide" in capsys.readouterr().err
+
+
 def test_a_command_that_training_refuses_ends_the_sweep_before_it_begins(checked_here, workdir, capsys):
     flags = ["--total_timesteps", "1000", "--num_steps", "17", "--num_envs", "1"]
     assert sweep.main(["--seeds", "1", "--", *flags]) == 2
@@ -628,35 +667,22 @@ def test_two_seeds_of_the_real_script(workdir):
     assert "2/2" in said()
 
 
-# ----------------------------------------------------------------------------------------------------------- README
+# ---------------------------------------------------------------------------------------------------------- its page
 
 
-def readme():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return text.split("\n## Sweeps and many seeds\n")[1].split("\n## ")[0]
-
-
-def test_the_readme_has_every_flag():
-    shown = {None: "none", "": '`""`', (): "none", False: "off"}
-    expected = []
-    for field in dataclasses.fields(sweep.Args):
-        name = "file" if field.name == "file" else f"--{field.name}"
-        is_number = type(field.default) is int
-        expected.append((f"`{name}`", str(field.default) if is_number else shown[field.default]))
-    assert re.findall(r"^\| (`\S+`) \| (\S+) \|", readme(), re.M) == expected
-
-
-def test_the_commands_of_the_readme_are_accepted(checked_here, monkeypatch, capsys):
+def test_the_commands_of_the_page_are_accepted(checked_here, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    commands = [shlex.split(line)[2:] for line in re.findall(r"^python sweep.py .*", readme(), re.M)]
+    commands = [
+        shlex.split(line)[2:] for line in re.findall(r"^python sweep.py .*", section("Sweeps and many seeds"), re.M)
+    ]
     assert len(commands) == 3
     for words in commands:
         assert sweep.main(["--dry_run", *[word for word in words if word != "--dry_run"]]) == 0
     assert capsys.readouterr().err == ""
 
 
-def test_the_search_of_the_readme_works(checked_here, fake, optuna, monkeypatch, capsys):
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", readme(), re.M | re.S)
+def test_the_search_of_the_page_works(checked_here, fake, optuna, monkeypatch, capsys):
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", section("Sweeps and many seeds"), re.M | re.S)
     folder = Path.cwd()
     Path("readme.yaml").write_text(text)
     monkeypatch.chdir(ROOT)
@@ -674,8 +700,8 @@ def test_the_search_of_the_readme_works(checked_here, fake, optuna, monkeypatch,
     assert len(calls()) == 3
 
 
-def test_the_readme_has_every_distribution():
-    table = readme().split("| distribution |")[1].split("\n\n")[0]
+def test_the_page_has_every_distribution():
+    table = section("Sweeps and many seeds").split("| distribution |")[1].split("\n\n")[0]
     listed = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.M)))
     lists = {"constant", "categorical", "categorical_w_probabilities"}
     assert sorted(listed) == sorted(DISTRIBUTIONS.keys() - lists)
