@@ -12,7 +12,7 @@ from scipy import stats
 
 from continual_hackatari.training.scores import human_normalised, mean_std_interval
 
-REFERENCE = json.loads((Path(__file__).parents[1] / "experiment" / "atari_scores.json").read_text())["scores"]
+REFERENCE = json.loads((Path(__file__).parents[1] / "training" / "atari_scores.json").read_text())["scores"]
 gymnasium.register_envs(ale_py)
 ALE_IDS = sorted(env_id for env_id in gymnasium.registry if env_id.startswith("ALE/"))
 
