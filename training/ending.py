@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 import torch
 
 from continual_hackatari.training.asked import asked_for
-from continual_hackatari.training.checkpoints import load_checkpoint, trained_with
+from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import as_plain_dict
 from continual_hackatari.training.files import atomic_path
-from continual_hackatari.training.playing import evaluate, load_agent
+from continual_hackatari.training.playing import evaluate, with_weights
 from continual_hackatari.training.results import RESULTS
 from continual_hackatari.training.resume import exclusive
 from continual_hackatari.training.run_folder import FINAL, UNMODIFIED
@@ -51,8 +52,10 @@ def test_finished_run(setup: Setup[Any]) -> None:
     if not setup.ranks.is_main:
         return
     final = load_checkpoint(folder / FINAL)
-    agent = load_agent(str(folder / FINAL), final, trained_with(final, "architecture", "PPO"), game).to(setup.device)
-    agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = torch.Generator().manual_seed(0)  # whatever it draws is replaced
+    build = functools.partial(setup.script.build, args)
+    agent = with_weights(str(folder / FINAL), final, game, lambda *sizes: build(*sizes, generator)).to(setup.device)
+    agent.to(memory_format=torch.channels_last)
     run_id = final.extra.get("wandb_run_id")
     with exclusive(folder), tracker_of(args, folder, wandb_run_id=run_id, csv_files=False) as tracker:
         test(args, agent, game, tracker, final.global_step or 0)
