@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,9 +51,11 @@ def test_finished_run(setup: Setup[Any]) -> None:
     if not setup.ranks.is_main:
         return
     final = load_checkpoint(folder / FINAL)
-    generator = torch.Generator().manual_seed(0)  # whatever it draws is replaced
-    build = functools.partial(setup.script.build, args)
-    agent = with_weights(str(folder / FINAL), final, game, lambda *sizes: build(*sizes, generator)).to(setup.device)
+
+    def build(shape: Sequence[int], num_actions: int) -> Any:
+        return setup.script.build(args, shape, num_actions, torch.Generator())  # whatever it draws is replaced
+
+    agent = with_weights(str(folder / FINAL), final, game, build).to(setup.device)
     agent.to(memory_format=torch.channels_last)
     run_id = final.extra.get("wandb_run_id")
     with exclusive(folder), tracker_of(args, folder, wandb_run_id=run_id, csv_files=False) as tracker:
