@@ -89,13 +89,8 @@ from continual_hackatari.wrappers.worker import die_with
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
 FOR_RUNS = ("eval_modifs", "held_out_modifs", "eval_games", "follow")
-FOR_BOTH = (
-    "run",
-    "seed",
-    "num_workers",
-    "cuda",
-    "architecture",
-)  # with `run` and without; all others are for one checkpoint
+FOR_BOTH = ("run", "seed", "num_workers", "cuda", "architecture")
+"""With `run` and without; all others are for one checkpoint."""
 
 
 @dataclass
