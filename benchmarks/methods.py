@@ -119,7 +119,7 @@ def draw(results: Mapping[str, Sequence[dict[str, Any]]], seeds: Sequence[int]) 
             panel.axvline(border - 0.5, color="#cccccc", linewidth=0.8)
         panel.set_xticks(range(len(modifications)), [(name or UNMODIFIED).replace(" ", "\n") for name in modifications])
         panel.set(
-            title=f"{game}, {len(seeds)} seeds", ylabel="return of whole games", xlim=(-0.5, len(modifications) - 0.5)
+            title=f"{game}, {len(seeds)} seeds", ylabel="score of whole games", xlim=(-0.5, len(modifications) - 0.5)
         )
         panel.spines[["top", "right"]].set_visible(False)
     figure.legend(

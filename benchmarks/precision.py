@@ -46,7 +46,7 @@ def draw(folder: Path, games: Sequence[str], seeds: Sequence[int], steps: int) -
             for one in curves:
                 panel.plot(at, one, color=COLOURS[amp], linewidth=0.7, alpha=0.6)
             panel.plot(at, np.mean(curves, axis=0), color=COLOURS[amp], linewidth=2.2, label=f"{name}, mean")
-        panel.set(title=f"{game}, {len(seeds)} seeds each", xlabel="agent steps", ylabel="return of whole games")
+        panel.set(title=f"{game}, {len(seeds)} seeds each", xlabel="global_step", ylabel="score of whole games")
         panel.spines[["top", "right"]].set_visible(False)
     axes[0][0].legend(frameon=False)
     figure.savefig(RESULTS / "precision.png", dpi=120)
