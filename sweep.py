@@ -75,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_ranges(args, RANGES)
         sweep = sweep_of(args, words[divider + 1 :])
+        if sweep.config["method"] == "grid" and args.search_seed != Args.search_seed:
+            raise ConfigError("`search_seed` is of random and bayes, and a grid draws nothing; leave it.")
         runs = sweep.planned(whole=args.dry_run or args.only is not None)
         # A Bayesian search has no list of its runs: one that is drawn stands for them.
         fault = check_commands(sweep, runs or [sweep.new_run(draw(sweep.space, args.search_seed, 0))])
@@ -179,6 +181,7 @@ def check_commands(sweep: Sweep, runs: list[Job]) -> str | None:
 def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str]) -> str | None:
     """See `check_commands`; `runs` are the parameters and the training flags of each."""
     from continual_hackatari import continual_training_example as training
+    from continual_hackatari.training.setup import USER_ERRORS
 
     for parameters, flags in runs:
         for name, value in parameters.items():
@@ -191,7 +194,7 @@ def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequen
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
                 training.prepare(flags)
-        except training.USER_ERRORS as error:
+        except USER_ERRORS as error:
             return f"{error} (of the run {shlex.join(flags)})"
         except SystemExit:  # the command line itself is wrong
             reason = said.getvalue().partition("For full helptext")[0]

@@ -42,9 +42,10 @@ class Training(NamedTuple):
 def settings_of(run: Training) -> dict[str, Any]:
     """What `args.json` of this run says: every setting, as the training script completes them."""
     from continual_hackatari import continual_training_example as training  # loads torch
+    from continual_hackatari.training.config import as_plain_dict
 
     with contextlib.redirect_stdout(io.StringIO()):
-        return training.as_plain_dict(training.prepare(run.words).args)
+        return as_plain_dict(training.prepare(run.words).args)
 
 
 def folders(root: Path, run: Training) -> list[Path]:

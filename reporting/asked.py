@@ -1,6 +1,6 @@
 """Which evaluations a run has asked for so far, from its plan and its switches, to be compared with evals.csv."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from continual_hackatari.reporting.plan import Plan
@@ -23,6 +23,20 @@ class Asked(NamedTuple):
     places: list[Place]
     strings: list[str]
     """modification strings; none: those that are in the file"""
+
+
+def still_to_do(asked: Asked, done: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """(string, phase, global step) of all that was asked for and is not `done`, by the same three."""
+    done = list(done)
+    steps: dict[tuple[str, int], list[int]] = {}
+    for string, phase, step in done:
+        steps.setdefault((string, phase), []).append(step)
+    return [
+        (string, place.phase, place.global_step)
+        for place in asked.places
+        for string in asked.strings or sorted({string for string, *_ in done})
+        if not any(place.global_step <= step < place.stop for step in steps.get((string, place.phase), ()))
+    ]
 
 
 def asked_for(

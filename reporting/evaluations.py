@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from continual_hackatari.reporting.asked import Asked
+from continual_hackatari.reporting.asked import Asked, still_to_do
 from continual_hackatari.reporting.rows import EVALUATION_COLUMNS, SPLITS, RunFolderError
 from continual_hackatari.reporting.words import name_of
 
@@ -181,7 +181,8 @@ class Evaluations:
         points: dict[tuple[str, int], list[Point]] = {}
         for (modification, phase, step), score in means.items():
             points.setdefault((modification, phase), []).append(Point(int(step), float(score)))
-        pending = _pending(points, asked) if asked is not None else []
+        done = [(string, phase, step) for (string, phase), curve in points.items() for step, _ in curve]
+        pending = still_to_do(asked, done) if asked is not None else []
         if pending:
             _, phase, step = min(pending, key=lambda place: (place[2], place[1]))
             left = len({place[1:] for place in pending})
@@ -308,16 +309,6 @@ class Evaluations:
                 if end > phase:
                     found.append((task, phase, end))
         return found
-
-
-def _pending(points: Mapping[tuple[str, int], Sequence[Point]], asked: Asked) -> list[tuple[str, int, int]]:
-    """(string, phase, global step) of everything that was asked for and has no score."""
-    return [
-        (string, place.phase, place.global_step)
-        for place in asked.places
-        for string in asked.strings or sorted({string for string, _ in points})
-        if not any(place.global_step <= step < place.stop for step, _ in points.get((string, place.phase), ()))
-    ]
 
 
 def _scaled(score: float, scale: Scale | str) -> float:

@@ -238,7 +238,7 @@ class Run:
             raise RunFolderError(f"{path}: {error}") from None
         found.notes += notes
         if found.pending:
-            found.notes.append(f"{command} does the rest")
+            found.notes.append(f"{command} does the rest, as far as the run has kept its weights")
         return found
 
 

@@ -64,7 +64,7 @@ def train(folder, *flags, config=BREAKOUT):
 def train_while_another_process_evaluates(folder, *flags, config=BREAKOUT):
     """The same, but its own evaluations fail at once; the snapshots stay."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "__file__", str(folder / "no_eval_script_here" / "x.py"))
+        patch.setattr(evaluations, "script_path", lambda name: str(folder / "no_eval_script_here" / name))
         return train(folder, *flags, config=config)
 
 
@@ -159,12 +159,16 @@ def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsy
     (run / "evals.csv").write_text("\n".join(lines[: len(lines) // 3]) + "\n")
     metrics.main([str(run), "-o", str(tmp_path / "m")])
     printed = capsys.readouterr().out
-    assert f"`python eval.py --run {run}` does the rest" in printed
+    assert f"`python eval.py --run {run}` does the rest, as far as the run has kept its weights" in printed
     assert "evaluations that the run asked for are not there yet" in printed
     assert "no_modif has not been evaluated at the end of phase 1 yet" in printed
     (row,) = [line for line in printed.splitlines() if line.startswith("average_performance")]
     assert row.split()[1:4] == ["-", "-", "-"]
     # Without evaluations in training: the checkpoints that the run keeps. Weights changed at the switch.
+    # What is still there are the weights before the switch and those at the end.
+    evaluate_later(run)
+    assert "note: 2 evaluations that the run has asked for cannot be done" in capsys.readouterr().out
+    assert metrics.load_run(run).evaluations.pending
     (run / "evals" / "plan.json").unlink()
     changed = {**settings, "eval_every": None, "eval_modifs": [], "held_out_modifs": []}
     (run / "args.json").write_text(json.dumps(changed))
@@ -504,6 +508,8 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_starts(config, word
         (["--run", "RUN", "--held_out_modifs", "left_drift"], ["left_drift", "is trained on"]),
         (["--agent_path", "x", "--eval_modifs", "left_drift"], ["eval_modifs", "--run"]),
         (["--agent_path", "x", "--follow", "1"], ["follow", "--run"]),
+        (["--agent_path", "RUN/model.cleanrl_model", "--play", "x.mp4", "--format", "csv"], ["`format`", "`play`"]),
+        (["--agent_path", "RUN/model.cleanrl_model", "--play", "x.mp4", "--eval_episodes", "3"], ["`eval_episodes`"]),
     ],
     ids=str,
 )

@@ -9,11 +9,14 @@ import contextlib
 import csv
 import io
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -34,10 +37,12 @@ from continual_hackatari.reporting.rows import (
 )
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.config import ConfigError, as_plain_dict
 from continual_hackatari.training.files import atomic_path, try_lock
 from continual_hackatari.training.plan import is_due, write_plan
+from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.tracking import Tracker
+from continual_hackatari.training.versions import script_path
 
 SNAPSHOTS = "evals"
 
@@ -395,3 +400,22 @@ class ContinualEvaluation:
                 f"warning: the process that evaluates failed (exit code {code}, `{log}` says why); training goes on, "
                 f"and the rest can be evaluated later: {self._by_hand}"
             )
+
+
+def open_evaluations(setup: Setup[Any], folder: Path, report: Callable[[str], None]) -> ContinualEvaluation:
+    """What evaluates snapshots in another process beside the training; does nothing unless that was asked for.
+
+    On the main rank only: elsewhere it does nothing either.
+    """
+    is_main, saved, script = setup.ranks.is_main, setup.saved, script_path("eval.py")
+    return ContinualEvaluation(
+        folder,
+        [sys.executable, script, "--run", str(folder), "--follow", str(os.getpid())],
+        by_hand=shlex.join(["python", script, "--run", str(folder)]),
+        args=as_plain_dict(replace(setup.args, resume="")),
+        plan=setup.plan if is_main else None,
+        batch_size=setup.args.batch_size,
+        resume_step=None if saved is None or not is_main else saved["counters"]["global_step"],
+        logged=() if saved is None else saved.get("evaluations", ()),
+        report=report,
+    )

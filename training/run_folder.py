@@ -14,6 +14,8 @@ from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path
 
 JOB = "torchrun.txt"
+FINAL = "model.cleanrl_model"
+"""The agent at the end, in the run folder."""
 
 
 def create_run_folder(
