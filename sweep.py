@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_ranges(args, RANGES)
         sweep = sweep_of(args, words[divider + 1 :])
         if sweep.config["method"] == "grid" and args.search_seed != Args.search_seed:
-            raise ConfigError("`search_seed` is of random and bayes, and a grid draws nothing; leave it.")
+            raise ConfigError(
+                "`search_seed` is of random and bayes, and this is a grid, which draws nothing; leave it."
+            )
         runs = sweep.planned(whole=args.dry_run or args.only is not None)
         # A Bayesian search has no list of its runs: one that is drawn stands for them.
         fault = check_commands(sweep, runs or [sweep.new_run(draw(sweep.space, args.search_seed, 0))])
