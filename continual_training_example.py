@@ -75,15 +75,6 @@ from continual_hackatari.agents.hindsight import (
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
 from continual_hackatari.agents.restartable_adam import RestartableAdam
 from continual_hackatari.agents.reward_scaling import RewardScaler
-from continual_hackatari.eval import (
-    canonical_strings,
-    choose_evaluated,
-    choose_modifications,
-    evaluate,
-    load_agent,
-    summarise,
-    table,
-)
 from continual_hackatari.schedules.factories import (
     ScheduleError,
     decay_note,
@@ -111,6 +102,7 @@ from continual_hackatari.training.config import (
 from continual_hackatari.training.evaluations import RESULTS, ContinualEvaluation
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.plan import Plan, place_evaluations, read_plan
+from continual_hackatari.training.playing import evaluate, load_agent
 from continual_hackatari.training.progress import ProgressBar
 from continual_hackatari.training.ranks import ALONE, Ranks, RanksError
 from continual_hackatari.training.resume import (
@@ -136,13 +128,15 @@ from continual_hackatari.training.run_folder import (
     write_args,
     write_job,
 )
+from continual_hackatari.training.strings import canonical_strings, choose_evaluated, choose_modifications
+from continual_hackatari.training.summary import summarise, table
 from continual_hackatari.training.timing import PhaseTimer
 from continual_hackatari.training.tracking import Tracker, check_wandb
 from continual_hackatari.training.versions import made_by
 from continual_hackatari.wrappers.config import GameConfig, check_string, game_config, waiting_note
 from continual_hackatari.wrappers.errors import GameError, ModificationError, WorkerError
 from continual_hackatari.wrappers.goals import Goal, goal_kind
-from continual_hackatari.wrappers.interfaces import GameRecord
+from continual_hackatari.wrappers.interfaces import GameRecord, VectorGames
 from continual_hackatari.wrappers.processes import available_cores
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
@@ -534,7 +528,7 @@ class Parts(NamedTuple):
     her_scaler: RewardScaler  # of what hindsight relabels
     probe: PlasticityProbe
     generators: dict[str, torch.Generator]
-    envs: ModifiedVectorEnv
+    envs: VectorGames
     tracker: Tracker
     progress: ProgressBar
     evaluations: ContinualEvaluation
@@ -1647,7 +1641,7 @@ def join_relabelling(relabelling: Relabelling, ranks: Ranks) -> Relabelling:
     return Relabelling(goals, *(ranks.join_games(array) for array in flags))
 
 
-def open_games(args: Args, game: GameConfig, ranks: Ranks = ALONE) -> ModifiedVectorEnv:
+def open_games(args: Args, game: GameConfig, ranks: Ranks = ALONE) -> VectorGames:
     """This process' games, in two groups, so that one is emulated while the agent thinks about the other."""
     share, num_workers = args.num_envs // ranks.size, args.num_workers
     if num_workers is None and not ranks.alone:
@@ -1664,7 +1658,7 @@ def open_games(args: Args, game: GameConfig, ranks: Ranks = ALONE) -> ModifiedVe
     )
 
 
-def empty_rollout(args: Args, envs: ModifiedVectorEnv, device: torch.device) -> Rollout:
+def empty_rollout(args: Args, envs: VectorGames, device: torch.device) -> Rollout:
     """Storage for one rollout; frames stay uint8, a quarter of the memory of floats."""
     steps = (args.num_steps, envs.num_envs)
     rows = (args.num_steps, envs.num_envs * (2 if args.her else 1))

@@ -41,11 +41,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler, make_agent
-from continual_hackatari.agents.mismatch import explain_mismatch
-from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler
+from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, trained_with
 from continual_hackatari.training.config import (
     ConfigError,
     Range,
@@ -67,32 +65,29 @@ from continual_hackatari.training.evaluations import (
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.game_report import (
     Life,
-    Trace,
     discounted_returns,
     failure_statistics,
     game_columns,
     known_returns,
-    lives_of,
     statistics,
     value_error,
     without_nan,
 )
 from continual_hackatari.training.plan import PLAN, SPLITS, Label, Plan, read_plan
-from continual_hackatari.training.run_folder import UNMODIFIED, create_run_folder, slug
+from continual_hackatari.training.playing import PlayedGame, evaluate, load_agent, play
+from continual_hackatari.training.run_folder import UNMODIFIED, create_run_folder
 from continual_hackatari.training.scores import human_normalised, mean_std_interval
-from continual_hackatari.training.tables import format_table
+from continual_hackatari.training.strings import canonical_strings, choose_evaluated, choose_modifications
+from continual_hackatari.training.summary import Result, summarise, table
 from continual_hackatari.training.tracking import Tracker, check_wandb
-from continual_hackatari.wrappers.agent_game import action_names
-from continual_hackatari.wrappers.config import NOOP_MAX, GameConfig, check_string, game_config, same_game
+from continual_hackatari.wrappers.config import NOOP_MAX, GameConfig, game_config, same_game
 from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError, WorkerError
 from continual_hackatari.wrappers.goals import goal_kind
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 from continual_hackatari.wrappers.worker import die_with
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
-MAX_EVALUATED = 8  # modification strings by default; more only when they are named
 FOR_RUNS = ("eval_modifs", "held_out_modifs", "eval_games", "follow")
 FOR_BOTH = ("run", "seed", "num_workers", "cuda")  # with `run` and without; all others are for one checkpoint
 
@@ -204,31 +199,6 @@ NETWORK_SETTINGS = {
     "her": False,
     "game_specific_goals": False,
 }
-
-
-class Result(NamedTuple):
-    """Scores under one modification string; of several agents, of the means that each of them reached."""
-
-    modification: str
-    episodes: int
-    mean: float
-    std: float
-    low: float
-    high: float
-    human_normalised: float | None
-    agents: int = 1
-
-
-class PlayedGame(NamedTuple):
-    """One whole game: what the emulator recorded, and its steps."""
-
-    record: GameRecord
-    trace: Trace
-
-    @property
-    def lives(self) -> list[Life]:
-        """Its lives, in order; a game without lives is one life."""
-        return lives_of(self.trace, self.record.life_scores, self.record.life_lengths)
 
 
 class ValueTarget(NamedTuple):
@@ -412,82 +382,6 @@ def value_target(checkpoint: Checkpoint) -> ValueTarget | None:
     )
 
 
-def evaluate(
-    agent: ActorCritic, game: GameConfig, strings: Sequence[str], **settings: Any
-) -> dict[str, list[GameRecord]]:
-    """The records of the games that `play` plays with these settings."""
-    games = play(agent, game, strings, **settings)
-    return {string: [played.record for played in games[string]] for string in games}
-
-
-@torch.no_grad()
-def play(
-    agent: ActorCritic,
-    game: GameConfig,
-    strings: Sequence[str],
-    *,
-    episodes: int,
-    seed: int,
-    deterministic: bool,
-    num_envs: int,
-    num_workers: int | None,
-    device: torch.device,
-    video_folder: Path | None = None,
-) -> dict[str, list[PlayedGame]]:
-    """Play the first `episodes` games under each string; game k is seeded by (seed, k) and the same under every string.
-
-    Environment i plays games i, i + num_envs, ... whatever their lengths, so that short games are not favoured.
-    Returns the games per string, in their order.
-    """
-    num_envs = min(num_envs, episodes)
-    config = replace(game, episodic_life=False, reward_file="", seed=seed, reseed_every_game=True)
-    fire = {number for number, name in enumerate(action_names(config)) if "FIRE" in name}
-    envs = ModifiedVectorEnv(config, num_envs, num_workers=num_workers, copy=False)
-    played: dict[str, list[PlayedGame]] = {}
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
-    try:
-        with tqdm(total=episodes * len(strings), unit="game", disable=None) as progress:
-            for string in strings:
-                progress.set_postfix_str(string or UNMODIFIED)
-                generator = torch.Generator(device).manual_seed(seed)
-                finished: dict[int, PlayedGame] = {}
-                if video_folder is not None:
-                    envs.record_next_game(video_folder / slug(string))
-                envs.restart_numbering()
-                observation, _ = envs.set_modifications(string, "reset")
-                steps: list[list[tuple[float, ...]]] = [[] for _ in range(num_envs)]  # of the games in progress
-                while len(finished) < episodes:
-                    seen = torch.from_numpy(observation).to(device)
-                    action, entropy, value = agent.get_action_entropy_and_value(
-                        seen, deterministic=deterministic, generator=generator
-                    )
-                    chosen = action.cpu().numpy()
-                    observation, rewards, terminated, _, info = envs.step(chosen)
-                    pressed = [number in fire for number in chosen.tolist()]
-                    new = zip(rewards.tolist(), pressed, value.tolist(), entropy.tolist(), strict=True)
-                    for own, step in zip(steps, new, strict=True):
-                        own.append(step)
-                    for record in info.get("games", ()):
-                        number = record.env + record.number * num_envs
-                        own, steps[record.env] = steps[record.env], []
-                        if number < episodes:
-                            cut_short = not terminated[record.env]
-                            finished[number] = PlayedGame(record, as_trace(own, cut_short))
-                            progress.update()
-                played[string] = [finished[number] for number in range(episodes)]
-    finally:
-        envs.close()
-        torch.set_num_threads(num_threads)
-    return played
-
-
-def as_trace(steps: Sequence[tuple[float, ...]], cut_short: bool) -> Trace:
-    """Steps of (reward, FIRE pressed, value, entropy) as arrays."""
-    rewards, fires, values, entropies = np.array(steps, dtype=np.float64).T
-    return Trace(rewards, fires > 0, values, entropies, cut_short)
-
-
 def check_play(args: Args, strings: Sequence[str]) -> None:
     """Raise ConfigError or OutputError if `play` is given but cannot be done, or `seconds` is given without it."""
     if not args.play:
@@ -534,15 +428,6 @@ def record_game(agent: ActorCritic, game: GameConfig, string: str, args: Args, d
     return f"{args.play}: {number} frames under {string or UNMODIFIED}, {outcome}"
 
 
-def summarise(games: Mapping[str, Sequence[GameRecord]], env_id: str, seed: int) -> list[Result]:
-    """Mean, standard deviation, 95 % bootstrap interval and human-normalised score per string."""
-    results = []
-    for string, records in games.items():
-        mean, std, low, high = mean_std_interval([record.score for record in records], seed)
-        results.append(Result(string, len(records), mean, std, low, high, human_normalised(env_id, mean)))
-    return results
-
-
 def summarise_agents(evaluations: Sequence[Evaluation], env_id: str, seed: int) -> list[Result]:
     """One agent: over all its games, of whatever seed. Several: over the mean scores that each of them reached."""
     by_agent: dict[str, dict[str, list[GameRecord]]] = {}
@@ -559,26 +444,6 @@ def summarise_agents(evaluations: Sequence[Evaluation], env_id: str, seed: int) 
         mean, std, low, high = mean_std_interval(means, seed)
         results.append(Result(string, episodes, mean, std, low, high, human_normalised(env_id, mean), agents))
     return results
-
-
-def table(results: Sequence[Result], style: str = "text") -> str:
-    """The results as a table; `-` stands for what is not known (the spread of one game, a human's score).
-
-    style: a name in `experiment.tables.FORMATS`. CSV has all digits, both ends of the interval, and holes for `-`.
-    """
-    several, exact = any(result.agents > 1 for result in results), style == "csv"
-    heading = ["modification", "agents", "games", "mean", "std"]
-    heading += ["low", "high", "human_normalised"] if exact else ["95 % interval", "human-normalised"]
-    rows = [heading]
-    for result in results:
-        mean, std, low, high, normalised = (
-            ("" if exact else "-") if number is None else str(number) if exact else f"{number:.{digits}f}"
-            for number, digits in zip(without_nan(result[2:7]), (2, 2, 2, 2, 3), strict=True)
-        )
-        interval = [low, high] if exact else ["-" if low == "-" else f"[{low}, {high}]"]
-        name = result.modification or UNMODIFIED
-        rows.append([name, str(result.agents), str(result.episodes), mean, std, *interval, normalised])
-    return format_table(rows if several else [[row[0], *row[2:]] for row in rows], style)
 
 
 def complete_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -625,19 +490,6 @@ def how_to_play(args: Args, checkpoint: Checkpoint, settings: Mapping[str, Any])
     return {name: chosen.get(name) if value in (None, "auto") else value for name, value in given.items()}
 
 
-def trained_with(checkpoint: Checkpoint, name: str, default: Any) -> Any:
-    """A setting of the training run, or `default` where the checkpoint does not say.
-
-    Raises:
-        CheckpointError: it is not of the type of `default`.
-    """
-    value = checkpoint.args.get(name, default)
-    value = list(value) if isinstance(value, tuple) else value
-    if type(value) is not type(default):
-        raise CheckpointError(f"`{name}` is {value!r} in the checkpoint, where a {type(default).__name__} belongs")
-    return value
-
-
 def choose_game(settings: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[GameConfig, list[str]]:
     """The game to play, and lines that a user should see.
 
@@ -658,37 +510,6 @@ def choose_game(settings: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[Ga
         time_limit=settings["time_limit"],
         goal_kind=goal_kind(settings["her"], settings["game_specific_goals"]),
     )
-
-
-def choose_modifications(argument: str, text: str, game: GameConfig) -> tuple[list[str], list[str]]:
-    """The modification strings that a flag names, separated by commas, as the games take them, and warnings.
-
-    Raises:
-        ConfigError: the same string twice.
-        ModificationError: the game cannot play one of them.
-    """
-    return canonical_strings(argument, text.split(","), game)
-
-
-def load_agent(path: str, checkpoint: Checkpoint, architecture: str, game: GameConfig) -> ActorCritic:
-    """The checkpoint's agent, ready to play `game`.
-
-    Raises:
-        AgentError, CheckpointError: the weights do not fit the game or the architecture.
-    """
-    with contextlib.closing(ModifiedVectorEnv(game, 1, num_workers=0)) as envs:
-        observation_shape, num_actions = envs.observation_shape, envs.num_actions
-    layers = {
-        name: trained_with(checkpoint, name, [])
-        for name in ("encoder_dims", "decoder_dims")
-        if architecture == "PPO_OBJ" and name in checkpoint.args
-    }
-    agent = make_agent(architecture, observation_shape, num_actions, **layers)
-    problem = explain_mismatch(agent, checkpoint.model_weights)
-    if problem:
-        raise CheckpointError(f"{path} does not fit {game.env_id}: {problem}")
-    agent.load_state_dict(checkpoint.model_weights)
-    return agent.eval()
 
 
 @contextlib.contextmanager
@@ -962,58 +783,6 @@ def named_strings(trained: Checkpoint, plan: Plan | None) -> dict[str, list[str]
     if plan is None:
         return {name: trained_with(trained, name, []) for name in names}
     return {name: plan.strings(split) for name, split in zip(names, SPLITS, strict=True)}
-
-
-def choose_evaluated(
-    strings: Sequence[str], held_out: Sequence[str], trained_on: Sequence[str], game: GameConfig
-) -> tuple[dict[str, str], list[str]]:
-    """Modification strings to evaluate, as the games take them, each `train` or `held_out`, and lines for the user.
-
-    strings: none means `trained_on`, and the unmodified game; at most `MAX_EVALUATED` of them.
-
-    Raises:
-        ConfigError: a string twice, or one that is held out and trained on, in whatever order of its names.
-        ModificationError: the game cannot play one of them.
-    """
-    notes = []
-    trained_on = list(dict.fromkeys(trained_on))
-    chosen, warnings = canonical_strings("eval_modifs", strings, game)
-    withheld, more = canonical_strings("held_out_modifs", held_out, game)
-    names = {tuple(sorted(string.split())): string for string in trained_on}
-    for string in withheld:
-        same = names.get(tuple(sorted(string.split())))
-        if same is not None or string in chosen:
-            where = "is trained on" if same is not None else "is in `eval_modifs` too"
-            raise ConfigError(
-                f"`held_out_modifs` names {string or UNMODIFIED!r}, which {where}; what is held out is evaluated only, "
-                "so take it from one of the two"
-            )
-    if not chosen:
-        unmodified = [] if "" in withheld or "" in trained_on else [""]
-        number = MAX_EVALUATED - len(unmodified)
-        chosen, left_out = [*trained_on[:number], *unmodified], trained_on[number:]
-        if left_out:
-            notes.append(
-                f"note: evaluated are {len(chosen)} modification strings; `--eval_modifs` can name others than these. "
-                f"Left out: {', '.join(string or UNMODIFIED for string in left_out)}"
-            )
-    splits = {**dict.fromkeys(chosen, "train"), **dict.fromkeys(withheld, "held_out")}
-    return splits, notes + warnings + more
-
-
-def canonical_strings(argument: str, strings: Sequence[str], game: GameConfig) -> tuple[list[str], list[str]]:
-    """The strings of a flag as the games take them, and warnings.
-
-    Raises:
-        ConfigError: one of them twice.
-        ModificationError: the game cannot play one of them.
-    """
-    checked = [check_string(game, string, argument) for string in strings]
-    canonical = [string for string, _ in checked]
-    for string in canonical:
-        if canonical.count(string) > 1:
-            raise ConfigError(f"`{argument}` names {string or UNMODIFIED!r} twice; name every modification string once")
-    return canonical, [warning for _, warnings in checked for warning in warnings]
 
 
 def refuse_flags(args: Args, names: Sequence[str], why: str) -> None:

@@ -19,6 +19,7 @@ import torch
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Run, require_finished, returns, train_all
 from continual_hackatari import eval as evaluation
+from continual_hackatari.training import playing
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.wrappers.config import GAME_STARTS
 
@@ -35,10 +36,10 @@ def scores(path: Path, start: str, games: int) -> list[float]:
     flags: dict[str, Any] = {"agent_path": (str(path),), "game_start": start}
     settings = evaluation.complete_settings(evaluation.Args(**flags), checkpoint)
     game, _ = evaluation.choose_game(settings, checkpoint)
-    agent = evaluation.load_agent(str(path), checkpoint, settings["architecture"], game)
+    agent = playing.load_agent(str(path), checkpoint, settings["architecture"], game)
     cpu = torch.device("cpu")
     options = {"episodes": games, "seed": 1, "deterministic": False, "num_envs": 8, "num_workers": None, "device": cpu}
-    (records,) = evaluation.evaluate(agent, game, [""], **options).values()
+    (records,) = playing.evaluate(agent, game, [""], **options).values()
     return [record.score for record in records]
 
 

@@ -13,7 +13,8 @@ import continual_hackatari.training.evaluations
 import continual_hackatari.training.resume
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["continual_training_example"])
+# What a run loads after its start too, so that no run has to do it anew.
+CONTEXT.set_forkserver_preload(["continual_training_example", "torch._dynamo", "matplotlib.pyplot"])
 
 
 class Life:

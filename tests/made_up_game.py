@@ -115,7 +115,7 @@ class Recording:
 
 
 class MadeUpGames:
-    """What training uses of `ModifiedVectorEnv`; see the module."""
+    """Other games behind the protocol `VectorGames`; see the module."""
 
     def __init__(self, recording, config, num_envs, *, num_groups, plane_shape=(3, 3), **_):
         self.config, self.num_envs, self.num_actions = config, num_envs, ACTIONS
@@ -256,6 +256,9 @@ class MadeUpGames:
 
     def get_state(self):
         return {}
+
+    def set_state(self, state, videos=None):
+        raise NotImplementedError("a recording is of a whole run")
 
     def close(self):
         assert self._in_flight == [None] * len(self.groups)

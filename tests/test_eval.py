@@ -16,7 +16,8 @@ from conftest import NEEDS_OCATARI, PATIENCE, ROOT, read_csv
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import eval as evaluation
-from continual_hackatari.agents import make_agent
+from continual_hackatari.agents import ActorCritic, make_agent
+from continual_hackatari.training import playing, summary
 from continual_hackatari.training.checkpoints import save_checkpoint
 from continual_hackatari.training.scores import human_normalised, mean_std_interval
 from continual_hackatari.wrappers.agent_game import derive_seeds
@@ -101,9 +102,9 @@ class LivelyAgent:
 
 
 def play(num_envs, episodes, seed=1):
-    """The records of `evaluation.evaluate` for the lively agent, in the order of the games."""
+    """The records of `playing.evaluate` for the lively agent, in the order of the games."""
     game, _ = game_config("ALE/Breakout-v5", game_start="frames")
-    games = evaluation.evaluate(
+    games = playing.evaluate(
         LivelyAgent(),
         game,
         ["", "left_drift"],
@@ -179,7 +180,7 @@ def test_whole_games_are_scored_by_the_emulator():
 
 
 def test_same_seed_same_games_also_with_other_workers(checkpoint):
-    flags = ["--modifs", "no_modif, left_drift", "--num_envs", "2", "--frameskip", "16"]
+    flags = ["--modifs", "no_modif, left_drift", "--num_envs", "2", *SHORT]
     first, again, workers = (
         (evaluate(checkpoint, *flags, *more) / "games.csv").read_bytes() for more in ([], [], ["--num_workers", "2"])
     )
@@ -196,11 +197,11 @@ def test_sampled_by_default_greedy_on_request(checkpoint, monkeypatch):
         asked.append((deterministic, agent.training, torch.is_grad_enabled(), generator.initial_seed()))
         return decide(agent, x, deterministic=deterministic, generator=generator)
 
-    monkeypatch.setattr(evaluation.ActorCritic, "get_action_entropy_and_value", record)
-    sampled = evaluate(checkpoint, "--frameskip", "16")
+    monkeypatch.setattr(ActorCritic, "get_action_entropy_and_value", record)
+    sampled = evaluate(checkpoint, *SHORT)
     assert set(asked) == {(False, False, False, 1)}
     asked.clear()
-    greedy = evaluate(checkpoint, "--deterministic", "--frameskip", "16")
+    greedy = evaluate(checkpoint, "--deterministic", *SHORT)
     assert set(asked) == {(True, False, False, 1)}
     entropies = [[row["mean_entropy"] for row in read_csv(folder / "games.csv")] for folder in (sampled, greedy)]
     assert entropies[0] != entropies[1], "other frames were seen"
@@ -234,7 +235,7 @@ def test_flags_that_agree_with_the_checkpoint_are_welcome(checkpoint):
 
 
 def test_table_files_and_last_line_agree(checkpoint, capsys):
-    folder = evaluate(checkpoint, "--modifs", "no_modif, color_all_blocks_red", "--eval_episodes", "3")
+    folder = evaluate(checkpoint, "--modifs", "no_modif, color_all_blocks_red", *SHORT, "--eval_episodes", "3")
     lines = capsys.readouterr().out.splitlines()
     rows = read_csv(folder / "games.csv")
     assert [(row["modification"], row["game"]) for row in rows] == [
@@ -280,8 +281,8 @@ def test_a_single_game_has_no_spread_and_json_has_no_nan(checkpoint, capsys):
 
 
 def test_the_table_where_no_human_score_is_known():
-    result = evaluation.Result("a b", 2, 1.0, 0.5, 0.25, 1234567.0, None)
-    header, row = evaluation.table([result]).splitlines()
+    result = summary.Result("a b", 2, 1.0, 0.5, 0.25, 1234567.0, None)
+    header, row = summary.table([result]).splitlines()
     assert re.split(r"\s{2,}", row) == ["a b", "2", "1.00", "0.50", "[0.25, 1234567.00]", "-"]
     assert len(header) == len(row)
 

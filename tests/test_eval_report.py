@@ -24,6 +24,7 @@ from test_eval import (
 
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
+from continual_hackatari.training import playing, summary
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.game_report import (
     Life,
@@ -54,7 +55,7 @@ def lively_games(episodes=3, seed=2, max_frames=None):
     if max_frames:
         game = replace(game, max_num_frames_per_episode=max_frames)
     settings = {"deterministic": True, "num_envs": 2, "num_workers": 0, "device": torch.device("cpu")}
-    return evaluation.play(LivelyAgent(), game, [""], episodes=episodes, seed=seed, **settings)[""]
+    return playing.play(LivelyAgent(), game, [""], episodes=episodes, seed=seed, **settings)[""]
 
 
 @functools.cache
@@ -331,7 +332,7 @@ def test_the_value_of_a_constant_agent(report):
     """Its error is its constant minus the mean return: greedy or sampled, whatever is played."""
     game, _ = game_config("ALE/Breakout-v5", game_start="frames")
     settings = {"deterministic": False, "num_envs": 8, "num_workers": 0, "device": torch.device("cpu")}
-    games = evaluation.play(constant_agent().eval(), game, [""], episodes=2, seed=7, **settings)[""]
+    games = playing.play(constant_agent().eval(), game, [""], episodes=2, seed=7, **settings)[""]
     returns = []
     for played in games:
         rewards = played.trace.rewards.tolist()
@@ -490,6 +491,6 @@ def test_tables(style):
 
 
 def test_what_is_not_known_is_a_hole_in_csv_and_a_dash_elsewhere():
-    result = evaluation.Result("", 1, 1.5, math.nan, math.nan, math.nan, None)
-    assert evaluation.table([result], "csv").splitlines()[1] == "no_modif,1,1.5,,,,"
-    assert evaluation.table([result], "markdown").splitlines()[2] == "| no_modif | 1 | 1.50 | - | - | - |"
+    result = summary.Result("", 1, 1.5, math.nan, math.nan, math.nan, None)
+    assert summary.table([result], "csv").splitlines()[1] == "no_modif,1,1.5,,,,"
+    assert summary.table([result], "markdown").splitlines()[2] == "| no_modif | 1 | 1.50 | - | - | - |"

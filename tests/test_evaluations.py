@@ -23,7 +23,7 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import metrics
 from continual_hackatari.reporting import runs as run_folders
-from continual_hackatari.training import evaluations
+from continual_hackatari.training import evaluations, playing
 from continual_hackatari.training.asked import asked_for
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import ConfigError
@@ -89,10 +89,10 @@ def played_independently(path, strings, games=1, num_envs=1):
     """What `eval.evaluate` finds out about a checkpoint, in the columns of `RESULT`."""
     checkpoint = load_checkpoint(path)
     game, _ = game_config("ALE/Breakout-v5", frameskip=40)
-    agent = evaluation.load_agent(str(path), checkpoint, "PPO", game)
+    agent = playing.load_agent(str(path), checkpoint, "PPO", game)
     found = []
     for deterministic in (False, True):
-        records = evaluation.evaluate(
+        records = playing.evaluate(
             agent,
             game,
             strings,
@@ -189,6 +189,7 @@ def test_the_training_logs_each_result_at_its_own_step(evaluated):
     assert (final.step, final.value) == (128, score), "of the only task that is evaluated, sampled"
 
 
+@pytest.mark.slow
 def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
     run = tmp_path / evaluated.name
     shutil.copytree(evaluated, run)
@@ -444,7 +445,7 @@ def test_too_many_evaluations_are_refused_at_once():
 
 
 def chosen(strings, held_out, trained_on):
-    return evaluation.choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
+    return strings.choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
 
 
 def test_what_is_evaluated_by_default():

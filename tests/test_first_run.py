@@ -24,8 +24,8 @@ from continual_hackatari.training.config import parse_command_line
 from continual_hackatari.wrappers.config import game_config
 
 CONFIG = json.loads((ROOT / "configs" / "first_run.json").read_text())
-# One game, seen every twentieth frame: each regime of 400 steps holds a whole game or more, in few seconds.
-SHORT = ("--num_envs", "1", "--num_workers", "0", "--frameskip", "20", "--num_steps", "80", "--no-cuda")
+# One game, seen every fortieth frame: each regime of 200 steps holds a whole game or more, in few seconds.
+SHORT = ("--num_envs", "1", "--num_workers", "0", "--frameskip", "40", "--num_steps", "80", "--no-cuda")
 QUICK = ("--update_epochs", "1", "--num_minibatches", "1")
 
 
@@ -39,7 +39,7 @@ class FirstRun(NamedTuple):
 def first_run(tmp_path_factory):
     """The shipped file with its regimes shortened, trained; the figure is the one that was written as returns.png."""
     place = tmp_path_factory.mktemp("first_run")
-    schedule = {**CONFIG["modification_factory_kwargs"], "num_total_steps": 1200, "switching_thresholds": [400, 800]}
+    schedule = {**CONFIG["modification_factory_kwargs"], "num_total_steps": 600, "switching_thresholds": [200, 400]}
     config = write_config(place, **{**CONFIG, "modification_factory_kwargs": schedule})
     figures, said = [], io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
@@ -69,16 +69,16 @@ def test_the_picture_shows_every_whole_game_the_regimes_and_the_switches(first_r
     (dots,) = [drawn for drawn in axes.collections if type(drawn).__name__ == "PathCollection"]
     assert sorted(map(tuple, dots.get_offsets())) == sorted(whole)
     low, high = axes.get_ylim()
-    assert axes.get_xlim() == (0, 1200)
+    assert axes.get_xlim() == (0, 600)
     assert all(low < score < high for _, score in whole)
 
     words = [text.get_text() for text in axes.texts]
     assert words == ["a  no_modif", "b  parallel_enemy", "a  no_modif"]
-    assert [text.get_position()[0] for text in axes.texts] == [200, 600, 1000]
+    assert [text.get_position()[0] for text in axes.texts] == [100, 300, 500]
     assert axes.get_title(loc="left") == "ALE/Pong-v5, seed 42"
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one game", "mean of neighbouring games"]
     switches = [line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1]
-    assert switches == [400, 800] == [int(row["global_step"]) for row in read_csv(first_run.folder / "switches.csv")]
+    assert switches == [200, 400] == [int(row["global_step"]) for row in read_csv(first_run.folder / "switches.csv")]
 
 
 def test_the_shades_of_the_regimes_are_in_the_file(first_run):
@@ -93,7 +93,7 @@ def test_the_shades_of_the_regimes_are_in_the_file(first_run):
         scale = image.shape[1] / first_run.figure.bbox.width
         return image[round(height - y * scale), round(x * scale)].tolist()
 
-    first, second, third = colour(100), colour(500), colour(900)
+    first, second, third = colour(50), colour(250), colour(450)
     assert first == third != second
     assert [255, 255, 255] not in (first, second)
 

@@ -15,7 +15,7 @@ from benchmarks.hindsight import CROSSES, DOCUMENTED
 from benchmarks.line_world import BEST, one_scale
 from benchmarks.line_world import learn as learn_to_cross
 from continual_hackatari import continual_training_example as training
-from continual_hackatari.agents import AgentError, RewardScaler, make_agent
+from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler, make_agent
 from continual_hackatari.agents.acceleration import ActingAgent
 from continual_hackatari.agents.hindsight import (
     CHUNK,
@@ -567,10 +567,11 @@ def levels(seeds, rollouts, knocks=0.0, scale=training.scale_halves, **settings)
     return np.array([crossings[-(rollouts // 4) :].mean() for crossings in trainings])
 
 
-def test_with_hindsight_the_chicken_learns_to_cross_and_does_it_as_often_as_can_be():
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
+def test_with_hindsight_the_chicken_learns_to_cross_and_does_it_as_often_as_can_be(seed):
     """32 rollouts. Of 10 seeds all came to 0.96 or more of the best; with one scale for both halves, none to 0.8."""
-    assert (levels(range(1, 4), 32, her=True) > 0.9 * BEST).all()
-    assert (levels(range(1, 3), 32, scale=one_scale, **DOCUMENTED) < 0.85 * BEST).all(), "the test can fail"
+    assert levels([seed], 32, her=True) > 0.9 * BEST
+    assert levels([seed], 32, scale=one_scale, **DOCUMENTED) < 0.85 * BEST, "the test can fail"
 
 
 @pytest.mark.slow
@@ -595,7 +596,8 @@ def success_rates(seed):
     return [learn(seed, iterations=80, args=replace(args, her=her)) for her in (True, False)]
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_hindsight_solves_what_ppo_alone_does_not(seed):
     with_hindsight, alone = success_rates(seed)
     assert with_hindsight > 0.8
@@ -625,7 +627,7 @@ def test_a_checkpoint_with_hindsight_evaluates_with_no_flag_repeated(tmp_path, m
         seen.append(x.clone())
         return decide(agent, x, **keywords)
 
-    monkeypatch.setattr(evaluation.ActorCritic, "get_action_entropy_and_value", record)
+    monkeypatch.setattr(ActorCritic, "get_action_entropy_and_value", record)
     common = ["--agent_path", path, "--eval_episodes", "1", "--num_workers", "0", "--no-cuda"]
     evaluation.main(common)
     assert len(seen) > 100

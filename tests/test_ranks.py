@@ -122,6 +122,7 @@ def assert_ranks_agree(folder, saves):
         assert one["actions"] != other["actions"]
 
 
+@pytest.mark.slow
 def test_all_ranks_have_the_same_agent_and_one_of_them_writes(uninterrupted):
     assert_ranks_agree(uninterrupted, saves=10)
     last = notes_of(uninterrupted, 0)[-1]
@@ -138,6 +139,7 @@ def test_all_ranks_have_the_same_agent_and_one_of_them_writes(uninterrupted):
     assert len(rows) == 4 * (last["switches"] + 1)
 
 
+@pytest.mark.slow
 def test_the_schedule_is_that_of_one_process(uninterrupted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     training.main(flags_for(tmp_path, *METHOD))
@@ -250,6 +252,7 @@ def test_what_cannot_be_shared_is_refused(flags, size, sentence, monkeypatch):
         training.check_settings(args, None, Ranks(0, size, 0, size))
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_is_refused(uninterrupted, monkeypatch):
     monkeypatch.chdir(uninterrupted)
     with pytest.raises(ResumeError, match="is one of 2 processes and this job has 1; start it with torchrun and 2"):

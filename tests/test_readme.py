@@ -22,6 +22,7 @@ from continual_hackatari import continual_training_example, metrics, report, swe
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
+from continual_hackatari.training import summary
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
 from continual_hackatari.wrappers.config import check_string, game_config
@@ -180,7 +181,14 @@ def test_commands_of_the_preview_work(words, monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [w for w in command_lines() if w[1:2] == ["wrappers.modifications"]], ids=" ".join)
+def marked(words):
+    """A gallery draws each modification of a game, which takes a while; test_look.py has a quick one."""
+    return pytest.param(words, marks=pytest.mark.slow) if "--gallery" in words else words
+
+
+@pytest.mark.parametrize(
+    "words", [marked(w) for w in command_lines() if w[1:2] == ["wrappers.modifications"]], ids=" ".join
+)
 def test_commands_of_the_list_work(words, capsys, tmp_path, monkeypatch):
     if "--gallery" in words or "--play" in words:  # test_look.py looks at what they make
         monkeypatch.chdir(tmp_path)
@@ -336,8 +344,8 @@ def test_old_spellings_as_told():
 
 
 def test_evaluation_table_has_the_columns_as_printed():
-    result = evaluation.Result("", 3, 1.0, 2.0, 0.5, 1.5, 0.1)
-    assert text_block("modification ").splitlines()[0].split() == evaluation.table([result]).splitlines()[0].split()
+    result = summary.Result("", 3, 1.0, 2.0, 0.5, 1.5, 0.1)
+    assert text_block("modification ").splitlines()[0].split() == summary.table([result]).splitlines()[0].split()
 
 
 def test_draws_the_picture(tmp_path, monkeypatch):

@@ -172,7 +172,7 @@ def stopped(tmp_path_factory):
     return only_run(folder)
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1)), 2])
 def test_killed_at_its_end_a_run_is_ended_or_finished(number, tmp_path, uninterrupted):
     """Before its model is there, with the model and both states, with the model and one of them."""
     life = begin(tmp_path, *METHODS["PPO_CBP"], every=0, fault=("die_at_the_end", number))
@@ -187,6 +187,7 @@ def test_killed_at_its_end_a_run_is_ended_or_finished(number, tmp_path, uninterr
     assert_same_run(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_run_can_go_on_from_its_first_moment(tmp_path, uninterrupted):
     """It is killed in its first update, and saves nothing between its start and its end."""
     assert begin(tmp_path, *METHODS["PPO_CBP"], every=0, fault=("two_signals", 2)).end() == 128 + signal.SIGTERM

@@ -6,6 +6,7 @@ import torch
 from conftest import ROOT
 
 from continual_hackatari import eval as evaluation
+from continual_hackatari.training import playing
 from continual_hackatari.training.checkpoints import load_checkpoint
 
 PATH = ROOT / "trained" / "breakout.cleanrl_model"
@@ -18,8 +19,8 @@ def test_the_shipped_agent_is_small_and_plays_clearly_better_than_chance():
     assert checkpoint.args["game_start"] == "steps"
     settings = evaluation.complete_settings(evaluation.Args(agent_path=(str(PATH),)), checkpoint)
     game, notes = evaluation.choose_game(settings, checkpoint)
-    agent = evaluation.load_agent(str(PATH), checkpoint, settings["architecture"], game)
+    agent = playing.load_agent(str(PATH), checkpoint, settings["architecture"], game)
     options = {"episodes": 8, "seed": 1, "deterministic": False, "num_envs": 8, "num_workers": 0}
-    games = evaluation.evaluate(agent, game, [""], **options, device=torch.device("cpu"))[""]
+    games = playing.evaluate(agent, game, [""], **options, device=torch.device("cpu"))[""]
     assert notes == []
     assert statistics.fmean(record.score for record in games) > 1.5 * RANDOM_SCORE

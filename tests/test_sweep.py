@@ -330,6 +330,45 @@ def test_the_check_covers_every_run_of_the_real_script(workdir, capsys):
     assert list(workdir.iterdir()) == []
 
 
+REAL = {"env_id": {"value": "ALE/Freeway-v5"}, "total_timesteps": {"value": 1000}}
+
+
+def search_of_training(parameters):
+    script = os.path.relpath(ROOT / "continual_training_example.py")
+    write_sweep({**REAL, **parameters}, program=script, method="bayes", run_cap=5)
+
+
+def test_a_search_checks_every_combination_that_it_may_try(checked_here, workdir, monkeypatch, capsys):
+    """The last of 4 * 3 * 5 combinations, of a list, a distribution and whole numbers, is refused."""
+    pytest.importorskip("optuna")
+    rates = {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-2}
+    numbers = {"min": 2, "max": 6}
+    search_of_training(
+        {"num_envs": {"values": [60, 120, 180, 240]}, "learning_rate": rates, "num_minibatches": numbers}
+    )
+    monkeypatch.setattr(sweep.Sweep, "run", lambda self, runs: 0)
+    assert sweep.main(["tiny.yaml"]) == 0
+    search_of_training(
+        {"num_envs": {"values": [60, 120, 180, 241]}, "learning_rate": rates, "num_minibatches": numbers}
+    )
+    assert sweep.main(["tiny.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "`num_minibatches` 3 does not divide the batch of num_envs * num_steps = 241 * 128" in error
+
+
+def test_a_search_with_too_many_combinations_checks_some_and_says_so(checked_here, workdir, monkeypatch, capsys):
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(sweep, "MAX_EXAMPLES", 7)
+    monkeypatch.setattr(sweep.Sweep, "run", lambda self, runs: 0)
+    search_of_training({"seed": {"min": 1, "max": 5}, "num_steps": {"values": [64, 128]}})
+    assert sweep.main(["tiny.yaml"]) == 0
+    assert "note: 7 of 10 combinations are checked before the first run" in capsys.readouterr().err
+    search_of_training({"seed": {"min": 1, "max": 5}, "num_minibatches": {"values": [4, 8, 16, 3]}})
+    assert sweep.main(["tiny.yaml"]) == 2
+    assert "`num_minibatches` 3 does not divide" in capsys.readouterr().err
+
+
 def test_a_command_that_training_refuses_ends_the_sweep_before_it_begins(checked_here, workdir, capsys):
     flags = ["--total_timesteps", "1000", "--num_steps", "17", "--num_envs", "1"]
     assert sweep.main(["--seeds", "1", "--", *flags]) == 2

@@ -79,6 +79,7 @@ def test_the_shipped_example_from_the_shell(tmp_path):
     assert re.fullmatch(r"\d+\.\d\d \+- \d+\.\d\d", evaluated.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_the_shipped_example(workdir, capsys):
     training.main(["--config", str(ROOT / "run_config.json"), "--update_epochs", "1", "--num_workers", "0"])
     command = assert_shipped_example(only_run(workdir), *capsys.readouterr())
@@ -301,6 +302,7 @@ def test_an_exception_in_the_reward_file_ends_the_run_with_its_traceback(tmp_pat
     assert raised.traceback[-1].path == tmp_path / "reward.py"
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module_from_any_folder(tmp_path):
     flags = ["--env_id", "Freeway", "--total_timesteps", "32", *SMALL]
     result = subprocess.run(

@@ -80,6 +80,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(dict(weights), args, global_step, content)
 
 
+def trained_with(checkpoint: Checkpoint, name: str, default: Any) -> Any:
+    """A setting of the training run, or `default` where the checkpoint does not say.
+
+    Raises:
+        CheckpointError: it is not of the type of `default`.
+    """
+    value = checkpoint.args.get(name, default)
+    value = list(value) if isinstance(value, tuple) else value
+    if type(value) is not type(default):
+        raise CheckpointError(f"`{name}` is {value!r} in the checkpoint, where a {type(default).__name__} belongs")
+    return value
+
+
 def _read(path: Path) -> Any:
     if not path.exists():
         raise CheckpointError(f"`{path}` does not exist; give the path of a .cleanrl_model file.")

@@ -54,6 +54,7 @@ POSITIVE = ("q", "sigma", "a", "b")
 IN_A_GRID = ("constant", "categorical", "int_uniform", "q_uniform")
 LARGEST_GRID = 1_000_000
 ATTEMPTS = 100
+FEW = 100
 TAIL = 1e-4
 """What a Bayesian search leaves out at either end of a distribution that may have no end."""
 
@@ -96,6 +97,16 @@ class Parameter:
         bell = settings["sigma"] * special.ndtri(u)
         return float(bell + settings["mu"] if kind == "normal" else np.exp(bell) * np.exp(settings["mu"]))
 
+    def examples(self) -> Sequence[Any]:
+        """All its values where they are listed or few whole numbers, else those at the ends and in the middle."""
+        settings = self.settings
+        if self.distribution == "categorical_w_probabilities":
+            return [value for value, share in zip(settings["values"], settings["probabilities"], strict=True) if share]
+        few = self.distribution == "int_uniform" and settings["max"] - settings["min"] < FEW
+        if few or self.distribution in ("constant", "categorical"):
+            return self.grid()
+        return [self.quantile(u) for u in (TAIL, 0.5, 1 - TAIL)]
+
     def grid(self) -> Sequence[Any]:
         """All its values, each once.
 
@@ -135,10 +146,20 @@ def grid(space: Space) -> Iterator[dict[str, Any]]:
     return (dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values))
 
 
-def examples(space: Space) -> Iterator[dict[str, Any]]:
-    """What a search may try, before it is known what it will: every combination of listed values, medians of others."""
-    lists = [list(p.settings["values"]) if "values" in p.settings else [p.quantile(0.5)] for p in space.values()]
-    return (dict(zip(space, chosen, strict=True)) for chosen in itertools.product(*lists))
+def examples(space: Space, most: int) -> tuple[list[dict[str, Any]], int]:
+    """What a search may try, before it is known what it will: combinations of `Parameter.examples`, and their number.
+
+    All of them, or, where they are more than `most`, so many drawn ones, in which every value occurs.
+    """
+    lists = [parameter.examples() for parameter in space.values()]
+    count = math.prod(map(len, lists))
+    if count <= most:
+        chosen = list(itertools.product(*lists))
+    else:
+        generator = random.Random(0)
+        chosen = [tuple(values[row % len(values)] for values in lists) for row in range(max(map(len, lists)))]
+        chosen += [tuple(map(generator.choice, lists)) for _ in range(most - len(chosen))]
+    return [dict(zip(space, values, strict=True)) for values in chosen], count
 
 
 def draw(space: Space, seed: int, number: int) -> dict[str, Any]:

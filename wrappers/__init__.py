@@ -12,10 +12,12 @@ config.py         the description of a game, checked
 modified_game.py  one game in the emulator, with its modifications
 shrinking.py      the screen as a frame of 84 x 84, only where it has changed
 observations.py   what the agent sees of it
+backends.py       which emulator plays a description, and how it is seen
 agent_game.py     what the agent plays: the start of games, lives, scores
 video.py          an mp4 of one game
 worker.py         what runs inside a worker process
 processes.py      the training process' end of it
 vector.py         many games in worker processes, as a gymnasium VectorEnv
+standalone.py     the same games for agents that are not this project's: gymnasium.make, gymnasium.make_vec
 look.py           a gallery or a video of the modifications of a game, to look at before training
 """

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from continual_hackatari.wrappers.backends import open_game
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.errors import GameError
 from continual_hackatari.wrappers.interfaces import Game, GameRecord
 from continual_hackatari.wrappers.modifications import wait_for_start
-from continual_hackatari.wrappers.modified_game import ModifiedGame
-from continual_hackatari.wrappers.observations import observation_kind
 
 
 class AgentGame:
@@ -36,11 +35,12 @@ class AgentGame:
         self.config = config
         self.index = index
         emulator_seed, noop_seed, modification_seed = derive_seeds(config.seed, index)
-        self.game: Game = ModifiedGame(config, seed=emulator_seed, modification_seed=modification_seed)
+        self.game, self._observe = open_game(config, emulator_seed, modification_seed)
         self._noops = np.random.default_rng(noop_seed)
-        self._observe = observation_kind(config)(self.game)
         self.observation = observation
         self.final_observation = final_observation
+        self.final_screen: np.ndarray | None = None
+        self.keep_final_screen = False
         self.achieved = np.zeros(config.num_goals, np.float32) if achieved is None else achieved
         self._goal = config.goal
         if self._goal is not None:
@@ -193,13 +193,13 @@ class AgentGame:
             self._end_life(self._lives - lives)
             self._lives = lives
         if terminated or truncated:
-            self.final_observation[:] = self.observation
+            self._keep_last()
             record = self._record(cut=False)
             self.start_game()
         elif life_lost:
             terminated = self.config.episodic_life
             if terminated:
-                self.final_observation[:] = self.observation
+                self._keep_last()
             self._start_life()
             if self.config.episodic_life and self._over:
                 self._end_life(max(0, self._lives - game.lives()))
@@ -208,6 +208,12 @@ class AgentGame:
         else:
             self._lives = max(lives, self._lives)  # an extra life
         return training_reward, terminated, truncated, record
+
+    def _keep_last(self) -> None:
+        """Keep what an episode ends with, before the next one begins."""
+        self.final_observation[:] = self.observation
+        if self.keep_final_screen:
+            self.final_screen = self.game.screen()
 
     def get_state(self) -> dict[str, Any]:
         """Plain data that lets a new environment continue exactly: what the game began with, and all actions since.
@@ -342,8 +348,3 @@ def start_presses(config: GameConfig, game: Game) -> tuple[Any, ...]:
     if config.game_start == "original":  # whose wrappers refuse games where action 1 is something else than FIRE
         return tuple(actions[1:3]) if len(actions) > 2 and actions[1] == fire else ()
     return (fire,) if config.fire_reset and fire in actions else ()
-
-
-def action_names(config: GameConfig) -> list[str]:
-    """The emulator's names of the agent's actions (`NOOP`, `FIRE`, `UPFIRE`), in the order of their numbers."""
-    return [action.name for action in ModifiedGame(config, seed=0, modification_seed=0).actions]

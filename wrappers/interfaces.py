@@ -116,6 +116,16 @@ class VectorGames(Protocol):
         """Finish videos and end all processes."""
 
 
+class Observer(Protocol):
+    """Writes what the agent sees of a game into its observation, without the planes of a goal."""
+
+    def start(self, out: np.ndarray) -> None:
+        """A game has just begun."""
+
+    def push(self, out: np.ndarray) -> None:
+        """A step was played."""
+
+
 class Game(Protocol):
     """One game, played by actions of its own kind; lives, restarts and scores of whole games are counted above it."""
 

@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.backends import observation_layout
 from continual_hackatari.wrappers.config import GameConfig, game_config
 from continual_hackatari.wrappers.errors import ModificationError, OutputError
 from continual_hackatari.wrappers.interfaces import GameRecord
@@ -32,7 +33,6 @@ from continual_hackatari.wrappers.modifications import (
     hackatari_is_missing,
     split_modifications,
 )
-from continual_hackatari.wrappers.observations import observation_kind
 from continual_hackatari.wrappers.video import FRAMES_PER_SECOND, encode
 
 PICTURE_ENDINGS = (".png", ".pdf", ".svg")
@@ -98,7 +98,7 @@ def played(
         game that the action ended, if it did; the screen is then the first one of the next game.
     """
     config = replace(config, episodic_life=False, reward_file="", reseed_every_game=True, num_envs=1)
-    shape, dtype = observation_kind(config).space(config)
+    shape, dtype = observation_layout(config)
     observation: np.ndarray = np.zeros(shape, dtype)
     game = AgentGame(config, 0, observation, np.zeros(shape, dtype))
     game.set_modifications(split_modifications(string), "reset")

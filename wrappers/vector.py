@@ -21,11 +21,11 @@ from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeed
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from continual_hackatari.wrappers.backends import observation_layout, observation_space
 from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, check_whole
 from continual_hackatari.wrappers.errors import GameError, WorkerError
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.modifications import split_modifications
-from continual_hackatari.wrappers.observations import observation_kind
 from continual_hackatari.wrappers.processes import Worker, anonymous_file, available_cores
 from continual_hackatari.wrappers.state import is_plain
 from continual_hackatari.wrappers.worker import GameHost, Task, array_layout, layout_size, map_arrays
@@ -101,9 +101,8 @@ class ModifiedVectorEnv(VectorEnv):
         except BaseException:
             self.close_extras()  # the workers that did start
             raise
-        self.observation_shape, dtype = observation_kind(config).space(config)
-        low, high = (0, 255) if dtype is np.uint8 else (-np.inf, np.inf)
-        self.single_observation_space = gymnasium.spaces.Box(low, high, self.observation_shape, dtype)
+        self.observation_shape, _ = observation_layout(config)
+        self.single_observation_space = observation_space(config)
         self.single_action_space = gymnasium.spaces.Discrete(self.num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -123,7 +122,7 @@ class ModifiedVectorEnv(VectorEnv):
             GameError: the seed or an option cannot be used.
             ModificationError: the string cannot be played.
         """
-        _check_options(seed, options)
+        check_reset(seed, options)
         if options and "modifications" in options:
             self.modifications = split_modifications(check_string(self.config, options["modifications"])[0])
         if seed is not None:
@@ -259,7 +258,7 @@ class ModifiedVectorEnv(VectorEnv):
     def _start(self, num_workers: int) -> int:
         """Build the games, here or in workers; returns the game's number of actions."""
         num_workers = min(num_workers, self.num_envs)
-        layout = array_layout(self.num_envs, *observation_kind(self.config).space(self.config), self.config.num_goals)
+        layout = array_layout(self.num_envs, *observation_layout(self.config), self.config.num_goals)
         if num_workers == 0:
             self._memory = mmap.mmap(-1, layout_size(layout))
             self._arrays = map_arrays(self._memory, self.config, self.num_envs)
@@ -396,7 +395,7 @@ class ModifiedVectorEnv(VectorEnv):
         return info
 
 
-def _check_options(seed: Any, options: dict[str, Any] | None) -> None:
+def check_reset(seed: Any, options: dict[str, Any] | None) -> None:
     """Raise GameError for a seed or options that `reset` cannot use."""
     if seed is not None:
         check_whole("seed", seed, 0, 2**63 - 1, "; it is one for all games")

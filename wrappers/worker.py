@@ -24,15 +24,17 @@ import cv2
 import numpy as np
 
 from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.backends import observation_layout
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.interfaces import GameRecord
-from continual_hackatari.wrappers.observations import observation_kind
 from continual_hackatari.wrappers.video import GameRecorder
 
 # A command is a byte for its kind, a byte for its number, then the group to step or a pickled (method, arguments). Its
 # answer begins with the number: after an interruption the other side cannot know which answers are still to come.
 STEP, CALL = 0, 1
+WAIT = -1
+"""in place of an action: leave this game alone for a step"""
 NUMBERS = 256
 
 
@@ -78,7 +80,7 @@ def layout_size(layout: list[tuple[tuple[int, ...], np.dtype, int]]) -> int:
 
 def map_arrays(memory: Any, config: GameConfig, num_envs: int) -> SharedArrays:
     """The arrays of `config` inside `memory` (a buffer of `layout_size` bytes)."""
-    layout = array_layout(num_envs, *observation_kind(config).space(config), config.num_goals)
+    layout = array_layout(num_envs, *observation_layout(config), config.num_goals)
     return SharedArrays(*(np.ndarray(shape, dtype, memory, offset) for shape, dtype, offset in layout))
 
 
@@ -170,7 +172,11 @@ class GameHost:
         arrays, records = self._arrays, []
         for game in self._groups[group]:
             i = game.index - self._first
-            reward, terminated, truncated, record = game.step(int(arrays.actions[i]))
+            action = int(arrays.actions[i])
+            if action == WAIT:
+                arrays.rewards[i], arrays.terminated[i], arrays.truncated[i] = 0.0, False, False
+                continue
+            reward, terminated, truncated, record = game.step(action)
             arrays.rewards[i], arrays.terminated[i], arrays.truncated[i] = reward, terminated, truncated
             if record is not None:
                 records.append(record)
@@ -197,6 +203,16 @@ class GameHost:
             except (LookupError, TypeError, ValueError) as error:
                 raise GameError(f"the saved state of the videos is damaged: {error}") from error
             game.set_state(state, partial(self._add_frame, game, recorder))
+
+    def keep_final_screens(self) -> None:
+        """From now on, keep the screen of each episode's end for `screens`."""
+        for game in self._games:
+            game.keep_final_screen = True
+
+    def screens(self, final: list[int]) -> dict[int, np.ndarray | None]:
+        """Row -> its screen; for rows in `final` that of the last episode's end."""
+        rows = {game.index - self._first: game for game in self._games}
+        return {row: game.final_screen if row in final else game.game.screen() for row, game in rows.items()}
 
     def close(self) -> None:
         """Wait for videos that are still being written."""

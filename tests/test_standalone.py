@@ -1,0 +1,387 @@
+"""The games as gymnasium's own environments: `gymnasium.make` and `gymnasium.make_vec`, without training."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from conftest import ROOT
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import vector as wrappers
+
+import continual_hackatari  # noqa: F401 - with this import gymnasium knows the games
+from continual_hackatari.wrappers.emulator import ale_games
+from continual_hackatari.wrappers.errors import GameError, ModificationError
+
+SHORT = {"game_start": "none", "time_limit": 80}
+"""games of 20 steps"""
+FREEWAY, BREAKOUT = "continual_hackatari/Freeway-v5", "continual_hackatari/Breakout-v5"
+NEXT, SAME = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP
+
+
+def make_vec(env_id=FREEWAY, num_envs=3, **settings):
+    return gymnasium.make_vec(env_id, num_envs=num_envs, **{"num_workers": 0, **SHORT, **settings})
+
+
+def play(envs, steps, seed=0):
+    """Results of random actions, those of each episode being the same in both autoreset modes."""
+    numbers = np.zeros((envs.num_envs, 2), int)  # episode, step
+    ended = np.zeros(envs.num_envs, bool)
+    for _ in range(steps):
+        actions = np.array([np.random.default_rng([seed, i, *numbers[i]]).integers(3) for i in range(envs.num_envs)])
+        result = envs.step(actions)
+        resets = ended if envs.metadata["autoreset_mode"] == NEXT else np.zeros(envs.num_envs, bool)
+        numbers[:, 1] += ~resets
+        ended = result[2] | result[3]
+        numbers[ended, 0] += 1
+        numbers[ended, 1] = 0
+        yield (actions, *result, resets)
+
+
+def test_every_game_has_its_name():
+    names = {env_id for env_id in gymnasium.registry if env_id.startswith("continual_hackatari/")}
+    assert names == {f"continual_hackatari/{game}-v5" for game in ale_games()}
+
+
+# ---------------------------------------------------------------------------------------------------------- one game
+
+
+def test_one_game_passes_gymnasiums_check_without_a_warning():
+    env = gymnasium.make(FREEWAY, render_mode="rgb_array", modifications="all_black_cars")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped)
+
+
+@pytest.mark.parametrize("mode", [NEXT, SAME], ids=lambda mode: mode.value)
+def test_one_game_is_the_first_of_the_vector(mode):
+    """Its observations, rewards, ends, screens, and what `info` says."""
+    settings = {"modifications": "all_black_cars", "render_mode": "rgb_array", **SHORT}
+    env, envs = gymnasium.make(FREEWAY, **settings), make_vec(autoreset_mode=mode, **settings)
+    assert np.array_equal(env.reset(seed=5)[0], envs.reset(seed=5)[0][0])
+    for actions, observations, rewards, terminated, truncated, infos, resets in play(envs, 65):
+        if resets[0]:
+            seen, info = env.reset()
+            assert info["modification"] == infos["modification"][0]
+        else:
+            seen, reward, *ends, info = env.step(actions[0])
+            assert (reward, *ends) == (rewards[0], terminated[0], truncated[0])
+            told = infos.get("final_info", infos)
+            assert info == ({"game": {k: v[0] for k, v in told["game"].items() if k[0] != "_"}} if any(ends) else {})
+            if any(ends) and mode == SAME:
+                assert np.array_equal(seen, infos["final_obs"][0])
+                seen, _ = env.reset()
+        assert np.array_equal(seen, observations[0])
+        assert np.array_equal(env.render(), envs.render()[0])
+    envs.close()
+    env.close()
+
+
+def test_a_seed_begins_anew_and_without_one_the_games_go_on():
+    env = gymnasium.make(BREAKOUT, **SHORT)
+
+    def episode(seed):
+        env.reset(seed=seed)
+        return [env.step(t % 4)[0] for t in range(19)]
+
+    first, going_on, again = episode(1), episode(None), episode(1)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, going_on)
+    other, another = (gymnasium.make(BREAKOUT, **SHORT) for _ in range(2))
+    for fresh in (other, another):
+        fresh.reset()
+    seeds = [fresh.unwrapped._game.config.seed for fresh in (other, another)]
+    assert seeds[0] != seeds[1], "unseeded games differ from one another"
+
+
+def test_the_end_of_an_episode_is_its_last_observation_and_screen():
+    env = gymnasium.make(FREEWAY, render_mode="rgb_array", **SHORT).unwrapped
+    env.reset(seed=1)
+    for _ in range(20):
+        observation, _, terminated, truncated, info = env.step(1)
+    assert (terminated, truncated) == (False, True)
+    assert info["game"]["length"] == 20
+    last = env.render()
+    begun, info = env.reset()
+    assert info == {"modification": ""}
+    assert not np.array_equal(begun, observation)
+    assert not np.array_equal(env.render(), last)
+    number = env._game._number
+    env.step(1)
+    env.reset()
+    assert env._game._number == number + 1, "a reset in mid-game begins another game"
+
+
+def test_lost_lives_end_episodes_where_that_is_asked_for():
+    def lengths(**settings):
+        env = gymnasium.make(BREAKOUT, **settings)
+        env.reset(seed=3)
+        found, length, games = [], 0, []
+        for _ in range(400):
+            _, _, terminated, truncated, info = env.step(0)
+            length += 1
+            games += [info["game"]["length"]] if "game" in info else []
+            if terminated or truncated:
+                found.append(length)
+                length = 0
+                env.reset()
+        return found, games
+
+    lives, games = lengths(episodic_life=True)
+    wholes, same = lengths()
+    assert games == same == wholes
+    assert len(lives) > len(games) > 0
+    assert sum(lives[:5]) == games[0]
+
+
+# --------------------------------------------------------------------------------------------------------- many games
+
+
+def episodes(mode, **settings):
+    """Per game: the observations, rewards, ends and records of each episode; what `info` says, checked on the way."""
+    envs = make_vec(autoreset_mode=mode, modifications="all_black_cars", episodic_life=True, **settings)
+    seen, info = envs.reset(seed=4)
+    assert list(info["modification"]) == ["all_black_cars"] * 3
+    assert info["_modification"].all()
+    found = [[[seen[i].tobytes()]] for i in range(3)]
+    for _, observations, rewards, terminated, truncated, info, resets in play(envs, 140):
+        done = terminated | truncated
+        begun = resets if mode == NEXT else done
+        assert np.array_equal(info.get("_modification", np.zeros(3, bool)), begun)
+        assert ("final_obs" in info) == (mode == SAME and done.any())
+        for i in range(3):
+            if resets[i]:
+                assert (rewards[i], terminated[i], truncated[i]) == (0, False, False)
+                found[i].append([observations[i].tobytes()])
+                continue
+            last = info["final_obs"][i] if mode == SAME and done[i] else observations[i]
+            told = (info["final_info"] if mode == SAME else info) if done[i] else {}
+            record = None
+            if "game" in told and told["_game"][i]:
+                record = {name: told["game"][name][i] for name in ("score", "length", "lives", "modification")}
+            found[i][-1].append((last.tobytes(), rewards[i], terminated[i], truncated[i], record))
+            if done[i] and mode == SAME:
+                found[i].append([observations[i].tobytes()])
+    envs.close()
+    return found
+
+
+def test_equal_actions_give_equal_episodes_in_both_modes():
+    following, same = episodes(NEXT), episodes(SAME)
+    for one, other in zip(following, same, strict=True):
+        whole = min(len(one), len(other)) - 1
+        assert whole >= 5
+        assert one[:whole] == other[:whole]
+        assert all(episode[-1][-1]["length"] == 20 for episode in one[:whole])
+
+
+def test_workers_play_the_same_in_both_modes():
+    assert episodes(NEXT, num_workers=2) == episodes(NEXT)
+
+
+def test_a_reset_and_a_switch_change_what_is_played():
+    envs = make_vec(modifications="all_black_cars", num_envs=2, render_mode="rgb_array")
+    env = gymnasium.make(FREEWAY, modifications="all_black_cars", render_mode="rgb_array", **SHORT)
+    for one in (envs, env):
+        one.reset(seed=1)
+        _, info = one.reset(options={"modifications": "all_red_cars"})
+        assert np.all(np.array(info["modification"]) == "all_red_cars")
+        _, info = one.reset()
+        assert np.all(np.array(info["modification"]) == "all_red_cars"), "the games keep their modifications"
+    _, info = envs.unwrapped.set_modifications("all_blue_cars", "episode")
+    assert info == {}
+    told = [info["modification"].tolist() for *_, info, _ in play(envs, 25) if "modification" in info]
+    assert told == [["all_blue_cars"] * 2]
+    for action in [0] * 20:
+        *_, info = env.step(action)
+    assert info["game"]["modification"] == "all_red_cars"
+    envs.close()
+
+
+# ----------------------------------------------------------------------------------------------- gymnasium's wrappers
+
+CASES = {
+    "ClipReward": lambda envs: wrappers.ClipReward(envs, -1, 1),
+    "DictInfoToList": wrappers.DictInfoToList,
+    "DtypeObservation": lambda envs: wrappers.DtypeObservation(envs, np.float32),
+    "FlattenObservation": wrappers.FlattenObservation,
+    "GrayscaleObservation": lambda envs: wrappers.GrayscaleObservation(in_colour(envs)),
+    "HumanRendering": wrappers.HumanRendering,
+    "NormalizeObservation": wrappers.NormalizeObservation,
+    "NormalizeReward": wrappers.NormalizeReward,
+    "NumpyToTorch": lambda envs: wrappers.NumpyToTorch(envs),
+    "ArrayConversion": lambda envs: wrappers.ArrayConversion(envs, np, np),
+    "RecordEpisodeStatistics": wrappers.RecordEpisodeStatistics,
+    "RecordVideo": lambda envs: wrappers.RecordVideo(envs, "videos", episode_trigger=lambda k: False),
+    "RescaleObservation": lambda envs: wrappers.RescaleObservation(
+        wrappers.DtypeObservation(envs, np.float32), np.float32(0), np.float32(1)
+    ),
+    "ReshapeObservation": lambda envs: wrappers.ReshapeObservation(envs, (4, 84 * 84)),
+    "ResizeObservation": lambda envs: wrappers.ResizeObservation(in_colour(envs), (42, 42)),
+    "TransformAction": lambda envs: wrappers.TransformAction(envs, lambda actions: actions),
+    "TransformObservation": lambda envs: wrappers.TransformObservation(envs, lambda observations: observations),
+    "TransformReward": lambda envs: wrappers.TransformReward(envs, lambda rewards: 2 * rewards),
+    "VectorizeTransformAction": lambda envs: wrappers.VectorizeTransformAction(
+        envs, gymnasium.wrappers.TransformAction, func=lambda action: action, action_space=envs.single_action_space
+    ),
+    "VectorizeTransformObservation": lambda envs: wrappers.VectorizeTransformObservation(
+        envs, gymnasium.wrappers.TransformObservation, func=lambda o: o, observation_space=envs.single_observation_space
+    ),
+    "VectorizeTransformReward": lambda envs: wrappers.VectorizeTransformReward(
+        envs, gymnasium.wrappers.TransformReward, func=lambda reward: reward
+    ),
+}
+OTHER_SPACES = {
+    "ClipAction": "continuous actions",
+    "RescaleAction": "continuous actions",
+    "FilterObservation": "observations of several parts",
+    "JaxToNumpy": "environments that hold jax's arrays",
+    "JaxToTorch": "environments that hold jax's arrays",
+}
+"""what these wrappers are for; Atari's games have none of it"""
+NOT_SAME_STEP = {"NormalizeObservation", "TransformObservation", "VectorizeTransformObservation"}
+NOT_SAME_STEP |= {f"{name}Observation" for name in ("Dtype", "Flatten", "Grayscale", "Rescale", "Reshape", "Resize")}
+"""gymnasium allows them under NEXT_STEP only"""
+NEEDS = {"ArrayConversion": "array_api_compat", "NumpyToTorch": "array_api_compat", "RecordVideo": "moviepy"}
+"""packages that only these wrappers need"""
+
+
+def in_colour(envs):
+    """Observations of height x width x 3, which some wrappers ask for: three of the frames."""
+    space = gymnasium.spaces.Box(0, 255, (84, 84, 3), np.uint8)
+    return wrappers.TransformObservation(
+        envs, lambda seen: np.moveaxis(seen[:, :3], 1, -1), single_observation_space=space
+    )
+
+
+def test_all_of_gymnasiums_wrappers_are_tried():
+    assert set(CASES) | set(OTHER_SPACES) == set(wrappers.__all__)
+
+
+@pytest.mark.parametrize("mode", [NEXT, SAME], ids=lambda mode: mode.value)
+@pytest.mark.parametrize("name", CASES)
+def test_gymnasiums_wrappers_work(name, mode, tmp_path, monkeypatch):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    envs = make_vec(autoreset_mode=mode, render_mode="rgb_array", num_envs=2)
+    if mode == SAME and name in NOT_SAME_STEP:
+        with pytest.raises(ValueError, match="NEXT_STEP"):
+            CASES[name](envs)
+        envs.close()
+        return
+    wrapped = CASES[name](envs)
+    wrapped.reset(seed=1)
+    told = []
+    for _ in range(45):
+        actions = np.array([1, 0])
+        if name == "NumpyToTorch":
+            import torch
+
+            actions = torch.from_numpy(actions)
+        observations, rewards, *_, info = wrapped.step(actions)
+        told.append(info)
+        assert len(observations) == len(rewards) == 2
+    assert observations[0].shape == wrapped.single_observation_space.shape
+    if name == "RecordEpisodeStatistics":
+        ends = [info["episode"]["l"].tolist() for info in told if "episode" in info]
+        assert ends == [[20, 20]] * 2
+    if name == "DictInfoToList":
+        infos = [info.get("final_info", info) for row in told for info in row]
+        assert [info["game"]["length"] for info in infos if "game" in info] == [20] * 4
+    wrapped.close()
+
+
+# ------------------------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"modifications": "all_black_car"}, ["`modifications` 'all_black_car'", "did you mean all_black_cars"]),
+        ({"framskip": 2}, ["`setting` 'framskip'", "did you mean frameskip?"]),
+        ({"frameskip": 0}, ["`frameskip` must be a whole number from 1"]),
+        ({"seed": 3}, ["`setting` 'seed'"]),
+    ],
+    ids=str,
+)
+def test_faults_are_sentences(make, settings, words):
+    with pytest.raises((GameError, ModificationError)) as raised:
+        make(FREEWAY, **settings)
+    assert all(word in str(raised.value) for word in words), raised.value
+
+
+def test_what_cannot_be_played_is_said():
+    env = gymnasium.make(FREEWAY, **SHORT).unwrapped
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(0)
+    env.reset(seed=1)
+    for action in (-1, 3, 0.5, None):
+        with pytest.raises(GameError, match="`action` of Freeway must be a whole number from 0 to 2"):
+            env.step(action)
+    for one in (env, make_vec()):
+        with pytest.raises(GameError, match="`reset` knows one option, `modifications`"):
+            one.reset(options={"modification": "x"})
+        with pytest.raises(ModificationError, match="did you mean all_black_cars"):
+            one.reset(options={"modifications": "all_black_car"})
+        one.close()
+    with pytest.raises(GameError, match="`autoreset_mode` 'Disabled' is not one of NextStep, SameStep"):
+        make_vec(autoreset_mode=AutoresetMode.DISABLED)
+
+
+def test_what_a_user_should_know_is_a_warning():
+    with pytest.warns(UserWarning, match="MsPacman draws some objects in every other frame only"):
+        gymnasium.make("continual_hackatari/MsPacman-v5")
+
+
+# -------------------------------------------------------------------------------------------- somebody else's project
+
+ELSEWHERE = """
+import sys
+{imports}
+loaded = [name for name in ("torch", "numpy", "cv2", "gymnasium", "ale_py") if name in sys.modules]
+import gymnasium
+import agents, wrappers
+assert (agents.MINE, wrappers.MINE) == (1, 2)
+envs = gymnasium.make_vec("continual_hackatari/Freeway-v5", num_envs=2, num_workers=2, modifications="all_black_cars")
+envs.reset(seed=1)
+envs.step(envs.action_space.sample())
+envs.close()
+env = gymnasium.make("continual_hackatari:continual_hackatari/Pong-v5")
+env.reset(seed=1)
+assert "torch" not in sys.modules
+print(loaded)
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "loaded"),
+    [
+        ("import continual_hackatari", []),
+        ("import gymnasium, continual_hackatari", ["numpy", "gymnasium"]),
+        ("import continual_hackatari, ale_py", ["numpy", "gymnasium", "ale_py"]),
+    ],
+    ids=["before gymnasium", "after gymnasium", "before ale_py"],
+)
+def test_a_project_with_folders_of_the_same_names_can_use_it(tmp_path, imports, loaded):
+    """From a clone that is not installed; torch stays out, and before gymnasium so does all that is heavy."""
+    for number, folder in enumerate(("agents", "wrappers"), start=1):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").write_text(f"MINE = {number}\n")
+    (tmp_path / "mine.py").write_text(textwrap.dedent(ELSEWHERE.format(imports=imports)))
+    done = subprocess.run(
+        [sys.executable, "mine.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{loaded}\n"

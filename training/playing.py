@@ -1,0 +1,130 @@
+"""Playing whole games with an agent, to see what it can do."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from continual_hackatari.agents import ActorCritic, make_agent
+from continual_hackatari.agents.mismatch import explain_mismatch
+from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, trained_with
+from continual_hackatari.training.game_report import Life, Trace, lives_of
+from continual_hackatari.training.run_folder import UNMODIFIED, slug
+from continual_hackatari.wrappers.backends import action_names
+from continual_hackatari.wrappers.config import GameConfig
+from continual_hackatari.wrappers.interfaces import GameRecord
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
+
+
+class PlayedGame(NamedTuple):
+    """One whole game: what the emulator recorded, and its steps."""
+
+    record: GameRecord
+    trace: Trace
+
+    @property
+    def lives(self) -> list[Life]:
+        """Its lives, in order; a game without lives is one life."""
+        return lives_of(self.trace, self.record.life_scores, self.record.life_lengths)
+
+
+def evaluate(
+    agent: ActorCritic, game: GameConfig, strings: Sequence[str], **settings: Any
+) -> dict[str, list[GameRecord]]:
+    """The records of the games that `play` plays with these settings."""
+    games = play(agent, game, strings, **settings)
+    return {string: [played.record for played in games[string]] for string in games}
+
+
+@torch.no_grad()
+def play(
+    agent: ActorCritic,
+    game: GameConfig,
+    strings: Sequence[str],
+    *,
+    episodes: int,
+    seed: int,
+    deterministic: bool,
+    num_envs: int,
+    num_workers: int | None,
+    device: torch.device,
+    video_folder: Path | None = None,
+) -> dict[str, list[PlayedGame]]:
+    """Play the first `episodes` games under each string; game k is seeded by (seed, k) and the same under every string.
+
+    Environment i plays games i, i + num_envs, ... whatever their lengths, so that short games are not favoured.
+    Returns the games per string, in their order.
+    """
+    num_envs = min(num_envs, episodes)
+    config = replace(game, episodic_life=False, reward_file="", seed=seed, reseed_every_game=True)
+    fire = {number for number, name in enumerate(action_names(config)) if "FIRE" in name}
+    envs = ModifiedVectorEnv(config, num_envs, num_workers=num_workers, copy=False)
+    played: dict[str, list[PlayedGame]] = {}
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
+    try:
+        with tqdm(total=episodes * len(strings), unit="game", disable=None) as progress:
+            for string in strings:
+                progress.set_postfix_str(string or UNMODIFIED)
+                generator = torch.Generator(device).manual_seed(seed)
+                finished: dict[int, PlayedGame] = {}
+                if video_folder is not None:
+                    envs.record_next_game(video_folder / slug(string))
+                envs.restart_numbering()
+                observation, _ = envs.set_modifications(string, "reset")
+                steps: list[list[tuple[float, ...]]] = [[] for _ in range(num_envs)]  # of the games in progress
+                while len(finished) < episodes:
+                    seen = torch.from_numpy(observation).to(device)
+                    action, entropy, value = agent.get_action_entropy_and_value(
+                        seen, deterministic=deterministic, generator=generator
+                    )
+                    chosen = action.cpu().numpy()
+                    observation, rewards, terminated, _, info = envs.step(chosen)
+                    pressed = [number in fire for number in chosen.tolist()]
+                    new = zip(rewards.tolist(), pressed, value.tolist(), entropy.tolist(), strict=True)
+                    for own, step in zip(steps, new, strict=True):
+                        own.append(step)
+                    for record in info.get("games", ()):
+                        number = record.env + record.number * num_envs
+                        own, steps[record.env] = steps[record.env], []
+                        if number < episodes:
+                            cut_short = not terminated[record.env]
+                            finished[number] = PlayedGame(record, as_trace(own, cut_short))
+                            progress.update()
+                played[string] = [finished[number] for number in range(episodes)]
+    finally:
+        envs.close()
+        torch.set_num_threads(num_threads)
+    return played
+
+
+def as_trace(steps: Sequence[tuple[float, ...]], cut_short: bool) -> Trace:
+    """Steps of (reward, FIRE pressed, value, entropy) as arrays."""
+    rewards, fires, values, entropies = np.array(steps, dtype=np.float64).T
+    return Trace(rewards, fires > 0, values, entropies, cut_short)
+
+
+def load_agent(path: str, checkpoint: Checkpoint, architecture: str, game: GameConfig) -> ActorCritic:
+    """The checkpoint's agent, ready to play `game`.
+
+    Raises:
+        AgentError, CheckpointError: the weights do not fit the game or the architecture.
+    """
+    with contextlib.closing(ModifiedVectorEnv(game, 1, num_workers=0)) as envs:
+        observation_shape, num_actions = envs.observation_shape, envs.num_actions
+    layers = {
+        name: trained_with(checkpoint, name, [])
+        for name in ("encoder_dims", "decoder_dims")
+        if architecture == "PPO_OBJ" and name in checkpoint.args
+    }
+    agent = make_agent(architecture, observation_shape, num_actions, **layers)
+    problem = explain_mismatch(agent, checkpoint.model_weights)
+    if problem:
+        raise CheckpointError(f"{path} does not fit {game.env_id}: {problem}")
+    agent.load_state_dict(checkpoint.model_weights)
+    return agent.eval()

@@ -1,0 +1,264 @@
+"""The games as gymnasium's own environments, for agents that are not this project's.
+
+    import continual_hackatari
+    gymnasium.make("continual_hackatari/Freeway-v5", modifications="all_black_cars")
+    gymnasium.make_vec("continual_hackatari/Freeway-v5", num_envs=8, modifications="all_black_cars")
+
+Both play the same games: equal seeds and actions give equal episodes. An episode is a whole game unless `episodic_life`
+is set. What `gymnasium.make` hands on are the settings of `config.game_config`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from continual_hackatari.wrappers.agent_game import AgentGame
+from continual_hackatari.wrappers.backends import observation_layout, observation_space
+from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, game_config
+from continual_hackatari.wrappers.errors import GameError
+from continual_hackatari.wrappers.interfaces import GameRecord
+from continual_hackatari.wrappers.modifications import split_modifications, wait_for_start
+from continual_hackatari.wrappers.vector import WORKER_TIMEOUT, ModifiedVectorEnv, check_reset
+from continual_hackatari.wrappers.video import FRAMES_PER_SECOND
+from continual_hackatari.wrappers.worker import WAIT
+
+LARGEST_SEED = 2**63 - 1
+RENDER_MODES = ("rgb_array",)
+SETTINGS = tuple(sorted(set(inspect.signature(game_config).parameters) - {"env_id", "episodic_life", "seed"}))
+
+
+class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
+    """One game; observations as the agent sees them, uint8 [window, 84, 84] or, with ``obs_mode`` obj, float32.
+
+    `reset` takes ``options={"modifications": string}``; without, the game keeps the modifications that it has.
+    ``info["modification"]`` says at a reset what is played, ``info["game"]`` at a game's end what was achieved in it.
+
+    Args:
+        env_id: the emulator's id of the game, such as ``ALE/Freeway-v5``.
+        modifications: the modification string to begin with.
+        render_mode: ``rgb_array`` or None.
+        episodic_life: end an episode at each lost life, while the game goes on.
+        settings: further ones of `game_config`, such as ``frameskip`` or ``obs_mode``.
+
+    Raises:
+        GameError, ModificationError: a setting or string that cannot be played, in one sentence.
+    """
+
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": FRAMES_PER_SECOND}  # noqa: RUF012
+
+    def __init__(
+        self,
+        env_id: str,
+        *,
+        modifications: str = "",
+        render_mode: str | None = None,
+        episodic_life: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.config, names = _described(env_id, modifications, render_mode, episodic_life, settings)
+        self.render_mode = render_mode
+        shape, dtype = observation_layout(self.config)
+        self._final: np.ndarray = np.zeros(shape, dtype)
+        self._game = AgentGame(self.config, 0, np.zeros(shape, dtype), self._final)
+        self._game.keep_final_screen = render_mode is not None
+        self._game.set_modifications(names, "episode")
+        self._seeded = self._ended = self._just_begun = False
+        self.observation_space = observation_space(self.config)
+        self._num_actions = len(self._game.game.actions)
+        self.action_space = gymnasium.spaces.Discrete(self._num_actions)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin a new game, or the next life of this one where a lost life ended the episode.
+
+        Args:
+            seed: play from here on what a new environment of this seed plays. None: go on (at first: a random seed).
+            options: ``{"modifications": string}`` begins a game under this string.
+        """
+        check_reset(seed, options)
+        super().reset(seed=seed)
+        if seed is None and not self._seeded:
+            seed = int(self.np_random.integers(LARGEST_SEED))
+        if seed is not None:
+            self._game.seed(seed)
+            self._seeded = True
+        if options:
+            string, _ = check_string(self.config, options["modifications"])
+            self._game.set_modifications(split_modifications(string), "episode")
+        if seed is not None or options or not self._just_begun:
+            self._game.start_game()
+        self._ended, self._just_begun = False, True
+        return self._game.observation.copy(), {"modification": self._game.modification}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Play one agent step."""
+        if not self._seeded:
+            raise gymnasium.error.ResetNeeded("no game has begun; call `reset` before the first step")
+        if not self.action_space.contains(action):
+            raise GameError(
+                f"`action` of {self.config.game} must be a whole number from 0 to {self._num_actions - 1}, "
+                f"but it is {action!r}"
+            )
+        reward, terminated, truncated, record = self._game.step(int(action))
+        self._ended = self._just_begun = terminated or truncated
+        observation = self._final if self._ended else self._game.observation
+        return observation.copy(), reward, terminated, truncated, {} if record is None else {"game": _told(record)}
+
+    def render(self) -> np.ndarray | None:
+        """The screen, uint8 [height, width, 3]; after an episode's end the last one of it."""
+        if self.render_mode is None:
+            return None
+        return self._game.final_screen if self._ended else self._game.game.screen()
+
+
+class ContinualAtariVectorEnv(ModifiedVectorEnv):
+    """Many games in worker processes; `info` in gymnasium's form, keys as in `ContinualAtariEnv`.
+
+    Args:
+        env_id: the emulator's id of the game, such as ``ALE/Freeway-v5``.
+        num_envs: number of games.
+        modifications: the modification string to begin with.
+        render_mode: ``rgb_array`` or None.
+        autoreset_mode: ``AutoresetMode.NEXT_STEP`` or ``SAME_STEP``.
+        episodic_life: end an episode at each lost life, while the game goes on.
+        num_workers: processes (default: one per core, at most one per game); 0 plays in this process.
+        worker_timeout: a worker that does not answer a step for so many seconds hangs.
+        settings: further ones of `game_config`, such as ``frameskip`` or ``obs_mode``.
+
+    Raises:
+        GameError, ModificationError: a setting or string that cannot be played, in one sentence.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        num_envs: int = 1,
+        *,
+        modifications: str = "",
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        episodic_life: bool = False,
+        num_workers: int | None = None,
+        worker_timeout: float = WORKER_TIMEOUT,
+        **settings: Any,
+    ) -> None:
+        config, names = _described(env_id, modifications, render_mode, episodic_life, settings)
+        mode = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
+        check_choice("autoreset_mode", mode, (AutoresetMode.NEXT_STEP.value, AutoresetMode.SAME_STEP.value))
+        super().__init__(config, num_envs, num_workers=num_workers, worker_timeout=worker_timeout)
+        self.modifications = names
+        self.render_mode = render_mode
+        self.metadata = {
+            "autoreset_mode": AutoresetMode(mode),
+            "render_modes": list(RENDER_MODES),
+            "render_fps": FRAMES_PER_SECOND,
+        }
+        self._next_step = AutoresetMode(mode) == AutoresetMode.NEXT_STEP
+        self._ended = np.zeros(num_envs, bool)  # in the last step
+        self._strings = np.full(num_envs, "", object)  # what each game is played under
+        self._seeded = False
+        if render_mode is not None:
+            self._everywhere("keep_final_screens")
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin a new game everywhere.
+
+        Args:
+            seed: play from here on what new environments of this seed play; environment i's games depend on (seed, i).
+                None: go on (at first: a random seed).
+            options: ``{"modifications": string}`` begins the games under this string.
+        """
+        check_reset(seed, options)
+        if seed is None and not self._seeded:
+            seed = int(self.np_random.integers(LARGEST_SEED))
+        observations, _ = super().reset(seed=seed, options=options)
+        self._seeded = True
+        return observations, self._all_began()
+
+    def set_modifications(self, string: str, mode: str = "reset") -> tuple[np.ndarray, dict[str, Any]]:
+        """Switch every game: ``reset`` at once in a new game, ``episode`` at its next one, ``live`` in mid-game."""
+        observations, _ = super().set_modifications(string, mode)
+        if mode == "reset":
+            return observations, self._all_began()
+        if mode == "live" and not wait_for_start(self.config.game, self.modifications):
+            self._strings[:] = " ".join(self.modifications)
+        return observations, {}
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """The screens, uint8 [height, width, 3]; where the observation is an episode's last one, so is the screen."""
+        if self.render_mode is None:
+            return None
+        final = np.flatnonzero(self._ended).tolist() if self._next_step else []
+        parts = self._ask_each("screens", [(final,)] * len(self._parts()))
+        screens = {row: screen for part in parts for row, screen in part.items()}
+        return tuple(screens[row] for row in range(self.num_envs))
+
+    def _begin_step(self, actions: np.ndarray, group: int) -> None:
+        if self._next_step:  # the reset of these games is this step
+            actions = np.where(self._ended[self.groups[group]], WAIT, actions)
+        super()._begin_step(actions, group)
+
+    def _results(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        observations, rewards, terminated, truncated = super()._results()
+        if self._next_step:
+            done = terminated | truncated
+            observations[done] = self._arrays.final_observations[done]
+        return observations, rewards, terminated, truncated
+
+    def _info(self, records: list[GameRecord]) -> dict[str, Any]:
+        """Of a step; `modification` stands where its observation is the first one of an episode."""
+        info: dict[str, Any] = {}
+        ended = self._arrays.terminated | self._arrays.truncated
+        if self._next_step:
+            self._tell_modifications(info, self._ended)
+        achieved: dict[int, dict[str, Any]] = {record.env: {"game": _told(record)} for record in records}
+        self._strings[list(achieved)] = " ".join(self.modifications)  # their next games have begun
+        for row in np.flatnonzero(ended).tolist():
+            last = achieved.get(row, {})
+            if not self._next_step:
+                last = {"final_obs": self._arrays.final_observations[row].copy(), "final_info": last}
+            self._add_info(info, last, row)
+        if not self._next_step:
+            self._tell_modifications(info, ended)
+        self._ended = ended
+        return info
+
+    def _all_began(self) -> dict[str, Any]:
+        """After all games were begun: what `info` says."""
+        self._ended[:] = False
+        self._strings[:] = " ".join(self.modifications)
+        info: dict[str, Any] = {}
+        self._tell_modifications(info, ~self._ended)
+        return info
+
+    def _tell_modifications(self, info: dict[str, Any], rows: np.ndarray) -> None:
+        for row in np.flatnonzero(rows).tolist():
+            self._add_info(info, {"modification": self._strings[row]}, row)
+
+
+def _described(
+    env_id: str, modifications: str, render_mode: str | None, episodic_life: bool, settings: dict[str, Any]
+) -> tuple[GameConfig, tuple[str, ...]]:
+    """The checked description of the game, and the names of the modifications; warns of what a user should know."""
+    for name in settings:
+        check_choice("setting", name, SETTINGS)
+    if render_mode is not None:
+        check_choice("render_mode", render_mode, RENDER_MODES)
+    config, notes = game_config(env_id, episodic_life=episodic_life, **settings)
+    string, warnings = check_string(config, modifications, "modifications")
+    for line in [*notes, *warnings]:
+        gymnasium.logger.warn(line)
+    return config, split_modifications(string)
+
+
+def _told(record: GameRecord) -> dict[str, Any]:
+    """What `info` says of a game that has ended."""
+    return {name: getattr(record, name) for name in ("score", "length", "lives", "modification", "live_switches")}
