@@ -7,7 +7,7 @@
 A factory is a pure function of (constructor arguments, seed, step): it may be asked in any order, any number of times
 and from any process, and touches no global random state. A *step* is one agent step in one environment, counted over
 all environments, so `num_repetitions 800` with 8 games is 100 steps per game. A *switch* is a change of the
-modification string, a *regime* the time between two switches. The README describes every argument.
+modification string, a *regime* the time between two switches. `docs/schedules.md` describes every argument.
 """
 
 import argparse
@@ -1167,10 +1167,10 @@ def _checked_as_in_training(path: str) -> list[str]:
     The training script knows the keys and, through the installed hackatari, the names of a game. Schedules themselves
     need neither, so it is loaded only here, as the module of a custom class is.
     """
-    training = importlib.import_module("continual_training_example")
+    training = importlib.import_module("continual_hackatari.continual_training_example")
     try:
-        return training.check_file(path)
-    except training.USER_ERRORS as error:
+        return training.setups.check_file(training.SCRIPT, path)
+    except training.setups.USER_ERRORS as error:
         raise ScheduleError(str(error)) from None
 
 
