@@ -8,7 +8,7 @@
 
 This file is the algorithm; read `train` from top to bottom. Its phases carry banners: RESUME, SWITCH, ROLLOUT,
 HINDSIGHT, ADVANTAGES, UPDATE, LOG + CHECKPOINT. What surrounds any training, from the command line to the run folder,
-is in `training/`, above all `training/run.py`. The README explains the words, the flags and the schedules.
+is in `training/`, above all `training/run.py`. docs/ explains the words, the flags and the schedules.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ DECAY = Belonging(
 RULES = {
     **RUN_RULES,
     "learning_rate": Rule(Range(0, LARGE, above=True)),
-    "anneal_lr_per_regime": Rule(of=DECAY),
+    "anneal_lr_per_regime": Rule(of=DECAY, at_switches=True),
     "gamma": Rule(Range(0, 1)),
     "gae_lambda": Rule(Range(0, 1)),
     "num_minibatches": Rule(Range(1, MANY)),
@@ -239,6 +239,7 @@ RULES = {
     **dict.fromkeys(("game_specific_goals", "her_rewards", "her_relabel"), Rule(of=HINDSIGHT)),
     "her_weight": Rule(Range(0, LARGE), of=HINDSIGHT),
     "her_importance_clip": Rule(Range(0, LARGE), of=HINDSIGHT),
+    "shrink_and_perturb": Rule(at_switches=True),
     "shrink_factor": Rule(Range(0, 1), of=SHRINKING),
     "noise_scale": Rule(Range(0, LARGE), of=SHRINKING),
     **dict.fromkeys(("perturb_noise", "perturb_optimizer"), Rule(of=SHRINKING)),
@@ -611,7 +612,11 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
 
 def notes(args: Args, schedule: Any) -> list[str | None]:
     """Lines for the user."""
-    return [decay_note(schedule, args.total_timesteps)] if args.anneal_lr and not args.anneal_lr_per_regime else []
+    idle_graphs = args.cuda_graphs and not (args.cuda and torch.cuda.is_available())
+    return [
+        decay_note(schedule, args.total_timesteps) if args.anneal_lr and not args.anneal_lr_per_regime else None,
+        "note: `cuda_graphs` does nothing on a CPU" if idle_graphs else None,
+    ]
 
 
 def memory(args: Args, game: GameConfig) -> tuple[int, str]:

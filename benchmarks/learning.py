@@ -21,8 +21,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from benchmarks.training import ROOT
+from continual_hackatari.reporting.groups import experiment_settings
 from continual_hackatari.training.resume import can_go_on
-from continual_hackatari.training.same_experiment import experiment_settings
 
 
 class Run(NamedTuple):

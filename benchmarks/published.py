@@ -181,7 +181,7 @@ def report(group: str, evaluations: Sequence[Evaluation]) -> str:
 
 
 def names_table() -> str:
-    """The names that mean something else here than there, for the README."""
+    """The names that mean something else here than there, for docs/results.md."""
     lines = ["| game | published name | played here | evidence |", "|---|---|---|---|"]
     for row in NAMES:
         if row["ours"] != row["published"]:

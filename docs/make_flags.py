@@ -2,32 +2,25 @@
 
     python docs/make_flags.py
 
-A flag is described once, in the text below its field. `--help` prints that text, and this page shows it.
+A flag is described once, in the text below its field. `training/help.py` reads it for `--help` and for this page.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
-import inspect
 import re
 import sys
-import textwrap
-import types
-import typing
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 # `python docs/make_flags.py` puts docs/ on the path, not the folder above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import tyro
-
 from continual_hackatari import continual_training_example, metrics, report, sweep
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories
+from continual_hackatari.training.help import Flag, groups_of
 from continual_hackatari.wrappers.modifications import __main__ as modifications
 
 PAGE = Path(__file__).parent / "reference" / "flags.md"
@@ -45,13 +38,7 @@ In a JSON file the names have no dashes; on and off are `true` and `false`, and 
 """
 
 
-class Flag(NamedTuple):
-    """One row of a table."""
-
-    name: str
-    default: str
-    allowed: str
-    meaning: str
+Row = tuple[str, str, str, str]
 
 
 def page() -> str:
@@ -65,69 +52,32 @@ def page() -> str:
         ("Sweeps: sweep.py", sweep),
     ):
         parts.append(f"## {title}\n")
-        for group, flags in groups_of(script.Args, getattr(script, "RANGES", {})):
+        groups, limits = groups_of(script.Args), getattr(script, "RANGES", {})
+        names = [flag.name for flags in groups.values() for flag in flags if "_" in flag.name and not flag.hidden]
+        for group, flags in groups.items():
             parts += [f"**{group[0].upper()}{group[1:]}**\n"] if group else []
-            parts.append(table(flags))
+            parts.append(table([row_of(flag, limits.get(flag.name), names) for flag in flags]))
     for title, parser in (
         ("Preview: modification_factories.py", factories._parser()),
         ("Modifications: wrappers.modifications", modifications._parser()),
     ):
-        parts += [f"## {title}\n", table(flags_of(parser))]
+        parts += [f"## {title}\n", table(rows_of(parser))]
     return "\n".join(parts)
 
 
-def table(flags: list[Flag]) -> str:
-    rows = [("flag", "default", "allowed", "meaning"), ("---", "---", "---", "---"), *flags]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+def table(rows: list[Row]) -> str:
+    lines = [("flag", "default", "allowed", "meaning"), ("---", "---", "---", "---"), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 # ------------------------------------------------------------------------------------------------------ dataclasses
 
 
-def groups_of(cls: type, ranges: Mapping[str, Any]) -> Iterator[tuple[str, list[Flag]]]:
-    """The title and the flags of each group: fields below one comment, or the fields of a nested dataclass."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    names = [name.strip("`") for name in hints if "_" in name]
-    title, flags = "", list[Flag]()
-    for name, comment, text in described(cls):
-        if comment is not None:
-            if flags:
-                yield title, flags
-            title, flags = comment, []
-        if dataclasses.is_dataclass(hints[name]):
-            yield from groups_of(hints[name], ranges)
-        elif name in fields:
-            flags.append(row_of(fields[name], hints[name], ranges.get(name), linked(text, names)))
-    if flags:
-        yield title, flags
-
-
-def described(cls: type) -> Iterator[tuple[str, str | None, str]]:
-    """Name, comment above it (None: there is none) and text below it of every field, in the order of the source."""
-    lines = textwrap.dedent(inspect.getsource(cls)).splitlines()
-    (definition,) = ast.parse("\n".join(lines)).body
-    assert isinstance(definition, ast.ClassDef)
-    for node, following in zip(definition.body, [*definition.body[1:], None], strict=True):
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            continue
-        first = node.lineno - 1
-        while lines[first - 1].lstrip().startswith("#"):
-            first -= 1
-        comment = " ".join(line.lstrip("# ") for line in lines[first : node.lineno - 1])
-        text = ""
-        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-            text = " ".join(str(following.value.value).split())
-        yield node.target.id, comment.split(". ")[0] or None, text
-
-
-def row_of(field: dataclasses.Field[Any], hint: Any, limits: Any, text: str) -> Flag:
-    """The row of one field; a positional one and one that only a file may set stand there without dashes."""
-    marks = getattr(hint, "__metadata__", ())
-    bare = any(mark in marks for mark in (tyro.conf.Suppress, *typing.get_args(tyro.conf.Positional[int])[1:]))
-    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    name = f"`{field.name}`" if bare else f"`--{field.name}`"
-    return Flag(name, shown(default), allowed(hint, limits), text)
+def row_of(flag: Flag, limits: Any, names: list[str]) -> Row:
+    """One flag; a positional one and one that only a file may set stand there without dashes."""
+    bare = flag.positional or flag.hidden
+    name = ", ".join(f"`{word}`" for word in (flag.name if bare else f"--{flag.name}", *flag.aliases))
+    return name, shown(flag.default), allowed(flag, limits), linked(flag.text, names)
 
 
 def shown(default: Any) -> str:
@@ -140,24 +90,15 @@ def shown(default: Any) -> str:
         return "on" if default else "off"
     if isinstance(default, str):
         return f"`{default}`" if default else '`""`'
-    if isinstance(default, tuple):
-        return " ".join(map(str, default))
-    return f"{default}"
+    return " ".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
 
 
-def allowed(hint: Any, limits: Any) -> str:
+def allowed(flag: Flag, limits: Any) -> str:
     """What a flag takes: its choices, or the kind of its values and their limits."""
-    hint = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
-    options = [hint]
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        options = [option for option in typing.get_args(hint) if option is not types.NoneType]
-    option = options[0]
-    if typing.get_origin(option) is Literal:
-        return ", ".join(f"`{choice}`" for choice in typing.get_args(option))
-    several = typing.get_origin(option) in (tuple, list)
-    kind = typing.get_args(option)[0] if several else option
-    words = {bool: "on, off", int: "whole number", float: "number", str: "text"}.get(kind, "object")
-    return f"{words}{'s' * several}{limited(limits)}"
+    if flag.choices:
+        return ", ".join(f"`{choice}`" for choice in flag.choices)
+    words = {bool: "on, off", int: "whole number", float: "number", str: "text"}.get(flag.item, "object")
+    return f"{words}{'s' * flag.is_list}{limited(limits)}"
 
 
 def limited(limits: Any) -> str:
@@ -189,18 +130,18 @@ def linked(text: str, names: list[str]) -> str:
 # --------------------------------------------------------------------------------------------------------- argparse
 
 
-def flags_of(parser: argparse.ArgumentParser) -> list[Flag]:
+def rows_of(parser: argparse.ArgumentParser) -> list[Row]:
     """The rows of a parser; its defaults stand in its texts."""
     kinds: dict[Any, str] = {int: "whole number", float: "number", None: "text"}
-    flags = []
+    rows = []
     for action in parser._actions:
         if action.dest == "help":
             continue
         switch = action.nargs == 0
         name = f"`{action.option_strings[0]}`" if action.option_strings else f"`{action.dest}`"
         default = "off" if switch else "required" if action.required and not action.option_strings else "none"
-        flags.append(Flag(name, default, "on, off" if switch else kinds[action.type], linked(action.help or "", [])))
-    return flags
+        rows.append((name, default, "on, off" if switch else kinds[action.type], linked(action.help or "", [])))
+    return rows
 
 
 def main() -> None:

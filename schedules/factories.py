@@ -7,7 +7,7 @@
 A factory is a pure function of (constructor arguments, seed, step): it may be asked in any order, any number of times
 and from any process, and touches no global random state. A *step* is one agent step in one environment, counted over
 all environments, so `num_repetitions 800` with 8 games is 100 steps per game. A *switch* is a change of the
-modification string, a *regime* the time between two switches. The README describes every argument.
+modification string, a *regime* the time between two switches. `docs/schedules.md` describes every argument.
 """
 
 import argparse

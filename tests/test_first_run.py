@@ -19,7 +19,7 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import report
 from continual_hackatari.reporting import picture
-from continual_hackatari.reporting.runs import load_run
+from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training import ending
 from continual_hackatari.training.config import parse_command_line
 
@@ -107,7 +107,7 @@ def test_the_end_says_where_everything_is_and_the_commands_are_exact(first_run, 
 
     program, script, *words = shlex.split(report_line.removeprefix("report:     "))
     assert (program, Path(script).resolve()) == ("python", ROOT / "report.py")
-    assert report.check(parse_command_line(report.Args, words))[0] == [run]
+    assert [found.folder for found in report.check(parse_command_line(report.Args, words))[0]] == [run]
 
     program, script, *words = shlex.split(evaluate_line.removeprefix("evaluate:   "))
     assert (program, Path(script).resolve()) == ("python", ROOT / "eval.py")
@@ -165,7 +165,7 @@ def test_a_picture_that_fails_is_a_warning_and_nothing_else(tmp_path, capsys, mo
 
 def test_without_events_the_same_games_and_regimes_are_read(tmp_path):
     folder = make_run(tmp_path)
-    whole, part = load_run(folder), load_run(folder, events=False)
+    whole, part = Run(folder), Run(folder, events=False)
     assert part.scalars == {}
     assert part.regimes == whole.regimes
     assert part.games.score.tolist() == whole.games.score.tolist()

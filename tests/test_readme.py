@@ -102,7 +102,7 @@ def test_files_that_are_named_exist():
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
-@pytest.mark.parametrize("name", ["evaluation", "freeway", "first_run", "report"])
+@pytest.mark.parametrize("name", ["evaluation", "freeway", "first_run", "report", "returns"])
 def test_picture_is_small_and_a_picture(name):
     picture = (ROOT / "docs" / f"{name}.png").read_bytes()
     assert picture.startswith(b"\x89PNG")

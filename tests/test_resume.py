@@ -19,10 +19,10 @@ from processes import wait_until_gone
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.reporting.groups import MADE_BY
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
 from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
-from continual_hackatari.training.same_experiment import MADE_BY
 from continual_hackatari.training.settings import changeable
 from continual_hackatari.training.signals import StopSignals
 

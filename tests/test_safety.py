@@ -130,7 +130,7 @@ CODE = "import os\nos.mkdir('proof')\n"
 
 
 def test_what_executes_code_by_design_does(workdir, monkeypatch):
-    """As the README's section on safety says; nothing else does."""
+    """As docs/safety.md says; nothing else does."""
     Path("reward.py").write_text(CODE + "def reward_function(env):\n    return 0.0\n")
     training.prepare([*TINY, "--env_id", "ALE/Freeway-v5", "--new_rf", "reward.py"])
     os.rmdir("proof")

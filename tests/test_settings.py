@@ -13,6 +13,7 @@ import typing
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT, write_config
 
@@ -307,3 +308,22 @@ def test_ctrl_c_in_the_first_second_ends_quietly_and_leaves_nobody(moment, tmp_p
     while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"modifs": "all_pink_cars"}, {**SCHEDULE, "total_timesteps": 48}, SCHEDULE], ids=[*"123"]
+)
+def test_what_would_happen_at_switches_is_said_to_do_nothing_without_one(settings, workdir, capsys):
+    flags = {"shrink_and_perturb": True, "save_agent_with_switch": True, "switch_mode": "episode"}
+    training.prepare(["--config", write_config(workdir, **{**FREEWAY, **settings, **flags})])
+    note = "note: nothing switches in this run, so `switch_mode`, `save_agent_with_switch`, `shrink_and_perturb`"
+    assert (note in capsys.readouterr().out) == (settings is not SCHEDULE)
+    training.prepare(["--config", write_config(workdir, **{**FREEWAY, "modifs": "all_pink_cars"})])
+    assert "nothing switches" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_graphs_of_a_gpu_are_said_to_do_nothing_without_one(workdir, capsys):
+    for flag in (True, False):
+        training.prepare(["--config", write_config(workdir, **FREEWAY, cuda_graphs=flag)])
+        assert ("note: `cuda_graphs` does nothing on a CPU" in capsys.readouterr().out) == flag

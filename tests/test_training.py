@@ -241,9 +241,10 @@ def test_other_switch_modes_cut_nothing(tmp_path, monkeypatch, mode):
     assert len(read_csv(run / "switches.csv")) == 1
 
 
-def test_the_run_is_rounded_up_to_whole_vector_steps(tmp_path, monkeypatch):
+def test_the_run_is_rounded_up_to_whole_vector_steps(tmp_path, monkeypatch, capsys):
     run = train_in(tmp_path, monkeypatch, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "71")
     assert load_checkpoint(run / "model.cleanrl_model").global_step == 72
+    assert "step 72/72 (100 %)" in capsys.readouterr().err
     losses = EventAccumulator(str(run)).Reload().Scalars("losses/policy_loss")
     assert [event.step for event in losses] == [32, 64, 72], "the last rollout is shorter"
 

@@ -21,6 +21,8 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union
 
 import tyro
 
+from continual_hackatari.training.help import help_text
+
 ArgsT = TypeVar("ArgsT")
 
 
@@ -95,6 +97,9 @@ def parse_command_line(
             raise ConfigError(f"`--{flag}` is no argument any more: {gone[flag]}.")
     given: dict[str, Any] = {} if default is None else {"default": default}
     try:
+        if {"-h", "--help"} & set(words):
+            print(help_text(cls, description))
+            raise SystemExit(0)
         parsed = tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
     except SystemExit:  # after --help, or what is wrong
         _flush_or_drop()

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from continual_hackatari.training.plan import Plan, place_evaluations, read_plan
+from continual_hackatari.reporting.plan import Plan, read_plan
+from continual_hackatari.training.plan import place_evaluations
 from continual_hackatari.training.playing import evaluate
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.training.strings import choose_evaluated

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from continual_hackatari.training.asked import asked_for
+from continual_hackatari.reporting.rows import RESULTS, UNMODIFIED, RunFolderError
+from continual_hackatari.reporting.runs import Run as RunFolder
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import as_plain_dict
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.playing import evaluate, with_weights
-from continual_hackatari.training.results import RESULTS
 from continual_hackatari.training.resume import exclusive
-from continual_hackatari.training.run_folder import FINAL, UNMODIFIED
+from continual_hackatari.training.run_folder import FINAL
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.strings import choose_modifications
@@ -76,18 +76,18 @@ def tracker_of(args: RunSettings, folder: Path, **others: Any) -> Tracker:
 
 
 def log_continual_metrics(
-    results: Sequence[Mapping[str, str]], folder: Path, args: RunSettings, tracker: Tracker, global_step: int
+    results: Sequence[Mapping[str, str]], folder: Path, tracker: Tracker, global_step: int
 ) -> None:
     """Log what metrics.py computes from the rows of evals.csv as `continual/<metric>`; no rows, no metrics."""
     if not results:
         return
     import pandas as pd  # here, because it loads slowly and most runs do not need it
 
-    from continual_hackatari.metrics import MetricsError, continual_metrics
+    from continual_hackatari.reporting.metrics import continual_metrics
 
     try:
-        metrics = continual_metrics(pd.DataFrame(results), asked_for(folder, as_plain_dict(args)))
-    except MetricsError as error:  # somebody changed the file; the run itself is whole
+        metrics = continual_metrics(pd.DataFrame(results), RunFolder(folder).asked)
+    except RunFolderError as error:  # somebody changed the file; the run itself is whole
         print(f"warning: no continual metrics: {error}")
     else:
         tracker.scalars({f"continual/{name}": value for name, value in metrics.items()}, global_step)

@@ -129,7 +129,8 @@ class Run(Generic[ArgsT]):
             self.tracker = enter(ranks.main_first(lambda: open_tracker(self.setup, self.folder)))
             self.envs: VectorGames = enter(closing(open_games(self.setup)))
             shown = saved["progress"] if saved is not None else {}
-            self.progress = enter(ProgressBar(self.total_timesteps, enabled=ranks.is_main, **shown))
+            played = -(-self.total_timesteps // args.num_envs) * args.num_envs  # all games take the last step
+            self.progress = enter(ProgressBar(played, enabled=ranks.is_main, **shown))
             self.stop = enter(StopSignals(supervised=bool(ranks.job), quiet=not ranks.is_main))
             self.evaluations: ContinualEvaluation = enter(
                 ranks.main_first(lambda: open_evaluations(self.setup, self.folder, self.progress.write))
@@ -191,7 +192,7 @@ class Run(Generic[ArgsT]):
         if self.args.test_modifs and self.ranks.is_main:
             ending.test(self.args, self._agent, self.setup.game, self.tracker, self.global_step)
         results = self.evaluations.finish(self.tracker)
-        ending.log_continual_metrics(results, self.folder, self.args, self.tracker, self.global_step)
+        ending.log_continual_metrics(results, self.folder, self.tracker, self.global_step)
         if self.ranks.is_main:
             forget_states(self.folder, keep_last=not self.args.has_fixed_length)
             self._remove_files(kept=[] if self.args.has_fixed_length else self._files)

@@ -162,6 +162,8 @@ class Rule(NamedTuple):
     """it may change in a run that goes on: it cannot change what was learned before"""
     of: Belonging | None = None
     """what it says something about, which may be off: then a run that would ignore it is refused"""
+    at_switches: bool = False
+    """it says what happens at a switch, which is nothing in a run without one"""
 
 
 MANY = 10**15  # steps; more could not be counted one by one in floating point
@@ -214,7 +216,8 @@ RULES: dict[str, Rule] = {
     "time_limit": Rule(Range(1, 2**31 - 1)),
     "num_workers": Rule(Range(0, 10_000), changeable=True),
     "worker_timeout": Rule(Range(1, 86_400), changeable=True, of=PROCESSES),
-    "save_agent_with_switch": Rule(changeable=True),
+    "switch_mode": Rule(at_switches=True),
+    "save_agent_with_switch": Rule(changeable=True, at_switches=True),
     "eval_every": Rule(Range(0, MANY)),
     "eval_games": Rule(Range(1, 10**9), of=EVALUATION),
     "test_modifs": Rule(changeable=True),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +17,8 @@ from torch import nn
 
 from continual_hackatari.agents import AgentError
 from continual_hackatari.agents.acceleration import choose_precision
+from continual_hackatari.reporting.plan import Plan
+from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.schedules.factories import (
     ScheduleError,
     key_of,
@@ -34,7 +37,6 @@ from continual_hackatari.training.config import (
     parse_command_line,
 )
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
-from continual_hackatari.training.plan import Plan
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
@@ -47,7 +49,7 @@ from continual_hackatari.wrappers.errors import GameError, ModificationError
 
 ArgsT = TypeVar("ArgsT", bound=RunSettings)
 
-USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, ScheduleError)
+USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, RunFolderError, ScheduleError)
 """What a user got wrong; the message is one sentence."""
 
 REQUIRED = ("args", "machine", "counters", "agent", "generators", "envs", "tracker", "progress")
@@ -173,7 +175,7 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
         evaluated_games += games
         notes += lines
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
-    notes += filter(None, script.notes(args, schedule))
+    notes += filter(None, [idle_note(args, script.rules, schedule, game), *script.notes(args, schedule)])
 
     notes += more
     precision, line = choose_precision(args.amp, device)
@@ -371,6 +373,17 @@ def what_is_not_exact(saved: dict[str, Any], device: torch.device) -> list[str]:
 def machine(device: torch.device) -> dict[str, Any]:
     """What arithmetic depends on besides the settings."""
     return {"device": device.type, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+
+
+def idle_note(args: RunSettings, rules: Mapping[str, Rule], schedule: Any, game: GameConfig) -> str | None:
+    """A line about what is to happen at switches, in a run that has none."""
+    acting = [one for one in fields(args) if one.name in rules and rules[one.name].at_switches]
+    given = [f"`{one.name}`" for one in acting if getattr(args, one.name) != one.default]
+    # Not all of them: there may be millions, and some thousand of one string mean that there is no other.
+    segments = islice(schedule.segments(0, args.total_timesteps or schedule.num_total_steps), 1000)
+    if not given or len({canonical(string, game) for _, _, string in segments}) > 1:
+        return None
+    return f"note: nothing switches in this run, so {', '.join(given)} will do nothing"
 
 
 @functools.lru_cache(maxsize=4096)
