@@ -43,6 +43,11 @@ import numpy as np
 import torch
 
 from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler
+from continual_hackatari.reporting.asked import still_to_do
+from continual_hackatari.reporting.plan import PLAN, Label, Plan, read_plan
+from continual_hackatari.reporting.rows import SPLITS, UNMODIFIED, RunFolderError
+from continual_hackatari.reporting.runs import Run
+from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, statistics, without_nan
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, trained_with
 from continual_hackatari.training.config import (
     ConfigError,
@@ -69,14 +74,10 @@ from continual_hackatari.training.game_report import (
     failure_statistics,
     game_columns,
     known_returns,
-    statistics,
     value_error,
-    without_nan,
 )
-from continual_hackatari.training.plan import PLAN, SPLITS, Label, Plan, read_plan
 from continual_hackatari.training.playing import PlayedGame, evaluate, load_agent, play
-from continual_hackatari.training.run_folder import UNMODIFIED, create_run_folder
-from continual_hackatari.training.scores import human_normalised, mean_std_interval
+from continual_hackatari.training.run_folder import create_run_folder
 from continual_hackatari.training.strings import canonical_strings, choose_evaluated, choose_modifications
 from continual_hackatari.training.summary import Result, summarise, table
 from continual_hackatari.training.tracking import Tracker, check_wandb
@@ -87,7 +88,7 @@ from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
 from continual_hackatari.wrappers.worker import die_with
 
-USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError)
+USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError, RunFolderError)
 FOR_RUNS = ("eval_modifs", "held_out_modifs", "eval_games", "follow")
 FOR_BOTH = ("run", "seed", "num_workers", "cuda")  # with `run` and without; all others are for one checkpoint
 
@@ -399,6 +400,7 @@ def check_play(args: Args, strings: Sequence[str]) -> None:
     for name in ("track", "capture_video", "output_dir"):
         if getattr(args, name):
             raise ConfigError(f"`play` records one game and writes nothing else; leave out `--{name}`")
+    refuse_flags(args, ("format", "eval_episodes"), "is of an evaluation, and `play` records one game; leave it out")
 
 
 @torch.no_grad()
@@ -722,7 +724,25 @@ def evaluate_run(args: Args) -> None:
             path.unlink()
         for path, labels in saved_weights(folder) if args.follow is None else ():
             evaluate_weights(evaluation, path, labels)
-        print(f"results: {folder / 'evals.csv'}, {len(read_results(folder)):,} games")
+        results = read_results(folder)
+        if args.follow is None and (line := what_cannot_be_done(folder, results)):
+            print(line)
+        print(f"results: {folder / 'evals.csv'}, {len(results):,} games")
+
+
+def what_cannot_be_done(folder: Path, results: Sequence[Mapping[str, str]]) -> str | None:
+    """A line about evaluations that the run has asked for, but has not kept the weights for."""
+    asked = Run(folder).asked
+    done = {(row["modification"], int(row["phase"]), int(row["global_step"])) for row in results}
+    left = sorted({(step, phase) for _, phase, step in still_to_do(asked, done)}) if asked is not None else []
+    if not left:
+        return None
+    step, phase = left[0]
+    advice = "" if (folder / "model.cleanrl_model").exists() else ", unless the training goes on and does them itself"
+    return (
+        f"note: {len(left)} evaluations that the run has asked for cannot be done, as their weights are not kept, the "
+        f"first at step {step:,} (phase {phase}){advice}"
+    )
 
 
 def arriving_snapshots(folder: Path) -> Iterator[Path]:

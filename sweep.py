@@ -36,10 +36,10 @@ from typing import IO, Any, Literal
 import tyro
 import yaml
 
+from continual_hackatari.reporting.groups import experiment_settings
 from continual_hackatari.training.config import ConfigError, Range, _nearest, _shown, check_ranges, parse_command_line
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.run_folder import safe_name
-from continual_hackatari.training.same_experiment import experiment_settings
 from continual_hackatari.training.search import Study, draw, examples, grid, is_whole, read_space, require_optuna
 from continual_hackatari.training.signals import StopSignals
 
@@ -139,6 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_ranges(args, RANGES)
         config = sweep_of_seeds(args, words[divider + 1 :]) if args.seeds else read_sweep(args, words[divider + 1 :])
+        if config["method"] == "grid" and args.search_seed != Args.search_seed:
+            raise SweepError("`search_seed` is of random and bayes, and this is a grid, which draws nothing; leave it.")
         sweep = Sweep(args, config)
         runs = sweep.planned()
         # A Bayesian search has no list of its runs: one that is drawn stands for them.
@@ -616,6 +618,7 @@ def check_commands(sweep: Sweep, runs: list[Run]) -> str | None:
 def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str]) -> str | None:
     """See `check_commands`; `runs` are the parameters and the training flags of each."""
     from continual_hackatari import continual_training_example as training
+    from continual_hackatari.training.setup import USER_ERRORS
 
     for parameters, flags in runs:
         for name, value in parameters.items():
@@ -628,7 +631,7 @@ def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequen
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
                 training.prepare(flags)
-        except training.USER_ERRORS as error:
+        except USER_ERRORS as error:
             return f"{error} (of the run {shlex.join(flags)})"
         except SystemExit:  # the command line itself is wrong
             reason = said.getvalue().partition("For full helptext")[0]

@@ -115,6 +115,8 @@ class PlasticityProbe:
         """
         if self.observations is None:
             raise AgentError("`observations` of the plasticity probe are not set; they come before any measurement.")
+        device = next(agent.parameters()).device
+        self.observations = self.observations.to(device)  # a run may go on on another one
         magnitudes, features, log_probs = look_at(agent, self.observations)
         numbers = dormant_shares(magnitudes)
         sigma = singular_values(features)
@@ -124,6 +126,7 @@ class PlasticityProbe:
         numbers["feature_norm"] = features.norm(dim=1).mean().item()
         numbers["weight_norm"] = weights.norm().item()
         if self._log_probs is not None:
+            self._log_probs = self._log_probs.to(device)
             numbers["policy_churn"] = policy_churn(self._log_probs, log_probs).item()
             numbers["policy_kl"] = mean_kl(self._log_probs, log_probs).item()
         self._log_probs = log_probs
@@ -133,11 +136,10 @@ class PlasticityProbe:
         """Everything that a continued run needs to log the same numbers."""
         return {"rollouts": self._rollouts, "observations": self.observations, "log_probs": self._log_probs}
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
-        self._rollouts = state["rollouts"]
-        self.observations, self._log_probs = (
-            None if state[name] is None else state[name].to(device) for name in ("observations", "log_probs")
+        self._rollouts, self.observations, self._log_probs = (
+            state[name] for name in ("rollouts", "observations", "log_probs")
         )
 
 

@@ -24,7 +24,8 @@ import torch
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Run, finished, interval, train_all
 from benchmarks.line_world import STEPS_PER_GAME, learn, one_scale
-from continual_hackatari.continual_training_example import Args, scale_halves
+from continual_hackatari.continual_training_example import Args
+from continual_hackatari.training.hindsight import scale_halves
 
 CONFIG = Path(__file__).parent / "sequences" / "freeway_two_regimes.json"
 BORDERS = (0, 24576, 49152)

@@ -21,8 +21,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from benchmarks.training import ROOT
+from continual_hackatari.reporting.groups import experiment_settings
 from continual_hackatari.training.resume import can_go_on
-from continual_hackatari.training.same_experiment import experiment_settings
 
 
 class Run(NamedTuple):
@@ -46,9 +46,10 @@ class Run(NamedTuple):
 def settings_of(run: Run) -> dict[str, Any]:
     """What `args.json` of this run says: every setting, as the training script completes them."""
     from continual_hackatari import continual_training_example as training  # loads torch
+    from continual_hackatari.training.config import as_plain_dict
 
     with contextlib.redirect_stdout(io.StringIO()):
-        return training.as_plain_dict(training.prepare(run.words).args)
+        return as_plain_dict(training.prepare(run.words).args)
 
 
 def folders(root: Path, run: Run) -> list[Path]:

@@ -18,7 +18,10 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents import RewardScaler
 from continual_hackatari.agents.acceleration import ActingAgent
 from continual_hackatari.agents.actor_critic import ActorCritic, sample_actions
-from continual_hackatari.agents.hindsight import Relabelling, goal_rewards
+from continual_hackatari.agents.hindsight import Relabelling, RewardRule, goal_rewards
+from continual_hackatari.training.hindsight import fill_relabelled_half, scale_halves
+from continual_hackatari.training.ranks import ALONE
+from continual_hackatari.training.rollouts import Cut, Rollout, rollout_advantages, scale_rewards
 from continual_hackatari.wrappers.goals import POSITIONS, Goal
 
 GOAL = POSITIONS["Freeway"]
@@ -58,7 +61,7 @@ def learn(
     args: training.Args,
     rollouts: int = 50,
     knocks: float = 0.0,
-    scale: Callable[..., np.ndarray] = training.scale_halves,
+    scale: Callable[..., np.ndarray] = scale_halves,
 ) -> np.ndarray:
     """Crossings per game in each rollout; with probability `knocks` a step ends with the chicken thrown back.
 
@@ -102,56 +105,60 @@ def learn(
 
 def fill_advantages(
     args: training.Args,
-    rollout: training.Rollout,
+    rollout: Rollout,
     acting: ActingAgent,
     scalers: tuple[RewardScaler, RewardScaler],
     last: Tensor,
     goal: Goal = GOAL,
-    scale: Callable[..., np.ndarray] = training.scale_halves,
+    scale: Callable[..., np.ndarray] = scale_halves,
 ) -> None:
     """The phases HINDSIGHT and ADVANTAGES of the training script; `last`: the observations after the rollout."""
     rewards, terminated, done = rollout.rewards, rollout.terminated, rollout.done
-    cuts: list[training.Cut] = []
+    cuts: list[Cut] = []
     if args.her:
-        relabelling = training.fill_relabelled_half(args, rollout, goal, acting, done, last, cuts)
-        scaled = scale(args, rewards, done, relabelling, *scalers)
+        relabelling = fill_relabelled_half(
+            *(rollout, goal, acting, done, last, cuts),
+            failures_only=args.her_relabel == "failures",
+            importance_clip=args.her_importance_clip,
+        )
+        scaled = scale(args.her_rewards, rewards, done, relabelling, scalers)
         terminated, done = np.tile(terminated, (1, 2)), np.tile(done, (1, 2))
     else:
-        scaled = training.scale_rewards(scalers[0], rewards, done, training.ALONE)
+        scaled = scale_rewards(scalers[0], rewards, done, ALONE)
     last_values = acting.value(last).repeat(rollout.values.shape[1] // last.shape[0])
-    rollout.advantages[:], rollout.returns[:] = training.rollout_advantages(
-        torch.from_numpy(scaled),
+    rollout.advantages[:], rollout.returns[:] = rollout_advantages(
+        scaled,
         rollout.values,
         last_values,
         cuts,
-        torch.from_numpy(terminated),
-        torch.from_numpy(done),
+        terminated,
+        done,
         args.gamma,
         args.gae_lambda,
     )
 
 
 def one_scale(
-    args: training.Args,
+    rule: RewardRule,
     rewards: np.ndarray,
     done: np.ndarray,
     relabelling: Relabelling,
-    scaler: RewardScaler,
-    _: RewardScaler,
+    scalers: tuple[RewardScaler, RewardScaler],
 ) -> np.ndarray:
     """Both halves on the scale of all their rewards together, as it once was: crossings come to next to nothing."""
-    both, done = np.hstack(goal_rewards(rewards, relabelling, args.her_rewards)), np.tile(done, (1, 2))
+    both, done = np.hstack(goal_rewards(rewards, relabelling, rule)), np.tile(done, (1, 2))
+    scaler = scalers[0]
     scaler.returns = np.resize(scaler.returns, both.shape[1])
     return np.stack([scaler(*step) for step in zip(both, done, strict=True)])
 
 
-def empty_rollout(args: training.Args) -> training.Rollout:
+def empty_rollout(args: training.Args) -> Rollout:
     """Storage of one rollout in double precision."""
     steps = (args.num_steps, args.num_envs)
     rows = (args.num_steps, args.num_envs * (2 if args.her else 1))
     log_probs, values, advantages, returns = (torch.zeros(rows, dtype=torch.float64) for _ in range(4))
     goals = torch.from_numpy(GOAL.grey(GOAL.target)).expand(*rows, -1).clone()
-    return training.Rollout(
+    return Rollout(
         observations=torch.zeros((*steps, 2, 1, 1), dtype=torch.uint8),
         actions=torch.zeros(rows, dtype=torch.int64),
         log_probs=log_probs,

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Run, interval, require_finished, returns, train_all
-from continual_hackatari.training.run_folder import UNMODIFIED
+from continual_hackatari.reporting.rows import UNMODIFIED
 
 SEQUENCES = Path(__file__).parent / "sequences"
 

@@ -1,4 +1,4 @@
-"""What a report is made of: reading run folders, the numbers behind each figure, the figures, and the HTML page.
+"""What a run leaves, read and reported: one class reads run folders; groups, metrics and statistics; figures and page.
 
-`report.py` puts these together with the metrics. Nothing here imports another room or a script.
+`metrics.py` and `report.py` are command lines over this room. It imports no other room and loads no torch.
 """

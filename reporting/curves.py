@@ -9,10 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from continual_hackatari.reporting.runs import Regime, Run
-
-RESAMPLES = 2000
-SMALLEST_SAMPLE = 3
-"""Runs below which no interval is given: two values say nothing reliable about their spread."""
+from continual_hackatari.reporting.statistics import nanmean
 
 
 class Curves(NamedTuple):
@@ -20,14 +17,6 @@ class Curves(NamedTuple):
 
     x: np.ndarray  # float64 [B], where each bin is drawn
     values: np.ndarray  # float64 [R, B]
-
-
-class Band(NamedTuple):
-    """Mean over runs and its interval, all float64 [B]."""
-
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
 
 
 class Transition(NamedTuple):
@@ -60,33 +49,6 @@ class HeatMap(NamedTuple):
     steps: list[int]  # of each column, global_step
     trained_on: list[str | None]  # of each column, the string of the regime in training
     values: np.ndarray  # float64 [rows, columns], mean over the runs that evaluated it
-
-
-def mean_and_interval(values: np.ndarray, covered: np.ndarray | None = None, seed: int = 0) -> Band:
-    """Mean over runs of `values` [R, B] and its 95 % bootstrap interval over runs (percentiles of resampled means).
-
-    A bin that some run has not reached (`covered` bool [R, B] false) has no mean: it would be one of other runs than
-    the bin before, a step in the curve that no run made. From fewer than three runs there is no interval.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        mean = nanmean(values)
-    if covered is not None:
-        mean = np.where(covered.all(axis=0), mean, np.nan)
-    low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    for i in np.flatnonzero(np.isfinite(mean)):
-        known = values[:, i]
-        if np.isfinite(known).sum() >= SMALLEST_SAMPLE:
-            low[i], high[i] = np.nanpercentile(nanmean(known[chosen].T), [2.5, 97.5])
-    return Band(mean, low, high)
-
-
-def nanmean(values: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what is not NaN; NaN where nothing is."""
-    known = np.isfinite(values)
-    count = known.sum(axis=0)
-    return np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def _mean_per_bin(x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -25,7 +25,10 @@ from matplotlib.patches import Rectangle
 
 from continual_hackatari.reporting import curves
 from continual_hackatari.reporting.curves import Aligned, HeatMap
-from continual_hackatari.reporting.runs import DASH, MINUS, Group, Regime, Run, number, shown
+from continual_hackatari.reporting.groups import Group
+from continual_hackatari.reporting.runs import Regime, Run
+from continual_hackatari.reporting.statistics import mean_and_interval
+from continual_hackatari.reporting.words import DASH, MINUS, name_of, number, shown
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (8, 1, 1, 1, 1, 1)))
@@ -78,11 +81,6 @@ class Keys:
     @property
     def modifications(self) -> list[str]:
         return list(self._order)
-
-
-def name_of(modification: str, limit: int = 0) -> str:
-    """A modification string for people; the unmodified game is called as everywhere else."""
-    return shown(modification or "no_modif", limit)
 
 
 @contextlib.contextmanager
@@ -255,7 +253,7 @@ def draw_group(
         axes.plot(
             *curves.broken_at_switches(x, row, regimes), **{**look, "linewidth": 0.7, "alpha": 0.55, "marker": ""}
         )
-    mean, low, high = curves.mean_and_interval(values, known)
+    mean, low, high = mean_and_interval(values, known)
     axes.plot(*curves.broken_at_switches(x, mean, regimes), label=label, **look)
     if np.isfinite(low).any():
         step, lower = curves.broken_at_switches(x, low, regimes)
@@ -419,7 +417,7 @@ def draw_aligned(panels_: Sequence[tuple[str, Sequence[tuple[Group, Aligned]]]],
             for transition in chosen:
                 axes.plot(*_line(aligned, transition.values), **thin)
             rows = curves.per_run(aligned, len(group.runs))
-            mean, lower, upper = curves.mean_and_interval(rows)
+            mean, lower, upper = mean_and_interval(rows)
             axes.plot(*_line(aligned, mean), marker="o", markersize=3.5, label=group.label, **look)
             if np.isfinite(lower).any():
                 (x, low), (_, high) = _line(aligned, lower), _line(aligned, upper)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from continual_hackatari.reporting.figures import LIGHT, Keys, draw_returns, drawing, explain_returns, render
-from continual_hackatari.reporting.runs import Group, load_run, shown
+from continual_hackatari.reporting.groups import Group
+from continual_hackatari.reporting.runs import Run
+from continual_hackatari.reporting.words import shown
 
 
 def returns_png(folder: Path) -> bytes | None:
@@ -13,7 +15,7 @@ def returns_png(folder: Path) -> bytes | None:
 
     It is `draw_returns` of the report with a title and a legend, because here no caption stands below it.
     """
-    run = load_run(folder, events=False)
+    run = Run(folder, events=False)
     if run.games.cut.all():
         return None
     keys = Keys([regime.modification for regime in run.regimes])

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import json
-import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-SettingsOf = Callable[[dict[str, Any]], dict[str, Any]]
-"""Takes the settings of a run and gives those that repetitions of its experiment share."""
+from continual_hackatari.reporting.asked import Asked, asked_for
+from continual_hackatari.reporting.plan import read_plan
+from continual_hackatari.reporting.rows import (
+    EPISODES,
+    RESULTS,
+    SWITCHES,
+    RunFolderError,
+    read_results,
+    read_whole_rows,
+)
 
-MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+if TYPE_CHECKING:
+    from continual_hackatari.reporting.evaluations import Evaluations, Mode
+
 EVENTS = "events.out.tfevents.*"
-MARKS = ("args.json", "episodes.csv", "switches.csv", EVENTS)
+MARKS = ("args.json", EPISODES, SWITCHES, RESULTS, EVENTS)
 """Any of these makes a folder a run folder."""
-
-
-class ReportError(ValueError):
-    """Something that a user can get wrong; the message is one sentence."""
 
 
 class Regime(NamedTuple):
@@ -44,24 +49,22 @@ class Games:
     score: np.ndarray  # float64
     cut: np.ndarray  # bool, a switch or the end of the run cut the game: its return is no score
     modification: np.ndarray  # str
+    length: np.ndarray  # int64, in steps
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run folder holds."""
+    """What one run folder holds. Each file is read when it is first asked for, and once.
+
+    `events`: read the TensorBoard files too, which takes long; without them there are no scalars.
+    """
 
     folder: Path
-    args: dict[str, Any]
-    games: Games
-    switches: list[dict[str, str]]
-    scalars: dict[str, tuple[np.ndarray, np.ndarray]]  # name -> (steps int64, values float64), both [n]
-    regimes: list[Regime]
-    last_step: int
-    finished: bool
-    notes: list[str] = field(default_factory=list)
+    events: bool = True
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return self.folder.resolve().name
 
     @property
@@ -70,23 +73,197 @@ class Run:
         found = re.search(r"_s(\d+)__", self.name)
         return str(self.args["seed"]) if "seed" in self.args else found[1] if found else "?"
 
+    @property
+    def env_id(self) -> str:
+        """The game; empty where args.json does not tell."""
+        return str(self.args.get("env_id", ""))
 
-@dataclass(frozen=True)
-class Group:
-    """Runs that differ in nothing but their seed, or one run alone."""
+    @property
+    def finished(self) -> bool:
+        """Whether it went to its end."""
+        return (self.folder / "model.cleanrl_model").exists()
 
-    label: str
-    runs: list[Run]
+    # ------------------------------------------------------------------------------------------------- its files
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """The settings; none where args.json cannot be read."""
+        return self._args[0]
+
+    @property
+    def args_problem(self) -> str:
+        """Why args.json cannot be read; empty where it can."""
+        return self._args[1]
+
+    @cached_property
+    def _args(self) -> tuple[dict[str, Any], str]:
+        try:
+            args = json.loads((self.folder / "args.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            return {}, str(getattr(error, "strerror", None) or error)
+        return (args, "") if isinstance(args, dict) else ({}, "it holds no JSON object")
+
+    @property
+    def games(self) -> Games:
+        """The games of the training."""
+        return self._games[0]
+
+    @cached_property
+    def _games(self) -> tuple[Games, list[str]]:
+        notes: list[str] = []
+        rows = read_whole_rows(self.folder / EPISODES, notes)
+        read = []
+        for row in rows:
+            try:
+                numbers = int(row["global_step"]), float(row["return"]), row["cut"] != "0"
+                read.append((*numbers, row["modification"], int(row["length"])))
+            except (KeyError, ValueError):
+                continue
+        if len(read) < len(rows):
+            notes.append(f"{len(rows) - len(read)} rows of {EPISODES} cannot be read and are left out.")
+        columns = zip(*read, strict=True) if read else [()] * 5
+        kinds = (np.int64, np.float64, np.bool_, np.str_, np.int64)
+        return Games(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True))), notes
+
+    @property
+    def switches(self) -> list[dict[str, str]]:
+        """The rows of switches.csv."""
+        return self._switches[0]
+
+    @cached_property
+    def _switches(self) -> tuple[list[dict[str, str]], list[str]]:
+        notes: list[str] = []
+        return read_whole_rows(self.folder / SWITCHES, notes), notes
+
+    @cached_property
+    def scalars(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """What was logged: name -> (steps int64, values float64), both [n]."""
+        return read_scalars(self.folder) if self.events else {}
+
+    # ------------------------------------------------------------------------------------------- what follows from them
+
+    @cached_property
+    def last_step(self) -> int:
+        """How far it got, as far as its files tell."""
+        last = max([0, *self.games.step, *(int(steps[-1]) for steps, _ in self.scalars.values())])
+        return int(max([last, *(begin for begin, _ in self._borders)]))
+
+    @cached_property
+    def regimes(self) -> list[Regime]:
+        """From switches.csv; without it from the games' modification strings; at least one."""
+        begins, names = zip(*self._borders, strict=True)
+        return [Regime(*regime) for regime in zip(begins, [*begins[1:], self.last_step], names, strict=True)]
+
+    @cached_property
+    def _borders(self) -> list[tuple[int, str]]:
+        """(global step, string) of the beginning and of every switch."""
+        borders: list[tuple[int, str]] = []
+        for row in self.switches:
+            try:
+                borders.append((int(row["global_step"]), row["to"]))
+            except (KeyError, ValueError):
+                continue
+        if borders:
+            return [(0, self.switches[0].get("from") or ""), *borders]
+        played = [*zip(self.games.step.tolist(), self.games.modification.tolist(), strict=True)]
+        first = played[0][1] if played else str(self.args.get("modifs") or "")
+        return [(0, first), *((step, new) for (step, old), (_, new) in pairwise(played) if new != old)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing, a sentence each."""
+        notes = [] if not self.args_problem else [
+            f"args.json cannot be read ({self.args_problem}): the configuration cannot be shown."
+        ]  # fmt: skip
+        notes += self._games[1] + self._switches[1]
+        if self.events and not self.scalars:
+            notes.append("There are no TensorBoard events: losses, plasticity and speed cannot be shown.")
+        if not self.finished:
+            command = f"python continual_training_example.py --resume {self.folder}"
+            notes.append(
+                f"The run is not finished (it has no model.cleanrl_model). If it was stopped, go on: `{command}`"
+            )
+        if not (self.folder / SWITCHES).exists() and len(self.regimes) > 1:
+            notes.append("Regimes are taken from episodes.csv: a switch is only seen when the next game ends.")
+        return notes
+
+    # ------------------------------------------------------------------------------------------------ its evaluations
+
+    @property
+    def results(self) -> list[dict[str, str]]:
+        """The rows of evals.csv, see `read_results`; none without such a file."""
+        return self._results[0]
+
+    @cached_property
+    def _results(self) -> tuple[list[dict[str, str]], list[str]]:
+        notes: list[str] = []
+        return read_results(self.folder, notes.append), notes
+
+    @cached_property
+    def asked(self) -> Asked | None:
+        """Which evaluations it has asked for so far; None where its files do not tell."""
+        if not all((self.folder / name).exists() for name in (EPISODES, SWITCHES)):
+            return None
+        try:
+            plan = read_plan(self.folder)
+        except RunFolderError:
+            return None
+        first, games = self.regimes[0].modification, self.games.step.tolist()
+        return asked_for(self.args, plan, self.switches, games, first, self.finished)
+
+    def evaluations(self, mode: Mode = "sampled") -> Evaluations:
+        """What it scored in its evaluations, compared with what it has asked for.
+
+        Raises:
+            RunFolderError: there are none of this mode, or evals.csv cannot be used.
+        """
+        import pandas as pd  # here, because it loads slowly and training asks for nothing of this
+
+        from continual_hackatari.reporting.evaluations import Evaluations
+
+        path, command = self.folder / RESULTS, f"`python eval.py --run {self.folder}`"
+        if not path.is_file():
+            raise RunFolderError(f"`{self.folder}` has no {RESULTS}; {command} makes it")
+        try:
+            if not path.read_bytes().strip():
+                raise RunFolderError(f"{path} is empty; {command} fills it")
+            rows, notes = self._results
+        except OSError as error:
+            raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
+        if not rows:
+            raise RunFolderError(f"{path} holds no evaluation; {command} fills it")
+        try:
+            found = Evaluations.of(pd.DataFrame(rows), mode, self.asked)
+        except RunFolderError as error:
+            raise RunFolderError(f"{path}: {error}") from None
+        found.notes += notes
+        if found.pending:
+            found.notes.append(f"{command} does the rest, as far as the run has kept its weights")
+        return found
 
 
 # ------------------------------------------------------------------------------------------------------------- folders
 
 
-def check_run_folder(path: str) -> Path:
+def run_folders(paths: Sequence[str], argument: str = "runs") -> list[Run]:
+    """The runs in several folders.
+
+    Raises:
+        RunFolderError: one is no run folder, and the sentence names the nearest one; or it is given twice.
+    """
+    runs = [Run(check_run_folder(path, argument)) for path in paths]
+    places = [run.folder.resolve() for run in runs]
+    for run, place in zip(runs, places, strict=True):
+        if places.count(place) > 1:
+            raise RunFolderError(f"`{argument}` names `{run.folder}` twice; a run is one sample, name it once")
+    return runs
+
+
+def check_run_folder(path: str, argument: str = "runs") -> Path:
     """The folder as a path.
 
     Raises:
-        ReportError: it is not a run folder; the sentence names the nearest one.
+        RunFolderError: it is not a run folder; the sentence names the nearest one.
     """
     folder = Path(path)
     if folder.is_dir() and any(any(folder.glob(mark)) for mark in MARKS):
@@ -96,108 +273,19 @@ def check_run_folder(path: str) -> Path:
         what = "is a file; a run folder is needed"
     near = _nearest_run_folder(folder)
     advice = f"did you mean `{near}`?" if near else "run folders are made by training, in `runs/`"
-    raise ReportError(f"`runs` names `{path}`, which {what}; {advice}")
+    raise RunFolderError(f"`{argument}` names `{path}`, which {what}; {advice}")
 
 
 def _nearest_run_folder(folder: Path) -> str:
     """The run folder inside, around or beside `folder` whose name is nearest; empty where there is none."""
     around = [parent for parent in folder.parents if parent.name][:2]
     for parent in around:  # a file of a run, or a folder in it
-        if any((parent / mark).is_file() for mark in MARKS[:3]):
+        if any((parent / mark).is_file() for mark in MARKS[:4]):
             return str(parent)
     places = [folder, folder.parent, Path("runs")]
     found = {str(path.parent): path.parent.name for place in places for path in place.glob("*/args.json")}
     names = difflib.get_close_matches(folder.name, found.values(), n=1, cutoff=0.0)
     return next((path for path, name in found.items() if names and name == names[0]), "")
-
-
-def load_run(folder: Path, *, events: bool = True) -> Run:
-    """Everything that is in a run folder, which may still be growing; without `events` no scalars, which take long."""
-    notes: list[str] = []
-    args = _read_args(folder / "args.json", notes)
-    rows = read_whole_rows(folder / "episodes.csv", notes)
-    games = _games(rows, notes)
-    switches = read_whole_rows(folder / "switches.csv", notes)
-    scalars = read_scalars(folder) if events else {}
-    if events and not scalars:
-        notes.append("There are no TensorBoard events: losses, plasticity and speed cannot be shown.")
-    finished = (folder / "model.cleanrl_model").exists()
-    if not finished:
-        command = f"python continual_training_example.py --resume {folder}"
-        notes.append(f"The run is not finished (it has no model.cleanrl_model). If it was stopped, go on: `{command}`")
-    last_step = max([0, *games.step, *(int(steps[-1]) for steps, _ in scalars.values())])
-    regimes = _regimes(switches, games, str(args.get("modifs") or ""), last_step)
-    if not (folder / "switches.csv").exists() and len(regimes) > 1:
-        notes.append("Regimes are taken from episodes.csv: a switch is only seen when the next game ends.")
-    last_step = max(last_step, regimes[-1].end)
-    return Run(folder, args, games, switches, scalars, regimes, last_step, finished, notes)
-
-
-def _read_args(path: Path, notes: list[str]) -> dict[str, Any]:
-    try:
-        args = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        notes.append("args.json is missing: the configuration cannot be shown.")
-        return {}
-    except (OSError, ValueError) as error:
-        notes.append(f"args.json cannot be read ({error}): the configuration cannot be shown.")
-        return {}
-    return args if isinstance(args, dict) else {}
-
-
-def read_whole_rows(path: Path, notes: list[str]) -> list[dict[str, str]]:
-    """The whole rows of a CSV file; a last line without its end, as a crash leaves it, is left out."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        notes.append(f"{path.name} is missing.")
-        return []
-    whole = content[: content.rfind(b"\n") + 1].decode("utf-8", errors="replace").replace("\0", "\ufffd")
-    if len(whole.encode("utf-8", errors="replace")) and len(content) > content.rfind(b"\n") + 1:
-        notes.append(f"The last line of {path.name} is cut short and left out.")
-    lines = list(csv.reader(io.StringIO(whole, newline="")))
-    if not lines:
-        return []
-    header, *rows = lines
-    return [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
-
-
-def _games(rows: Sequence[dict[str, str]], notes: list[str]) -> Games:
-    read = []
-    for row in rows:
-        try:
-            read.append((int(row["global_step"]), float(row["return"]), row["cut"] != "0", row["modification"]))
-        except (KeyError, ValueError):
-            continue
-    if len(read) < len(rows):
-        notes.append(f"{len(rows) - len(read)} rows of episodes.csv cannot be read and are left out.")
-    columns = list(zip(*read, strict=True)) or [(), (), (), ()]
-    return Games(
-        np.array(columns[0], dtype=np.int64),
-        np.array(columns[1], dtype=np.float64),
-        np.array(columns[2], dtype=np.bool_),
-        np.array(columns[3], dtype=np.str_),
-    )
-
-
-def _regimes(switches: Sequence[dict[str, str]], games: Games, modifs: str, last_step: int) -> list[Regime]:
-    """From switches.csv; without it from the games' modification strings; at least one."""
-    borders: list[tuple[int, str]] = []
-    for row in switches:
-        try:
-            borders.append((int(row["global_step"]), row["to"]))
-        except (KeyError, ValueError):
-            continue
-    if borders:
-        first = switches[0].get("from") or ""
-    else:
-        first = str(games.modification[0]) if len(games.step) else modifs
-        for before, after, step in zip(games.modification, games.modification[1:], games.step, strict=False):
-            if before != after:
-                borders.append((int(step), str(after)))
-    begins, names = [0, *(step for step, _ in borders)], [first, *(name for _, name in borders)]
-    ends = [*begins[1:], max(last_step, begins[-1])]
-    return [Regime(*regime) for regime in zip(begins, ends, names, strict=True)]
 
 
 def read_scalars(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -225,56 +313,3 @@ def read_scalars(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         for name, values in sorted(found.items())
         if values
     }
-
-
-# -------------------------------------------------------------------------------------------------------------- groups
-
-
-def group_runs(runs: Sequence[Run], experiment_settings: SettingsOf) -> list[Group]:
-    """Runs of the same experiment together, in order."""
-    found: dict[str, list[Run]] = {}
-    for run in runs:
-        # Without settings nothing tells whether two runs are repetitions.
-        key = json.dumps(experiment_settings(run.args), sort_keys=True) if run.args else str(run.folder)
-        found.setdefault(key, []).append(run)
-    groups = list(found.values())
-    return [Group(label, members) for label, members in zip(_labels(groups, experiment_settings), groups, strict=True)]
-
-
-def _labels(groups: Sequence[Sequence[Run]], experiment_settings: SettingsOf) -> list[str]:
-    """What tells the groups apart: the experiment's name, the settings that differ, the folder."""
-    first = [group[0] for group in groups]
-    differing = differences([experiment_settings(run.args) for run in first])
-    candidates: list[Callable[[Run], str]] = [
-        lambda run: str(run.args.get("exp_name") or run.name),
-        lambda run: ", ".join(f"{key} {shown(run.args.get(key))}" for key in differing if key != "exp_name"),
-        lambda run: run.name,
-        lambda run: str(run.folder),
-    ]
-    for label in candidates:
-        labels = [label(run) for run in first]
-        if len(set(labels)) == len(labels) and all(0 < len(text) <= 80 for text in labels):
-            return labels
-    return [f"run {number}" for number, _ in enumerate(first, 1)]
-
-
-def differences(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """The keys, sorted as they come, whose values are not the same everywhere (a missing key differs)."""
-    keys = dict.fromkeys(key for each in settings for key in each)
-    return [key for key in keys if len({json.dumps(each.get(key, "\0"), sort_keys=True) for each in settings}) > 1]
-
-
-def shown(value: Any, limit: int = 0) -> str:
-    """A setting on one line."""
-    text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return text if not limit or len(text) <= limit else text[: limit - 1] + "…"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A number for people: thousands with commas, else `digits` significant digits."""
-    if not math.isfinite(value):
-        return DASH
-    rounded = float(f"{value:.{digits}g}")
-    text = f"{value:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"
-    return text.replace("-", MINUS)

@@ -1167,10 +1167,10 @@ def _checked_as_in_training(path: str) -> list[str]:
     The training script knows the keys and, through the installed hackatari, the names of a game. Schedules themselves
     need neither, so it is loaded only here, as the module of a custom class is.
     """
-    training = importlib.import_module("continual_training_example")
+    training = importlib.import_module("continual_hackatari.continual_training_example")
     try:
-        return training.check_file(path)
-    except training.USER_ERRORS as error:
+        return training.setups.check_file(training.SCRIPT, path)
+    except training.setups.USER_ERRORS as error:
         raise ScheduleError(str(error)) from None
 
 

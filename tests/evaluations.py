@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from continual_hackatari.metrics import COLUMNS
+from continual_hackatari.reporting.rows import EVALUATION_COLUMNS
 
 
 def make_rows(plan, score, *, strings=None, held_out=(), steps=(0, 50, 100), run="run", seed=1, games=2, modes=(0, 1)):
@@ -28,7 +28,7 @@ def make_rows(plan, score, *, strings=None, held_out=(), steps=(0, 50, 100), run
                         points = mean + 1000 * mode + (game - (games - 1) / 2)
                         start = [run, seed, phase, now, string, split, game, 7 + game, mode]
                         rows.append([*start, points, 100, 0, trained_on])
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(EVALUATION_COLUMNS))
 
 
 def by_matrix(matrix, before=None):

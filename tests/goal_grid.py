@@ -14,6 +14,7 @@ from benchmarks.line_world import fill_advantages
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents.acceleration import ActingAgent
 from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.training.rollouts import Rollout
 
 SIZE, HORIZON, GAMES = 32, 32, 16
 MOVES = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
@@ -94,7 +95,7 @@ def empty_rollout(her):
     rows = (HORIZON, GAMES * (1 + her))
     goals = torch.from_numpy(Goal.grey(TARGET)).expand(*rows, -1).clone() if her else None
     log_probs, values, advantages, returns = (torch.zeros(rows) for _ in range(4))
-    return training.Rollout(
+    return Rollout(
         observations=torch.zeros((HORIZON, GAMES, 4, 1, 1), dtype=torch.uint8),
         actions=torch.zeros(rows, dtype=torch.int64),
         log_probs=log_probs,

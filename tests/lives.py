@@ -11,10 +11,15 @@ from conftest import PATIENCE
 
 import continual_hackatari.training.evaluations
 import continual_hackatari.training.resume
+import continual_hackatari.training.run
+from continual_hackatari.training.run import Run
+from continual_hackatari.training.run_folder import FINAL
+from continual_hackatari.training.tracking import Tracker
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # What a run loads after its start too, so that no run has to do it anew.
-CONTEXT.set_forkserver_preload(["continual_training_example", "torch._dynamo", "matplotlib.pyplot"])
+CONTEXT.set_forkserver_preload(["continual_hackatari.continual_training_example", "torch._dynamo", "matplotlib.pyplot"])
 
 
 class Life:
@@ -118,21 +123,22 @@ def die_while_renaming(training, number):
 def die_at_the_end(training, number):
     """SIGKILL at the run's end: 0 before its last model is written, else before this removal of a saved state."""
     if number == 0:
-        save_agent = training.save_agent
-        training.save_agent = lambda path, *args: _die() if path.name == training.FINAL else save_agent(path, *args)
+        save_agent = Run.save_agent
+        Run.save_agent = lambda run, path: _die() if path.name == FINAL else save_agent(run, path)
         return
-    forget = training.forget_states
+    forget = continual_hackatari.training.run.forget_states
 
     def replacement(*args, **kwargs):
         Path.unlink = _at_call(Path.unlink, number, _die)
         forget(*args, **kwargs)
 
-    training.forget_states = replacement
+    continual_hackatari.training.run.forget_states = replacement
 
 
 def die_in_switch(training, method, number):
     """SIGKILL before this call of a step of the switch."""
-    owner = {"set_modifications": training.ModifiedVectorEnv, "switch": training.Tracker}.get(method, training)
+    owners = {"set_modifications": ModifiedVectorEnv, "switch": Tracker, "save_agent": Run}
+    owner = owners.get(method, training)
     setattr(owner, method, _at_call(getattr(owner, method), number, _die))
 
 
@@ -155,7 +161,7 @@ def folder_replaced(training, number):
         run.rename(f"{run}.moved")
         run.touch()
 
-    training.save_run = _at_call(training.save_run, number, replace)
+    Run.save = _at_call(Run.save, number, replace)
 
 
 def loss_becomes_nan(training, number):

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents.acceleration import ActingAgent
 from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.training import run as run_module
+from continual_hackatari.training.rollouts import Rollout
 from continual_hackatari.wrappers.interfaces import GameRecord
 
 ACTIONS, LIVES = 3, 3
@@ -86,7 +88,7 @@ class Update(NamedTuple):
 
     step: int
     """vector steps played before it"""
-    rollout: training.Rollout
+    rollout: Rollout
     """a copy, of the update's first gradient step"""
     rows: Tensor
     settings: dict
@@ -284,7 +286,7 @@ def play(monkeypatch, folder, *flags, regimes=(), make_agent=None, plane_shape=(
         step = len(recording.steps)
         if not recording.updates or recording.updates[-1].step != step:
             copied = (None if part is None else torch.as_tensor(part).clone() for part in rollout)
-            kept = training.Rollout(*copied)
+            kept = Rollout(*copied)
         else:
             kept = recording.updates[-1].rollout
         group, before, state = dict(optimizer.param_groups[0]), recording.parameters(), adams_state(optimizer)
@@ -311,7 +313,7 @@ def play(monkeypatch, folder, *flags, regimes=(), make_agent=None, plane_shape=(
             (folder / "config.json").write_text(json.dumps(config))
             flags = (*flags, "--config", "config.json")
         patch.setattr(
-            training,
+            run_module,
             "ModifiedVectorEnv",
             lambda *arguments, **named: MadeUpGames(recording, *arguments, **named, plane_shape=plane_shape),
         )

@@ -3,12 +3,8 @@
 import csv
 import json
 
+from continual_hackatari.reporting.rows import EVALUATION_COLUMNS
 from continual_hackatari.training.tracking import Tracker
-
-EVALS = (
-    *("run", "seed", "phase", "global_step", "modification", "split", "episode", "evaluation_seed", "deterministic"),
-    *("score", "length", "lives", "trained_on"),
-)
 
 
 def make_run(
@@ -61,7 +57,7 @@ def write_evaluations(folder, seed, strings, regime, evaluated, held_out):
     """evals.csv: two sampled games at the beginning, in the middle and at the end of every phase."""
     with (folder / "evals.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(EVALS)
+        writer.writerow(EVALUATION_COLUMNS)
         for phase, trained in enumerate(strings):
             for step in (phase * regime, phase * regime + regime // 2, (phase + 1) * regime):
                 for string in (*dict.fromkeys(strings), *held_out):

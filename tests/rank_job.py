@@ -16,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.training import run as run_module
+from continual_hackatari.training.run import Run
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 RANK = int(os.environ.get("RANK", 0))
 
@@ -43,33 +46,34 @@ def digest(value):
 
 def take_notes(notes):
     """At every save: what every rank should have alike, and its generators, which it has for itself."""
-    save, minibatch_step = training.save_run, training.minibatch_step
+    save, minibatch_step = Run.save, training.minibatch_step
     of_update = []
 
     def step(*args, **kwargs):
         of_update.append(minibatch_step(*args, **kwargs))
         return of_update[-1]
 
-    def save_run(folder, args, parts, counters):
-        save(folder, args, parts, counters)
+    def save_and_note(run):
+        save(run)
+        counters, cbp = run.counters, run._parts["continual_backprop"]
         line = {
             "pid": os.getpid(),
             "step": counters.global_step,
             "switches": counters.num_switches,
             "modification": counters.modification,
-            "agent": digest(parts.agent.state_dict()),
-            "optimizer": digest(parts.optimizer.state_dict()),
-            "cbp": None if parts.cbp is None else digest(parts.cbp.state_dict()),
-            "replaced": None if parts.cbp is None else sum(record.replaced for record in parts.cbp.records),
-            "rewards": digest(parts.reward_scaler.state_dict()),
-            "actions": digest(parts.generators["actions"].get_state()),
+            "agent": digest(run._agent.state_dict()),
+            "optimizer": digest(run._parts["optimizer"].state_dict()),
+            "cbp": None if cbp is None else digest(cbp.state_dict()),
+            "replaced": None if cbp is None else sum(record.replaced for record in cbp.records),
+            "rewards": digest(run._parts["reward_scaler"].state_dict()),
+            "actions": digest(run._generators["actions"].get_state()),
             "log_ratio": abs(float(of_update[0][training.LOSSES.index("old_approx_kl")])) if of_update else 0.0,
         }
         of_update.clear()
         with open(notes / f"rank{RANK}.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
 
-    training.save_run, training.minibatch_step = save_run, step
+    Run.save, training.minibatch_step = save_and_note, step
 
 
 def install(fault):
@@ -78,11 +82,11 @@ def install(fault):
         return
     calls = iter(range(1, 10**9))
     if name == "keep_states":
-        training.forget_states = lambda *args, **kwargs: None
+        run_module.forget_states = lambda *args, **kwargs: None
         return
     owner, method = {
         "die_in_update": (training, "minibatch_step"),
-        "die_in_rollout": (training.ModifiedVectorEnv, "step_async"),
+        "die_in_rollout": (ModifiedVectorEnv, "step_async"),
         "differ": (training, "minibatch_step"),
     }[name]
     original = getattr(owner, method)

@@ -16,7 +16,9 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents import PPOCBP, make_agent
 from continual_hackatari.agents.hindsight import Relabelling
 from continual_hackatari.agents.restartable_adam import RestartableAdam
+from continual_hackatari.training.hindsight import scale_halves
 from continual_hackatari.training.ranks import ALONE, Ranks
+from continual_hackatari.training.rollouts import Rollout
 
 STEPS, GAMES, ACTIONS, UPDATES = 6, 8, 3, 5
 METHODS = ("PPO", "PPO_CBP", "HER")
@@ -38,7 +40,7 @@ def rollout_of(method, games):
     goals = torch.randint(0, 256, (STEPS, halves, GAMES, 1), generator=draw, dtype=torch.uint8)
     own = frames[:, games].permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)  # the layout of `empty_rollout`
     none = np.zeros(0)
-    return training.Rollout(
+    return Rollout(
         observations=own,
         actions=per_row(lambda shape: torch.randint(0, ACTIONS, shape, generator=draw)),
         log_probs=per_row(normal) * 0.1 - 1.1,
@@ -112,7 +114,7 @@ def scaled_rewards(ranks):
     scaled = []
     for i in range(2):
         relabelling = Relabelling(np.zeros(0), reached[i][own], done[i][own], changed[i][own], ends[i][own])
-        scaled.append(training.scale_halves(args, rewards[i][own], done[i][own], relabelling, *scalers, ranks))
+        scaled.append(scale_halves(args.her_rewards, rewards[i][own], done[i][own], relabelling, scalers, ranks))
     return {"scaled": torch.from_numpy(np.stack(scaled)), "state": [scaler.state_dict() for scaler in scalers]}
 
 

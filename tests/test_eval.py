@@ -17,9 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import ActorCritic, make_agent
+from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval
 from continual_hackatari.training import playing, summary
 from continual_hackatari.training.checkpoints import save_checkpoint
-from continual_hackatari.training.scores import human_normalised, mean_std_interval
 from continual_hackatari.wrappers.agent_game import derive_seeds
 from continual_hackatari.wrappers.config import game_config
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv

@@ -24,6 +24,8 @@ from test_eval import (
 
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
+from continual_hackatari.reporting.statistics import statistics, without_nan
+from continual_hackatari.reporting.tables import FORMATS, format_table
 from continual_hackatari.training import playing, summary
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.game_report import (
@@ -34,11 +36,8 @@ from continual_hackatari.training.game_report import (
     game_columns,
     known_returns,
     lives_of,
-    statistics,
     value_error,
-    without_nan,
 )
-from continual_hackatari.training.tables import FORMATS, format_table
 from continual_hackatari.wrappers.config import game_config
 
 OLD_COLUMNS = ["modification", "game", "score", "length", "lives", "deterministic", "seed", "global_step"]

@@ -22,14 +22,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import metrics
-from continual_hackatari.reporting import runs as run_folders
+from continual_hackatari.reporting.groups import experiment_settings, group_runs
+from continual_hackatari.reporting.plan import Label, Plan, read_plan
+from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training import evaluations, playing
-from continual_hackatari.training.asked import asked_for
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.evaluations import yield_to_others
-from continual_hackatari.training.plan import Label, Places, Plan, place_evaluations, read_plan, write_plan
-from continual_hackatari.training.same_experiment import experiment_settings
+from continual_hackatari.training.plan import Places, place_evaluations, write_plan
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.wrappers.config import game_config
 
@@ -63,7 +64,7 @@ def train(folder, *flags, config=BREAKOUT):
 def train_while_another_process_evaluates(folder, *flags, config=BREAKOUT):
     """The same, but its own evaluations fail at once; the snapshots stay."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "__file__", str(folder / "no_eval_script_here" / "x.py"))
+        patch.setattr(evaluations, "script_path", lambda name: str(folder / "no_eval_script_here" / name))
         return train(folder, *flags, config=config)
 
 
@@ -135,7 +136,7 @@ def test_training_is_the_same_with_and_without(evaluated, tmp_path):
 def test_every_evaluation_is_there_once_and_right(evaluated):
     assert labels(evaluated) == EXPECTED
     rows = read_csv(evaluated / "evals.csv")
-    assert tuple(rows[0]) == evaluations.COLUMNS
+    assert tuple(rows[0]) == evaluations.EVALUATION_COLUMNS
     assert len(rows) == len(EXPECTED) * 2 * 2
     assert {(row["run"], row["seed"], row["evaluation_seed"]) for row in rows} == {(evaluated.name, "42", "1")}
     splits = {"": "train", "right_drift": "held_out"}
@@ -149,23 +150,29 @@ def test_every_evaluation_is_there_once_and_right(evaluated):
 
 def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsys):
     settings = json.loads((evaluated / "args.json").read_text())
-    asked = asked_for(evaluated, settings)
+    asked = Run(evaluated).asked
     assert sorted(place[:3] for place in asked.places) == sorted(labels(evaluated))
     assert asked.strings == ["", "right_drift"]
     run = Path(shutil.copytree(evaluated, tmp_path / "cut"))
-    assert not metrics.load_run(run).evaluations.pending
+    assert not Run(run).evaluations().pending
     lines = (run / "evals.csv").read_text().splitlines()
     (run / "evals.csv").write_text("\n".join(lines[: len(lines) // 3]) + "\n")
     metrics.main([str(run), "-o", str(tmp_path / "m")])
     printed = capsys.readouterr().out
-    assert f"`python eval.py --run {run}` does the rest" in printed
+    assert f"`python eval.py --run {run}` does the rest, as far as the run has kept its weights" in printed
     assert "evaluations that the run asked for are not there yet" in printed
     assert "no_modif has not been evaluated at the end of phase 1 yet" in printed
     (row,) = [line for line in printed.splitlines() if line.startswith("average_performance")]
     assert row.split()[1:4] == ["-", "-", "-"]
     # Without evaluations in training: the checkpoints that the run keeps. Weights changed at the switch.
+    # What is still there are the weights before the switch and those at the end.
+    evaluate_later(run)
+    assert "note: 2 evaluations that the run has asked for cannot be done" in capsys.readouterr().out
+    assert metrics.load_run(run).evaluations.pending
     (run / "evals" / "plan.json").unlink()
-    asked = asked_for(run, {**settings, "eval_every": None, "eval_modifs": [], "held_out_modifs": []})
+    changed = {**settings, "eval_every": None, "eval_modifs": [], "held_out_modifs": []}
+    (run / "args.json").write_text(json.dumps(changed))
+    asked = Run(run).asked
     assert [place[:2] for place in asked.places] == [(44, 0), (128, 1)]
 
 
@@ -285,9 +292,9 @@ def test_a_file_is_whole_after_a_fault(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="No space left"):
         evaluations.add_results(tmp_path, [row] * 100)
     assert (tmp_path / "evals.csv").read_bytes() == before
-    assert evaluations.read_results(tmp_path) == [dict(zip(evaluations.COLUMNS, map(str, row), strict=True))]
+    assert evaluations.read_results(tmp_path) == [dict(zip(evaluations.EVALUATION_COLUMNS, map(str, row), strict=True))]
     (tmp_path / "evals.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ConfigError, match="other columns"):
+    with pytest.raises(RunFolderError, match="other columns"):
         evaluations.read_results(tmp_path)
 
 
@@ -501,6 +508,8 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_starts(config, word
         (["--run", "RUN", "--held_out_modifs", "left_drift"], ["left_drift", "is trained on"]),
         (["--agent_path", "x", "--eval_modifs", "left_drift"], ["eval_modifs", "--run"]),
         (["--agent_path", "x", "--follow", "1"], ["follow", "--run"]),
+        (["--agent_path", "RUN/model.cleanrl_model", "--play", "x.mp4", "--format", "csv"], ["`format`", "`play`"]),
+        (["--agent_path", "RUN/model.cleanrl_model", "--play", "x.mp4", "--eval_episodes", "3"], ["`eval_episodes`"]),
     ],
     ids=str,
 )
@@ -539,7 +548,7 @@ def test_what_is_chosen_by_default_is_in_the_plan_alone(tmp_path, monkeypatch):
     named = ("no_modif", "color_all_blocks_red")
     further, _ = evaluation.plan_run(evaluation.Args(run=str(run), eval_modifs=named), run)
     assert further.splits == {**planned.splits, "color_all_blocks_red": "train"}
-    assert asked_for(run, settings).strings == ["", "left_drift"]
+    assert Run(run).asked.strings == ["", "left_drift"]
     (run / "evals" / "plan.json").unlink()
     planned, (note,) = evaluation.plan_run(args, run)
     assert planned.splits == {"": "train"}
@@ -558,15 +567,14 @@ def as_by_an_earlier_version(run):
 
 def test_a_run_of_an_earlier_version_is_read(evaluated, tmp_path, capsys):
     run = as_by_an_earlier_version(Path(shutil.copytree(evaluated, tmp_path / evaluated.name)))
-    settings = [json.loads((folder / "args.json").read_text()) for folder in (run, evaluated)]
-    asked, as_now = asked_for(run, settings[0]), asked_for(evaluated, settings[1])
+    asked, as_now = Run(run).asked, Run(evaluated).asked
     assert asked.strings == as_now.strings
     assert [place[:3] for place in asked.places] == [place[:3] for place in as_now.places] == sorted(labels(run))
     before = (run / "evals.csv").read_bytes()
     evaluate_later(run)
     assert (run / "evals.csv").read_bytes() == before
     assert "note" not in capsys.readouterr().out
-    assert not metrics.load_run(run).evaluations.pending
+    assert not Run(run).evaluations().pending
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"eval_every": 0}', '{"eval_every": "x"', "\xff"])
@@ -580,7 +588,7 @@ def test_a_damaged_plan_is_one_sentence(content, evaluated, tmp_path, capsys):
     assert error.count("\n") == 1
     assert "plan.json" in error
     assert "move it away" in error
-    assert metrics.load_run(run).evaluations.strings == ["", "right_drift"]
+    assert Run(run).evaluations().strings == ["", "right_drift"]
 
 
 def test_a_run_that_was_made_longer_has_its_plan(tmp_path, monkeypatch):
@@ -593,7 +601,7 @@ def test_a_run_that_was_made_longer_has_its_plan(tmp_path, monkeypatch):
     training.main(["--resume", str(run), "--total_timesteps", "128"])
     assert read_plan(run) == Plan(32, 1, {"": "train"}, [Label(step, 0, "") for step in (0, 32, 64, 96, 128)])
     assert [step for step, *_ in labels(run)] == [0, 32, 48, 80, 112, 128]
-    assert not metrics.load_run(run).evaluations.pending
+    assert not Run(run).evaluations().pending
 
 
 def test_a_plan_is_whole_after_a_fault(tmp_path, monkeypatch):
@@ -622,9 +630,7 @@ def test_all_seeds_of_a_random_schedule_are_one_group(tmp_path, capsys):
     assert plans[0].labels != plans[1].labels
     settings = [json.loads((run / "args.json").read_text()) for run in runs]
     assert experiment_settings(settings[0]) == experiment_settings(settings[1])
-    assert len(run_folders.group_runs([run_folders.load_run(run) for run in runs], experiment_settings)) == 1
-    of_metrics = [metrics.Run(run, each, None) for run, each in zip(runs, settings, strict=True)]
-    assert len(metrics.group_runs(of_metrics)) == 1
+    assert len(group_runs([Run(run) for run in runs])) == 1
 
 
 def test_all_seeds_of_a_random_schedule_are_evaluated_on_the_same():

@@ -19,9 +19,9 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import report
 from continual_hackatari.reporting import picture
-from continual_hackatari.reporting.runs import load_run
+from continual_hackatari.reporting.runs import Run
+from continual_hackatari.training import ending
 from continual_hackatari.training.config import parse_command_line
-from continual_hackatari.wrappers.config import game_config
 
 CONFIG = json.loads((ROOT / "configs" / "first_run.json").read_text())
 # One game, seen every fortieth frame: each regime of 200 steps holds a whole game or more, in few seconds.
@@ -107,7 +107,7 @@ def test_the_end_says_where_everything_is_and_the_commands_are_exact(first_run, 
 
     program, script, *words = shlex.split(report_line.removeprefix("report:     "))
     assert (program, Path(script).resolve()) == ("python", ROOT / "report.py")
-    assert report.check(parse_command_line(report.Args, words))[0] == [run]
+    assert [found.folder for found in report.check(parse_command_line(report.Args, words))[0]] == [run]
 
     program, script, *words = shlex.split(evaluate_line.removeprefix("evaluate:   "))
     assert (program, Path(script).resolve()) == ("python", ROOT / "eval.py")
@@ -121,7 +121,7 @@ def test_the_end_says_where_everything_is_and_the_commands_are_exact(first_run, 
 
 def end_of(folder, capsys):
     """What is printed at the end of this run."""
-    training.say_what_there_is(folder, folder / "model.cleanrl_model", game_config("ALE/Freeway-v5")[0])
+    ending.say_what_there_is(folder, "ALE/Freeway-v5")
     return capsys.readouterr().out.splitlines()
 
 
@@ -150,7 +150,7 @@ def test_a_run_that_went_on_has_a_picture_of_all_of_it(tmp_path, capsys):
     assert not list(folder.glob(".*"))
 
 
-@pytest.mark.parametrize("problem", ["reporting.picture.returns_png", "continual_training_example.atomic_path"])
+@pytest.mark.parametrize("problem", ["reporting.picture.returns_png", "training.ending.atomic_path"])
 def test_a_picture_that_fails_is_a_warning_and_nothing_else(tmp_path, capsys, monkeypatch, problem):
     def fail(*_):
         raise OSError(28, "No space left on device")
@@ -165,7 +165,7 @@ def test_a_picture_that_fails_is_a_warning_and_nothing_else(tmp_path, capsys, mo
 
 def test_without_events_the_same_games_and_regimes_are_read(tmp_path):
     folder = make_run(tmp_path)
-    whole, part = load_run(folder), load_run(folder, events=False)
+    whole, part = Run(folder), Run(folder, events=False)
     assert part.scalars == {}
     assert part.regimes == whole.regimes
     assert part.games.score.tolist() == whole.games.score.tolist()

@@ -26,6 +26,7 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.training.checkpoints import save_checkpoint
+from continual_hackatari.training.settings import ranges_of
 
 with contextlib.suppress(ImportError):  # what it imports asks the system for its processor in a process, once
     import hackatari  # noqa: F401
@@ -99,11 +100,14 @@ def plausible(name):
     return NUMBERS | st.integers(-3, 300) | st.floats()
 
 
+RANGES = ranges_of(training.RULES)
+
+
 def in_range(name):
     """Values that a field may have, its limits among them."""
-    if name not in training.RANGES:
+    if name not in RANGES:
         return plausible(name)
-    low, high, above = training.RANGES[name]
+    low, high, above = RANGES[name]
     if name.endswith("_dims"):
         return st.lists(st.sampled_from([1, 3, 64, high]), max_size=3)
     if HINTS[name] in (int, int | None):

@@ -19,6 +19,7 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
 from continual_hackatari.schedules.factories import decay_note, schedule_from_config
 from continual_hackatari.schedules.factories import main as preview
+from continual_hackatari.training.annealing import annealing_borders, remaining_share
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import apply_config_file, parse_command_line
 from continual_hackatari.wrappers.agent_game import AgentGame
@@ -602,7 +603,7 @@ def test_the_learning_rate_falls_over_the_run_or_within_each_regime(workdir, cap
 
 def test_a_rollout_with_a_switch_is_learned_at_the_rate_of_the_new_regime():
     borders = [0, 100, 260, 300]
-    share = training.remaining_share
+    share = remaining_share
     assert share(borders, 0, 63) == 1
     assert share(borders, 48, 99) == pytest.approx(0.52)
     assert share(borders, 64, 127) == 1, "begun in the first regime"
@@ -617,9 +618,8 @@ def test_borders_are_those_that_the_run_sees(monkeypatch):
     kwargs["switching_thresholds"] = [8, 17, 19]
     config = {"modification_factory": "SequentialModificationFactory", "modification_factory_kwargs": kwargs}
     schedule, game = schedule_from_config(config, seed=0), game_config("ALE/Freeway-v5")[0]
-    args = training.Args(num_envs=4, anneal_lr_per_regime=True)
-    assert training.annealing_borders(args, schedule, game, 36) == [0, 20, 36]
-    assert training.annealing_borders(training.Args(), schedule, game, 36) == [0, 36]
+    assert annealing_borders(schedule, game, 36, 4, per_regime=True) == [0, 20, 36]
+    assert annealing_borders(schedule, game, 36, 4, per_regime=False) == [0, 36]
 
 
 class Restless:
@@ -636,8 +636,7 @@ def test_schedules_of_a_users_own_are_asked_ahead():
     config = {"modification_factory": f"{__name__}:Restless", "modification_factory_kwargs": {"num_total_steps": 64}}
     sys.modules.setdefault(__name__, sys.modules[Restless.__module__])
     schedule, game = schedule_from_config(config, seed=0), game_config("ALE/Freeway-v5")[0]
-    args = training.Args(num_envs=8, anneal_lr_per_regime=True)
-    assert training.annealing_borders(args, schedule, game, 64) == [0, 24, 64]
+    assert annealing_borders(schedule, game, 64, 8, per_regime=True) == [0, 24, 64]
     assert decay_note(schedule) is not None
 
 

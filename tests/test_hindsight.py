@@ -30,8 +30,13 @@ from continual_hackatari.agents.hindsight import (
     segment_ends,
     show_goals,
 )
+from continual_hackatari.training import hindsight as second_half
+from continual_hackatari.training import rollouts
+from continual_hackatari.training.hindsight import scale_halves
 from continual_hackatari.training.resume import ResumeError
+from continual_hackatari.training.rollouts import Rollout, take_rows
 from continual_hackatari.wrappers.goals import POSITIONS
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 # --------------------------------------------------------------------------------------------------- pure functions
 
@@ -132,7 +137,7 @@ def test_the_halves_are_scaled_apart_and_copies_keep_the_played_rewards():
         changed = np.zeros((16, 3), bool)
         changed[:, 1] = True
         relabelling = Relabelling(np.zeros((16, 3, 1)), reached, reached, changed, ends)
-        scaled = training.scale_halves(args, rewards, done, relabelling, *scalers)
+        scaled = scale_halves(args.her_rewards, rewards, done, relabelling, scalers)
         as_ppo = np.stack([alone(rewards[t], done[t]) for t in range(16)])
         assert scaled.dtype == np.float32
         assert np.array_equal(scaled[:, :3], as_ppo), "bit for bit what there is without hindsight"
@@ -152,7 +157,7 @@ def test_rows_of_any_minibatch_have_their_own_frames_and_goals(num_envs):
     for number in (2 * num_envs * steps, 2 * num_envs * 3):  # a whole rollout, and a shorter one in the same storage
         order = torch.randperm(number, generator=generator)
         for rows in order.tensor_split(3):
-            seen = training.take_rows(frames, frame_rows(rows, num_envs))
+            seen = take_rows(frames, frame_rows(rows, num_envs))
             show_goals(seen, goals.flatten(0, 1)[rows])
             for i, row in enumerate(rows.tolist()):
                 t, column = divmod(row, 2 * num_envs)
@@ -220,12 +225,12 @@ class Recorder:
 
     def __init__(self, monkeypatch):
         self.relabelled, self.reevaluated, self.advantages, self.minibatches = [], [], [], []
-        for name, calls in (
-            ("relabel", self.relabelled),
-            ("reevaluate", self.reevaluated),
-            ("generalised_advantages", self.advantages),
+        for module, name, calls in (
+            (second_half, "relabel", self.relabelled),
+            (second_half, "reevaluate", self.reevaluated),
+            (rollouts, "generalised_advantages", self.advantages),
         ):
-            monkeypatch.setattr(training, name, self._recording(getattr(training, name), calls))
+            monkeypatch.setattr(module, name, self._recording(getattr(module, name), calls))
         minibatch_step, make = training.minibatch_step, training.make_agent
 
         def record_minibatch(*arguments, **keywords):
@@ -273,8 +278,8 @@ def test_the_second_half_of_a_rollout_is_computed_under_its_new_goals(
     monkeypatch.setitem(POSITIONS, "Freeway", replace(freeway, axes=(freeway.axes[0]._replace(target=desired),)))
     recorder = Recorder(monkeypatch)
     cut, newest = {}, {}
-    set_modifications = training.ModifiedVectorEnv.set_modifications
-    step_wait = training.ModifiedVectorEnv.step_wait
+    set_modifications = ModifiedVectorEnv.set_modifications
+    step_wait = ModifiedVectorEnv.step_wait
 
     def record_switch(envs, string, mode):
         cut[string] = envs.arrays.observations.copy()
@@ -285,8 +290,8 @@ def test_the_second_half_of_a_rollout_is_computed_under_its_new_goals(
         newest["observations"] = envs.arrays.observations.copy()
         return records
 
-    monkeypatch.setattr(training.ModifiedVectorEnv, "set_modifications", record_switch)
-    monkeypatch.setattr(training.ModifiedVectorEnv, "step_wait", record_step)
+    monkeypatch.setattr(ModifiedVectorEnv, "set_modifications", record_switch)
+    monkeypatch.setattr(ModifiedVectorEnv, "step_wait", record_step)
     flags = ["--her", "--reward_scaling", "none", "--total_timesteps", "64", *form]
     train_in(tmp_path, monkeypatch, *flags, config=TWO_REGIMES)
 
@@ -400,7 +405,7 @@ def made_up_rollout(**changes):
 
     relabelled = torch.tensor([False, False, False, True]).expand(rows).clone()
     none = np.zeros(0)
-    rollout = training.Rollout(
+    rollout = Rollout(
         observations=torch.randint(0, 256, (12, 2, 84, 84, 2), generator=draw).byte().permute(0, 1, 4, 2, 3),
         actions=torch.randint(0, 3, rows, generator=draw),
         log_probs=normal() * 0.1 - 1.1,
@@ -479,7 +484,7 @@ def test_importance_weights_of_a_run_follow_the_two_policies(tmp_path, monkeypat
         return log_probs + 0.04 * torch.arange(len(log_probs) // 2).repeat_interleave(2), values
 
     recorder = Recorder(monkeypatch)
-    monkeypatch.setattr(training, "reevaluate", moved)
+    monkeypatch.setattr(second_half, "reevaluate", moved)
     flags = ["--env_id", "Freeway", *HER, "--total_timesteps", "64", "--her_importance_clip", "1.05"]
     train_in(tmp_path, monkeypatch, *flags)
     rollout = recorder.rollout
@@ -556,7 +561,7 @@ def test_a_run_from_the_time_of_one_scale_is_not_continued():
 HER_FORMS = {"default": {}, "original": {"her_rewards": "original"}, "half": {"her_weight": 0.5}}
 
 
-def levels(seeds, rollouts, knocks=0.0, scale=training.scale_halves, **settings):
+def levels(seeds, rollouts, knocks=0.0, scale=scale_halves, **settings):
     """Crossings per game in the last quarter of a training, of each seed."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from continual_hackatari import metrics
-from continual_hackatari.metrics import interquartile_mean
+from continual_hackatari.reporting import statistics
+from continual_hackatari.reporting.statistics import interquartile_mean
 
 RECORDED = json.loads((ROOT / "tests" / "data" / "rliable_intervals.json").read_text())
 ROUNDING = 1e-9
@@ -17,7 +17,7 @@ ROUNDING = 1e-9
 
 @pytest.fixture(autouse=True)
 def many_resamples(monkeypatch):
-    monkeypatch.setattr(metrics, "RESAMPLES", RECORDED["tested with"])
+    monkeypatch.setattr(statistics, "RESAMPLES", RECORDED["tested with"])
 
 
 @pytest.mark.parametrize("resample", ["units", "runs"])
@@ -52,7 +52,7 @@ def test_resampling_is_that_of_all_resamples_one_by_one(resample, samples):
     iqm, *limits = interquartile_mean(SCORES, resample)
     assert iqm == middle_mean(SCORES.ravel())
     for limit, share in zip(limits, (0.025, 0.975), strict=True):
-        margin = 5 * math.sqrt(0.025 * 0.975 / metrics.RESAMPLES)
+        margin = 5 * math.sqrt(0.025 * 0.975 / statistics.RESAMPLES)
         low, high = np.quantile(every, [share - margin, share + margin])
         assert low - ROUNDING <= limit <= high + ROUNDING
 

@@ -13,17 +13,11 @@ from evaluations import by_matrix, make_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continual_hackatari.metrics import (
-    COLUMNS,
-    METRICS,
-    Evaluations,
-    MetricsError,
-    Scale,
-    continual_metrics,
-    read_evaluations,
-    run_metrics,
-)
-from continual_hackatari.training.asked import Asked, Place
+from continual_hackatari.reporting.asked import Asked, Place
+from continual_hackatari.reporting.evaluations import Evaluations, Scale, check_rows
+from continual_hackatari.reporting.metrics import METRICS, continual_metrics, run_metrics
+from continual_hackatari.reporting.rows import EVALUATION_COLUMNS, RunFolderError
+from continual_hackatari.reporting.runs import Run
 
 
 def metrics_of(rows, **options):
@@ -280,7 +274,7 @@ def random_rows(draw):
                         first = ["r", 1, phase, start + step, string, split, game, 7, 0]
                         rows.append([*first, points, 10, 0, trained_on])
         start += length
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(EVALUATION_COLUMNS))
 
 
 def assert_close(metrics, units):
@@ -496,7 +490,7 @@ def test_modes_are_kept_apart():
     assert run_metrics(Evaluations.of(rows, "greedy"))["average_performance"].value == 1005
     assert continual_metrics(rows) == {"average_performance": 5.0}
     assert continual_metrics(rows[rows["deterministic"] == 1]) == {"average_performance": 1005.0}
-    with pytest.raises(MetricsError, match="no greedy evaluation"):
+    with pytest.raises(RunFolderError, match="no greedy evaluation"):
         Evaluations.of(rows[rows["deterministic"] == 0], "greedy")
 
 
@@ -515,8 +509,9 @@ def test_a_table_read_without_care_for_the_empty_string_is_the_same(tmp_path):
     careless = pd.read_csv(tmp_path / "evals.csv")
     assert careless["modification"].isna().any()
     assert continual_metrics(careless) == continual_metrics(rows)
-    assert continual_metrics(read_evaluations(tmp_path)) == continual_metrics(rows)
-    assert "" in set(read_evaluations(tmp_path / "evals.csv")["modification"])
+    assert continual_metrics(pd.DataFrame(Run(tmp_path).results)) == continual_metrics(rows)
+    assert "" in set(check_rows(careless)["modification"])
+    assert Run(tmp_path).evaluations().strings == ["", "a"]
 
 
 def change(column, value):
@@ -547,7 +542,7 @@ def change(column, value):
 )
 def test_rows_that_cannot_be_used(broken, sentence):
     rows = broken(make_rows(["a", "b"], lambda s, p, step: 60.0 + step))
-    with pytest.raises(MetricsError) as caught:
+    with pytest.raises(RunFolderError) as caught:
         continual_metrics(rows)
     assert sentence in str(caught.value)
 

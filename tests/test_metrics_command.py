@@ -12,19 +12,14 @@ import scipy.stats
 from evaluations import by_matrix, make_rows, make_run
 from pages import section
 
-from continual_hackatari import metrics
-from continual_hackatari.metrics import (
-    METRICS,
-    Evaluations,
-    Metric,
-    group_runs,
-    interquartile_mean,
-    load_runs,
-    main,
-    run_metrics,
-    summarise,
-)
-from continual_hackatari.training.scores import human_normalised
+from continual_hackatari.metrics import main
+from continual_hackatari.reporting import statistics
+from continual_hackatari.reporting.evaluations import Evaluations, Scale
+from continual_hackatari.reporting.groups import group_runs
+from continual_hackatari.reporting.metrics import METRICS, Metric, run_metrics, summarise
+from continual_hackatari.reporting.rows import EVALUATION_COLUMNS
+from continual_hackatari.reporting.runs import Run, run_folders
+from continual_hackatari.reporting.statistics import human_normalised, interquartile_mean
 
 
 def matrix(seed):
@@ -35,7 +30,7 @@ def matrix(seed):
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
     """Intervals as rough as most of these tests need."""
-    monkeypatch.setattr(metrics, "RESAMPLES", 100)
+    monkeypatch.setattr(statistics, "RESAMPLES", 100)
 
 
 @pytest.fixture
@@ -86,7 +81,7 @@ def test_table_and_files_of_three_seeds(three_seeds, workdir, capsys):
     second = group["runs"][1]
     assert (second["run"], second["seed"], second["trained_on"]) == ("s2", 2, ["", "a", "b"])
     assert second["raw_scores"]["a"] == {"-1": 0.0, **{str(k): value for k, value in enumerate(matrix(2)["a"])}}
-    expected = run_metrics(load_runs(["runs/s2"])[0].evaluations)["forgetting_isolated"]
+    expected = run_metrics(Run(workdir / "runs" / "s2").evaluations())["forgetting_isolated"]
     assert second["metrics"]["forgetting_isolated"]["units"] == pytest.approx(expected.units)
 
     rows = csv_rows(workdir / "result.csv")
@@ -174,10 +169,10 @@ def test_groups_differ_in_a_setting_that_the_label_names(workdir, capsys):
         make_run(
             workdir / str(number), rows.assign(seed=number), learning_rate=rate, num_workers=number, notes=f"{number}"
         )
-    groups = group_runs(load_runs(["0", "1", "2", "3"]))
+    groups = group_runs(run_folders(["0", "1", "2", "3"]))
     assert [[run.name for run in group.runs] for group in groups] == [["0", "2"], ["1", "3"]]
-    assert groups[0].label == "ALE/Freeway-v5 PPO learning_rate=0.001"
-    assert groups[1].label == "ALE/Freeway-v5 PPO learning_rate=0.002"
+    assert groups[0].title == "ALE/Freeway-v5 PPO learning_rate=0.001"
+    assert groups[1].title == "ALE/Freeway-v5 PPO learning_rate=0.002"
 
 
 def test_strings_in_another_order_are_no_other_experiment_and_another_grid_is_said(workdir, capsys):
@@ -311,26 +306,29 @@ def test_a_single_task_run_that_is_no_reference(alone, reason, workdir, capsys):
 
 
 def test_what_is_no_run(workdir, capsys, three_seeds):
-    assert "`nowhere` is not a run folder" in error_of(capsys, "nowhere")
+    assert "`runs` names `nowhere`, which does not exist" in error_of(capsys, "nowhere")
     (workdir / "bare").mkdir()
+    assert "`runs` names `bare`, which is no run folder" in error_of(capsys, "bare")
+    (workdir / "bare" / "args.json").write_text("{}")
     assert "`bare` has no evals.csv; `python eval.py --run bare` makes it" in error_of(capsys, "bare")
     (workdir / "bare" / "evals.csv").write_text("")
+    (workdir / "bare" / "args.json").unlink()
     assert "args.json cannot be read" in error_of(capsys, "bare")
     (workdir / "bare" / "args.json").write_text("[]")
     assert "args.json cannot be read: it holds no JSON object" in error_of(capsys, "bare")
     (workdir / "bare" / "args.json").write_text("{}")
     assert "evals.csv is empty" in error_of(capsys, "bare")
-    (workdir / "bare" / "evals.csv").write_text(",".join(metrics.COLUMNS) + "\n")
+    (workdir / "bare" / "evals.csv").write_text(",".join(EVALUATION_COLUMNS) + "\n")
     assert "evals.csv holds no evaluation" in error_of(capsys, "bare")
     (workdir / "bare" / "evals.csv").write_text("run,score\nx,1\n")
     assert "`bare/evals.csv` has other columns than run, seed" in error_of(capsys, "bare")
     (workdir / "bare" / "evals.csv").write_bytes(b"\xff\xfe\x00")
-    assert "evals.csv cannot be read" in error_of(capsys, "bare")
+    assert "`bare/evals.csv` has other columns than" in error_of(capsys, "bare")
     assert not list(workdir.glob("metrics.*"))
 
 
 def test_settings_that_cannot_work(workdir, capsys, three_seeds):
-    assert "`runs/s1` is given twice" in error_of(capsys, "runs/s1", "runs/../runs/s1")
+    assert "`runs` names `runs/s1` twice" in error_of(capsys, "runs/s1", "runs/../runs/s1")
     assert "give at least one run folder" in error_of(capsys, "--mode", "greedy")
     assert "there is no such folder" in error_of(capsys, "runs/s1", "-o", "not/there")
     assert "add `--single_task" in error_of(capsys, "runs/s1", "--normalise", "single_task")
@@ -348,7 +346,7 @@ def test_settings_that_cannot_work(workdir, capsys, three_seeds):
 
 def test_normalised_evaluations_keep_what_is_known():
     evaluations = Evaluations.of(make_rows(["a", "b"], lambda s, p, step: float(step)))
-    changed = evaluations.normalised({"a": metrics.Scale(2.0, 1.0), "b": "no idea"})
+    changed = evaluations.normalised({"a": Scale(2.0, 1.0), "b": "no idea"})
     assert changed.matrix.loc["a"].tolist() == [1.0, 201.0, 401.0]
     assert changed.matrix.loc["b"].isna().all()
     assert changed.score("b", 0).reason == "no idea"

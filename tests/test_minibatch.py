@@ -9,6 +9,7 @@ from torch import nn
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.training.rollouts import Rollout
 
 ACTIONS, FRAMES, GOALS, ROWS = 3, 3, 2, 12
 KINDS = ("played", "hindsight", "weighted hindsight")
@@ -40,7 +41,7 @@ def made_up_rollout(kind, agent, seed=0):
     frames = torch.randint(0, 256, (4, games, FRAMES + GOALS * her, 1, 1), generator=draw, dtype=torch.uint8)
     goals = torch.randint(0, 256, (4, columns, GOALS), generator=draw, dtype=torch.uint8) if her else None
     none = np.zeros(0)
-    rollout = training.Rollout(
+    rollout = Rollout(
         observations=frames,
         actions=torch.randint(0, ACTIONS, (4, columns), generator=draw),
         log_probs=normal(0.25),

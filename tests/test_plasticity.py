@@ -22,8 +22,10 @@ from continual_hackatari.agents.plasticity import (
     stable_rank,
 )
 from continual_hackatari.agents.ppo_obj import FEATURE_SCALE
+from continual_hackatari.training import run as run_module
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.resume import load_state
+from continual_hackatari.training.rollouts import Rollout
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda", "--update_epochs", "1"]
 LAYERS = {"PPO": ["conv1", "conv2", "conv3", "fc"], "PPO_OBJ": ["encoder1", "encoder2", "decoder1"]}
@@ -275,7 +277,7 @@ def test_a_continued_probe_measures_the_same():
     probe.measure(agent)
     probe.due()
     continued = PlasticityProbe(2)
-    continued.load_state_dict(probe.state_dict(), torch.device("cpu"))
+    continued.load_state_dict(probe.state_dict())
     assert continued.due()
     with torch.no_grad():
         agent.actor.weight.mul_(-50)
@@ -304,7 +306,7 @@ def gradient_step(max_grad_norm):
     """A gradient step without a step size: the norm that it gives, and that of the gradients that it leaves."""
     agent, rows = new_agent("PPO_OBJ"), 12
     numbers = [torch.randn(3, 4, generator=generator(seed)) for seed in range(4)]
-    rollout = training.Rollout(
+    rollout = Rollout(
         torch.rand(3, 4, 2, 6, generator=generator()), torch.ones(3, 4, dtype=torch.int64), *numbers, *[None] * 6
     )
     args = training.Args(num_envs=4, max_grad_norm=max_grad_norm)
@@ -338,7 +340,7 @@ RUNS = {
 def train(folder, monkeypatch, *flags, **config):
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(training, "forget_states", lambda *_, **__: None)  # so that there is one to look at
+    monkeypatch.setattr(run_module, "forget_states", lambda *_, **__: None)  # so that there is one to look at
     training.main([*SMALL, "--total_timesteps", "120", *flags, "--config", write_config(folder, **config)])
     return only_run(folder)
 

@@ -14,6 +14,7 @@ from processes import descendants, wait_until_gone
 from test_resume import assert_same_run
 
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.training import setup
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.resume import ResumeError, load_state
@@ -247,9 +248,9 @@ def test_weights_that_differ_end_the_run(tmp_path):
 def test_what_cannot_be_shared_is_refused(flags, size, sentence, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    args, _ = training.read_settings(flags, Ranks())
+    args, _ = setup.read_settings(training.SCRIPT, flags, Ranks())
     with pytest.raises(ConfigError, match=sentence):
-        training.check_settings(args, None, Ranks(0, size, 0, size))
+        setup.check_settings(training.SCRIPT, args, None, Ranks(0, size, 0, size))
 
 
 @pytest.mark.slow
@@ -257,9 +258,9 @@ def test_another_number_of_processes_is_refused(uninterrupted, monkeypatch):
     monkeypatch.chdir(uninterrupted)
     with pytest.raises(ResumeError, match="is one of 2 processes and this job has 1; start it with torchrun and 2"):
         training.prepare(["--resume", str(only_run(uninterrupted))])
-    _, saved = training.read_settings(["--resume", str(only_run(uninterrupted))], Ranks())
+    _, saved = setup.read_settings(training.SCRIPT, ["--resume", str(only_run(uninterrupted))], Ranks())
     with pytest.raises(ResumeError, match="is one of 1 process and this job has 2; start it without torchrun"):
-        training.check_ranks(training.Args(), {**saved, "other_ranks": []}, Ranks(0, 2))
+        setup.check_ranks(training.Args(), {**saved, "other_ranks": []}, Ranks(0, 2))
 
 
 def test_a_job_finds_its_own_run_and_no_older_one(tmp_path, monkeypatch):
@@ -273,7 +274,7 @@ def test_a_job_finds_its_own_run_and_no_older_one(tmp_path, monkeypatch):
     for name, value in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)):
         monkeypatch.setenv(name, str(value))
     with Ranks.of_this_process() as ranks:
-        training.read_settings([], ranks)  # a first start: whatever was called so before is another job
+        setup.read_settings(training.SCRIPT, [], ranks)  # a first start: whatever was called so before is another job
     assert folder_of_job("runs", "7") is None
     assert folder_of_job("runs", "8").name == "run1"
     forget_job("runs", "8")

@@ -22,9 +22,10 @@ from continual_hackatari import continual_training_example, metrics, report, swe
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
-from continual_hackatari.training import summary
+from continual_hackatari.training import ending, summary, versions
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
+from continual_hackatari.training.settings import ranges_of
 from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import __main__ as modifications_command
@@ -150,7 +151,7 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     script = SCRIPTS[words[0]]
     args = parse_command_line(script.Args, words[1:])
-    check_ranges(args, getattr(script, "RANGES", {}))
+    check_ranges(args, ranges_of(script.RULES) if hasattr(script, "RULES") else getattr(script, "RANGES", {}))
     if getattr(args, "obs_mode", None) == "obj" and find_spec("ocatari") is None:  # refused, see README
         return
     if script in (metrics, report):  # they need runs; test_metrics_command.py and test_report.py make some
@@ -230,7 +231,9 @@ def reward_file():
 
 
 def test_python_blocks_are_the_known_ones():
-    assert len(blocks("python")) == 4
+    """Four that tests of this file run, and those that test_your_own_agent.py runs."""
+    others = blocks("python", TEXTS[ROOT / "docs" / "your-own-agent.md"])
+    assert len(blocks("python")) == 4 + len(others)
     for block in blocks("python"):
         ast.parse(block)
 
@@ -330,9 +333,8 @@ def test_the_end_of_the_first_run_is_as_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     made = make_run(tmp_path / "runs")
     made.rename(run)
-    monkeypatch.setattr(continual_training_example, "__file__", str(tmp_path / "continual_training_example.py"))
-    pong, _ = game_config("ALE/Pong-v5")
-    continual_training_example.say_what_there_is(Path(run), Path(run) / "model.cleanrl_model", pong)
+    monkeypatch.setattr(versions, "ROOT", tmp_path)
+    ending.say_what_there_is(Path(run), "ALE/Pong-v5")
     assert capsys.readouterr().out == printed
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import functools
 import itertools
 import json
 import os
@@ -16,28 +15,21 @@ import pytest
 from made_up_runs import make_run
 
 from continual_hackatari import continual_training_example as training
-from continual_hackatari import metrics, report
-from continual_hackatari.reporting import curves, evaluations, figures, page
-from continual_hackatari.reporting import runs as reporting_runs
-from continual_hackatari.reporting.runs import (
-    Group,
-    Regime,
-    ReportError,
-    check_run_folder,
-    load_run,
-    number,
-    read_scalars,
-    shown,
-)
-from continual_hackatari.training.same_experiment import MADE_BY, NOT_OF_EXPERIMENT, experiment_settings
-
-group_runs = functools.partial(reporting_runs.group_runs, experiment_settings=experiment_settings)
+from continual_hackatari import report
+from continual_hackatari.reporting import curves, evaluation_curves, figures, page
+from continual_hackatari.reporting import report as sections
+from continual_hackatari.reporting.groups import MADE_BY, NOT_OF_EXPERIMENT, Group, group_runs
+from continual_hackatari.reporting.metrics import run_metrics
+from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.runs import Regime, Run, check_run_folder, read_scalars
+from continual_hackatari.reporting.statistics import mean_and_interval
+from continual_hackatari.reporting.words import number, shown
 
 # --------------------------------------------------------------------------------------------------------- run folders
 
 
 def test_reads_what_a_run_wrote(tmp_path):
-    run = load_run(make_run(tmp_path, strings=("", "a", "a b"), score=lambda step, string: step / 10))
+    run = Run(make_run(tmp_path, strings=("", "a", "a b"), score=lambda step, string: step / 10))
     assert run.regimes == [Regime(0, 1000, ""), Regime(1000, 2000, "a"), Regime(2000, 3000, "a b")]
     whole = ~run.games.cut
     assert run.games.step[whole].tolist() == list(range(100, 3001, 100))
@@ -94,28 +86,28 @@ def test_events_cut_in_the_middle_of_a_record_are_read_up_to_there(tmp_path):
 
 def test_a_line_that_was_cut_short_is_left_out_and_said(tmp_path):
     folder = make_run(tmp_path)
-    games = len(load_run(folder).games.step)
+    games = len(Run(folder).games.step)
     with (folder / "episodes.csv").open("a") as file:
         file.write("3100,0,,99,1,0,0,1")  # whole, or the beginning of 12
-    run = load_run(folder)
+    run = Run(folder)
     assert len(run.games.step) == games
     assert any("episodes.csv is cut short" in note for note in run.notes)
     with (folder / "episodes.csv").open("a") as file:
         file.write("2\n3200,0,,99\n")
-    assert len(load_run(folder).games.step) == games + 1  # the second line has too few columns
+    assert len(Run(folder).games.step) == games + 1  # the second line has too few columns
 
 
 def test_rows_that_make_no_sense_are_counted(tmp_path):
     folder = make_run(tmp_path)
     with (folder / "episodes.csv").open("a") as file:
         file.write("many,0,,1,1,0,0,0\n")
-    assert "1 rows of episodes.csv cannot be read and are left out." in load_run(folder).notes
+    assert "1 rows of episodes.csv cannot be read and are left out." in Run(folder).notes
 
 
 def test_regimes_without_switches_csv_come_from_the_games(tmp_path):
     folder = make_run(tmp_path, strings=("", "a"), regime=1000)
     (folder / "switches.csv").unlink()
-    run = load_run(folder)
+    run = Run(folder)
     assert [regime.modification for regime in run.regimes] == ["", "a"]
     assert run.regimes[1].begin == 1000  # where the last game of the old regime ended
     assert any(note.startswith("switches.csv is missing") for note in run.notes)
@@ -127,7 +119,7 @@ def test_any_one_file_is_enough(tmp_path, kept):
     for path in folder.iterdir():
         if path.name != kept:
             path.unlink()
-    run = load_run(check_run_folder(str(folder)))
+    run = Run(check_run_folder(str(folder)))
     assert run.regimes
     assert len(run.notes) >= 3
     assert any(f"--resume {folder}" in note for note in run.notes)
@@ -142,7 +134,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
         make_run(tmp_path, seed=2, notes="y", num_workers=4),
         make_run(tmp_path, seed=3, learning_rate=0.1),
     ]
-    groups = group_runs([load_run(folder) for folder in folders])
+    groups = group_runs([Run(folder) for folder in folders])
     assert [[run.seed for run in group.runs] for group in groups] == [["1", "2"], ["3"]]
     assert [group.label for group in groups] == ["learning_rate null", "learning_rate 0.1"]
 
@@ -150,8 +142,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
 @pytest.mark.parametrize("name", sorted(NOT_OF_EXPERIMENT - {"seed"}))
 def test_what_makes_no_other_experiment_makes_none_for_report_and_metrics(name, tmp_path):
     folders = [make_run(tmp_path, seed=seed, evaluated=lambda *_: 1.0, **{name: seed}) for seed in (1, 2)]
-    assert len(group_runs([load_run(folder) for folder in folders])) == 1
-    assert len(metrics.group_runs(metrics.load_runs(folders))) == 1
+    assert len(group_runs([Run(folder) for folder in folders])) == 1
 
 
 def test_every_setting_is_decided_about():
@@ -176,14 +167,14 @@ def test_every_setting_is_decided_about():
 
 def test_groups_are_called_by_their_experiments_where_that_is_enough(tmp_path):
     folders = [make_run(tmp_path, exp_name=name, architecture=name.upper()) for name in ("ppo", "ppo_cbp")]
-    assert [group.label for group in group_runs([load_run(folder) for folder in folders])] == ["ppo", "ppo_cbp"]
+    assert [group.label for group in group_runs([Run(folder) for folder in folders])] == ["ppo", "ppo_cbp"]
 
 
 # -------------------------------------------------------------------------------------------------------------- curves
 
 
 def runs_of(tmp_path, *seeds, **settings):
-    return [load_run(make_run(tmp_path, seed=seed, **settings)) for seed in seeds]
+    return [Run(make_run(tmp_path, seed=seed, **settings)) for seed in seeds]
 
 
 def test_no_bin_reaches_across_a_switch():
@@ -222,7 +213,7 @@ def test_means_per_bin_equal_a_loop():
 def test_interval_is_that_of_all_resamples():
     values = np.array([[0.0], [1.0], [5.0], [6.0], [20.0], [31.0]])
     means = [np.mean(sample) for sample in itertools.product(values[:, 0], repeat=6)]
-    band = curves.mean_and_interval(values)
+    band = mean_and_interval(values)
     assert band.mean == 10.5
     for found, percentile, narrower in ((band.low[0], 2.5, 5), (band.high[0], 97.5, 95)):
         exact, other = np.percentile(means, [percentile, narrower])
@@ -231,7 +222,7 @@ def test_interval_is_that_of_all_resamples():
 
 def test_two_runs_have_no_interval_and_a_bin_that_one_has_not_reached_no_mean():
     values = np.array([[1.0, 2.0, np.nan], [3.0, np.nan, 7.0]])
-    band = curves.mean_and_interval(values, np.array([[True, True, False], [True, True, True]]))
+    band = mean_and_interval(values, np.array([[True, True, False], [True, True, True]]))
     np.testing.assert_array_equal(band.mean, [2.0, 2.0, np.nan])
     assert np.isnan(band.low).all()
 
@@ -273,7 +264,7 @@ def test_around_a_switch_each_side_counts_its_own_string_only(tmp_path):
     folder = make_run(tmp_path, strings=("", "a"), games_every=500, score=lambda step, string: 1.0)
     with (folder / "episodes.csv").open("a") as file:
         file.write("1400,0,,99,1,0,0,0\n")  # a game of the old string that ended after the switch
-    aligned = curves.around_switches([load_run(folder)])
+    aligned = curves.around_switches([Run(folder)])
     assert np.nanmax(aligned.transitions[0].values) == 1.0
 
 
@@ -296,11 +287,11 @@ def scored(string, phase, step):
 
 def evaluated(tmp_path, seed=1, score=scored, **settings):
     folder = make_run(tmp_path, seed=seed, evaluated=score, held_out=("out",), **settings)
-    return metrics.Evaluations.of(metrics.read_evaluations(folder))
+    return Run(folder).evaluations()
 
 
 def test_heat_map_by_hand(tmp_path):
-    ((title, heat),) = evaluations.heat_map("g", [evaluated(tmp_path)])
+    ((title, heat),) = evaluation_curves.heat_map("g", [evaluated(tmp_path)])
     assert title == "g"
     assert heat.rows == ["", "a", "out"]
     assert heat.held_out == [False, False, True]
@@ -316,7 +307,7 @@ def test_heat_map_is_a_mean_over_runs_and_empty_where_one_is_missing(tmp_path):
         evaluated(tmp_path, 1),
         evaluated(tmp_path, 2, lambda *key: scored(*key) + 4, strings=("", "a")),
     ]
-    ((_, heat),) = evaluations.heat_map("g", runs)
+    ((_, heat),) = evaluation_curves.heat_map("g", runs)
     assert heat.values[0, 1] == scored("", 0, 500) + 2
     assert np.isnan(heat.values[:, 6:]).all()
     assert np.isfinite(heat.values[:, :6]).all()
@@ -324,12 +315,12 @@ def test_heat_map_is_a_mean_over_runs_and_empty_where_one_is_missing(tmp_path):
 
 def test_runs_that_met_other_tasks_have_maps_of_their_own(tmp_path):
     runs = [evaluated(tmp_path, 1), evaluated(tmp_path, 2, strings=("a", "", "a"))]
-    assert [title for title, _ in evaluations.heat_map("g", runs)] == ["g, run 1", "g, run 2"]
+    assert [title for title, _ in evaluation_curves.heat_map("g", runs)] == ["g, run 1", "g, run 2"]
 
 
 @pytest.mark.parametrize(("of", "string"), [("old", ""), ("new", "a")])
 def test_one_string_through_a_switch(tmp_path, of, string):
-    aligned = evaluations.around_switches([evaluated(tmp_path, strings=("", "a"))], of, bins=4)
+    aligned = evaluation_curves.around_switches([evaluated(tmp_path, strings=("", "a"))], of, bins=4)
     assert aligned.x.tolist() == [-1000, -500, 0, 0, 500, 1000]
     assert aligned.split == 3
     (transition,) = aligned.transitions
@@ -454,12 +445,12 @@ def assert_self_contained(elements):
 def sketch(monkeypatch):
     """Draws every figure once, not four times: for tests that do not look at the files."""
 
-    def draw_once(folder, name, draw):
+    def draw_once(name, draw):
         with figures.drawing(figures.LIGHT):
             svg = figures.render(draw(figures.LIGHT), "svg")
-        return svg, svg
+        return {}, svg, svg
 
-    monkeypatch.setattr(report, "save", draw_once)
+    monkeypatch.setattr(sections, "drawn_figure", draw_once)
 
 
 @pytest.fixture(scope="module")
@@ -507,9 +498,8 @@ def test_captions_say_how_many_seeds_there_are(full):
 
 
 def test_tables_hold_the_metrics(full):
-    evaluations_ = [metrics.Evaluations.of(metrics.read_evaluations(full[0].parent.parent / "runs" / name))
-                    for name in os.listdir(full[0].parent.parent / "runs") if "__one__" in name]  # fmt: skip
-    value = metrics.run_metrics(evaluations_[0])["backward_transfer"].value
+    first = next(path for path in (full[0].parent.parent / "runs").iterdir() if "__one__" in path.name)
+    value = run_metrics(Run(first).evaluations())["backward_transfer"].value
     assert np.isfinite(value)
     rows = re.findall(r"<tr>(.*?)</tr>", full[0].read_text().split("Definitions")[0], re.S)
     (row,) = [row for row in rows if row.startswith('<th scope="row">backward transfer</th>')]
@@ -550,7 +540,7 @@ def test_an_evals_csv_cut_short_still_counts(tmp_path):
     folder = make_run(tmp_path, evaluated=scored, held_out=("out",), finished=False)
     with (folder / "evals.csv").open("a") as file:
         file.write("name,1,2,30")
-    found, mode, notes = report.read_evaluations([load_run(folder)])
+    found, mode, notes = sections.read_evaluations([Run(folder)])
     assert (list(found), mode) == ([str(folder)], "sampled")
     number = len((folder / "evals.csv").read_text().splitlines())
     (note,) = notes
@@ -561,7 +551,7 @@ def test_an_evals_csv_that_contradicts_itself_is_named(tmp_path):
     folder = make_run(tmp_path, evaluated=scored, held_out=("out",))
     text = (folder / "evals.csv").read_text()
     (folder / "evals.csv").write_text(text.replace(",train,0,7,0,", ",neither,0,7,0,", 1))
-    found, _, (note,) = report.read_evaluations([load_run(folder)])
+    found, _, (note,) = sections.read_evaluations([Run(folder)])
     assert found == {}
     assert "neither" in note
 
@@ -592,7 +582,7 @@ def test_what_users_write_is_escaped(tmp_path, sketch):
 
 
 def test_markup_of_the_page():
-    assert page.text("a < `b` & c") == "a &lt; <code>b</code> &amp; c"
+    assert page.words("a < `b` & c") == "a &lt; <code>b</code> &amp; c"
     assert page.plain("`x`\x00") == "`x`\N{REPLACEMENT CHARACTER}"
     row = page.table("c", ("x", "y"), [("<", 2)], numbers=(1,))
     assert '<th scope="row">&lt;</th><td class="number">2</td>' in row
@@ -647,7 +637,7 @@ def test_an_output_that_cannot_be_is_refused_before_work_starts(workdir, capsys,
     (workdir / "file").write_text("")
     (workdir / "closed").mkdir()
     monkeypatch.setattr(report.os, "access", lambda path, mode: path.name != "closed")  # root may write anywhere
-    monkeypatch.setattr(report, "load_run", lambda folder: pytest.fail("work has started"))
+    monkeypatch.setattr(report, "gather", lambda *_: pytest.fail("work has started"))
     before = sorted(workdir.rglob("*"))
     assert words in refused([str(folder), "-o", output], capsys)
     assert sorted(workdir.rglob("*")) == before
@@ -658,10 +648,10 @@ def test_one_run_twice_or_none_is_refused(workdir, capsys):
     assert "twice" in refused([str(folder), f"./{folder.name}/"], capsys)
     assert "twice" in refused([str(folder), "--against", str(folder)], capsys)
     assert "is empty" in refused([], capsys)
-    with pytest.raises(ReportError, match="is no run folder"):
+    with pytest.raises(RunFolderError, match="is no run folder"):
         check_run_folder(str(workdir))
 
 
 def test_settings_are_read_as_they_stand(tmp_path):
-    run = load_run(make_run(tmp_path, modification_factory_kwargs={"modifications": ["a", ""]}))
+    run = Run(make_run(tmp_path, modification_factory_kwargs={"modifications": ["a", ""]}))
     assert shown(run.args["modification_factory_kwargs"]) == json.dumps({"modifications": ["a", ""]})

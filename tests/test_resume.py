@@ -19,10 +19,11 @@ from processes import wait_until_gone
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.reporting.groups import MADE_BY
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
 from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
-from continual_hackatari.training.same_experiment import MADE_BY
+from continual_hackatari.training.settings import changeable
 from continual_hackatari.training.signals import StopSignals
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--update_epochs", "2", "--num_workers", "0", "--no-cuda"]
@@ -357,7 +358,7 @@ def test_flags_that_leave_the_past_alone_are_accepted_and_said(stopped, capsys):
     assert "seed" not in out
     assert "not bit for bit" not in out
     names = {field.name for field in dataclasses.fields(training.Args)}
-    assert set(training.CHANGEABLE) < names
+    assert set(changeable(training.RULES)) < names
 
 
 def test_what_is_not_exact_is_said(stopped, monkeypatch, capsys):

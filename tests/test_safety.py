@@ -22,6 +22,7 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.training import resume
 from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
+from continual_hackatari.training.run import switch_checkpoint, video_path
 from continual_hackatari.training.run_folder import create_run_folder, slug
 from continual_hackatari.wrappers.config import game_config
 
@@ -184,8 +185,8 @@ def test_no_name_leaves_its_folder(tmp_path_factory, text, other, step):
     )
     assert_inside(run, root)
     assert os.listdir(root) == [run.name]
-    assert_inside(training.video_path(run, step, text).with_suffix(".mp4"), run / "videos")
-    assert_inside(training.switch_checkpoint(run, 10**9, step, text), run)
+    assert_inside(video_path(run, step, text).with_suffix(".mp4"), run / "videos")
+    assert_inside(switch_checkpoint(run, 10**9, step, text), run)
     args = evaluation.Args(agent_path=str(run / f"{text.replace('/', '')}.cleanrl_model"), architecture="PPO")
     evaluated = evaluation.new_folder(run / "eval", args, game_config("ALE/Freeway-v5")[0])
     assert_inside(evaluated, run / "eval")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from continual_hackatari.training.scores import human_normalised, mean_std_interval
+from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval
 
-REFERENCE = json.loads((Path(__file__).parents[1] / "experiment" / "atari_scores.json").read_text())["scores"]
+REFERENCE = json.loads((Path(__file__).parents[1] / "reporting" / "atari_scores.json").read_text())["scores"]
 gymnasium.register_envs(ale_py)
 ALE_IDS = sorted(env_id for env_id in gymnasium.registry if env_id.startswith("ALE/"))
 

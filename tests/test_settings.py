@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-import itertools
+import functools
 import json
 import os
 import signal
@@ -13,13 +13,16 @@ import typing
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT, write_config
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import sweep
+from continual_hackatari.training import cost
 from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
+from continual_hackatari.training.settings import WANDB
 
 SCHEDULE = {
     "modification_factory": "SequentialModificationFactory",
@@ -37,18 +40,20 @@ OFF = {
     "worker_timeout": {"num_workers": 0},
 }
 """What switches off that to which the flag belongs, where the defaults do not."""
+BELONGINGS = {name: rule.of for name, rule in training.RULES.items() if rule.of is not None}
+OF = {of: [name for name in BELONGINGS if BELONGINGS[name] == of] for of in BELONGINGS.values()}
 ON = {
     "game_specific_goals": {"her": True, "env_id": "ALE/Kangaroo-v5"},
     **{name: {"her": True} for name in ("her_rewards", "her_relabel", "her_weight", "her_importance_clip")},
     "encoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
     "decoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
-    **{name: {"architecture": "PPO_CBP"} for name in training.BELONGINGS[2].flags},
-    **{name: {"shrink_and_perturb": True} for name in training.BELONGINGS[3].flags},
+    **{name: {"architecture": "PPO_CBP"} for name in OF[training.UNITS]},
+    **{name: {"shrink_and_perturb": True} for name in OF[training.SHRINKING]},
     "eval_games": {"eval_every": 0},
     "eval_episodes": {"test_modifs": "no_modif"},
     "save_agent_wandb": {"track": True},
 }
-FLAGS = [name for row in training.BELONGINGS for name in row.flags]
+FLAGS = list(BELONGINGS)
 
 
 def another(name):
@@ -102,7 +107,7 @@ def test_a_flag_of_something_that_is_off_is_refused_wherever_it_stands(name, wor
 @pytest.mark.parametrize("name", FLAGS)
 def test_the_same_flag_is_accepted_where_it_says_something(name):
     args = from_plain_dict(training.Args, {name: another(name), **ON.get(name, {})})
-    check_belongings(args, training.BELONGINGS)
+    check_belongings(args, BELONGINGS)
 
 
 def test_flags_that_carry_the_name_of_what_they_belong_to_are_in_the_table():
@@ -120,9 +125,9 @@ def test_project_entity_and_folder_of_wandb_are_never_refused(workdir):
 
 def test_a_run_that_goes_on_keeps_what_it_began_with_and_takes_nothing_more():
     old = from_plain_dict(training.Args, {"replacement_rate": 0.5})
-    check_belongings(old, training.BELONGINGS, accepted=old)
+    check_belongings(old, BELONGINGS, accepted=old)
     with pytest.raises(ConfigError, match="`save_agent_wandb` true"):
-        check_belongings(dataclasses.replace(old, save_agent_wandb=True), training.BELONGINGS, accepted=old)
+        check_belongings(dataclasses.replace(old, save_agent_wandb=True), BELONGINGS, accepted=old)
 
 
 def shipped_files():
@@ -212,8 +217,7 @@ def test_a_sweep_drops_with_track_all_that_belongs_to_it(checked_here, workdir, 
     assert line.endswith("--env_id=ALE/Freeway-v5 --total_timesteps=1000 --no-cuda --seed=1")
     apart = ["python", "x", "--wandb_dir", "c", "--track", "--wandb-entity", "b", "--save-agent-wandb", "--seed", "1"]
     assert sweep.without_wandb(apart) == ["python", "x", "--seed", "1"]
-    belonging = [row.flags for row in training.BELONGINGS if "track" in row.remedy]
-    assert set(sweep.SWITCHES_OF_WANDB) == {"track", *itertools.chain(*belonging)}
+    assert set(sweep.SWITCHES_OF_WANDB) == {"track", *OF[WANDB]}
     fields = {field.name for field in dataclasses.fields(training.Args)}
     assert set(sweep.SETTINGS_OF_WANDB) == {name for name in fields if name.startswith("wandb_")}
 
@@ -232,7 +236,7 @@ def test_a_string_that_the_run_evaluates_already_may_be_named_again(tmp_path):
 
 
 def test_the_cost_of_evaluations_is_said_before_the_start(workdir, monkeypatch, capsys):
-    monkeypatch.setattr(training, "length_and_seconds", lambda *_: (100, 3.0))
+    monkeypatch.setattr(cost, "length_and_seconds", lambda *_: (100, 3.0))
     words = ["--config", write_config(workdir, **FREEWAY), "--eval_every", "32", "--eval_games", "4"]
     words += ["--test_modifs", "no_modif, all_pink_cars", "--eval_episodes", "5", "--time_limit", "40000"]
     training.prepare([*words, "--eval_modifs", "no_modif", "all_pink_cars"])
@@ -249,7 +253,7 @@ def test_the_cost_of_evaluations_is_said_before_the_start(workdir, monkeypatch, 
 
 def test_the_speed_is_that_of_a_game_of_this_run(workdir):
     setup = training.prepare(["--env_id", "ALE/Breakout-v5", "--no-cuda", "--time_limit", "400"])
-    length, seconds = training.length_and_seconds(setup.game, "PPO", (), ())
+    length, seconds = cost.length_and_seconds(setup.game, functools.partial(training.build, setup.args))
     assert 0 < length <= 100
     assert seconds > 0
 
@@ -304,3 +308,22 @@ def test_ctrl_c_in_the_first_second_ends_quietly_and_leaves_nobody(moment, tmp_p
     while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"modifs": "all_pink_cars"}, {**SCHEDULE, "total_timesteps": 48}, SCHEDULE], ids=[*"123"]
+)
+def test_what_would_happen_at_switches_is_said_to_do_nothing_without_one(settings, workdir, capsys):
+    flags = {"shrink_and_perturb": True, "save_agent_with_switch": True, "switch_mode": "episode"}
+    training.prepare(["--config", write_config(workdir, **{**FREEWAY, **settings, **flags})])
+    note = "note: nothing switches in this run, so `switch_mode`, `save_agent_with_switch`, `shrink_and_perturb`"
+    assert (note in capsys.readouterr().out) == (settings is not SCHEDULE)
+    training.prepare(["--config", write_config(workdir, **{**FREEWAY, "modifs": "all_pink_cars"})])
+    assert "nothing switches" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_graphs_of_a_gpu_are_said_to_do_nothing_without_one(workdir, capsys):
+    for flag in (True, False):
+        training.prepare(["--config", write_config(workdir, **FREEWAY, cuda_graphs=flag)])
+        assert ("note: `cuda_graphs` does nothing on a CPU" in capsys.readouterr().out) == flag

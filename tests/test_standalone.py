@@ -108,7 +108,8 @@ def test_the_end_of_an_episode_is_its_last_observation_and_screen():
     assert info["game"]["length"] == 20
     last = env.render()
     begun, info = env.reset()
-    assert info == {"modification": ""}
+    assert info == {"modification": 0}
+    assert env.strings == [""]
     assert not np.array_equal(begun, observation)
     assert not np.array_equal(env.render(), last)
     number = env._game._number
@@ -146,7 +147,8 @@ def episodes(mode, **settings):
     """Per game: the observations, rewards, ends and records of each episode; what `info` says, checked on the way."""
     envs = make_vec(autoreset_mode=mode, modifications="all_black_cars", episodic_life=True, **settings)
     seen, info = envs.reset(seed=4)
-    assert list(info["modification"]) == ["all_black_cars"] * 3
+    assert envs.unwrapped.strings == ["all_black_cars"]
+    assert info["modification"].tolist() == [0] * 3
     assert info["_modification"].all()
     found = [[[seen[i].tobytes()]] for i in range(3)]
     for _, observations, rewards, terminated, truncated, info, resets in play(envs, 140):
@@ -190,16 +192,18 @@ def test_a_reset_and_a_switch_change_what_is_played():
     for one in (envs, env):
         one.reset(seed=1)
         _, info = one.reset(options={"modifications": "all_red_cars"})
-        assert np.all(np.array(info["modification"]) == "all_red_cars")
+        assert one.unwrapped.strings == ["all_black_cars", "all_red_cars"]
+        assert np.all(info["modification"] == 1)
         _, info = one.reset()
-        assert np.all(np.array(info["modification"]) == "all_red_cars"), "the games keep their modifications"
+        assert np.all(info["modification"] == 1), "the games keep their modifications"
     _, info = envs.unwrapped.set_modifications("all_blue_cars", "episode")
     assert info == {}
     told = [info["modification"].tolist() for *_, info, _ in play(envs, 25) if "modification" in info]
-    assert told == [["all_blue_cars"] * 2]
+    assert told == [[2, 2]]
+    assert envs.unwrapped.strings[2] == "all_blue_cars"
     for action in [0] * 20:
         *_, info = env.step(action)
-    assert info["game"]["modification"] == "all_red_cars"
+    assert info["game"]["modification"] == 1
     envs.close()
 
 
@@ -247,6 +251,8 @@ OTHER_SPACES = {
 NOT_SAME_STEP = {"NormalizeObservation", "TransformObservation", "VectorizeTransformObservation"}
 NOT_SAME_STEP |= {f"{name}Observation" for name in ("Dtype", "Flatten", "Grayscale", "Rescale", "Reshape", "Resize")}
 """gymnasium allows them under NEXT_STEP only"""
+NO_FINAL_OBS = {"ArrayConversion", "NumpyToTorch"}
+"""these cannot convert the `final_obs` of gymnasium's own vector environments either: it is an array of objects"""
 NEEDS = {"ArrayConversion": "array_api_compat", "NumpyToTorch": "array_api_compat", "RecordVideo": "moviepy"}
 """packages that only these wrappers need"""
 
@@ -271,6 +277,8 @@ def test_gymnasiums_wrappers_work(name, mode, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     envs = make_vec(autoreset_mode=mode, render_mode="rgb_array", num_envs=2)
+    if mode == SAME and name in NO_FINAL_OBS:
+        pytest.skip("gymnasium cannot convert its `final_obs`")
     if mode == SAME and name in NOT_SAME_STEP:
         with pytest.raises(ValueError, match="NEXT_STEP"):
             CASES[name](envs)

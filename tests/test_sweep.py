@@ -242,6 +242,7 @@ SEED = {"seed": {"values": [1, 2]}}
         ({}, ["tiny.yaml", "--seeds", "1"], "`seeds` come without a file"),
         ({}, ["tiny.yaml", "--", "--her"], "go with `--seeds` only"),
         ({}, ["tiny.yaml", "--jobs", "0"], "`jobs` is 0"),
+        ({}, ["tiny.yaml", "--search_seed", "2"], "this is a grid, which draws nothing"),
         ({}, ["tiny.yaml", "--only", "2"], "the runs of this sweep are 0 to 1"),
         ({}, ["--seeds", "1", "1"], "each of them may stand there once"),
         ({}, ["--seeds", "1", "--", "--seed=2"], "leave it out there"),

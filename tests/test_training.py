@@ -16,7 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules.factories import make_factory
+from continual_hackatari.training import rollouts
 from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda", "--amp", "off"]
 TWO_REGIMES = {
@@ -168,7 +171,7 @@ def test_a_cut_step_is_bootstrapped_with_the_last_observation_of_the_old_regime(
     """Switch at step 40 of 2 games = vector step 20 = step 4 of the second rollout of 16."""
     seen = {}
     computed = []
-    advantages, set_modifications = training.generalised_advantages, training.ModifiedVectorEnv.set_modifications
+    advantages, set_modifications = rollouts.generalised_advantages, ModifiedVectorEnv.set_modifications
     make_agent = training.make_agent
 
     def record_advantages(rewards, values, next_values, terminated, done, gamma, gae_lambda):
@@ -182,8 +185,8 @@ def test_a_cut_step_is_bootstrapped_with_the_last_observation_of_the_old_regime(
                 seen["value"] = seen["agent"].get_value(torch.from_numpy(envs.arrays.observations.copy()))
         return set_modifications(envs, string, mode)
 
-    monkeypatch.setattr(training, "generalised_advantages", record_advantages)
-    monkeypatch.setattr(training.ModifiedVectorEnv, "set_modifications", record_switch)
+    monkeypatch.setattr(rollouts, "generalised_advantages", record_advantages)
+    monkeypatch.setattr(ModifiedVectorEnv, "set_modifications", record_switch)
     monkeypatch.setattr(training, "make_agent", lambda *a, **k: seen.setdefault("agent", make_agent(*a, **k)))
     train_in(tmp_path, monkeypatch, config=TWO_REGIMES)
 
@@ -238,9 +241,10 @@ def test_other_switch_modes_cut_nothing(tmp_path, monkeypatch, mode):
     assert len(read_csv(run / "switches.csv")) == 1
 
 
-def test_the_run_is_rounded_up_to_whole_vector_steps(tmp_path, monkeypatch):
+def test_the_run_is_rounded_up_to_whole_vector_steps(tmp_path, monkeypatch, capsys):
     run = train_in(tmp_path, monkeypatch, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "71")
     assert load_checkpoint(run / "model.cleanrl_model").global_step == 72
+    assert "step 72/72 (100 %)" in capsys.readouterr().err
     losses = EventAccumulator(str(run)).Reload().Scalars("losses/policy_loss")
     assert [event.step for event in losses] == [32, 64, 72], "the last rollout is shorter"
 
@@ -431,9 +435,9 @@ def test_a_run_folder_that_cannot_be_written(workdir, capsys):
 
 def test_tracking_is_checked_before_anything_is_written(workdir, monkeypatch, capsys):
     def fail():
-        raise training.ConfigError("`--track` needs a login")
+        raise ConfigError("`--track` needs a login")
 
-    monkeypatch.setattr(training, "check_wandb", fail)
+    monkeypatch.setattr(training.setups, "check_wandb", fail)
     with pytest.raises(SystemExit) as stopped:
         training.main([*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--track"])
     assert stopped.value.code == 2

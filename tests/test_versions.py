@@ -1,6 +1,5 @@
 """What made a run: versions, processor, command line; and whether several runs were made by the same."""
 
-import argparse
 import json
 import platform
 import subprocess
@@ -14,10 +13,9 @@ from made_up_runs import make_run
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import metrics, report
-from continual_hackatari.reporting.versions import differing_versions, mixed_versions
+from continual_hackatari.reporting.groups import MADE_BY, differing_versions, mixed_versions
 from continual_hackatari.training import versions
 from continual_hackatari.training.config import as_plain_dict, from_plain_dict
-from continual_hackatari.training.same_experiment import MADE_BY
 
 ONE_UPDATE = {"env_id": "ALE/Freeway-v5", "num_envs": 2, "num_steps": 8, "num_workers": 0, "cuda": False}
 ONE_UPDATE = {**ONE_UPDATE, "anneal_lr": False, "total_timesteps": 16, "plasticity_every": 0}
@@ -104,14 +102,14 @@ def test_what_differs_is_named(runs, differing):
 
 def test_metrics_and_report_say_when_a_group_mixes_versions(workdir, capsys):
     made = [{"torch": "2.1"}, {"torch": "2.13"}]
-    runs = [make_run(workdir / "runs", seed=seed, versions=made[seed]) for seed in (0, 1)]
+    runs = [make_run(workdir / "runs", seed=seed, versions=made[seed], evaluated=lambda *_: 1.0) for seed in (0, 1)]
     sentence = "the runs were made by different versions: torch 2.1 and 2.13"
     report.main([*map(str, runs)])
     assert sentence in (workdir / "report.html").read_text()
-    members = [metrics.Run(run, {"versions": versions}, None) for run, versions in zip(runs, made, strict=True)]
-    assert members[0].experiment == members[1].experiment == {}, "one experiment all the same"
-    members = [metrics.Run(run.folder, run.settings, argparse.Namespace(notes=[])) for run in members]
-    table = metrics.text_table(1, metrics.GroupResult(metrics.Group("g", members), [], {}))
+    capsys.readouterr()
+    metrics.main([*map(str, runs)])
+    table = capsys.readouterr().out
+    assert "group 1: ALE/Freeway-v5 PPO, 2 runs" in table, "one experiment all the same"
     assert f"  note: {sentence}" in table.splitlines()
-    alone = metrics.text_table(1, metrics.GroupResult(metrics.Group("g", members[:1]), [], {}))
-    assert "note" not in alone
+    metrics.main([str(runs[0])])
+    assert "note" not in capsys.readouterr().out

@@ -16,6 +16,7 @@ from processes import alive, descendants, wait_until_gone
 from test_vector import ROOT, play
 
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.training.run import open_games
 from continual_hackatari.wrappers import processes, vector
 from continual_hackatari.wrappers.config import game_config
 from continual_hackatari.wrappers.errors import GameError, WorkerError
@@ -230,10 +231,12 @@ def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
 
 
 def test_the_time_limit_of_a_training_run_is_a_flag():
-    args = training.Args(num_envs=1, num_workers=0, worker_timeout=7.0)
-    with closing(training.open_games(args, game_config("ALE/Pong-v5")[0])) as envs:
+    setup = training.prepare(
+        ["--num_envs", "1", "--num_workers", "1", "--worker_timeout", "7", "--num_minibatches", "1"]
+    )
+    with closing(open_games(setup)) as envs:
         assert envs.worker_timeout == 7.0
-    assert "worker_timeout" in training.CHANGEABLE
+    assert training.RULES["worker_timeout"].changeable
 
 
 def test_the_memory_of_the_games_lies_where_there_is_room(monkeypatch):

@@ -50,11 +50,10 @@ class Range(NamedTuple):
 
 
 class Belonging(NamedTuple):
-    """Flags that say how something works, and do nothing where that is off."""
+    """What flags belong to that say how something works, and do nothing where that is off."""
 
-    flags: tuple[str, ...]
     why: str
-    """the end of "`flag` value ...", which says what they belong to"""
+    """the end of "`flag` value ...", which says what it is"""
     is_on: Callable[[Any], bool]
     """whether it is on with these arguments"""
     remedy: str
@@ -432,26 +431,25 @@ def check_ranges(args: Any, ranges: Mapping[str, Range | tuple[float | None, flo
                 raise ConfigError(f"`{name}` is {_shown(given)}, but {which} must be {_describe_range(allowed)}.")
 
 
-def check_belongings(args: Any, table: Sequence[Belonging], accepted: Any = None) -> None:
+def check_belongings(args: Any, table: Mapping[str, Belonging], accepted: Any = None) -> None:
     """Raise ConfigError for the first argument that differs from its default where what it belongs to is off.
 
     Where the value came from does not matter. What was so in `accepted`, the settings of a run that goes on, stays.
     """
-    before = set() if accepted is None else {name for name, _ in _idle(accepted, table)}
-    for name, row in _idle(args, table):
+    before = set() if accepted is None else set(_idle(accepted, table))
+    for name in _idle(args, table):
         if name not in before:
             default = _shown(getattr(type(args)(), name))
             raise ConfigError(
-                f"`{name}` {_shown(getattr(args, name))} {row.why}; {row.remedy}, or leave `{name}` at its default, "
-                f"{default}"
+                f"`{name}` {_shown(getattr(args, name))} {table[name].why}; {table[name].remedy}, or leave `{name}` at "
+                f"its default, {default}"
             )
 
 
-def _idle(args: Any, table: Sequence[Belonging]) -> list[tuple[str, Belonging]]:
-    """The arguments that differ from their defaults and do nothing, each with its row."""
+def _idle(args: Any, table: Mapping[str, Belonging]) -> list[str]:
+    """The arguments that differ from their defaults and do nothing."""
     default = type(args)()
-    rows = [row for row in table if not row.is_on(args)]
-    return [(name, row) for row in rows for name in row.flags if getattr(args, name) != getattr(default, name)]
+    return [name for name, of in table.items() if getattr(args, name) != getattr(default, name) and not of.is_on(args)]
 
 
 def _inside(value: float, allowed: Range) -> bool:

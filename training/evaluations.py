@@ -9,11 +9,14 @@ import contextlib
 import csv
 import io
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -22,13 +25,24 @@ from typing import Any
 
 from torch import nn
 
+from continual_hackatari.reporting.plan import Label, Plan
+from continual_hackatari.reporting.rows import (
+    EVALUATION_COLUMNS,
+    RESULTS,
+    UNMODIFIED,
+    RunFolderError,
+    is_row,
+    read_lines,
+    read_results,
+)
+from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.config import ConfigError, as_plain_dict
 from continual_hackatari.training.files import atomic_path, try_lock
-from continual_hackatari.training.plan import Label, Plan, is_due, write_plan
-from continual_hackatari.training.results import COLUMNS, RESULTS, is_row, read_lines, read_results
-from continual_hackatari.training.run_folder import UNMODIFIED
+from continual_hackatari.training.plan import is_due, write_plan
+from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.tracking import Tracker
+from continual_hackatari.training.versions import script_path
 
 SNAPSHOTS = "evals"
 
@@ -41,10 +55,10 @@ def add_results(folder: Path, rows: Sequence[Sequence[Any]]) -> None:
 
     Earlier rows of its seed take the name of these: the folder was renamed since.
 
-    Raises ConfigError where the file has other columns.
+    Raises RunFolderError where the file has other columns.
     """
     path = folder / RESULTS
-    before = path.read_bytes() if path.exists() else _as_csv([COLUMNS])
+    before = path.read_bytes() if path.exists() else _as_csv([EVALUATION_COLUMNS])
     if not before.endswith(b"\n"):  # a foreign line, which must not become a part of the first row
         before += b"\n"
     name, seed = map(str, rows[0][:2])
@@ -52,7 +66,7 @@ def add_results(folder: Path, rows: Sequence[Sequence[Any]]) -> None:
     renamed = [is_row(line) and line[0] != name and line[1] == seed for line in lines]
     if any(renamed):
         named = [[name, *line[1:]] if old else line for line, old in zip(lines, renamed, strict=True) if line]
-        before = _as_csv([COLUMNS, *named])
+        before = _as_csv([EVALUATION_COLUMNS, *named])
     _write(path, before + _as_csv(rows))
 
 
@@ -111,7 +125,7 @@ def forget_after(folder: Path, global_step: int) -> None:
         rows = read_results(folder)
         kept = [row for row in rows if int(row["global_step"]) <= global_step]
         if len(kept) < len(rows):
-            _write(folder / RESULTS, _as_csv([COLUMNS, *(tuple(row.values()) for row in kept)]))
+            _write(folder / RESULTS, _as_csv([EVALUATION_COLUMNS, *(tuple(row.values()) for row in kept)]))
 
 
 # ------------------------------------------------------------------------------------------------------------- weights
@@ -145,7 +159,7 @@ def saved_weights(folder: Path) -> list[tuple[Path, list[Label]]]:
 
     Raises CheckpointError for a final checkpoint that is damaged or does not say at which step it was written.
     """
-    switches, found = _switches(folder), []
+    switches, found = Run(folder).switches, []
     for row in switches:
         number, step = int(row["switch"]), int(row["global_step"])
         if row["checkpoint"] and (folder / row["checkpoint"]).exists():
@@ -166,18 +180,10 @@ def saved_weights(folder: Path) -> list[tuple[Path, list[Label]]]:
 
 def trained_strings(folder: Path) -> list[str]:
     """The modification strings that a run was trained on so far, as its switches and checkpoints tell."""
-    strings = [row[side] for row in _switches(folder) for side in ("from", "to")]
+    strings = [row[side] for row in Run(folder).switches for side in ("from", "to")]
     labels = [labels for _, labels in saved_weights(folder)]
     labels += [labels_of(path, load_checkpoint(path)) for path in snapshot_paths(folder)]
     return list(dict.fromkeys([*strings, *(label.trained_on for some in labels for label in some)]))
-
-
-def _switches(folder: Path) -> list[dict[str, str]]:
-    path = folder / "switches.csv"
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 # ------------------------------------------------------------------------------------------------- beside the training
@@ -314,7 +320,7 @@ class ContinualEvaluation:
 
         try:
             results = read_results(self._folder, self._warn)
-        except ConfigError as error:  # somebody changed the file, which is no reason to end a training
+        except RunFolderError as error:  # somebody changed the file, which is no reason to end a training
             self._warn(f"warning: {error}")
             return
         for evaluation, rows in groupby(sorted(results, key=key), key=key):
@@ -342,7 +348,7 @@ class ContinualEvaluation:
         self.log(tracker)
         try:
             return read_results(self._folder)
-        except ConfigError:  # `log` has said it
+        except RunFolderError:  # `log` has said it
             return []
 
     def __enter__(self) -> "ContinualEvaluation":
@@ -394,3 +400,22 @@ class ContinualEvaluation:
                 f"warning: the process that evaluates failed (exit code {code}, `{log}` says why); training goes on, "
                 f"and the rest can be evaluated later: {self._by_hand}"
             )
+
+
+def open_evaluations(setup: Setup[Any], folder: Path, report: Callable[[str], None]) -> ContinualEvaluation:
+    """What evaluates snapshots in another process beside the training; does nothing unless that was asked for.
+
+    On the main rank only: elsewhere it does nothing either.
+    """
+    is_main, saved, script = setup.ranks.is_main, setup.saved, script_path("eval.py")
+    return ContinualEvaluation(
+        folder,
+        [sys.executable, script, "--run", str(folder), "--follow", str(os.getpid())],
+        by_hand=shlex.join(["python", script, "--run", str(folder)]),
+        args=as_plain_dict(replace(setup.args, resume="")),
+        plan=setup.plan if is_main else None,
+        batch_size=setup.args.batch_size,
+        resume_step=None if saved is None or not is_main else saved["counters"]["global_step"],
+        logged=() if saved is None else saved.get("evaluations", ()),
+        report=report,
+    )

@@ -1,11 +1,13 @@
 """What the steps of played games tell beyond the score: lives and their events, and how right the values were."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from continual_hackatari.reporting.statistics import statistics
 
 MANY_FIRES = 3  # FIRE presses in a life without reward from which on it counts as one that kept trying
 UNKNOWN_SHARE = 0.01  # a return that lacks at most this share of what a time limit cut off counts as known
@@ -78,21 +80,6 @@ def game_columns(trace: Trace, lives: Sequence[Life]) -> dict[str, float | None]
     }
 
 
-def statistics(values: Iterable[float]) -> dict[str, float | None]:
-    """Count, mean, sample standard deviation (ddof = 1), least and greatest; None where there are too few values."""
-    numbers = np.array(list(values), dtype=np.float64)
-    if not len(numbers):
-        return {"count": 0, "mean": None, "stdev": None, "min": None, "max": None}
-    stdev = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
-    return {
-        "count": len(numbers),
-        "mean": float(numbers.mean()),
-        "stdev": stdev,
-        "min": float(numbers.min()),
-        "max": float(numbers.max()),
-    }
-
-
 def failure_statistics(games: Sequence[Sequence[Life]]) -> dict[str, Any]:
     """About the lives whose reward is not above zero: how many, how long, how often they pressed FIRE, the longest."""
     failed = [
@@ -155,12 +142,3 @@ def value_error(values: NDArray[np.float64], returns: NDArray[np.float64]) -> di
         "explained_variance": 1.0 - float(error.var()) / spread**2 if spread > 0 else None,
         "correlation": covariance / (spread * spread_of_values) if spread > 0 and spread_of_values > 0 else None,
     }
-
-
-def without_nan(value: Any) -> Any:
-    """`value` with None for every number that is not finite, which JSON does not have."""
-    if isinstance(value, Mapping):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

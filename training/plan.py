@@ -7,25 +7,14 @@ and everything that evaluates the run, or asks what of it is still to be done, r
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from continual_hackatari.reporting.plan import PLAN, Label, Plan
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path
 
-PLAN = "evals/plan.json"
-SPLITS = ("train", "held_out")
 MAX_EVALUATIONS = 1000
 """More would take longer than any training, and a snapshot of PPO takes 7 MB until it is evaluated."""
-
-
-class Label(NamedTuple):
-    """Where in a run weights are taken."""
-
-    global_step: int
-    phase: int
-    """number of the regime in training, from 0"""
-    trained_on: str
-    """its modification string"""
 
 
 class Places(NamedTuple):
@@ -40,23 +29,6 @@ class Places(NamedTuple):
     def strings(self) -> list[str]:
         """Modification strings in the order in which they are trained on."""
         return list(dict.fromkeys(label.trained_on for label in self.labels))
-
-
-class Plan(NamedTuple):
-    """What is evaluated, where and how often."""
-
-    every: int
-    """steps between two evaluations, 0: none but those of switches, start and end"""
-    games: int
-    """per string, once greedy and once sampled"""
-    splits: dict[str, str]
-    """modification string, as the games take it -> one of `SPLITS`"""
-    labels: list[Label]
-    """in order; those of a run that was made longer may come up to a rollout later, as its rollouts are shifted"""
-
-    def strings(self, split: str) -> list[str]:
-        """The strings of one split, in order."""
-        return [string for string in self.splits if self.splits[string] == split]
 
 
 def place_evaluations(
@@ -137,31 +109,3 @@ def write_plan(folder: Path, plan: Plan) -> None:
             temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"`{path}` cannot be written: {error.strerror or error}.") from None
-
-
-def read_plan(folder: Path) -> Plan | None:
-    """The plan in a run folder; None where there is none, of a run that is not evaluated or of an earlier version.
-
-    Raises ConfigError where the file cannot be read.
-    """
-    path = folder / PLAN
-    try:
-        return _as_plan(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
-        raise ConfigError(
-            f"`{path}`, which says what is evaluated of this run, cannot be read: {reason}; move it away, and name the "
-            "strings with `--eval_modifs`"
-        ) from None
-
-
-def _as_plan(content: Any) -> Plan:
-    splits = {
-        str(string): split
-        for split, name in zip(SPLITS, ("eval_modifs", "held_out_modifs"), strict=True)
-        for string in content[name]
-    }
-    labels = [Label(int(one["global_step"]), int(one["phase"]), one["trained_on"]) for one in content["evaluations"]]
-    return Plan(int(content["eval_every"]), int(content["eval_games"]), splits, labels)

@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from continual_hackatari.agents import ActorCritic, make_agent
 from continual_hackatari.agents.mismatch import explain_mismatch
+from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, trained_with
 from continual_hackatari.training.game_report import Life, Trace, lives_of
-from continual_hackatari.training.run_folder import UNMODIFIED, slug
+from continual_hackatari.training.run_folder import slug
 from continual_hackatari.wrappers.backends import action_names
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.interfaces import GameRecord

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path
 
 JOB = "torchrun.txt"
-UNMODIFIED = "no_modif"
-"""what people and files call the unmodified game, whose modification string is empty"""
+FINAL = "model.cleanrl_model"
+"""The agent at the end, in the run folder."""
 
 
 def create_run_folder(

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.training.config import ConfigError
-from continual_hackatari.training.run_folder import UNMODIFIED
 from continual_hackatari.wrappers.config import GameConfig, check_string
 
 MAX_EVALUATED = 8  # modification strings by default; more only when they are named

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from continual_hackatari.training.game_report import without_nan
-from continual_hackatari.training.run_folder import UNMODIFIED
-from continual_hackatari.training.scores import human_normalised, mean_std_interval
-from continual_hackatari.training.tables import format_table
+from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, without_nan
+from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.wrappers.interfaces import GameRecord
 
 
@@ -35,7 +34,7 @@ def summarise(games: Mapping[str, Sequence[GameRecord]], env_id: str, seed: int)
 def table(results: Sequence[Result], style: str = "text") -> str:
     """The results as a table; `-` stands for what is not known (the spread of one game, a human's score).
 
-    style: a name in `training.tables.FORMATS`. CSV has all digits, both ends of the interval, and holes for `-`.
+    style: a name in `reporting.tables.FORMATS`. CSV has all digits, both ends of the interval, and holes for `-`.
     """
     several, exact = any(result.agents > 1 for result in results), style == "csv"
     heading = ["modification", "agents", "games", "mean", "std"]

@@ -21,12 +21,10 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from continual_hackatari.reporting.rows import EPISODE_COLUMNS, EPISODES, SWITCH_COLUMNS, SWITCHES, UNMODIFIED
 from continual_hackatari.training.config import ConfigError
-from continual_hackatari.training.run_folder import UNMODIFIED
 
-EPISODE_COLUMNS = ("global_step", "env", "modification", "return", "length", "lives", "cut", "live_switches")
-SWITCH_COLUMNS = ("switch", "global_step", "from", "to", "mode", "seconds", "shrink_and_perturb", "checkpoint")
-_CSV_FILES = ("episodes.csv", "switches.csv")
+_CSV_FILES = (EPISODES, SWITCHES)
 _EVENTS = "events.out.tfevents.*"
 _OFFLINE_HINT = "set WANDB_MODE=offline to track without a connection (`wandb sync` uploads the run later)"
 
@@ -99,8 +97,8 @@ class Tracker:
         self._writer = SummaryWriter(str(folder), flush_secs=5, **suffix)
         if csv_files:
             episodes, switches = (b"", b"") if saved is None else saved["refused"]
-            self._episodes = _CsvFile(folder / "episodes.csv", EPISODE_COLUMNS, self._failed, episodes)
-            self._switches = _CsvFile(folder / "switches.csv", SWITCH_COLUMNS, self._failed, switches)
+            self._episodes = _CsvFile(folder / EPISODES, EPISODE_COLUMNS, self._failed, episodes)
+            self._switches = _CsvFile(folder / SWITCHES, SWITCH_COLUMNS, self._failed, switches)
 
     @property
     def wandb_run_id(self) -> str | None:

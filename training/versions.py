@@ -1,6 +1,7 @@
 """What made a run: versions, processor and command line, kept in its args.json beside the settings."""
 
 import json
+import os
 import platform
 import re
 import shlex
@@ -13,6 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "continual-hackatari"
 PACKAGES = ("numpy", "torch", "ale-py", "hackatari", "ocatari")
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+
+
+def script_path(name: str) -> str:
+    """Where a script of this project is, seen from the current folder, for commands."""
+    return os.path.relpath(ROOT / name)
 
 
 def made_by(folder: Path, global_step: int) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
     """One game; observations as the agent sees them, uint8 [window, 84, 84] or, with ``obs_mode`` obj, float32.
 
     `reset` takes ``options={"modifications": string}``; without, the game keeps the modifications that it has.
-    ``info["modification"]`` says at a reset what is played, ``info["game"]`` at a game's end what was achieved in it.
+    ``info["modification"]`` says at a reset what is played, as a place in the list `strings`; ``info["game"]`` at a
+    game's end what was achieved in it. All of it are numbers, which wrappers can turn into arrays of other libraries.
 
     Args:
         env_id: the emulator's id of the game, such as ``ALE/Freeway-v5``.
@@ -67,6 +68,7 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
         self._game = AgentGame(self.config, 0, np.zeros(shape, dtype), self._final)
         self._game.keep_final_screen = render_mode is not None
         self._game.set_modifications(names, "episode")
+        self.strings = [" ".join(names)]
         self._seeded = self._ended = self._just_begun = False
         self.observation_space = observation_space(self.config)
         self._num_actions = len(self._game.game.actions)
@@ -94,7 +96,7 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
         if seed is not None or options or not self._just_begun:
             self._game.start_game()
         self._ended, self._just_begun = False, True
-        return self._game.observation.copy(), {"modification": self._game.modification}
+        return self._game.observation.copy(), {"modification": place_of(self._game.modification, self.strings)}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Play one agent step."""
@@ -108,7 +110,8 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
         reward, terminated, truncated, record = self._game.step(int(action))
         self._ended = self._just_begun = terminated or truncated
         observation = self._final if self._ended else self._game.observation
-        return observation.copy(), reward, terminated, truncated, {} if record is None else {"game": _told(record)}
+        info = {} if record is None else {"game": achieved(record, self.strings)}
+        return observation.copy(), reward, terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
         """The screen, uint8 [height, width, 3]; after an episode's end the last one of it."""
@@ -161,7 +164,8 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         }
         self._next_step = AutoresetMode(mode) == AutoresetMode.NEXT_STEP
         self._ended = np.zeros(num_envs, bool)  # in the last step
-        self._strings = np.full(num_envs, "", object)  # what each game is played under
+        self.strings = [" ".join(names)]
+        self._places = np.zeros(num_envs, int)  # in `strings`: what each game is played under
         self._seeded = False
         if render_mode is not None:
             self._everywhere("keep_final_screens")
@@ -189,7 +193,7 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         if mode == "reset":
             return observations, self._all_began()
         if mode == "live" and not wait_for_start(self.config.game, self.modifications):
-            self._strings[:] = " ".join(self.modifications)
+            self._places[:] = place_of(" ".join(self.modifications), self.strings)
         return observations, {}
 
     def render(self) -> tuple[np.ndarray, ...] | None:
@@ -219,10 +223,10 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         ended = self._arrays.terminated | self._arrays.truncated
         if self._next_step:
             self._tell_modifications(info, self._ended)
-        achieved: dict[int, dict[str, Any]] = {record.env: {"game": _told(record)} for record in records}
-        self._strings[list(achieved)] = " ".join(self.modifications)  # their next games have begun
+        games: dict[int, dict[str, Any]] = {record.env: {"game": achieved(record, self.strings)} for record in records}
+        self._places[list(games)] = place_of(" ".join(self.modifications), self.strings)  # their next games have begun
         for row in np.flatnonzero(ended).tolist():
-            last = achieved.get(row, {})
+            last = games.get(row, {})
             if not self._next_step:
                 last = {"final_obs": self._arrays.final_observations[row].copy(), "final_info": last}
             self._add_info(info, last, row)
@@ -234,14 +238,14 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
     def _all_began(self) -> dict[str, Any]:
         """After all games were begun: what `info` says."""
         self._ended[:] = False
-        self._strings[:] = " ".join(self.modifications)
+        self._places[:] = place_of(" ".join(self.modifications), self.strings)
         info: dict[str, Any] = {}
         self._tell_modifications(info, ~self._ended)
         return info
 
     def _tell_modifications(self, info: dict[str, Any], rows: np.ndarray) -> None:
         for row in np.flatnonzero(rows).tolist():
-            self._add_info(info, {"modification": self._strings[row]}, row)
+            self._add_info(info, {"modification": int(self._places[row])}, row)
 
 
 def _described(
@@ -259,6 +263,14 @@ def _described(
     return config, split_modifications(string)
 
 
-def _told(record: GameRecord) -> dict[str, Any]:
+def place_of(string: str, strings: list[str]) -> int:
+    """The place of `string` in `strings`, to which it is added if it is new."""
+    if string not in strings:
+        strings.append(string)
+    return strings.index(string)
+
+
+def achieved(record: GameRecord, strings: list[str]) -> dict[str, float]:
     """What `info` says of a game that has ended."""
-    return {name: getattr(record, name) for name in ("score", "length", "lives", "modification", "live_switches")}
+    numbers = {name: getattr(record, name) for name in ("score", "length", "lives", "live_switches")}
+    return {**numbers, "modification": place_of(record.modification, strings)}

@@ -124,7 +124,9 @@ class ModifiedVectorEnv(VectorEnv):
         """
         check_reset(seed, options)
         if options and "modifications" in options:
-            self.modifications = split_modifications(check_string(self.config, options["modifications"])[0])
+            self.modifications = split_modifications(
+                check_string(self.config, options["modifications"], "modifications")[0]
+            )
         if seed is not None:
             self.config = replace(self.config, seed=int(seed))
         self._in_flight.clear()
@@ -183,7 +185,7 @@ class ModifiedVectorEnv(VectorEnv):
             GameError: unknown mode.
         """
         check_choice("switch_mode", mode, SWITCH_MODES)
-        canonical, _ = check_string(self.config, string)
+        canonical, _ = check_string(self.config, string, "modifications")
         if mode == "live" and not self._begun:
             raise ResetNeeded("`switch_mode` live changes games in progress, and none has begun; call `reset` first")
         self._require_idle()

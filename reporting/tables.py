@@ -31,7 +31,7 @@ def format_table(rows: Sequence[Sequence[str]], style: str = "text") -> str:
         head = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
         return "\n".join([head, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"])
     first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join(
-        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
-        for row in rows
+    aligned = (
+        [row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))] for row in rows
     )
+    return "\n".join("  ".join(cells).rstrip() for cells in aligned)

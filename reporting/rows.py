@@ -1,18 +1,43 @@
-"""`evals.csv`, the one file of everything that was evaluated of a run, and reading it without fear of foreign lines."""
+"""The CSV files of a run folder: their columns, written down once, and reading them without fear of foreign lines."""
 
 import csv
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
 
-from continual_hackatari.training.config import ConfigError
-
-RESULTS = "evals.csv"
-COLUMNS = (
+UNMODIFIED = "no_modif"
+"""what people and files call the unmodified game, whose modification string is empty"""
+EPISODES, SWITCHES, RESULTS = "episodes.csv", "switches.csv", "evals.csv"
+EPISODE_COLUMNS = ("global_step", "env", "modification", "return", "length", "lives", "cut", "live_switches")
+SWITCH_COLUMNS = ("switch", "global_step", "from", "to", "mode", "seconds", "shrink_and_perturb", "checkpoint")
+EVALUATION_COLUMNS = (
     *("run", "seed", "phase", "global_step", "modification", "split", "episode", "evaluation_seed", "deterministic"),
     *("score", "length", "lives", "trained_on"),
 )
+SPLITS = ("train", "held_out")
 _WHOLE = ("phase", "global_step", "episode", "evaluation_seed", "deterministic", "length", "lives")
+
+
+class RunFolderError(ValueError):
+    """A run folder, or what is in it, that cannot be used; the message is one sentence for the user."""
+
+
+def read_whole_rows(path: Path, notes: list[str]) -> list[dict[str, str]]:
+    """The whole rows of a CSV file; a last line without its end, as a crash leaves it, is left out."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        notes.append(f"{path.name} is missing.")
+        return []
+    whole = content[: content.rfind(b"\n") + 1].decode("utf-8", errors="replace").replace("\0", "\ufffd")
+    if len(whole.encode("utf-8", errors="replace")) and len(content) > content.rfind(b"\n") + 1:
+        notes.append(f"The last line of {path.name} is cut short and left out.")
+    lines = list(csv.reader(io.StringIO(whole, newline="")))
+    if not lines:
+        return []
+    header, *rows = lines
+    return [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
 
 
 def read_results(folder: Path, report: Callable[[str], None] = lambda _: None) -> list[dict[str, str]]:
@@ -22,12 +47,12 @@ def read_results(folder: Path, report: Callable[[str], None] = lambda _: None) -
     sentence about all of them. All rows have the folder's name, also those from before it was renamed; rows of several
     seeds keep theirs, since they cannot be of one run.
 
-    Raises ConfigError where the file has other columns, or cannot be read.
+    Raises RunFolderError where the file has other columns, or cannot be read.
     """
     if not (folder / RESULTS).exists():
         return []
     lines = read_lines(folder / RESULTS)
-    rows = [dict(zip(COLUMNS, line, strict=True)) for line in lines if is_row(line)]
+    rows = [dict(zip(EVALUATION_COLUMNS, line, strict=True)) for line in lines if is_row(line)]
     foreign = [number for number, line in enumerate(lines, 2) if line and not is_row(line)]
     if foreign:
         more = f" and in {len(foreign) - 1} more" if len(foreign) > 1 else ""
@@ -41,16 +66,16 @@ def read_results(folder: Path, report: Callable[[str], None] = lambda _: None) -
 def read_lines(path: Path) -> list[list[str]]:
     """The values of every line after the heading, of rows (see `is_row`) and of what stands between them.
 
-    Raises ConfigError where the heading is another one, or the file cannot be read.
+    Raises RunFolderError where the heading is another one, or the file cannot be read.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "\ufffd")
     except OSError as error:
-        raise ConfigError(f"`{path}` cannot be read: {error.strerror or error}.") from None
+        raise RunFolderError(f"`{path}` cannot be read: {error.strerror or error}.") from None
     # Line by line: else a quotation mark in one of them would take all lines that follow for its own.
     heading, *lines = map(_values, text.split("\n"))
-    if tuple(heading) != COLUMNS:
-        raise ConfigError(f"`{path}` has other columns than {', '.join(COLUMNS)}; move it away.")
+    if tuple(heading) != EVALUATION_COLUMNS:
+        raise RunFolderError(f"`{path}` has other columns than {', '.join(EVALUATION_COLUMNS)}; move it away.")
     return lines
 
 
@@ -63,9 +88,9 @@ def _values(line: str) -> list[str]:
 
 def is_row(line: list[str]) -> bool:
     """Whether these are the values of one game."""
-    if len(line) != len(COLUMNS):
+    if len(line) != len(EVALUATION_COLUMNS):
         return False
-    row = dict(zip(COLUMNS, line, strict=True))
+    row = dict(zip(EVALUATION_COLUMNS, line, strict=True))
     try:
         return all(int(row[name]) >= 0 for name in _WHOLE) and math.isfinite(float(row["score"]))
     except ValueError:

@@ -1,0 +1,453 @@
+"""The continual metrics: what each is, of one run from its evaluations, and over the runs of a group.
+
+Every metric is a pure function of `Evaluations`, whose notation the definitions in `METRICS` use. first(i) is the first
+phase that trains on i; a visit p of i lasts until e(p), the last phase before i is trained on again, or the last phase
+P - 1 of the run. A new metric is an entry in `METRICS`, a function and a line in `run_metrics`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from continual_hackatari.reporting.asked import Asked
+from continual_hackatari.reporting.evaluations import Evaluations, Scale, Value, check_rows, undefined
+from continual_hackatari.reporting.statistics import Resample, human_normalised, interquartile_mean
+from continual_hackatari.reporting.words import name_of
+
+RECOVERY = 0.9
+
+Normalisation = Literal["raw", "human", "single_task"]
+
+
+class Definition(NamedTuple):
+    """What a metric is: `formula` in the notation above, averaged over its units."""
+
+    formula: str
+    sign: str
+    source: str
+
+
+METRICS = {
+    "average_performance": Definition(
+        "R[i, P-1], mean over tasks i",
+        "higher is better",
+        "ACC of GEM (Lopez-Paz and Ranzato 2017); Continual World (Wolczyk et al. 2021)",
+    ),
+    "forgetting_isolated": Definition(
+        "R[i, j-1] - R[i, j], mean over tasks i and phases j > first(i) that do not train on i",
+        "positive: training on another task lost score",
+        "CORA (Powers et al. 2022), without its smoothing and scaling",
+    ),
+    "forgetting_maximal": Definition(
+        "(max of R[i, l] over p <= l < e(p)) - R[i, e(p)], mean over visits p with e(p) > p",
+        "positive: below the best since the visit began to be forgotten",
+        "F of Chaudhry et al. 2018, per visit, from its end on",
+    ),
+    "backward_transfer": Definition(
+        "R[i, e(p)] - R[i, p], mean over visits p with e(p) > p",
+        "negative: forgotten; positive: later training helped",
+        "BWT of GEM (Lopez-Paz and Ranzato 2017), per visit",
+    ),
+    "zero_shot_transfer": Definition(
+        "R[i, j] - R[i, j-1], mean over tasks i and phases j < first(i)",
+        "positive: training on another task helped before i was ever trained on",
+        "CORA (Powers et al. 2022), without its smoothing and scaling",
+    ),
+    "forward_transfer": Definition(
+        "(AUC_i - AUC_i^b) / (1 - AUC_i^b), mean over tasks i; AUC_i over the phase first(i), "
+        "AUC_i^b of single-task runs over as many steps; normalised scores",
+        "positive: learned better than from scratch; 1 is the largest",
+        "Continual World (Wolczyk et al. 2021)",
+    ),
+    "switch_drop": Definition(
+        "score of the old task just before the switch, minus score of the new task just after it; mean over switches",
+        "positive: the score fell",
+        "own definition",
+    ),
+    "recovery_steps": Definition(
+        "steps from the switch to the first evaluation of the new task at or above u + x (v - u), mean over switches "
+        "that recover; v: score of the old task just before the switch, u: of the new task before training, "
+        "x: `--recovery`",
+        "fewer is better",
+        "own definition, after the recovery time of L2Metrics (New et al. 2022)",
+    ),
+    "recovered_share": Definition(
+        "share of switches whose new task reached that level within its phase",
+        "higher is better; 1: all recovered",
+        "own definition",
+    ),
+    "generalisation_gap": Definition(
+        "(mean of R[i, P-1] over tasks i) - R[h, P-1], mean over held-out strings h",
+        "positive: worse where it was never trained",
+        "Kirk et al. 2023, at the end of training",
+    ),
+    "plasticity_slope": Definition(
+        "least-squares slope of AUC over visits 0, 1, ... of a task, each over as many steps as its shortest; "
+        "mean over tasks with two visits or more",
+        "negative: each return goes worse than the one before",
+        "own definition, after Abbas et al. 2023",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of one run: the mean over those of its units (tasks, pairs, switches) that are defined.
+
+    `reason` says why it is NaN, or which units are left out; it is empty when every unit counts. `reasons` has an entry
+    for each unit that is NaN.
+    """
+
+    name: str
+    value: float
+    reason: str
+    units: dict[str, float]
+    reasons: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A metric over the runs of a group: mean and interquartile mean (IQM) with its 95 % interval; NaN where undefined.
+
+    `runs` is the number of runs that have a value; `reason` says why something is NaN or what is left out.
+    """
+
+    metric: str
+    runs: int
+    mean: float
+    iqm: float
+    low: float
+    high: float
+    reason: str
+
+
+# ---------------------------------------------------------------------------------------------------------- one run
+
+
+def run_metrics(
+    evaluations: Evaluations,
+    *,
+    single_task: Sequence[Evaluations] = (),
+    normalised: bool = False,
+    recovery: float = RECOVERY,
+) -> dict[str, Metric]:
+    """Every metric of `METRICS`, of one run.
+
+    `single_task` are runs on one task each, for the forward transfer; `normalised` says that all scores are (see
+    `Evaluations.normalised`). `recovery` is the share x of the level before a switch that counts as recovered.
+    """
+    drop, steps, share = switch_units(evaluations, recovery)
+    units = {
+        "average_performance": final_scores(evaluations),
+        "forgetting_isolated": isolated_forgetting(evaluations),
+        "forgetting_maximal": maximal_forgetting(evaluations),
+        "backward_transfer": backward_transfer(evaluations),
+        "zero_shot_transfer": zero_shot_transfer(evaluations),
+        "forward_transfer": forward_transfer(evaluations, single_task, normalised),
+        "switch_drop": drop,
+        "recovery_steps": steps,
+        "recovered_share": share,
+        "generalisation_gap": generalisation_gap(evaluations),
+        "plasticity_slope": plasticity_slope(evaluations),
+    }
+    return {name: _mean(name, units[name], _why_nothing(name, evaluations)) for name in METRICS}
+
+
+def _why_nothing(name: str, run: Evaluations) -> str:
+    """Why a metric has no unit at all, not even an undefined one."""
+    if run.num_phases == 0:
+        return "there is no evaluation after training began"
+    if name == "generalisation_gap":
+        return "no string was held out"
+    if not run.tasks:
+        return "no string that was trained on was evaluated"
+    if name == "plasticity_slope":
+        return "no task was trained on in two phases"
+    if run.num_phases == 1:
+        one_phase = {
+            "zero_shot_transfer": "one phase only: no task was waiting to be trained on",
+            "switch_drop": "one phase only: there was no switch",
+            "recovery_steps": "one phase only: there was no switch",
+            "recovered_share": "one phase only: there was no switch",
+        }
+        return one_phase.get(name, "one phase only: nothing can be forgotten")
+    return "the phases leave nothing to compare among the tasks that were evaluated"
+
+
+def _mean(name: str, units: Mapping[str, Value], nothing: str) -> Metric:
+    """The mean over the units that are defined; `nothing` is the reason where there is no unit at all."""
+    defined = [unit.value for unit in units.values() if not unit.reason]
+    reasons = {key: unit.reason for key, unit in units.items() if unit.reason}
+    waits = any(unit.pending for unit in units.values())  # a mean of what happens to be there would mislead
+    value = float(np.mean(defined)) if defined and not waits else math.nan
+    reason = _explain(list(reasons.values()), len(units)) if units else nothing
+    return Metric(name, value, reason, {key: unit.value for key, unit in units.items()}, reasons)
+
+
+def _explain(reasons: Sequence[str], total: int) -> str:
+    """Why `len(reasons)` of `total` units are undefined; empty if none is."""
+    if not reasons:
+        return ""
+    counts = Counter(reasons).most_common()
+    listed = [reason if count == total else f"{reason} ({count} of {total})" for reason, count in counts]
+    more = [f"and {len(listed) - 3} other reasons"] if len(listed) > 3 else []
+    return "; ".join(listed[:3] + more)
+
+
+def _unless(reason: str, value: Value) -> Value:
+    return undefined(reason) if reason else value
+
+
+def final_scores(run: Evaluations) -> dict[str, Value]:
+    """R[i, P-1] of every task."""
+    return {name_of(task): run.score(task, run.num_phases - 1) for task in run.tasks}
+
+
+def isolated_forgetting(run: Evaluations) -> dict[str, Value]:
+    """R[i, j-1] - R[i, j] of every task i and every phase j after its first that trains on another task."""
+    units = {}
+    for task in run.tasks:
+        for phase in range(run.phases_of(task)[0] + 1, run.num_phases):
+            if run.trained_on[phase] != task:
+                units[f"{name_of(task)}, phase {phase}"] = run.score(task, phase - 1).minus(run.score(task, phase))
+    return units
+
+
+def maximal_forgetting(run: Evaluations) -> dict[str, Value]:
+    """Best of R[i, p], ..., R[i, e(p)-1], minus R[i, e(p)], of every visit p that others follow."""
+    units = {}
+    for task, phase, end in run.visits():
+        scores = [run.score(task, number) for number in range(phase, end)]
+        best = next((score for score in scores if score.reason), max(scores))  # undefined if one of them is
+        units[f"{name_of(task)}, phase {phase}"] = best.minus(run.score(task, end))
+    return units
+
+
+def backward_transfer(run: Evaluations) -> dict[str, Value]:
+    """R[i, e(p)] - R[i, p] of every visit p that others follow."""
+    return {
+        f"{name_of(task)}, phase {phase}": _unless(
+            run.gap(phase, end), run.score(task, end).minus(run.score(task, phase))
+        )
+        for task, phase, end in run.visits()
+    }
+
+
+def zero_shot_transfer(run: Evaluations) -> dict[str, Value]:
+    """R[i, j] - R[i, j-1] of every task i and every phase j before its first."""
+    return {
+        f"{name_of(task)}, phase {phase}": _unless(
+            run.gap(0, phase), run.score(task, phase).minus(run.score(task, phase - 1))
+        )
+        for task in run.tasks
+        for phase in range(run.phases_of(task)[0])
+    }
+
+
+def forward_transfer(run: Evaluations, single_task: Sequence[Evaluations], normalised: bool) -> dict[str, Value]:
+    """(AUC - AUC_b) / (1 - AUC_b) of every task in its first phase.
+
+    AUC_b is the mean over the task's single-task runs. The denominator is the room that they leave below a normalised
+    score of 1: without normalisation there is no such 1, at AUC_b = 1 it is 0, and beyond it changes the sign. Those
+    cases are undefined. Close below 1 the ratio is very large: compare the areas themselves there.
+    """
+    return {name_of(task): _forward_transfer_of(run, task, single_task, normalised) for task in run.tasks}
+
+
+def _forward_transfer_of(run: Evaluations, task: str, single_task: Sequence[Evaluations], normalised: bool) -> Value:
+    baselines = [baseline for baseline in single_task if baseline.trained_on == [task]]
+    if not normalised:
+        return undefined("raw scores have no upper reference 1; normalise them")
+    if not baselines:
+        return undefined(f"no single-task run on {name_of(task)} was given")
+    phase = run.phases_of(task)[0]
+    area, length = run.area(task, phase), run.length(phase)
+    if gap := run.gap(0, phase):
+        return undefined(gap)
+    if area.reason:
+        return area
+    areas = [baseline.area(task, 0, length) for baseline in baselines]
+    for reference in areas:
+        if reference.reason:
+            return undefined(f"single-task run: {reference.reason}")
+    reference_area = float(np.mean([reference.value for reference in areas]))
+    if reference_area >= 1:
+        return undefined(f"the single-task area of {name_of(task)} is 1 or more, which leaves no room above it")
+    return Value((area.value - reference_area) / (1 - reference_area))
+
+
+def switch_units(run: Evaluations, recovery: float) -> tuple[dict[str, Value], dict[str, Value], dict[str, Value]]:
+    """Drop, steps to recovery and whether recovered (1 or 0), of every switch."""
+    drop: dict[str, Value] = {}
+    steps: dict[str, Value] = {}
+    share: dict[str, Value] = {}
+    for phase in range(1, run.num_phases):
+        old, new = run.trained_on[phase - 1], run.trained_on[phase]
+        if old is None or new is None:
+            key, values = f"into phase {phase}", (undefined(run.gap(phase - 1, phase)),) * 3
+        else:
+            key = f"{name_of(old)} -> {name_of(new)}, phase {phase}"
+            level = run.score(old, phase - 1)
+            values = (level.minus(run.first_score(new, phase)), *_recovery(run, phase, new, level, recovery))
+        drop[key], steps[key], share[key] = values
+    return drop, steps, share
+
+
+def _recovery(run: Evaluations, phase: int, task: str, level: Value, recovery: float) -> tuple[Value, Value]:
+    """Steps until the new task first scores u + x (v - u) or more, and 1 (0: never within the phase).
+
+    Measured from u, the untrained score, because a share of a level that may be negative (Pong) says nothing.
+    """
+    untrained = run.score(task, -1)
+    room = level.minus(untrained)
+    if not room.reason and room.value <= 0:
+        room = undefined("the level before the switch was not above the untrained score, so there is nothing to reach")
+    if not room.reason and not run.points_since(task, phase):
+        room = undefined(f"{name_of(task)} was not evaluated in phase {phase}")
+    if room.reason:
+        return room, room
+    missing = run.pending_within(task, phase, math.inf)
+    enough = recovery * room.value * (1 - 1e-9)  # a score that is exactly there must not miss it by rounding
+    for step, score in run.points_since(task, phase):
+        if score - untrained.value >= enough:
+            return run.pending_within(task, phase, step) or Value(float(step)), Value(1.0)
+    if missing:
+        return missing, missing
+    return undefined("never recovered within its phase"), Value(0.0)
+
+
+def generalisation_gap(run: Evaluations) -> dict[str, Value]:
+    """Mean final score over the tasks, minus that of each held-out string."""
+    last = run.num_phases - 1
+    scores = [run.score(task, last) for task in run.tasks]
+    trained = next((score for score in scores if score.reason), None)
+    if trained is None:
+        trained = (
+            Value(float(np.mean([score.value for score in scores]))) if scores else undefined("no task was evaluated")
+        )
+    return {name_of(string): trained.minus(run.score(string, last)) for string in run.held_out} if last >= 0 else {}
+
+
+def plasticity_slope(run: Evaluations) -> dict[str, Value]:
+    """Least-squares slope of the area under the curve over the visits of each task that has several."""
+    units = {}
+    for task in run.tasks:
+        phases = run.phases_of(task)
+        if len(phases) > 1:
+            lengths = [run.length(phase) for phase in phases]
+            shortest = min((length for length in lengths if length is not None), default=None)
+            areas = [run.area(task, phase, shortest) for phase in phases]
+            reason = run.gap(phases[0], phases[-1]) or next((area.reason for area in areas if area.reason), "")
+            slope = math.nan if reason else _slope([area.value for area in areas])
+            units[name_of(task)] = next((area for area in areas if area.pending), Value(slope, reason))
+    return units
+
+
+def _slope(values: Sequence[float]) -> float:
+    """Least-squares slope of values at 0, 1, ...; exactly 0 where they are all the same."""
+    at = np.arange(len(values)) - (len(values) - 1) / 2
+    return float(at @ (np.array(values) - values[0]) / (at @ at))  # any constant may be subtracted: `at` sums to 0
+
+
+def continual_metrics(rows: pd.DataFrame, asked: Asked | None = None) -> dict[str, float]:
+    """The metrics of one run's rows of evals.csv that are defined, on raw scores: name -> finite number.
+
+    With what the run has `asked` for, a metric that needs what is not in `rows` is not defined.
+
+    Sampled games count, or greedy ones where there are no others. No rows: no metrics.
+
+    Raises:
+        RunFolderError: the rows are not those of an evals.csv, or are of several runs.
+    """
+    rows = check_rows(rows)
+    if rows.empty:
+        return {}
+    evaluations = Evaluations.of(rows, "sampled" if (rows["deterministic"] == 0).any() else "greedy", asked)
+    metrics = run_metrics(evaluations).values()
+    return {metric.name: metric.value for metric in metrics if math.isfinite(metric.value)}
+
+
+# ------------------------------------------------------------------------------------------------- normalised scores
+
+
+def human_scale(env_id: str) -> Scale | str:
+    """Score -> (score - random) / (human - random) of the unmodified game, or why that is not known."""
+    at_zero, at_one = human_normalised(env_id, 0.0), human_normalised(env_id, 1.0)
+    if at_zero is None or at_one is None:
+        return f"no human score of {env_id or 'this game'} is known"
+    return Scale(at_one - at_zero, at_zero)
+
+
+def single_task_scale(string: str, single_task: Sequence[Evaluations]) -> Scale | str:
+    """Score -> (score - untrained) / (trained - untrained) of the single-task runs on a string, or why not."""
+    baselines = [baseline for baseline in single_task if baseline.trained_on == [string]]
+    if not baselines:
+        return f"no single-task run on {name_of(string)} was given"
+    scores = [(baseline.score(string, -1), baseline.score(string, 0)) for baseline in baselines]
+    for value in (value for pair in scores for value in pair):
+        if value.reason:
+            return f"single-task run: {value.reason}"
+    untrained, trained = np.mean([[before.value, after.value] for before, after in scores], axis=0)
+    if trained <= untrained:
+        return f"the single-task runs on {name_of(string)} did not get better than untrained"
+    slope = 1 / (trained - untrained)
+    return Scale(float(slope), float(-untrained * slope))
+
+
+def metrics_of(
+    evaluations: Evaluations,
+    env_id: str,
+    single_task: Sequence[Evaluations] = (),
+    normalise: Normalisation = "raw",
+    recovery: float = RECOVERY,
+) -> dict[str, Metric]:
+    """Every metric of one run of the game `env_id`, on raw or normalised scores."""
+    if normalise == "raw":
+        return run_metrics(evaluations, single_task=single_task, recovery=recovery)
+    strings = sorted({string for each in (evaluations, *single_task) for string in each.strings})
+    if normalise == "human":
+        scales = dict.fromkeys(strings, human_scale(env_id))
+    else:
+        scales = {string: single_task_scale(string, single_task) for string in strings}
+    return run_metrics(
+        evaluations.normalised(scales),
+        single_task=[baseline.normalised(scales) for baseline in single_task],
+        normalised=True,
+        recovery=recovery,
+    )
+
+
+# -------------------------------------------------------------------------------------------------- over several runs
+
+
+def summarise(metrics: Sequence[Metric], resample: Resample = "units") -> Summary:
+    """One metric over several runs of a group.
+
+    The interquartile mean and its interval are taken over runs x units if every run has the same units and all of them
+    are defined, else over one number per run: its mean over what is defined.
+    """
+    name = metrics[0].name
+    values = [metric.value for metric in metrics if math.isfinite(metric.value)]
+    undefined_units = [reason for metric in metrics for reason in metric.reasons.values()]
+    reason = _explain(undefined_units, sum(len(metric.units) for metric in metrics))
+    reason = reason or _explain([metric.reason for metric in metrics if metric.reason], len(metrics))
+    if not values:
+        return Summary(name, 0, math.nan, math.nan, math.nan, math.nan, reason)
+    same_units = all(metric.units.keys() == metrics[0].units.keys() and not metric.reasons for metric in metrics)
+    if same_units:
+        scores = np.array([[metric.units[key] for key in metrics[0].units] for metric in metrics])
+    else:
+        scores = np.array(values)[:, None]
+    iqm, low, high = interquartile_mean(scores, resample)
+    if len(values) == 1:
+        reason = "; ".join(filter(None, ["one run: no interval", reason]))
+    elif not same_units:
+        reason = "; ".join(filter(None, ["interval over one number per run", reason]))
+    return Summary(name, len(values), float(np.mean(values)), iqm, low, high, reason)

@@ -1,0 +1,175 @@
+"""The metrics of groups of runs, as metrics.py prints and writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from continual_hackatari.reporting.evaluations import Evaluations, Mode
+from continual_hackatari.reporting.groups import Group, check_seeds, group_runs, mixed_versions
+from continual_hackatari.reporting.metrics import (
+    METRICS,
+    RECOVERY,
+    Metric,
+    Normalisation,
+    Summary,
+    metrics_of,
+    summarise,
+)
+from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.runs import Run
+from continual_hackatari.reporting.statistics import Resample, without_nan
+from continual_hackatari.reporting.tables import format_table
+from continual_hackatari.reporting.words import counted
+
+
+class Settings(NamedTuple):
+    """How metrics are computed; each is described where the command line has it."""
+
+    mode: Mode = "sampled"
+    normalise: Normalisation = "raw"
+    recovery: float = RECOVERY
+    resample: Resample = "units"
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """The metrics of every run of a group, in the order of `group.runs`, and over the group."""
+
+    group: Group
+    evaluations: list[Evaluations]
+    metrics: list[dict[str, Metric]]
+    summaries: dict[str, Summary]
+
+
+def evaluate_groups(
+    runs: Sequence[Run], single_task: Sequence[Run] = (), settings: Settings | None = None
+) -> list[GroupResult]:
+    """The metrics of all runs, by groups.
+
+    Raises:
+        RunFolderError: a run that cannot be used, or a single-task run of another game or of several tasks.
+    """
+    mode, normalise, recovery, resample = settings or Settings()
+    for run in (*runs, *single_task):
+        if run.args_problem:
+            raise RunFolderError(f"{run.folder / 'args.json'} cannot be read: {run.args_problem}")
+    groups = group_runs(runs)
+    members = [[run.evaluations(mode) for run in group.runs] for group in groups]
+    check_seeds(groups)
+    baselines = [baseline.evaluations(mode) for baseline in single_task]
+    for run in runs:
+        check_single_task(run, single_task, baselines)
+    results = []
+    for group, of_group in zip(groups, members, strict=True):
+        metrics = [metrics_of(each, group.runs[0].env_id, baselines, normalise, recovery) for each in of_group]
+        summaries = {name: summarise([of_run[name] for of_run in metrics], resample) for name in METRICS}
+        results.append(GroupResult(group, of_group, metrics, summaries))
+    return results
+
+
+def check_single_task(run: Run, single_task: Sequence[Run], baselines: Sequence[Evaluations]) -> None:
+    """Raise RunFolderError if a single-task run has another game than `run`, or did not train on one string."""
+    for baseline, evaluations in zip(single_task, baselines, strict=True):
+        if baseline.env_id != run.env_id:
+            raise RunFolderError(
+                f"the single-task run `{baseline.folder}` played {baseline.env_id}, but `{run.folder}` {run.env_id}; "
+                "give single-task runs of the same game"
+            )
+        if evaluations.num_phases != 1:
+            raise RunFolderError(
+                f"`single_task` names `{baseline.folder}`, which has {evaluations.num_phases} phases of training; "
+                "a single-task run has one"
+            )
+
+
+def as_text(results: Sequence[GroupResult]) -> str:
+    """A table per group, and what a reader must know before comparing them."""
+    blocks = []
+    if len({tuple(sorted(each.tasks)) for result in results for each in result.evaluations}) > 1:
+        blocks.append("note: the runs do not have the same tasks, so their averages are not over the same things")
+    for number, result in enumerate(results, 1):
+        measured = [
+            f"note: `{name}` is not the same in all runs of group {number}: they were measured differently"
+            for name in ("eval_every", "eval_games")
+            if len({str(run.args.get(name)) for run in result.group.runs}) > 1
+        ]
+        blocks.append("\n".join(["", *measured, group_table(number, result)]))
+    return "\n".join(blocks)
+
+
+def group_table(number: int, result: GroupResult) -> str:
+    """The metrics of a group as a text table; `-` for what is undefined, and the reasons in footnotes."""
+    runs = result.group.runs
+    lines = [f"group {number}: {result.group.title}, {counted(len(runs), 'run')}"]
+    lines += [f"  seed {run.seed}: {run.folder}" for run in runs]
+    for run, evaluations in zip(runs, result.evaluations, strict=True):
+        lines += [f"  note, {run.name}: {note}" for note in evaluations.notes]
+    if mixed := mixed_versions([run.args for run in runs]):
+        lines.append(f"  note: {mixed}")
+    footnotes = [*dict.fromkeys(summary.reason for summary in result.summaries.values() if summary.reason)]
+    rows = [("metric", "mean", "IQM", "95 % interval", "runs", "")]
+    for summary in result.summaries.values():
+        mark = f"[{footnotes.index(summary.reason) + 1}]" if summary.reason else ""
+        interval = "-" if math.isnan(summary.low) else f"[{_number(summary.low)}, {_number(summary.high)}]"
+        rows.append((summary.metric, _number(summary.mean), _number(summary.iqm), interval, str(summary.runs), mark))
+    lines.append(format_table(rows))
+    return "\n".join(lines + [f"[{position}] {text}" for position, text in enumerate(footnotes, 1)])
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+
+
+def as_json(settings: Settings, single_task: Sequence[str], results: Sequence[GroupResult]) -> dict[str, Any]:
+    """Everything: definitions, groups, runs, every unit and the matrices of raw scores; None for what is undefined."""
+    groups = [
+        {
+            "label": result.group.title,
+            "summary": {name: asdict(summary) for name, summary in result.summaries.items()},
+            "runs": [
+                {
+                    "run": run.name,
+                    "folder": str(run.folder),
+                    "seed": run.args.get("seed"),
+                    "notes": evaluations.notes,
+                    "trained_on": evaluations.trained_on,
+                    "phase_ends": evaluations.phase_ends,
+                    "raw_scores": {
+                        string: dict(zip(matrix.columns.astype(str), matrix.loc[string].tolist(), strict=True))
+                        for matrix in [evaluations.matrix]
+                        for string in matrix.index
+                    },
+                    "metrics": {name: asdict(metric) for name, metric in metrics.items()},
+                }
+                for run, evaluations, metrics in zip(result.group.runs, result.evaluations, result.metrics, strict=True)
+            ],
+        }
+        for result in results
+    ]
+    definitions = {name: definition._asdict() for name, definition in METRICS.items()}
+    chosen = {**settings._asdict(), "single_task": single_task}
+    content: dict[str, Any] = without_nan({**chosen, "definitions": definitions, "groups": groups})
+    return content
+
+
+def as_rows(settings: Settings, results: Sequence[GroupResult]) -> pd.DataFrame:
+    """One row per metric of a group (`run` and `seed` empty) and of each of its runs."""
+    rows = []
+    for number, result in enumerate(results, 1):
+        group = {"group": number, "label": result.group.title, "mode": settings.mode}
+        group["normalise"] = settings.normalise
+        for name, summary in result.summaries.items():
+            rows.append({**group, "run": "", "seed": "", "metric": name, "value": summary.mean, **asdict(summary)})
+            for run, metrics in zip(result.group.runs, result.metrics, strict=True):
+                metric, seed = metrics[name], run.args.get("seed")
+                of_run = {"run": run.name, "seed": seed, "value": metric.value, "reason": metric.reason}
+                rows.append({**group, "metric": name, **of_run})
+    columns = ["group", "label", "run", "seed", "mode", "normalise", "metric", "value", "iqm", "low", "high", "runs"]
+    return pd.DataFrame(rows)[[*columns, "reason"]].astype({"runs": "Int64"})  # empty in the rows of single runs

@@ -1,0 +1,388 @@
+"""From the command line to a run that can start: settings are read, everything that a user can get wrong is checked.
+
+Nothing is started or written here. A script says what is its own in a `Script`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from continual_hackatari.agents import AgentError
+from continual_hackatari.agents.acceleration import choose_precision
+from continual_hackatari.reporting.plan import Plan
+from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.schedules.factories import (
+    ScheduleError,
+    key_of,
+    normalise_modification,
+    regime_warning,
+    schedule_from_config,
+)
+from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.config import (
+    ConfigError,
+    apply_config_file,
+    as_plain_dict,
+    check_ranges,
+    from_plain_dict,
+    given_flags,
+    parse_command_line,
+)
+from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
+from continual_hackatari.training.ranks import ALONE, Ranks
+from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
+from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
+from continual_hackatari.training.settings import GONE, Rule, RunSettings, changeable, check_values, ranges_of
+from continual_hackatari.training.strings import canonical_strings, choose_modifications
+from continual_hackatari.training.system import memory_of
+from continual_hackatari.training.tracking import check_wandb
+from continual_hackatari.wrappers.config import GameConfig, check_string, game_config, waiting_note
+from continual_hackatari.wrappers.errors import GameError, ModificationError
+
+ArgsT = TypeVar("ArgsT", bound=RunSettings)
+
+USER_ERRORS = (AgentError, ConfigError, GameError, ModificationError, ResumeError, RunFolderError, ScheduleError)
+"""What a user got wrong; the message is one sentence."""
+
+REQUIRED = ("args", "machine", "counters", "agent", "generators", "envs", "tracker", "progress")
+"""What every `resume.pt` holds, besides the parts of its script; see `Run.save`."""
+
+
+@dataclass(frozen=True)
+class Script(Generic[ArgsT]):
+    """What a training script says of itself."""
+
+    file: str
+    """its `__file__`, for the commands that a user is told"""
+    description: str
+    """for --help"""
+    settings: type[ArgsT]
+    rules: Mapping[str, Rule]
+    """of all of its settings"""
+    parts: Sequence[str]
+    """what of `Run.start` every state to go on from holds"""
+    check: Callable[[ArgsT, Mapping[str, Any] | None, Ranks], None]
+    """(settings, the state to go on from, this process among all): raises one of `USER_ERRORS` for what cannot work"""
+    notes: Callable[[ArgsT, Any], Sequence[str | None]]
+    """(settings, schedule): lines for the user about the algorithm"""
+    memory: Callable[[ArgsT, GameConfig], tuple[int, str]]
+    """bytes that a process needs at least, besides the games, and the settings that make it less"""
+    build: Callable[[ArgsT, Sequence[int], int, torch.Generator], nn.Module]
+    """(settings, shape of an observation, number of actions, generator): an untrained agent"""
+
+
+@dataclass(frozen=True)
+class Setup(Generic[ArgsT]):
+    """A run that has passed every check; nothing is started or written yet."""
+
+    script: Script[ArgsT]
+    args: ArgsT
+    schedule: Any
+    total_timesteps: int
+    game: GameConfig
+    device: torch.device
+    precision: torch.dtype
+    saved: dict[str, Any] | None
+    """With `resume`: the state to go on from."""
+    ranks: Ranks
+    """This process among those of torchrun, or alone."""
+    plan: Plan | None
+    """What is evaluated while it trains, if anything."""
+
+    @property
+    def finished(self) -> bool:
+        """With `resume`: the run has ended, there is nothing to go on with."""
+        return bool(self.args.resume) and self.saved is None
+
+    @property
+    def games_per_rank(self) -> int:
+        """Games that each process of the job plays."""
+        return self.args.num_envs // self.ranks.size
+
+    def modification_at(self, step: int) -> str:
+        """What the schedule asks for at this step, as the games take it."""
+        return canonical(self.schedule.get_modification(step), self.game)
+
+
+def prepare(script: Script[ArgsT], argv: Sequence[str] | None, ranks: Ranks = ALONE) -> Setup[ArgsT]:
+    """Read the command line and the config file and check all of it; print what a user should know.
+
+    Raises:
+        USER_ERRORS: one sentence; nothing was started or written.
+    """
+    args, saved = ranks.from_main(lambda: read_settings(script, argv, ranks))
+    return ranks.main_first(lambda: check_settings(script, args, saved, ranks))
+
+
+def read_settings(
+    script: Script[ArgsT], argv: Sequence[str] | None, ranks: Ranks
+) -> tuple[ArgsT, dict[str, Any] | None]:
+    """The settings of a new run, or those and the state of the run to go on with; without one, of a finished run.
+
+    Raises SystemExit(0) for a finished run that is asked for nothing.
+    """
+    saved: dict[str, Any] | None = None
+    args = parse_command_line(script.settings, argv, description=script.description, gone=GONE)
+    interrupted = folder_of_job("runs", ranks.job) if ranks.restarts else None
+    if ranks.job and not ranks.restarts:
+        forget_job("runs", ranks.job)
+    if args.resume:
+        args, saved, lines = settings_of_run(script, args.resume, argv)
+    elif interrupted is not None and (can_go_on(interrupted) or (interrupted / FINAL).exists()):
+        args, saved, lines = settings_of_run(script, str(interrupted), ["--resume", str(interrupted)])
+        lines.insert(0, f"torchrun has started the job anew: it goes on in {interrupted}")
+    else:
+        given = given_flags(script.settings, argv)
+        args, lines = apply_config_file(args, args.config, given, GONE) if args.config else (args, [])
+    print(*lines, sep="\n", end="\n" if lines else "", flush=True)
+    if args.resume and saved is None and not args.test_modifs:
+        raise SystemExit(0)
+    return args, saved
+
+
+def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | None, ranks: Ranks) -> Setup[ArgsT]:
+    """Check everything that a user can get wrong; `prepare` after the settings are read."""
+    before = from_plain_dict(script.settings, saved["args"]) if saved is not None else args if args.resume else None
+    check_values(args, script.rules, before)
+    if not ranks.alone or saved is not None:
+        check_ranks(args, saved, ranks)
+    script.check(args, saved, ranks)
+    game, notes = choose_game(args)
+    args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
+    schedule, lines = choose_schedule(args, game)
+    notes += lines
+    total_timesteps = args.total_timesteps or schedule.num_total_steps
+    if args.switch_mode == "live":
+        strings = [canonical(string, game) for string in schedule.possible_modifications()]
+        notes += filter(None, [waiting_note(game, strings)])
+    if args.test_modifs:
+        notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
+    evaluated_games = args.eval_episodes * len(args.test_modifs.split(",")) if args.test_modifs else 0
+    plan: Plan | None = None
+    if args.evaluates_continually:
+        regimes = ((start, stop, canonical(name, game)) for start, stop, name in schedule.segments(0, total_timesteps))
+        strings = [canonical(string, game) for string in schedule.possible_modifications()]
+        plan, games, lines = plan_continual_evaluation(args, saved is not None, regimes, strings, total_timesteps, game)
+        evaluated_games += games
+        notes += lines
+    notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
+    notes += filter(None, [idle_note(args, script.rules, schedule, game), *script.notes(args, schedule)])
+
+    device, lines = choose_device(args, ranks)
+    notes += lines
+    precision, line = choose_precision(args.amp, device)
+    notes.append(line)
+    # What `auto` chose holds for the whole run, on whatever machine it goes on.
+    args = replace(args, amp="off" if precision == torch.float32 else "bf16")
+    check_memory(*script.memory(replace(args, num_envs=args.num_envs // ranks.size), game), device)
+    if args.torch_deterministic:
+        torch.backends.cudnn.deterministic = True
+    if args.track and ranks.is_main:
+        check_wandb()
+    if saved is not None:
+        notes += what_is_not_exact(saved, device)
+    elif evaluated_games and ranks.is_main:
+        notes.append(cost_of_games(evaluated_games, game, args.agent_name, functools.partial(script.build, args)))
+    if not ranks.alone:
+        notes.append(f"{ranks.size} processes of torchrun, {args.num_envs // ranks.size} games each")
+    setup = Setup(script, args, schedule, total_timesteps, game, device, precision, saved, ranks, plan)
+    if setup.finished:  # all else is about training
+        notes = choose_modifications("test_modifs", args.test_modifs, game)[1]
+    print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
+    return setup
+
+
+def choose_device(args: RunSettings, ranks: Ranks) -> tuple[torch.device, list[str]]:
+    """Where the agent is trained, and lines for the user."""
+    device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
+    if device.type == "cuda" and not ranks.alone:
+        device = torch.device("cuda", ranks.local_rank)
+    return device, ["no GPU found: training on the CPU"] if args.cuda and device.type == "cpu" else []
+
+
+def choose_game(args: RunSettings) -> tuple[GameConfig, list[str]]:
+    """The game that these settings describe, and lines for the user.
+
+    Raises:
+        GameError: unknown game or backend, or a combination that cannot work.
+    """
+    return game_config(
+        args.env_id,
+        backend=args.backend,
+        obs_mode=args.obs_mode,
+        frameskip=args.frameskip,
+        window=args.buffer_window_size,
+        episodic_life=not args.deactivate_episodic_life,
+        game_start=args.game_start,
+        fire_reset=args.fire_reset,
+        max_pool=args.max_pool,
+        sticky=args.sticky,
+        time_limit=args.time_limit,
+        reward_file=args.new_rf,
+        goal_kind=args.goal_kind,
+        seed=args.seed,
+    )
+
+
+def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]]:
+    """The schedule of these settings, and lines for the user about its modifications.
+
+    Raises:
+        ScheduleError: a class or an argument of it is wrong.
+        ModificationError: the game cannot play a name; it says where that stands.
+    """
+    has_schedule, kwargs = bool(args.modification_factory), args.modification_factory_kwargs
+    schedule = schedule_from_config(
+        {"modification_factory": args.modification_factory, "modification_factory_kwargs": kwargs},
+        seed=args.seed,
+        total_timesteps=args.total_timesteps or (None if has_schedule else 10_000_000),
+        modifs=args.modifs,
+    )
+    strings = schedule.possible_modifications()
+    for name in dict.fromkeys(name for string in strings for name in string.split()):
+        key = key_of(kwargs, name, "modification_factory_kwargs") or "modification_factory"
+        check_string(game, name, key if has_schedule else "modifs")
+    return schedule, [line for string in strings for line in check_string(game, string)[1]]
+
+
+def check_file(script: Script[Any], path: str | Path) -> list[str]:
+    """Check keys and names of a config file as a run with it would, whatever its flags; lines for the user.
+
+    Raises:
+        USER_ERRORS: one sentence.
+    """
+    args, _ = apply_config_file(script.settings(), path, gone=GONE)
+    check_ranges(args, ranges_of(script.rules))
+    game, notes = choose_game(args)
+    notes += choose_schedule(args, game)[1]
+    if args.test_modifs:
+        notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
+    for name in ("eval_modifs", "held_out_modifs"):
+        notes += canonical_strings(name, getattr(args, name), game)[1]
+    return list(dict.fromkeys(notes))
+
+
+def check_ranks(args: RunSettings, saved: dict[str, Any] | None, ranks: Ranks) -> None:
+    """Raise ConfigError or ResumeError unless this number of processes can do what is asked for."""
+    size = ranks.size
+    before = 1 if saved is None else 1 + len(saved.get("other_ranks", []))
+    if saved is not None and before != size:
+        start = "without torchrun" if before == 1 else f"with torchrun and {before} processes"
+        raise ResumeError(
+            f"`resume`: the run in `{args.resume}` is one of {before} process{'es' * (before > 1)} and this job has "
+            f"{size}; start it {start}"
+        )
+    if args.num_envs % size:
+        raise ConfigError(
+            f"`num_envs` {args.num_envs} games cannot be shared equally among the {size} processes of torchrun; choose "
+            f"a multiple of {size}"
+        )
+    if args.cuda and torch.cuda.is_available() and ranks.local_size > torch.cuda.device_count():
+        raise ConfigError(
+            f"`cuda`: torchrun has started {ranks.local_size} processes on this machine, which has "
+            f"{torch.cuda.device_count()} GPUs, and each needs its own; start fewer, or add `--no-cuda`"
+        )
+
+
+def check_memory(needed: int, remedy: str, device: torch.device) -> None:
+    """Raise ConfigError for a run that cannot fit the memory, instead of the crash in which it would end."""
+    present = memory_of(device.type)
+    if present is not None and needed > present:
+        raise ConfigError(
+            f"the run needs at least {needed / 2**30:,.0f} GiB of memory for its rollouts and its network, but there "
+            f"are {present / 2**30:,.0f}; choose smaller {remedy}"
+        )
+
+
+def settings_of_run(
+    script: Script[ArgsT], folder: str, argv: Sequence[str] | None
+) -> tuple[ArgsT, dict[str, Any] | None, list[str]]:
+    """The settings of a stopped run with the changes of the command line, its state, and lines for the user.
+
+    Of a finished run that is not to be made longer the state is None, and `test_modifs` what is asked for now.
+
+    Raises:
+        ResumeError: the folder holds nothing to go on from.
+        CheckpointError: the agent of a finished run cannot be read.
+        ConfigError: a flag would change what has been learned already.
+    """
+    allowed = changeable(script.rules)
+    saved: dict[str, Any] | None = None
+    lines: list[str] = []
+    if can_go_on(folder) or not (Path(folder) / FINAL).exists():
+        saved, lines = load_state(folder)
+        missing = [name for name in (*REQUIRED, *script.parts) if name not in saved]
+        if missing:
+            raise ResumeError(f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run")
+        before, step = from_plain_dict(script.settings, saved["args"]), saved["counters"]["global_step"]
+    else:
+        final = load_checkpoint(Path(folder) / FINAL)
+        before, step = from_plain_dict(script.settings, final.args), final.global_step or 0
+    args = parse_command_line(script.settings, argv, description=script.description, default=before)
+    if args.amp == "auto":  # has chosen already
+        args = replace(args, amp=before.amp)
+    for name, old in as_plain_dict(before).items():
+        new = as_plain_dict(args)[name]
+        if name != "resume" and new != old:
+            if name not in allowed and not (saved is not None and may_extend(name, args, saved)):
+                raise ConfigError(
+                    f"`{name}` cannot change in a run that goes on: it was {old!r} and is {new!r} now; with `--resume` "
+                    f"leave it out (these may change: {', '.join(allowed)})"
+                )
+            lines.append(f"--resume changes {name}: {old!r} -> {new!r}")
+    # Only a run that ended, all of it, has removed the state before the last one.
+    ended = saved is None or ((Path(folder) / FINAL).exists() and not (Path(folder) / PREVIOUS).exists())
+    if ended and args.total_timesteps == before.total_timesteps:
+        asked = parse_command_line(
+            script.settings, argv, description=script.description, default=replace(before, test_modifs="")
+        ).test_modifs
+        line = f"the run in `{folder}` is finished, after {step:,} steps"
+        line += "" if asked else " (`--test_modifs` would evaluate its agent)"
+        return replace(args, test_modifs=asked), None, [line]
+    return args, saved, lines
+
+
+def may_extend(name: str, args: RunSettings, saved: dict[str, Any]) -> bool:
+    """Whether this is a new `total_timesteps`, and nothing that was computed depends on it."""
+    longer = (args.total_timesteps or 0) >= saved["counters"]["global_step"]
+    return name == "total_timesteps" and not args.has_fixed_length and longer
+
+
+def what_is_not_exact(saved: dict[str, Any], device: torch.device) -> list[str]:
+    """A line for everything that keeps a continued run from being the uninterrupted one, bit for bit."""
+    now = machine(device)
+    return [
+        f"note: the run was saved with {name} {old} and goes on with {now[name]}: the same run, but not bit for bit"
+        for name, old in saved["machine"].items()
+        if now[name] != old
+    ]
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What arithmetic depends on besides the settings."""
+    return {"device": device.type, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+
+
+def idle_note(args: RunSettings, rules: Mapping[str, Rule], schedule: Any, game: GameConfig) -> str | None:
+    """A line about what is to happen at switches, in a run that has none."""
+    acting = [one for one in fields(args) if one.name in rules and rules[one.name].at_switches]
+    given = [f"`{one.name}`" for one in acting if getattr(args, one.name) != one.default]
+    # Not all of them: there may be millions, and some thousand of one string mean that there is no other.
+    segments = islice(schedule.segments(0, args.total_timesteps or schedule.num_total_steps), 1000)
+    if not given or len({canonical(string, game) for _, _, string in segments}) > 1:
+        return None
+    return f"note: nothing switches in this run, so {', '.join(given)} will do nothing"
+
+
+@functools.lru_cache(maxsize=4096)
+def canonical(modification: str, game: GameConfig) -> str:
+    """The schedule's string as the games take it: whitespace normalised, old spellings replaced."""
+    return check_string(game, normalise_modification(modification))[0]
