@@ -20,7 +20,7 @@ from conftest import ROOT, write_config
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import sweep
-from continual_hackatari.training import cost
+from continual_hackatari.training import cost, sweeps
 from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 from continual_hackatari.training.settings import WANDB
 
@@ -198,7 +198,7 @@ METRIC = {"name": "continual/average_performance", "goal": "maximize"}
 def test_a_sweep_with_a_refused_combination_says_so_before_its_first_run(
     settings, words, checked_here, workdir, capsys, monkeypatch
 ):
-    monkeypatch.setattr(sweep, "require_optuna", lambda: None)  # nothing is searched
+    monkeypatch.setattr(sweeps, "require_optuna", lambda: None)  # nothing is searched
     sweep_file(FACTORS, **settings)
     assert sweep.main(["tiny.yaml", *words]) == 2
     error = capsys.readouterr().err
@@ -216,10 +216,10 @@ def test_a_sweep_drops_with_track_all_that_belongs_to_it(checked_here, workdir, 
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith("--env_id=ALE/Freeway-v5 --total_timesteps=1000 --no-cuda --seed=1")
     apart = ["python", "x", "--wandb_dir", "c", "--track", "--wandb-entity", "b", "--save-agent-wandb", "--seed", "1"]
-    assert sweep.without_wandb(apart) == ["python", "x", "--seed", "1"]
-    assert set(sweep.SWITCHES_OF_WANDB) == {"track", *OF[WANDB]}
+    assert sweeps.without_wandb(apart) == ["python", "x", "--seed", "1"]
+    assert set(sweeps.SWITCHES_OF_WANDB) == {"track", *OF[WANDB]}
     fields = {field.name for field in dataclasses.fields(training.Args)}
-    assert set(sweep.SETTINGS_OF_WANDB) == {name for name in fields if name.startswith("wandb_")}
+    assert set(sweeps.SETTINGS_OF_WANDB) == {name for name in fields if name.startswith("wandb_")}
 
 
 def test_a_string_that_the_run_evaluates_already_may_be_named_again(tmp_path):
