@@ -31,6 +31,7 @@ from continual_hackatari.training.checkpoints import CheckpointError, load_check
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.evaluations import yield_to_others
 from continual_hackatari.training.plan import Places, place_evaluations, write_plan
+from continual_hackatari.training.strings import choose_evaluated
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.wrappers.config import game_config
 
@@ -168,7 +169,7 @@ def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsy
     # What is still there are the weights before the switch and those at the end.
     evaluate_later(run)
     assert "note: 2 evaluations that the run has asked for cannot be done" in capsys.readouterr().out
-    assert metrics.load_run(run).evaluations.pending
+    assert Run(run).evaluations().pending
     (run / "evals" / "plan.json").unlink()
     changed = {**settings, "eval_every": None, "eval_modifs": [], "held_out_modifs": []}
     (run / "args.json").write_text(json.dumps(changed))
@@ -452,7 +453,7 @@ def test_too_many_evaluations_are_refused_at_once():
 
 
 def chosen(strings, held_out, trained_on):
-    return strings.choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
+    return choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
 
 
 def test_what_is_evaluated_by_default():
