@@ -54,7 +54,9 @@ def page() -> str:
         ("Sweeps: sweep.py", sweep),
     ):
         parts.append(f"## {title}\n")
-        groups, limits = groups_of(script.Args), getattr(script, "RANGES", {})
+        groups = groups_of(script.Args)
+        limits = {name: rule.range for name, rule in getattr(script, "RULES", {}).items()}
+        limits.update(getattr(script, "RANGES", {}))
         names = [flag.name for flags in groups.values() for flag in flags if "_" in flag.name and not flag.hidden]
         for group, flags in groups.items():
             parts += [f"**{group[0].upper()}{group[1:]}**\n"] if group else []

@@ -108,7 +108,7 @@ def test_the_moment_is_the_earliest_at_which_most_modifications_show(monkeypatch
     monkeypatch.setattr(look, "MOMENTS_LOOKED_AT", moments)
     known = catalogue("Pong")
     fewer = {name: known[name] for name in ("hidden_enemy", "lazy_enemy", "parallel_enemy_after_hit", "up_drift")}
-    monkeypatch.setattr(look, "catalogue", lambda _game: fewer)
+    monkeypatch.setattr(look, "catalogue", lambda *_: fewer)
     gallery = look.make_gallery("Pong", SEED)
     config = replace(game_config("ALE/Pong-v5")[0], seed=SEED)
     plays = {name: list(islice(look.random_play(config, name), 61)) for name in ["", *fewer]}
@@ -141,7 +141,7 @@ def test_what_does_not_show_is_said(visible, entry, words):
 def test_a_modification_that_cannot_be_played_is_left_out_and_named(monkeypatch):
     known = catalogue("Pong")
     fewer = {"lazy_enemy": known["lazy_enemy"], "up_drift": replace(known["up_drift"], refused="for a reason")}
-    monkeypatch.setattr(look, "catalogue", lambda _game: fewer)
+    monkeypatch.setattr(look, "catalogue", lambda *_: fewer)
     gallery = look.make_gallery("Pong", SEED, 3)
     assert [tile.name for tile in gallery.tiles] == ["", "lazy_enemy"]
     assert gallery.left_out == {"up_drift": "for a reason"}

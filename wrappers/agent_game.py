@@ -68,7 +68,7 @@ class AgentGame:
         Returns the record of the game that mode ``reset`` cut short, if it had begun.
         """
         self._next_names = names
-        if mode == "episode" or (mode == "live" and wait_for_start(self.config.game, names)):
+        if mode == "episode" or (mode == "live" and wait_for_start(self.config.game, names, self.config.rules)):
             return None
         if mode == "live":
             self._live_changes.append((len(self._actions), names))

@@ -190,21 +190,22 @@ class Gallery(NamedTuple):
     """modifications that cannot be played, and why"""
 
 
-def make_gallery(game: str, seed: int, step: int | None = None) -> Gallery:
+def make_gallery(game: str, seed: int, step: int | None = None, modification_file: str = "") -> Gallery:
     """Play a game (name as in the environment id, ``Freeway``) under each of its modifications, with the same actions.
 
     Without `step`, the earliest of `MOMENTS_LOOKED_AT` at which most modifications show is taken.
 
     Raises:
-        ModificationError: the game has none.
+        ModificationError: the game has none, or `modification_file` cannot be used.
     """
-    playable = {name: entry for name, entry in catalogue(game).items() if not entry.refused}
+    config = replace(game_config(f"ALE/{game}-v5", modification_file=modification_file)[0], seed=seed)
+    known = catalogue(game, config.rules)
+    playable = {name: entry for name, entry in known.items() if not entry.refused}
     if not playable:
         missing = "; ".join(["", *hackatari_is_missing()])
         raise ModificationError(
             f"`gallery`: {game} has no modifications, so there is nothing to show beside it{missing}"
         )
-    config = replace(game_config(f"ALE/{game}-v5")[0], seed=seed)
     moments = list(MOMENTS_LOOKED_AT) if step is None else [step]
     screens = {
         name: screens_at(config, name, moments)
@@ -218,7 +219,7 @@ def make_gallery(game: str, seed: int, step: int | None = None) -> Gallery:
         Tile(name, screens[name][chosen], changed[name][chosen], _note(playable.get(name), visible[name], chosen))
         for name in screens
     ]
-    left_out = {name: entry.refused for name, entry in catalogue(game).items() if entry.refused}
+    left_out = {name: entry.refused for name, entry in known.items() if entry.refused}
     return Gallery(game, moments[chosen], seed, tiles, left_out)
 
 
