@@ -35,7 +35,7 @@ def scores(path: Path, start: str, games: int) -> list[float]:
     """Scores of whole games that the agent in `path` plays when they begin with `start`, actions sampled."""
     checkpoint = load_checkpoint(path)
     flags: dict[str, Any] = {"agent_path": (str(path),), "game_start": start}
-    settings = evaluation.complete_settings(evaluation.Args(**flags), checkpoint)
+    settings = evaluation.complete_settings(flags, checkpoint)
     game, _ = evaluation.choose_game(settings, checkpoint)
     agent = playing.load_agent(str(path), checkpoint, settings["architecture"], game)
     cpu = torch.device("cpu")

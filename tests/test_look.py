@@ -68,6 +68,16 @@ def pong():
     return look.make_gallery("Pong", SEED, STEP)
 
 
+def test_a_caption_stands_above_the_screen_and_leaves_it_alone():
+    screen = np.random.default_rng(0).integers(256, size=(210, 160, 3), dtype=np.uint8)
+    string = "all_black_cars stop_all_cars reverse_car_speed_top"
+    found = look.captioned(screen, string, 1.0)
+    assert (found[-210:] == screen).all()
+    assert found.shape[0] % 2 == 0
+    assert (found[:-210] != look.captioned(screen, string, 2.0)[:-210]).any()
+    assert look.captioned(screen, "", 0.0).shape[0] < found.shape[0], "a long string has several lines"
+
+
 def test_there_is_a_tile_for_the_unmodified_game_and_each_modification_in_their_order(pong):
     refused = {name: entry.refused for name, entry in catalogue("Pong").items() if entry.refused}
     assert [tile.name for tile in pong.tiles] == ["", *(name for name in catalogue("Pong") if name not in refused)]

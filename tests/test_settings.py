@@ -18,9 +18,8 @@ import yaml
 from conftest import ROOT, write_config
 
 from continual_hackatari import continual_training_example as training
-from continual_hackatari import eval as evaluation
 from continual_hackatari import sweep
-from continual_hackatari.training import cost, sweeps
+from continual_hackatari.training import cost, run_evaluation, sweeps
 from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 from continual_hackatari.training.settings import WANDB
 
@@ -226,10 +225,10 @@ def test_a_string_that_the_run_evaluates_already_may_be_named_again(tmp_path):
     settings = {"env_id": "ALE/Freeway-v5", "eval_modifs": ["", "disable_cars"], "seed": 1}
     (tmp_path / "args.json").write_text(json.dumps(settings))
     names = ("no_modif", "disable_all_cars", "all_pink_cars")
-    plan, _ = evaluation.plan_run(evaluation.Args(run=str(tmp_path), eval_modifs=names), tmp_path)
+    plan, _ = run_evaluation.plan_run(run_evaluation.Args(run=str(tmp_path), eval_modifs=names), tmp_path)
     assert plan.splits == dict.fromkeys(["", "disable_cars", "all_pink_cars"], "train")
     with pytest.raises(ConfigError, match="`eval_modifs` names 'no_modif' twice"):
-        evaluation.plan_run(evaluation.Args(run=str(tmp_path), eval_modifs=("no_modif", "")), tmp_path)
+        run_evaluation.plan_run(run_evaluation.Args(run=str(tmp_path), eval_modifs=("no_modif", "")), tmp_path)
 
 
 # -------------------------------------------------------------------------------------------------- cost and last words

@@ -209,6 +209,11 @@ class AgentGame:
             self._lives = max(lives, self._lives)  # an extra life
         return training_reward, terminated, truncated, record
 
+    @property
+    def score(self) -> float:
+        """The points of the game so far."""
+        return self._score
+
     def _keep_last(self) -> None:
         """Keep what an episode ends with, before the next one begins."""
         self.final_observation[:] = self.observation
