@@ -393,7 +393,7 @@ def train(setup: Setup[Args]) -> None:
                 timer.lap("hindsight")
 
             # ============================== ADVANTAGES ==============================
-            # Generalised advantage estimation from scaled rewards, see `rollout_advantages` below. What really followed
+            # Generalised advantage estimation from scaled rewards, see `rollout_advantages`. What really followed
             # a step is the next observation, or, where the game was truncated or cut by a switch, its last observation
             # before the restart; so no reward and no value counts across the border of an episode.
             values = rollout.values[:steps]

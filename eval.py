@@ -90,7 +90,8 @@ from continual_hackatari.wrappers.worker import die_with
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError, RunFolderError)
 FOR_RUNS = ("eval_modifs", "held_out_modifs", "eval_games", "follow")
-FOR_BOTH = ("run", "seed", "num_workers", "cuda")  # with `run` and without; all others are for one checkpoint
+FOR_BOTH = ("run", "seed", "num_workers", "cuda", "architecture")
+"""With `run` and without; all others are for one checkpoint."""
 
 
 @dataclass
@@ -148,7 +149,7 @@ class Args:
 
     # what the network was built for; a value that contradicts the checkpoint is an error
     architecture: str | None = None
-    """PPO, PPO_OBJ or PPO_CBP"""
+    """PPO, PPO_OBJ or PPO_CBP, or `package.module:Class` of an agent of your own"""
     obs_mode: Literal["dqn", "obj"] | None = None
     """frames or object features"""
     buffer_window_size: int | None = None
@@ -415,7 +416,7 @@ def record_game(agent: ActorCritic, game: GameConfig, string: str, args: Args, d
 
     def choose(observation: np.ndarray, _num_actions: int) -> int:
         seen = torch.from_numpy(observation)[None].to(device)
-        return int(agent.get_action(seen, deterministic=args.deterministic, generator=generator))
+        return int(agent.act(seen, deterministic=args.deterministic, generator=generator))
 
     def screens() -> Iterator[np.ndarray]:
         for screen, record in played(replace(game, seed=args.seed), string, choose):
@@ -464,6 +465,11 @@ def complete_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
         settings[name] = trained if given is None else given
     if not settings["env_id"]:
         raise ConfigError("`env_id`: the checkpoint does not say which game it was trained on; give `--env_id`")
+    if ":" in settings["architecture"] and args.architecture is None:  # a checkpoint is data, it must not name code
+        raise ConfigError(
+            f"`architecture` {settings['architecture']} is not this project's; if you trust that code, say so with "
+            f"`--architecture {settings['architecture']}`"
+        )
     settings |= how_to_play(args, checkpoint, settings)
     check_ranges(replace(args, **settings), RANGES)
     if args.wandb_run_id is not None and not args.track:

@@ -26,8 +26,8 @@ class ActorCritic(nn.Module, ABC):
     | `forward(x)` | logits `[B, num_actions]`, value `[B]` |
     | `get_value(x)` | value `[B]` |
     | `get_action_and_value(x, action=None)` | action `[B]` int64, log_prob `[B]`, entropy `[B]` (nats), value `[B]` |
-    | `get_action(x)` | action `[B]` int64 |
-    | `get_action_entropy_and_value(x)` | the same action, entropy `[B]` (nats), value `[B]` |
+    | `act(x)` | action `[B]` int64 |
+    | `describe(x)` | `entropy` `[B]` (nats) and `value` `[B]` by name |
 
     Logits, log-probabilities, entropies and values are float32, also under autocast and with bfloat16 weights: the
     ratio of two probabilities, PPO's core quantity, would drown in the rounding of a 16-bit logarithm.
@@ -73,18 +73,21 @@ class ActorCritic(nn.Module, ABC):
         logits, value = self(x)
         return (*read_policy(logits, action, generator), value)
 
-    def get_action(self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
+    def act(self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Action `[B]`: sampled, or with `deterministic` the most probable one (the lowest index among equals)."""
         logits, _ = self(x)
         return _choose(logits, deterministic, generator)
 
-    def get_action_entropy_and_value(
+    def describe(self, x: Tensor) -> dict[str, Tensor]:
+        """The policy's entropy `[B]` in nats and the value `[B]`: for evaluation."""
+        return _described(*self(x))
+
+    def act_and_describe(
         self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Action `[B]` as `get_action` chooses it, the policy's entropy `[B]` in nats, value `[B]`: for evaluation."""
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What `act` and `describe` give, from one pass."""
         logits, value = self(x)
-        log_probs = F.log_softmax(logits, dim=-1)
-        return _choose(logits, deterministic, generator), -(log_probs.exp() * log_probs).sum(-1), value
+        return _choose(logits, deterministic, generator), _described(logits, value)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
@@ -118,6 +121,11 @@ def read_policy(
 
 def _choose(logits: Tensor, deterministic: bool, generator: torch.Generator | None) -> Tensor:
     return logits.argmax(-1) if deterministic else sample_actions(logits.softmax(-1), generator)
+
+
+def _described(logits: Tensor, value: Tensor) -> dict[str, Tensor]:
+    log_probs = F.log_softmax(logits, dim=-1)
+    return {"entropy": -(log_probs.exp() * log_probs).sum(-1), "value": value}
 
 
 def sample_actions(probs: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -60,7 +60,7 @@ def success_rate(agent, generator, episodes=64):
     cells, found = np.tile(START, (episodes, 1)), np.zeros(episodes, bool)
     with torch.no_grad():
         for _ in range(HORIZON):
-            action = agent.get_action(observe(cells), generator=generator).numpy()
+            action = agent.act(observe(cells), generator=generator).numpy()
             cells = np.clip(cells + MOVES[action], 0, SIZE - 1)
             found |= Goal.reached(cells, TARGET)
     return found.mean()

@@ -85,7 +85,7 @@ def test_outputs_equal_the_plain_network_and_torch_distributions(planes: int) ->
     torch.testing.assert_close(entropy, policy.entropy(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(value, expected_value, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(agent.get_value(x), expected_value, rtol=1e-4, atol=1e-5)
-    assert torch.equal(agent.get_action(x, deterministic=True), policy.probs.argmax(-1))
+    assert torch.equal(agent.act(x, deterministic=True), policy.probs.argmax(-1))
     assert float(entropy.detach().max()) < math.log(5) - 0.05, "a nearly uniform policy would prove little"
 
 
@@ -136,10 +136,8 @@ def test_shapes_and_types(name: str, request: pytest.FixtureRequest) -> None:
     agent = request.getfixturevalue(name)
     x = frames(7) if name == "ppo" else features(7)
     action, log_prob, entropy, value = agent.get_action_and_value(x)
-    assert {tuple(t.shape) for t in (action, log_prob, entropy, value, agent.get_value(x), agent.get_action(x))} == {
-        (7,)
-    }
-    assert action.dtype == agent.get_action(x).dtype == torch.int64
+    assert {tuple(t.shape) for t in (action, log_prob, entropy, value, agent.get_value(x), agent.act(x))} == {(7,)}
+    assert action.dtype == agent.act(x).dtype == torch.int64
     assert {t.dtype for t in (log_prob, entropy, value)} == {torch.float32}
     logits, _ = agent(x)
     assert logits.shape == (7, 6)
@@ -223,8 +221,8 @@ def test_sampled_actions_follow_the_generator_alone(ppo: PPO) -> None:
     following = torch.rand(1)
     second = ppo.get_action_and_value(x, generator=seeded(5))[0]
     assert torch.equal(first, second)
-    assert torch.equal(first, ppo.get_action(x, generator=seeded(5)))
-    assert not torch.equal(first, ppo.get_action(x, generator=seeded(6)))
+    assert torch.equal(first, ppo.act(x, generator=seeded(5)))
+    assert not torch.equal(first, ppo.act(x, generator=seeded(6)))
     torch.manual_seed(1)
     assert torch.equal(torch.rand(1), following), "sampling with its own generator drew global numbers"
 

@@ -369,7 +369,7 @@ def test_rollouts_and_evaluation_leave_it_untouched() -> None:
     train(agent, optimizer, cbp, range(3))
     before = copy.deepcopy(cbp.state_dict())
     agent.get_value(frames(1))
-    agent.get_action(frames(2), deterministic=True)
+    agent.act(frames(2), deterministic=True)
     agent.get_action_and_value(frames(3))[3].sum().backward()
     assert same(before, cbp.state_dict())
     assert not agent._forward_hooks

@@ -96,9 +96,12 @@ def run_script(*flags, cwd, **environment):
 class LivelyAgent:
     """Acts on what it sees, so that every game goes its own way but depends on nothing else."""
 
-    def get_action_entropy_and_value(self, x, *, deterministic, generator):
+    def act(self, x, *, deterministic, generator):
+        return x.long().sum(dim=(1, 2, 3)) % BREAKOUT_ACTIONS
+
+    def describe(self, x):
         sums = x.long().sum(dim=(1, 2, 3))
-        return sums % BREAKOUT_ACTIONS, (sums % 7).double(), (sums % 11).double()
+        return {"entropy": (sums % 7).double(), "value": (sums % 11).double()}
 
 
 def play(num_envs, episodes, seed=1):
@@ -191,13 +194,13 @@ def test_same_seed_same_games_also_with_other_workers(checkpoint):
 
 def test_sampled_by_default_greedy_on_request(checkpoint, monkeypatch):
     asked = []
-    decide = evaluation.ActorCritic.get_action_entropy_and_value
+    decide = evaluation.ActorCritic.act_and_describe
 
     def record(agent, x, *, deterministic=False, generator=None):
         asked.append((deterministic, agent.training, torch.is_grad_enabled(), generator.initial_seed()))
         return decide(agent, x, deterministic=deterministic, generator=generator)
 
-    monkeypatch.setattr(ActorCritic, "get_action_entropy_and_value", record)
+    monkeypatch.setattr(ActorCritic, "act_and_describe", record)
     sampled = evaluate(checkpoint, *SHORT)
     assert set(asked) == {(False, False, False, 1)}
     asked.clear()

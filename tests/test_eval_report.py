@@ -425,14 +425,14 @@ def test_several_agents_are_several_seeds_of_one_method(two_agents, workdir, cap
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_the_action_is_that_of_get_action(deterministic):
+def test_the_action_is_that_of_act(deterministic):
     frames = torch.randint(256, (6, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
     agent = random_agent()
     asked, again = ({"deterministic": deterministic, "generator": torch.Generator().manual_seed(6)} for _ in range(2))
-    action, entropy, value = agent.get_action_entropy_and_value(frames, **asked)
-    assert torch.equal(action, agent.get_action(frames, **again))
-    assert torch.equal(value, agent.get_value(frames))
-    assert torch.allclose(entropy, torch.distributions.Categorical(logits=agent(frames)[0]).entropy())
+    action, said = agent.act_and_describe(frames, **asked)
+    assert torch.equal(action, agent.act(frames, **again))
+    assert torch.equal(said["value"], agent.get_value(frames))
+    assert torch.allclose(said["entropy"], torch.distributions.Categorical(logits=agent(frames)[0]).entropy())
 
 
 def test_a_video_shows_one_game(two_agents, capsys):

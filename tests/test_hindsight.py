@@ -626,13 +626,13 @@ def test_a_checkpoint_with_hindsight_evaluates_with_no_flag_repeated(tmp_path, m
     flags = ["--env_id", "Frostbite", *HER, "--game_specific_goals", "--total_timesteps", "64"]
     path = str(train_in(tmp_path, monkeypatch, *flags) / "model.cleanrl_model")
     seen = []
-    decide = evaluation.ActorCritic.get_action_entropy_and_value
+    decide = evaluation.ActorCritic.act_and_describe
 
     def record(agent, x, **keywords):
         seen.append(x.clone())
         return decide(agent, x, **keywords)
 
-    monkeypatch.setattr(ActorCritic, "get_action_entropy_and_value", record)
+    monkeypatch.setattr(ActorCritic, "act_and_describe", record)
     common = ["--agent_path", path, "--eval_episodes", "1", "--num_workers", "0", "--no-cuda"]
     evaluation.main(common)
     assert len(seen) > 100

@@ -23,8 +23,10 @@ from continual_hackatari.training.resume import (
     exclusive,
     forget_states,
     load_state,
+    read_sealed,
     remove_leftovers,
     save_state,
+    write_sealed,
 )
 from continual_hackatari.wrappers.video import GameRecorder
 
@@ -334,3 +336,17 @@ def test_a_folder_that_stayed_empty_goes(tmp_path):
     with pytest.raises(KeyError), exclusive(empty):
         raise KeyError
     assert not empty.exists()
+
+
+def test_what_is_too_large_for_the_state_has_a_sealed_file_of_its_own(tmp_path):
+    path = tmp_path / "replay_step8.pt"
+    state = {"frames": np.arange(6, dtype=np.uint8), "next": 3}
+    write_sealed(path, state)
+    read = read_sealed(path)
+    assert read["next"] == 3
+    assert np.array_equal(read["frames"], state["frames"])
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ResumeError, match="damaged or cut short"):
+        read_sealed(path)
+    with pytest.raises(CheckpointError, match="could not be written"):
+        write_sealed(tmp_path / "missing" / "x.pt", state)

@@ -11,10 +11,10 @@ import torch
 
 from continual_hackatari.reporting.rows import RESULTS, UNMODIFIED, RunFolderError
 from continual_hackatari.reporting.runs import Run as RunFolder
-from continual_hackatari.training.checkpoints import load_checkpoint, trained_with
+from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import as_plain_dict
 from continual_hackatari.training.files import atomic_path
-from continual_hackatari.training.playing import evaluate, load_agent
+from continual_hackatari.training.playing import evaluate, with_weights
 from continual_hackatari.training.resume import exclusive
 from continual_hackatari.training.run_folder import FINAL
 from continual_hackatari.training.settings import RunSettings
@@ -51,8 +51,12 @@ def test_finished_run(setup: Setup[Any]) -> None:
     if not setup.ranks.is_main:
         return
     final = load_checkpoint(folder / FINAL)
-    agent = load_agent(str(folder / FINAL), final, trained_with(final, "architecture", "PPO"), game).to(setup.device)
-    agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def build(shape: Sequence[int], num_actions: int) -> Any:
+        return setup.script.build(args, shape, num_actions, torch.Generator())  # whatever it draws is replaced
+
+    agent = with_weights(str(folder / FINAL), final, game, build).to(setup.device)
+    agent.to(memory_format=torch.channels_last)
     run_id = final.extra.get("wandb_run_id")
     with exclusive(folder), tracker_of(args, folder, wandb_run_id=run_id, csv_files=False) as tracker:
         test(args, agent, game, tracker, final.global_step or 0)

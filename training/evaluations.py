@@ -408,10 +408,11 @@ def open_evaluations(setup: Setup[Any], folder: Path, report: Callable[[str], No
     On the main rank only: elsewhere it does nothing either.
     """
     is_main, saved, script = setup.ranks.is_main, setup.saved, script_path("eval.py")
+    own = ["--architecture", setup.args.architecture] if ":" in setup.args.architecture else []
     return ContinualEvaluation(
         folder,
-        [sys.executable, script, "--run", str(folder), "--follow", str(os.getpid())],
-        by_hand=shlex.join(["python", script, "--run", str(folder)]),
+        [sys.executable, script, "--run", str(folder), "--follow", str(os.getpid()), *own],
+        by_hand=shlex.join(["python", script, "--run", str(folder), *own]),
         args=as_plain_dict(replace(setup.args, resume="")),
         plan=setup.plan if is_main else None,
         batch_size=setup.args.batch_size,

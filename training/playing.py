@@ -1,7 +1,9 @@
 """Playing whole games with an agent, to see what it can do."""
 
 import contextlib
-from collections.abc import Sequence
+import importlib
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +12,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from continual_hackatari.agents import ActorCritic, make_agent
+from continual_hackatari.agents import AgentError, make_agent
 from continual_hackatari.agents.mismatch import explain_mismatch
+from continual_hackatari.agents.player import Player, act_and_describe, require_player
 from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, trained_with
 from continual_hackatari.training.game_report import Life, Trace, lives_of
@@ -34,9 +37,7 @@ class PlayedGame(NamedTuple):
         return lives_of(self.trace, self.record.life_scores, self.record.life_lengths)
 
 
-def evaluate(
-    agent: ActorCritic, game: GameConfig, strings: Sequence[str], **settings: Any
-) -> dict[str, list[GameRecord]]:
+def evaluate(agent: Player, game: GameConfig, strings: Sequence[str], **settings: Any) -> dict[str, list[GameRecord]]:
     """The records of the games that `play` plays with these settings."""
     games = play(agent, game, strings, **settings)
     return {string: [played.record for played in games[string]] for string in games}
@@ -44,7 +45,7 @@ def evaluate(
 
 @torch.no_grad()
 def play(
-    agent: ActorCritic,
+    agent: Player,
     game: GameConfig,
     strings: Sequence[str],
     *,
@@ -66,6 +67,7 @@ def play(
     fire = {number for number, name in enumerate(action_names(config)) if "FIRE" in name}
     envs = ModifiedVectorEnv(config, num_envs, num_workers=num_workers, copy=False)
     played: dict[str, list[PlayedGame]] = {}
+    unsaid = [math.nan] * num_envs
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
     try:
@@ -81,13 +83,12 @@ def play(
                 steps: list[list[tuple[float, ...]]] = [[] for _ in range(num_envs)]  # of the games in progress
                 while len(finished) < episodes:
                     seen = torch.from_numpy(observation).to(device)
-                    action, entropy, value = agent.get_action_entropy_and_value(
-                        seen, deterministic=deterministic, generator=generator
-                    )
+                    action, said = act_and_describe(agent, seen, deterministic=deterministic, generator=generator)
+                    value, entropy = (said[name].tolist() if name in said else unsaid for name in ("value", "entropy"))
                     chosen = action.cpu().numpy()
                     observation, rewards, terminated, _, info = envs.step(chosen)
                     pressed = [number in fire for number in chosen.tolist()]
-                    new = zip(rewards.tolist(), pressed, value.tolist(), entropy.tolist(), strict=True)
+                    new = zip(rewards.tolist(), pressed, value, entropy, strict=True)
                     for own, step in zip(steps, new, strict=True):
                         own.append(step)
                     for record in info.get("games", ()):
@@ -110,22 +111,60 @@ def as_trace(steps: Sequence[tuple[float, ...]], cut_short: bool) -> Trace:
     return Trace(rewards, fires > 0, values, entropies, cut_short)
 
 
-def load_agent(path: str, checkpoint: Checkpoint, architecture: str, game: GameConfig) -> ActorCritic:
-    """The checkpoint's agent, ready to play `game`.
+def load_agent(path: str, checkpoint: Checkpoint, architecture: str, game: GameConfig) -> Any:
+    """The checkpoint's agent, a `Player`, ready to play `game`.
+
+    architecture: one that `make_agent` builds, or `package.module:Class` of an agent that is not this project's, built
+    from the shape of an observation and the number of actions.
 
     Raises:
         AgentError, CheckpointError: the weights do not fit the game or the architecture.
     """
-    with contextlib.closing(ModifiedVectorEnv(game, 1, num_workers=0)) as envs:
-        observation_shape, num_actions = envs.observation_shape, envs.num_actions
     layers = {
         name: trained_with(checkpoint, name, [])
         for name in ("encoder_dims", "decoder_dims")
         if architecture == "PPO_OBJ" and name in checkpoint.args
     }
-    agent = make_agent(architecture, observation_shape, num_actions, **layers)
+
+    def build(shape: tuple[int, ...], num_actions: int) -> Any:
+        if ":" in architecture:
+            return require_player(architecture, imported_class(architecture)(shape, num_actions))
+        return make_agent(architecture, shape, num_actions, **layers)
+
+    return with_weights(path, checkpoint, game, build)
+
+
+def with_weights(
+    path: str, checkpoint: Checkpoint, game: GameConfig, build: Callable[[tuple[int, ...], int], Any]
+) -> Any:
+    """The agent that `build` makes for this game (shape of an observation, number of actions), with these weights.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    with contextlib.closing(ModifiedVectorEnv(game, 1, num_workers=0)) as envs:
+        agent = build(envs.observation_shape, envs.num_actions)
     problem = explain_mismatch(agent, checkpoint.model_weights)
     if problem:
         raise CheckpointError(f"{path} does not fit {game.env_id}: {problem}")
     agent.load_state_dict(checkpoint.model_weights)
     return agent.eval()
+
+
+def imported_class(name: str) -> Any:
+    """The class that `package.module:Class` names.
+
+    Raises:
+        AgentError: there is none.
+    """
+    module_name, _, class_name = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except (ImportError, ValueError) as error:
+        raise AgentError(
+            f"`architecture` {name!r}: importing `{module_name}` failed ({error}); is its folder in PYTHONPATH (for "
+            "the current folder: `PYTHONPATH=. python ...`)?"
+        ) from None
+    if not isinstance(found, type):
+        raise AgentError(f"`architecture` {name!r}: `{module_name}` holds no class `{class_name}`.")
+    return found

@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,44 @@ def save_state(folder: str | Path, state: Mapping[str, Any]) -> None:
     not go on, does not take the place of the one before it. Raises CheckpointError where it cannot be written.
     """
     path = Path(folder) / RESUME
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "state": _pack("state", dict(state))}, buffer)
-    buffer.write(_SEAL + hashlib.sha256(buffer.getbuffer()).digest())
+
+    def keep_the_one_before() -> None:
+        if _is_whole(path):
+            os.replace(path, path.with_name(PREVIOUS))
+
     try:
-        with atomic_path(path) as temporary:
-            with open(temporary, "wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            if _is_whole(path):
-                os.replace(path, path.with_name(PREVIOUS))
+        _write(path, state, keep_the_one_before)
     except OSError as error:
         kept = "; what was saved before is still there" if can_go_on(folder) else ""
         raise CheckpointError(f"`{path}` could not be written: {error.strerror or error}{kept}.") from error
+
+
+def write_sealed(path: Path, state: Mapping[str, Any]) -> None:
+    """Write `state`, see `save_state`, to a file of its own, which appears whole or not at all.
+
+    For what is too large for `resume.pt`, see `run.Filed`. Raises CheckpointError where it cannot be written.
+    """
+    try:
+        _write(path, state)
+    except OSError as error:
+        raise CheckpointError(f"`{path}` could not be written: {error.strerror or error}.") from error
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `write_sealed` wrote; raises ResumeError where the file is not whole."""
+    return _read(path)
+
+
+def _write(path: Path, state: Mapping[str, Any], before_rename: Callable[[], None] = lambda: None) -> None:
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "state": _pack("state", dict(state))}, buffer)
+    buffer.write(_SEAL + hashlib.sha256(buffer.getbuffer()).digest())
+    with atomic_path(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        before_rename()
 
 
 def can_go_on(folder: str | Path) -> bool:
