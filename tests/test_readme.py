@@ -332,7 +332,7 @@ def test_the_end_of_the_first_run_is_as_printed(tmp_path, monkeypatch, capsys):
     made = make_run(tmp_path / "runs")
     made.rename(run)
     monkeypatch.setattr(versions, "ROOT", tmp_path)
-    ending.say_what_there_is(Path(run), "ALE/Pong-v5")
+    ending.say_what_there_is(Path(run), "ALE/Pong-v5", "PPO", "")
     assert capsys.readouterr().out == printed
 
 

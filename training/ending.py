@@ -93,7 +93,7 @@ def log_continual_metrics(
         tracker.scalars({f"continual/{name}": value for name, value in metrics.items()}, global_step)
 
 
-def say_what_there_is(folder: Path, setup: Setup[Any]) -> None:
+def say_what_there_is(folder: Path, env_id: str, architecture: str, script: str) -> None:
     """Draw the returns, then print where everything of a finished run is and the commands that make more of it."""
     picture = folder / "returns.png"
     try:
@@ -110,5 +110,5 @@ def say_what_there_is(folder: Path, setup: Setup[Any]) -> None:
         if path.exists():
             print(f"{name} {path}")
     print("report:     " + shlex.join(["python", script_path("report.py"), str(folder)]))
-    words = ("--agent_path", str(folder / FINAL), "--env_id", setup.game.env_id)
-    print("evaluate:   " + shlex.join(evaluation_command(setup.args.architecture, setup.script.file, *words)))
+    words = ("--agent_path", str(folder / FINAL), "--env_id", env_id)
+    print("evaluate:   " + shlex.join(evaluation_command(architecture, script, *words)))

@@ -156,7 +156,8 @@ class Run(Generic[ArgsT]):
     ) -> None:
         self._stack.__exit__(kind, error, trace)
         if self._finished and kind is None and self.ranks.is_main:
-            ending.say_what_there_is(self.folder, self.setup)
+            setup = self.setup
+            ending.say_what_there_is(self.folder, setup.game.env_id, setup.args.architecture, setup.script.file)
 
     def start(
         self,
