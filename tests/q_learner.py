@@ -77,9 +77,10 @@ class QNetwork(nn.Module):
 
     def act(self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """The best action `[B]`, or with probability epsilon any."""
-        q, drawn = self(x), {"generator": generator, "device": x.device}
-        exploring = torch.rand(len(x), **drawn) < (0 if deterministic else self.epsilon)
-        return torch.where(exploring, torch.randint(q.shape[1], (len(x),), **drawn), q.argmax(-1))
+        q = self(x)
+        exploring = torch.rand(len(x), generator=generator, device=x.device) < (0 if deterministic else self.epsilon)
+        drawn = torch.randint(q.shape[1], (len(x),), generator=generator, device=x.device)
+        return torch.where(exploring, drawn, q.argmax(-1))
 
     def describe(self, x: Tensor) -> dict[str, Tensor]:
         return {"value": self(x).amax(-1)}
