@@ -310,7 +310,8 @@ def test_an_update_that_is_not_finite_is_not_kept(sibling, tmp_path, uninterrupt
     state, _ = load_state(run)
     assert state["counters"]["global_step"] == 128
     saved = load_checkpoint(run / "before_update_step160.cleanrl_model")
-    assert all(torch.equal(weights, state["agent"][name]) for name, weights in saved.model_weights.items())
+    learned = saved.model_weights.keys() - {"epsilon"}  # which is set before each round
+    assert all(torch.equal(saved.model_weights[name], state["agent"][name]) for name in learned)
     if sibling is PPO:  # PPO_CBP's checkpoints hold its optimizer
         assert saved.extra["optimizer"]["state"][0]["step"] == 32
 
