@@ -248,7 +248,7 @@ HINDSIGHT_LOSSES = ("original_policy_loss", "relabelled_policy_loss", "original_
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Check everything a user can get wrong, then train."""
-    scripts.main(prepare, train, argv)
+    scripts.main(SCRIPT, train, argv)
 
 
 def train(setup: Setup[Args]) -> None:
@@ -412,7 +412,6 @@ def train(setup: Setup[Args]) -> None:
                         losses.append(update(rows))
                     if args.target_kl is not None and losses[-1][LOSSES.index("approx_kl")] > args.target_kl:
                         break
-            timer.lap("update")
 
             # ============================== LOG + CHECKPOINT ==============================
             # `end_round` writes `resume.pt` where that is due. A checkpoint is written at the end, and at switches with

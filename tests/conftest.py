@@ -52,10 +52,19 @@ def pytest_collection_modifyitems(items):
         shared = sorted(
             name
             for name, definitions in item._fixtureinfo.name2fixturedefs.items()
-            if definitions[-1].scope == "module"
+            if definitions[-1].scope == "module" and name != "sibling"
         )
         if shared:
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {shared[0]}"))
+            sibling = getattr(item, "callspec", None) and item.callspec.params.get("sibling")
+            item.add_marker(pytest.mark.xdist_group(" ".join(filter(None, [item.path.stem, shared[0], sibling]))))
+
+
+@pytest.fixture(scope="module")
+def sibling(request):
+    """One of the training scripts, see siblings.py."""
+    from siblings import SIBLINGS
+
+    return SIBLINGS[request.param]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
 """Training runs in processes of their own that can be killed at chosen or random points; they start within moments."""
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 from conftest import PATIENCE
+from siblings import PPO
 
 import continual_hackatari.training.evaluations
 import continual_hackatari.training.resume
@@ -19,15 +21,15 @@ from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # What a run loads after its start too, so that no run has to do it anew.
-CONTEXT.set_forkserver_preload(["continual_hackatari.continual_training_example", "torch._dynamo", "matplotlib.pyplot"])
+CONTEXT.set_forkserver_preload([PPO.module, "torch._dynamo", "matplotlib.pyplot"])
 
 
 class Life:
-    """One process of the training script, with `folder` as its current folder; its output is in `folder`/output.txt."""
+    """One process of a training script, with `folder` as its current folder; its output is in `folder`/output.txt."""
 
-    def __init__(self, folder: Path, *flags, fault=None):
+    def __init__(self, folder: Path, *flags, fault=None, sibling=PPO):
         self.output = folder / "output.txt"
-        self._process = CONTEXT.Process(target=_live, args=(str(folder), flags, fault), daemon=True)
+        self._process = CONTEXT.Process(target=_live, args=(str(folder), flags, fault, sibling), daemon=True)
         self._process.start()
 
     @property
@@ -55,18 +57,17 @@ class Life:
             time.sleep(0.01)
 
 
-def _live(folder, flags, fault):
+def _live(folder, flags, fault, sibling):
     os.chdir(folder)
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    from continual_hackatari import continual_training_example as training
-
+    training = importlib.import_module(sibling.module)
     continual_hackatari.training.evaluations.yield_to_others = lambda pid: None  # as in conftest.py
     if fault is not None:
         name, *arguments = fault
         FAULTS[name](training, *arguments)
-    sys.argv = ["continual_training_example.py", *flags]
+    sys.argv = [sibling.file.name, *flags]
     training.main(list(flags))
 
 
@@ -165,16 +166,16 @@ def folder_replaced(training, number):
 
 
 def loss_becomes_nan(training, number):
-    """The gradient step of this number has a loss that is not a number, because the advantages are none."""
+    """The gradient step of this number has a loss that is not a number, because a weight is none."""
     import torch
 
     step = training.minibatch_step
     calls = iter(range(1, 10**9))
 
-    def replacement(args, agent, optimizer, autocast, rollout, rows, **others):
+    def replacement(args, agent, *others, **named):
         if next(calls) == number:
-            rollout.advantages[:] = torch.nan
-        return step(args, agent, optimizer, autocast, rollout, rows, **others)
+            next(agent.parameters()).data.fill_(torch.nan)
+        return step(args, agent, *others, **named)
 
     training.minibatch_step = replacement
 

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import torch
 from conftest import PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
 from lives import Life
+from siblings import PPO, Q_LEARNER
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
@@ -53,12 +55,13 @@ PLAN = Plan(32, 1, {"": "train"}, [Label(0, 0, "")])
 RESULT = ("modification", "deterministic", "episode", "score", "length", "lives")
 
 
-def train(folder, *flags, config=BREAKOUT):
+def train(folder, *flags, config=BREAKOUT, sibling=PPO):
     """Train in this process; returns the run folder."""
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        training.main(["--config", write_config(folder, **config), *SMALL, *flags])
+        small = SMALL if sibling is PPO else sibling.small
+        sibling.main(["--config", write_config(folder, **config), *small, *flags])
     return only_run(folder)
 
 
@@ -87,11 +90,11 @@ def results_at(rows, step, phase):
     ]
 
 
-def played_independently(path, strings, games=1, num_envs=1):
+def played_independently(path, strings, games=1, num_envs=1, architecture="PPO"):
     """What `eval.evaluate` finds out about a checkpoint, in the columns of `RESULT`."""
     checkpoint = load_checkpoint(path)
     game, _ = game_config("ALE/Breakout-v5", frameskip=40)
-    agent = playing.load_agent(str(path), checkpoint, "PPO", game)
+    agent = playing.load_agent(str(path), checkpoint, architecture, game)
     found = []
     for deterministic in (False, True):
         records = playing.evaluate(
@@ -147,6 +150,30 @@ def test_every_evaluation_is_there_once_and_right(evaluated):
         assert results_at(rows, step, phase) == expected
     assert results_at(rows, 44, 0) != results_at(rows, 44, 1), "shrunk in between"
     assert not evaluations.snapshot_paths(evaluated)
+
+
+def test_an_agent_of_ones_own_is_evaluated_while_it_trains_and_later(tmp_path, monkeypatch, capsys):
+    """By the class that its `architecture` names; it has no actor and no critic."""
+    flags = [*EVALUATED, "--eval_every", "64", "--save_agent_with_switch"]
+    plain = train(tmp_path / "plain", sibling=Q_LEARNER)
+    run = train(tmp_path / "run", *flags, sibling=Q_LEARNER)
+    first, second = (load_checkpoint(each / "model.cleanrl_model").model_weights for each in (plain, run))
+    assert all(torch.equal(first[name], second[name]) for name in first), "evaluation changes nothing"
+    assert (plain / "episodes.csv").read_bytes() == (run / "episodes.csv").read_bytes()
+    assert labels(run) == EXPECTED, (run / "evals" / "log.txt").read_text()
+    rows, own = read_csv(run / "evals.csv"), "q_learner:QNetwork"
+    expected = played_independently(run / "model.cleanrl_model", ["", "right_drift"], architecture=own)
+    assert results_at(rows, 128, 1) == expected
+    assert "continual/average_performance" in EventAccumulator(str(run)).Reload().Tags()["scalars"]
+    command = re.findall(r"^evaluate: +(.*)$", capsys.readouterr().out, re.M)[-1]
+    assert re.match(r"env PYTHONPATH=\S*tests python \S*eval.py .* --architecture q_learner:QNetwork$", command)
+    words = shlex.split(command)[4:]
+    monkeypatch.chdir(tmp_path / "run")
+    evaluation.main([*words, "--eval_episodes", "2", "--num_workers", "0", "--no-cuda"])
+    assert re.fullmatch(r"\d+\.\d\d \+- \d+\.\d\d", capsys.readouterr().out.splitlines()[-1])
+    with pytest.raises(SystemExit):
+        evaluation.main(words[:-2])
+    assert "if you trust that code, say so" in capsys.readouterr().err
 
 
 def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsys):

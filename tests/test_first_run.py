@@ -121,7 +121,7 @@ def test_the_end_says_where_everything_is_and_the_commands_are_exact(first_run, 
 
 def end_of(folder, capsys):
     """What is printed at the end of this run."""
-    ending.say_what_there_is(folder, "ALE/Freeway-v5")
+    ending.say_what_there_is(folder, "ALE/Freeway-v5", "PPO", "")
     return capsys.readouterr().out.splitlines()
 
 

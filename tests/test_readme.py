@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import q_learner
 import torch
 from conftest import NEEDS_HACKATARI, ROOT
 from made_up_runs import make_run
@@ -22,7 +23,7 @@ from continual_hackatari import continual_training_example, metrics, report
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
-from continual_hackatari.training import ending, summary, sweeps, versions
+from continual_hackatari.training import ending, setup, summary, sweeps, versions
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
 from continual_hackatari.training.settings import ranges_of
@@ -38,6 +39,7 @@ SCRIPTS = {
     "eval.py": evaluation,
     "metrics.py": metrics,
     "report.py": report,
+    "tests/q_learner.py": q_learner,
 }
 BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
 BENCHMARKS += ("precision", "methods", "published", "soak", "starts", "hindsight")
@@ -151,7 +153,7 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     script = SCRIPTS[words[0]]
     args = parse_command_line(script.Args, words[1:])
-    check_ranges(args, ranges_of(script.RULES) if hasattr(script, "RULES") else getattr(script, "RANGES", {}))
+    check_ranges(args, ranges_of(script.SCRIPT.rules) if hasattr(script, "SCRIPT") else getattr(script, "RANGES", {}))
     if getattr(args, "obs_mode", None) == "obj" and find_spec("ocatari") is None:  # refused, see README
         return
     if script in (metrics, report):  # they need runs; test_metrics_command.py and test_report.py make some
@@ -170,8 +172,7 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
         arguments = [str(tmp_path / word) if word == args.new_rf else word for word in arguments]
     if args.track:  # would ask W&B
         arguments = sweeps.without_wandb(arguments)
-    setup = script.prepare(arguments)
-    assert setup.total_timesteps > 0
+    assert setup.prepare(script.SCRIPT, arguments).total_timesteps > 0
 
 
 @pytest.mark.parametrize("words", [w for w in command_lines() if w[0] == "modification_factories.py"], ids=" ".join)
@@ -212,12 +213,12 @@ def test_config_files_can_be_trained(text, tmp_path, monkeypatch):
     path = tmp_path / "config.json"
     path.write_text(text)
     with contextlib.redirect_stdout(io.StringIO()):
-        setup = continual_training_example.prepare(["--config", str(path)])
+        ready = continual_training_example.prepare(["--config", str(path)])
     args, _ = apply_config_file(continual_training_example.Args(), path)
     config, _ = game_config(args.env_id)
-    for string in setup.schedule.possible_modifications():
+    for string in ready.schedule.possible_modifications():
         check_string(config, string)
-    assert setup.total_timesteps == setup.schedule.num_total_steps
+    assert ready.total_timesteps == ready.schedule.num_total_steps
     sys.modules.pop("my_schedules", None)
 
 
@@ -231,11 +232,13 @@ def reward_file():
 
 
 def test_python_blocks_are_the_known_ones():
-    """Four that tests of this file run, and those that test_your_own_agent.py runs."""
-    others = blocks("python", TEXTS[ROOT / "docs" / "your-own-agent.md"])
-    assert len(blocks("python")) == 4 + len(others)
+    """Four that tests of this file run, those that test_your_own_agent.py runs, and pieces of one file."""
+    own = TEXTS[ROOT / "docs" / "your-own-agent.md"]
+    pieces = blocks("python", section("In this project's training"))
+    assert len(blocks("python")) == 4 + len(blocks("python", own))
     for block in blocks("python"):
-        ast.parse(block)
+        if block not in pieces:
+            ast.parse(block)
 
 
 def test_own_schedule_by_its_place(tmp_path, monkeypatch):
@@ -334,7 +337,7 @@ def test_the_end_of_the_first_run_is_as_printed(tmp_path, monkeypatch, capsys):
     made = make_run(tmp_path / "runs")
     made.rename(run)
     monkeypatch.setattr(versions, "ROOT", tmp_path)
-    ending.say_what_there_is(Path(run), "ALE/Pong-v5")
+    ending.say_what_there_is(Path(run), "ALE/Pong-v5", "PPO", "")
     assert capsys.readouterr().out == printed
 
 

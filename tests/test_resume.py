@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, only_run, read_csv, write_config
+from conftest import only_run, read_csv, write_config
 from lives import Life
 from processes import wait_until_gone
+from siblings import EVERY, EVERY_BUT_SLOWLY, PPO, PPO_ALONE, Q_LEARNER
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
@@ -26,8 +27,6 @@ from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
 from continual_hackatari.training.settings import changeable
 from continual_hackatari.training.signals import StopSignals
 
-SMALL = ["--num_envs", "2", "--num_steps", "16", "--update_epochs", "2", "--num_workers", "0", "--no-cuda"]
-SMALL += ["--plasticity_every", "3"]
 SWITCHING = {
     "env_id": "ALE/Freeway-v5",
     "modification_factory": "RandomModificationFactory",
@@ -39,20 +38,23 @@ SWITCHING = {
 }
 METHODS = {
     "PPO": ["--shrink_and_perturb", "--noise_scale", "0.001", "--save_agent_with_switch"],
-    "PPO_CBP": ["--architecture", "PPO_CBP", "--replacement_rate", "0.02", "--maturity_threshold", "2"],
+    "PPO_CBP": PPO.method,
     "HER": ["--her", "--switch_mode", "live"],
+    "Q_LEARNER": Q_LEARNER.method,
 }
 TIMES = re.compile(r"time/.*|charts/SPS|switch/seconds")
 
 
-def begin(folder, *flags, config=None, fault=None, every=32):
+def begin(folder, *flags, config=None, fault=None, every=32, sibling=PPO):
     folder.mkdir(exist_ok=True)
     config = write_config(folder, **{**SWITCHING, **(config or {})})
-    return Life(folder, *SMALL, "--checkpoint_every", str(every), "--config", config, *flags, fault=fault)
+    flags = [*sibling.small, "--checkpoint_every", str(every), "--config", config, *flags]
+    return Life(folder, *flags, fault=fault, sibling=sibling)
 
 
-def go_on(folder, *flags, fault=None):
-    return Life(folder, "--resume", str(only_run(folder).relative_to(folder)), *flags, fault=fault)
+def go_on(folder, *flags, fault=None, sibling=PPO):
+    run = str(only_run(folder).relative_to(folder))
+    return Life(folder, "--resume", run, *flags, fault=fault, sibling=sibling)
 
 
 def scalars(run):
@@ -75,10 +77,10 @@ def assert_same_run(run, other):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """The run folder of a run of PPO_CBP that nobody disturbed; most tests compare with it."""
+def uninterrupted(sibling, tmp_path_factory):
+    """The run folder of a run that nobody disturbed; most tests compare with it."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    assert begin(folder, *METHODS["PPO_CBP"], every=0).end() == 0
+    assert begin(folder, *sibling.method, every=0, sibling=sibling).end() == 0, said(folder)
     return only_run(folder)
 
 
@@ -98,22 +100,27 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(tmp_path, uninterrupted):
+@EVERY
+def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path, uninterrupted):
     killed = -signal.SIGKILL
-    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("die_while_writing", 2)).end() == killed
+    assert (
+        begin(tmp_path, *sibling.method, fault=("die_while_writing", sibling.files + 1), sibling=sibling).end()
+        == killed
+    )
     run = only_run(tmp_path)
     assert list(run.glob(".*.tmp")), "it was killed in the middle of a file"
-    assert go_on(tmp_path, fault=("die_while_renaming", 6)).end() == killed
+    assert go_on(tmp_path, fault=("die_while_renaming", 6), sibling=sibling).end() == killed
     assert (run / PREVIOUS).exists()
-    assert go_on(tmp_path, fault=("die_in_switch", "switch", 1)).end() == killed
-    assert go_on(tmp_path, fault=("die_in_switch", "set_modifications", 2)).end() == killed
-    assert go_on(tmp_path).end() == 0, said(tmp_path)
+    assert go_on(tmp_path, fault=("die_in_switch", "switch", 1), sibling=sibling).end() == killed
+    assert go_on(tmp_path, fault=("die_in_switch", "set_modifications", 2), sibling=sibling).end() == killed
+    assert go_on(tmp_path, sibling=sibling).end() == 0, said(tmp_path)
     assert not list(run.glob(".*.tmp"))
     assert_same_run(run, uninterrupted)
 
 
-def test_signals_save_first_and_say_how_to_go_on(tmp_path, uninterrupted):
-    life = begin(tmp_path, *METHODS["PPO_CBP"], "--num_workers", "2", every=0)
+@EVERY
+def test_signals_save_first_and_say_how_to_go_on(sibling, tmp_path, uninterrupted):
+    life = begin(tmp_path, *sibling.method, "--num_workers", "2", every=0, sibling=sibling)
     for number in (signal.SIGINT, signal.SIGTERM):
         life.wait_for(lambda: said(tmp_path).count("step ") + said(tmp_path).count("run folder") >= 1)
         workers = children(life.pid)
@@ -124,8 +131,8 @@ def test_signals_save_first_and_say_how_to_go_on(tmp_path, uninterrupted):
         (command,) = re.findall(r"^resume:\s+(.*)$", said(tmp_path), re.M)
         (tmp_path / "output.txt").write_text("")
         words = shlex.split(command)
-        assert (tmp_path / words[1]).resolve() == ROOT / "continual_training_example.py"
-        life = Life(tmp_path, *words[2:])
+        assert (tmp_path / words[1]).resolve() == sibling.file
+        life = Life(tmp_path, *words[2:], sibling=sibling)
     assert life.end() == 0, said(tmp_path)
     assert_same_run(only_run(tmp_path), uninterrupted)
 
@@ -144,20 +151,22 @@ def worker_of(life):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_named_and_costs_nothing(tmp_path, uninterrupted):
-    life = begin(tmp_path, *METHODS["PPO_CBP"], "--num_workers", "1")
+@EVERY
+def test_a_worker_that_dies_is_named_and_costs_nothing(sibling, tmp_path, uninterrupted):
+    life = begin(tmp_path, *sibling.method, "--num_workers", "1", sibling=sibling)
     life.wait_for(lambda: "run folder" in said(tmp_path) and (only_run(tmp_path) / PREVIOUS).exists())
     os.kill(worker_of(life), signal.SIGKILL)
     assert life.end() == 1
     assert re.search(r"^error: worker 0 \(environments 0, 1 of ALE/Freeway-v5\)", said(tmp_path), re.M)
     assert "resume:     python" in said(tmp_path)
-    assert go_on(tmp_path).end() == 0
+    assert go_on(tmp_path, sibling=sibling).end() == 0
     assert_same_run(only_run(tmp_path), uninterrupted)
 
 
 @pytest.mark.slow
-def test_a_tensorboard_that_fails_is_said_once_and_training_goes_on(tmp_path, uninterrupted):
-    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("tensorboard_fails", 30)).end() == 0
+@EVERY
+def test_a_tensorboard_that_fails_is_said_once_and_training_goes_on(sibling, tmp_path, uninterrupted):
+    assert begin(tmp_path, *sibling.method, fault=("tensorboard_fails", 30), sibling=sibling).end() == 0
     assert said(tmp_path).count("warning: TensorBoard failed") == 1
     run = only_run(tmp_path)
     assert (run / "episodes.csv").read_bytes() == (uninterrupted / "episodes.csv").read_bytes()
@@ -166,34 +175,40 @@ def test_a_tensorboard_that_fails_is_said_once_and_training_goes_on(tmp_path, un
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
+def stopped(sibling, tmp_path_factory):
     """The run folder of the same run, killed in its second update."""
     folder = tmp_path_factory.mktemp("stopped")
-    assert begin(folder, *METHODS["PPO_CBP"], fault=("two_signals", 12)).end() == 128 + signal.SIGTERM
+    life = begin(folder, *sibling.method, fault=("two_signals", sibling.gradient_steps + 4), sibling=sibling)
+    assert life.end() == 128 + signal.SIGTERM, said(folder)
     return only_run(folder)
 
 
 @pytest.mark.parametrize("number", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1)), 2])
-def test_killed_at_its_end_a_run_is_ended_or_finished(number, tmp_path, uninterrupted):
+@EVERY_BUT_SLOWLY
+def test_killed_at_its_end_a_run_is_ended_or_finished(sibling, number, tmp_path, uninterrupted):
     """Before its model is there, with the model and both states, with the model and one of them."""
-    life = begin(tmp_path, *METHODS["PPO_CBP"], every=0, fault=("die_at_the_end", number))
+    life = begin(tmp_path, *sibling.method, every=0, fault=("die_at_the_end", number), sibling=sibling)
     assert life.end() == -signal.SIGKILL
     run = only_run(tmp_path)
     assert (run / RESUME).exists()
     assert (run / "model.cleanrl_model").exists() == (number > 0)
     assert (run / PREVIOUS).exists() == (number < 2)
     (tmp_path / "output.txt").write_text("")
-    assert go_on(tmp_path).end() == 0, said(tmp_path)
+    assert go_on(tmp_path, sibling=sibling).end() == 0, said(tmp_path)
     assert (said(tmp_path).count("is finished") == 1) == (number == 2)
     assert_same_run(run, uninterrupted)
 
 
 @pytest.mark.slow
-def test_a_run_can_go_on_from_its_first_moment(tmp_path, uninterrupted):
+@EVERY
+def test_a_run_can_go_on_from_its_first_moment(sibling, tmp_path, uninterrupted):
     """It is killed in its first update, and saves nothing between its start and its end."""
-    assert begin(tmp_path, *METHODS["PPO_CBP"], every=0, fault=("two_signals", 2)).end() == 128 + signal.SIGTERM
+    assert (
+        begin(tmp_path, *sibling.method, every=0, fault=("two_signals", 2), sibling=sibling).end()
+        == 128 + signal.SIGTERM
+    )
     assert load_state(only_run(tmp_path))[0]["counters"]["global_step"] == 0
-    assert go_on(tmp_path).end() == 0
+    assert go_on(tmp_path, sibling=sibling).end() == 0
     assert_same_run(only_run(tmp_path), uninterrupted)
 
 
@@ -212,30 +227,34 @@ def finished_copy(run, folder):
     return folder / "runs" / run.name
 
 
-def test_a_finished_run_says_so_in_one_line(uninterrupted, tmp_path, monkeypatch, capsys):
+@EVERY_BUT_SLOWLY
+def test_a_finished_run_says_so_in_one_line(sibling, uninterrupted, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = finished_copy(uninterrupted, tmp_path)
     assert not (run / RESUME).exists()
     assert not (run / PREVIOUS).exists()
+    assert not list(run.glob("*_step*.pt"))
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     with pytest.raises(SystemExit) as ended:
-        training.main(["--resume", str(run), "--num_workers", "1"])
+        sibling.main(["--resume", str(run), "--num_workers", "1"])
     assert ended.value.code == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line == f"the run in `{run}` is finished, after 320 steps (`--test_modifs` would evaluate its agent)"
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
     with pytest.raises(SystemExit) as refused:
-        training.main(["--resume", str(run), "--total_timesteps", "640"])
+        sibling.main(["--resume", str(run), "--total_timesteps", "640"])
     assert refused.value.code == 2
     assert "`total_timesteps` cannot change" in capsys.readouterr().err
 
 
-def test_a_finished_run_does_what_was_asked_for_as_at_its_end(tmp_path, monkeypatch, capsys):
+@EVERY_BUT_SLOWLY
+def test_a_finished_run_does_what_was_asked_for_as_at_its_end(sibling, tmp_path, monkeypatch, capsys):
     """The same games, so the same table, as where the run itself was asked. This one can be made longer."""
     monkeypatch.chdir(tmp_path)
     tested = ["--test_modifs", "no_modif, all_black_cars", "--eval_episodes", "2"]
-    flags = ["--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--no_anneal_lr", "--time_limit", "1600"]
-    training.main([*SMALL, *flags, *tested])
+    flags = ["--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--time_limit", "1600"]
+    flags += ["--no_anneal_lr"] if sibling is PPO else []
+    sibling.main([*sibling.small, *flags, *tested])
     run, out = only_run(tmp_path), capsys.readouterr().out
     row = re.compile(r"(no_modif|all_black_cars) +2 .*")
     table = [line for line in out.splitlines() if row.match(line)]
@@ -243,12 +262,12 @@ def test_a_finished_run_does_what_was_asked_for_as_at_its_end(tmp_path, monkeypa
     assert (run / RESUME).exists()
     assert not (run / PREVIOUS).exists()
     for name in ("with its state", "without it"):
-        training.main(["--resume", str(run), *tested])
+        sibling.main(["--resume", str(run), *tested])
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == f"the run in `{run}` is finished, after 32 steps", name
         assert [line for line in lines if row.match(line)] == table
         with pytest.raises(SystemExit) as ended:
-            training.main(["--resume", str(run)])  # what the run was asked for is not asked for again
+            sibling.main(["--resume", str(run)])  # what the run was asked for is not asked for again
         assert ended.value.code == 0
         assert len(capsys.readouterr().out.splitlines()) == 1
         (run / RESUME).unlink(missing_ok=True)
@@ -280,40 +299,49 @@ def test_a_run_that_is_alive_cannot_be_continued(tmp_path):
     life.end()
 
 
-def test_an_update_that_is_not_finite_is_not_kept(tmp_path, uninterrupted):
-    """40 gradient steps are 5 updates of 8; the 35th is in the update after step 160."""
-    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("loss_becomes_nan", 35)).end() == 1
+@EVERY
+def test_an_update_that_is_not_finite_is_not_kept(sibling, tmp_path, uninterrupted):
+    """In the fifth update, the one after step 160, the third gradient step."""
+    number = 4 * sibling.gradient_steps + 3
+    assert begin(tmp_path, *sibling.method, fault=("loss_becomes_nan", number), sibling=sibling).end() == 1
     run = only_run(tmp_path)
-    assert re.search(r"^error: .*after step 160 .*policy_loss.* gradient step 3 of 8", said(tmp_path), re.M)
+    where = rf"after step 160 .*{sibling.loss}.* gradient step 3 of {sibling.gradient_steps}"
+    assert re.search(rf"^error: .*{where}", said(tmp_path), re.M), said(tmp_path)
     state, _ = load_state(run)
     assert state["counters"]["global_step"] == 128
     saved = load_checkpoint(run / "before_update_step160.cleanrl_model")
-    assert all(torch.equal(weights, state["agent"][name]) for name, weights in saved.model_weights.items())
-    assert saved.extra["optimizer"]["state"][0]["step"] == 32
+    learned = saved.model_weights.keys() - {"epsilon"}  # which is set before each round
+    assert all(torch.equal(saved.model_weights[name], state["agent"][name]) for name in learned)
+    if sibling is PPO:  # PPO_CBP's checkpoints hold its optimizer
+        assert saved.extra["optimizer"]["state"][0]["step"] == 32
 
-    anomaly = go_on(tmp_path, "--detect_anomaly", fault=("loss_becomes_nan", 1))
+    anomaly = go_on(tmp_path, "--detect_anomaly", fault=("loss_becomes_nan", 1), sibling=sibling)
     assert anomaly.end() == 1
     assert re.search(r"^error: .*the gradient in gradient step 1, Function '\w+' returned nan", said(tmp_path), re.M)
     (run / "before_update_step160.cleanrl_model").unlink()
-    assert go_on(tmp_path, "--no_detect_anomaly").end() == 0
+    assert go_on(tmp_path, "--no_detect_anomaly", sibling=sibling).end() == 0
     assert_same_run(run, uninterrupted)
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_the_run_and_costs_nothing(tmp_path, uninterrupted):
-    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("disk_full", 3)).end() == 1
+@EVERY
+def test_a_full_disk_ends_the_run_and_costs_nothing(sibling, tmp_path, uninterrupted):
+    assert begin(tmp_path, *sibling.method, fault=("disk_full", 3 * sibling.files), sibling=sibling).end() == 1
     (line,) = re.findall(r"^error: .*$", said(tmp_path), re.M)
-    assert "resume.pt` could not be written: No space left on device" in line
+    assert ".pt` could not be written: No space left on device" in line
     assert "Traceback" not in said(tmp_path)
     assert load_state(only_run(tmp_path))[0]["counters"]["global_step"] == 64
-    assert go_on(tmp_path).end() == 0
+    assert go_on(tmp_path, sibling=sibling).end() == 0
     assert_same_run(only_run(tmp_path), uninterrupted)
 
 
 @pytest.mark.slow
-def test_a_clock_that_is_set_back_changes_nothing(tmp_path, uninterrupted):
-    assert begin(tmp_path, *METHODS["PPO_CBP"], fault=("die_in_switch", "switch", 3)).end() == -signal.SIGKILL
-    assert go_on(tmp_path, fault=("clock_set_back",)).end() == 0
+@PPO_ALONE
+def test_a_clock_that_is_set_back_changes_nothing(sibling, tmp_path, uninterrupted):
+    assert (
+        begin(tmp_path, *sibling.method, fault=("die_in_switch", "switch", 3), sibling=sibling).end() == -signal.SIGKILL
+    )
+    assert go_on(tmp_path, fault=("clock_set_back",), sibling=sibling).end() == 0
     assert_same_run(only_run(tmp_path), uninterrupted)
 
 
@@ -329,6 +357,7 @@ def test_a_run_without_an_end_of_its_own_can_be_made_longer(tmp_path):
     assert_same_run(only_run(tmp_path / "longer"), only_run(tmp_path / "long"))
 
 
+@PPO_ALONE
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -340,31 +369,33 @@ def test_a_run_without_an_end_of_its_own_can_be_made_longer(tmp_path):
         (["--eval_episodes", "0"], "`eval_episodes`"),
     ],
 )
-def test_flags_that_would_change_the_past_are_refused(flags, words, stopped):
+def test_flags_that_would_change_the_past_are_refused(sibling, flags, words, stopped):
     with pytest.raises(ConfigError, match=re.escape(words)):
         training.prepare(["--resume", str(stopped), *flags])
 
 
-def test_flags_that_leave_the_past_alone_are_accepted_and_said(stopped, capsys):
+@EVERY_BUT_SLOWLY
+def test_flags_that_leave_the_past_alone_are_accepted_and_said(sibling, stopped, capsys):
     saved = {
         name: value for name, value in json.loads((stopped / "args.json").read_text()).items() if name not in MADE_BY
     }
     flags = ["--num_workers", "1", "--test_modifs", "no_modif", "--checkpoint_every", "64", "--seed", "42"]
-    setup = training.prepare(["--resume", str(stopped), *flags])
+    setup = sibling.prepare(["--resume", str(stopped), *flags])
     changes = {"num_workers": 1, "test_modifs": "no_modif", "checkpoint_every": 64, "resume": str(stopped)}
     assert as_plain_dict(setup.args) == {**saved, **changes}
     out = capsys.readouterr().out
     assert "--resume changes num_workers: 0 -> 1" in out
     assert "seed" not in out
     assert "not bit for bit" not in out
-    names = {field.name for field in dataclasses.fields(training.Args)}
-    assert set(changeable(training.RULES)) < names
+    names = {field.name for field in dataclasses.fields(sibling.load().Args)}
+    assert set(changeable(sibling.load().SCRIPT.rules)) < names
 
 
-def test_what_is_not_exact_is_said(stopped, monkeypatch, capsys):
+@EVERY_BUT_SLOWLY
+def test_what_is_not_exact_is_said(sibling, stopped, monkeypatch, capsys):
     threads = torch.get_num_threads()
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
-    training.prepare(["--resume", str(stopped)])
+    sibling.prepare(["--resume", str(stopped)])
     assert f"saved with threads {threads} and goes on with {threads + 1}" in capsys.readouterr().out
 
 
@@ -373,7 +404,7 @@ def test_the_precision_that_auto_chose_is_kept_on_another_machine(fast, tmp_path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("continual_hackatari.agents.acceleration._fast_bfloat16", lambda device: (fast, "a machine"))
     flags = ["--total_timesteps", "32", "--amp", "auto", "--checkpoint_every", "0", "--no_anneal_lr"]
-    training.main([*SMALL, "--env_id", "ALE/Freeway-v5", *flags])
+    training.main([*PPO.small, "--env_id", "ALE/Freeway-v5", *flags])
     monkeypatch.setattr("continual_hackatari.agents.acceleration._fast_bfloat16", lambda device: (not fast, "another"))
     for flags in ([], ["--amp", "auto"]):
         setup = training.prepare(["--resume", str(only_run(tmp_path)), "--total_timesteps", "64", *flags])
@@ -415,13 +446,13 @@ def test_the_first_signal_asks_and_what_came_before_is_restored():
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(method, tmp_path):
-    generator = random.Random(method)
+    generator, sibling = random.Random(method), Q_LEARNER if method == "Q_LEARNER" else PPO
     length = {"modification_factory_kwargs": {**SWITCHING["modification_factory_kwargs"], "num_total_steps": 1600}}
     flags = [*METHODS[method], "--num_workers", "2", "--capture_video"]
-    assert begin(tmp_path / "uninterrupted", *METHODS[method], config=length, every=0).end() == 0
+    assert begin(tmp_path / "uninterrupted", *METHODS[method], config=length, every=0, sibling=sibling).end() == 0
 
     folder, kills, saved_steps = tmp_path / "killed", 0, set()
-    life = begin(folder, *flags, config=length)
+    life = begin(folder, *flags, config=length, sibling=sibling)
     life.wait_for(lambda: "run folder" in said(folder) and (only_run(folder) / RESUME).exists())
     while kills < 12:
         for _ in range(generator.choice((0, 1, 2))):  # so that it gets somewhere, however slow the machine is
@@ -437,9 +468,26 @@ def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(method, tmp_
         kills += 1
         saved_steps.add(load_state(only_run(folder))[0]["counters"]["global_step"])
         (folder / "output.txt").write_text("")
-        life = go_on(folder)
+        life = go_on(folder, sibling=sibling)
         life.wait_for(lambda: "run folder" in said(folder))
     assert life.end() == 0, said(folder)
     assert kills >= 10
     assert len(saved_steps) >= 5, "it was killed in different places"
     assert_same_run(only_run(folder), only_run(tmp_path / "uninterrupted"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sibling", ["q_learner"], indirect=True)
+def test_a_replay_that_is_missing_or_damaged_is_one_sentence(sibling, tmp_path, stopped):
+    (replay,) = stopped.glob(f"replay_step{load_state(stopped)[0]['counters']['global_step']}.pt")
+    run = Path(shutil.copytree(stopped, tmp_path / "runs" / stopped.name))
+    copied = run / replay.name
+    copied.write_bytes(copied.read_bytes()[:-1])
+    for words in ("damaged or cut short", "cannot be read"):
+        (tmp_path / "output.txt").write_text("")
+        assert go_on(tmp_path, sibling=sibling).end() == 2
+        (line,) = re.findall(r"^error: .*$", said(tmp_path), re.M)
+        assert replay.name in line
+        assert words in line
+        assert "Traceback" not in said(tmp_path)
+        copied.unlink(missing_ok=True)

@@ -16,12 +16,13 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, write_config
+from siblings import EVERY, Q_LEARNER
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
 from continual_hackatari.training import cost, run_evaluation, sweeps
 from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
-from continual_hackatari.training.settings import WANDB
+from continual_hackatari.training.settings import RULES, WANDB
 
 SCHEDULE = {
     "modification_factory": "SequentialModificationFactory",
@@ -116,6 +117,23 @@ def test_flags_that_carry_the_name_of_what_they_belong_to_are_in_the_table():
     assert len(set(FLAGS)) == len(FLAGS)
 
 
+OF_RUNS = [name for name, rule in RULES.items() if rule.of is not None]
+
+
+@pytest.mark.parametrize("name", OF_RUNS)
+def test_what_belongs_to_something_that_is_off_is_refused_in_every_script(name, workdir):
+    settings = {**FREEWAY, **OFF.get(name, {}), name: another(name)}
+    with pytest.raises(ConfigError, match=f"^`{name}` .*leave `{name}` at its default"):
+        Q_LEARNER.prepare(["--config", write_config(workdir, **settings)])
+    assert not (workdir / "runs").exists()
+
+
+@EVERY
+def test_rules_are_of_settings_that_are_there(sibling):
+    names = {field.name for field in dataclasses.fields(sibling.load().Args)}
+    assert set(RULES) < set(sibling.load().SCRIPT.rules) <= names
+
+
 def test_project_entity_and_folder_of_wandb_are_never_refused(workdir):
     words = ["--wandb_project_name", "a", "--wandb_entity", "b", "--wandb_dir", "c"]
     setup = training.prepare(["--config", write_config(workdir, **FREEWAY), *words])
@@ -148,9 +166,10 @@ def test_no_shipped_file_is_forgotten():
     assert ROOT / "run_config.json" in shipped_files()
 
 
-def test_a_given_flag_that_the_file_overrides_stands_out(workdir, capsys):
+@EVERY
+def test_a_given_flag_that_the_file_overrides_stands_out(sibling, workdir, capsys):
     path = write_config(workdir, **FREEWAY)
-    training.prepare(["--config", path, "--num_envs", "8", "--seed", "3", "--num_steps", "16"])
+    sibling.prepare(["--config", path, "--num_envs", "8", "--seed", "3", "--num_steps", "16"])
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if "warning" in line] == ["warning: config.json overrides --num_envs: 8 -> 2"]
     assert "config.json overrides --env_id: ALE/Pong-v5 -> ALE/Freeway-v5" in lines
@@ -250,9 +269,10 @@ def test_the_cost_of_evaluations_is_said_before_the_start(workdir, monkeypatch, 
     assert "cost" not in capsys.readouterr().out
 
 
-def test_the_speed_is_that_of_a_game_of_this_run(workdir):
-    setup = training.prepare(["--env_id", "ALE/Breakout-v5", "--no-cuda", "--time_limit", "400"])
-    length, seconds = cost.length_and_seconds(setup.game, functools.partial(training.build, setup.args))
+@EVERY
+def test_the_speed_is_that_of_a_game_of_this_run(sibling, workdir):
+    setup = sibling.prepare(["--env_id", "ALE/Breakout-v5", "--no-cuda", "--time_limit", "400"])
+    length, seconds = cost.length_and_seconds(setup.game, functools.partial(sibling.load().build, setup.args))
     assert 0 < length <= 100
     assert seconds > 0
 

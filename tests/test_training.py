@@ -1,5 +1,6 @@
 """The training script, run as a user runs it, and checked by what it wrote."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NEEDS_OCATARI, PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
+from siblings import EVERY, EVERY_BUT_SLOWLY, PPO, Q_LEARNER, SMALL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
@@ -19,9 +21,9 @@ from continual_hackatari.schedules.factories import make_factory
 from continual_hackatari.training import rollouts
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
-SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda", "--amp", "off"]
 TWO_REGIMES = {
     "modification_factory": "SequentialModificationFactory",
     "modification_factory_kwargs": {
@@ -33,13 +35,16 @@ TWO_REGIMES = {
 }
 
 
-def train_in(folder, monkeypatch, *flags, config=None):
+def train_in(folder, monkeypatch, *flags, config=None, sibling=None):
     """Train in this process with `folder` as current folder; returns the run folder."""
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     if config is not None:
         flags = ("--config", write_config(folder, **config), *flags)
-    training.main([*SMALL, *flags])
+    if sibling is None:
+        training.main([*SMALL, *flags])
+    else:
+        sibling.main([*sibling.small, *flags])
     return only_run(folder)
 
 
@@ -147,7 +152,8 @@ def expected_switches():
     ]
 
 
-def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(tmp_path, monkeypatch):
+@EVERY
+def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(sibling, tmp_path, monkeypatch):
     config = {
         **TWO_REGIMES,
         "modification_factory_kwargs": {
@@ -156,15 +162,17 @@ def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(tmp_pat
             "switching_thresholds": [50],
         },
     }
+    flags, what = ["--shrink_and_perturb"] if sibling is PPO else [], {"config": config, "sibling": sibling}
     runs = [
-        train_in(tmp_path / f"run{i}", monkeypatch, "--num_workers", workers, "--shrink_and_perturb", config=config)
+        train_in(tmp_path / f"run{i}", monkeypatch, "--num_workers", workers, *flags, **what)
         for i, workers in enumerate(("0", "2"))
     ]
-    other = train_in(tmp_path / "other", monkeypatch, "--seed", "43", "--shrink_and_perturb", config=config)
+    other = train_in(tmp_path / "other", monkeypatch, "--seed", "43", *flags, **what)
     for run in runs[1:]:
         assert (run / "episodes.csv").read_bytes() == (runs[0] / "episodes.csv").read_bytes()
         assert_same_weights(weights(runs[0]), weights(run))
-    assert not torch.equal(weights(runs[0])["actor.weight"], weights(other)["actor.weight"])
+    name = next(iter(weights(other)))
+    assert not torch.equal(weights(runs[0])[name], weights(other)[name])
 
 
 def test_a_cut_step_is_bootstrapped_with_the_last_observation_of_the_old_regime(tmp_path, monkeypatch):
@@ -229,9 +237,32 @@ def test_one_checkpoint_per_switch_before_the_weights_shrink(tmp_path, monkeypat
     assert load_checkpoint(run / names[0]).global_step == 32
 
 
+@EVERY
+def test_a_switch_is_in_all_files_and_cuts_the_games(sibling, tmp_path, monkeypatch):
+    """At step 40 of 128; both games are cut there and at the end."""
+    run = train_in(tmp_path, monkeypatch, "--save_agent_with_switch", config=TWO_REGIMES, sibling=sibling)
+    (switch,) = read_csv(run / "switches.csv")
+    name = "switch_1_step40_all_black_cars.cleanrl_model"
+    expected = {"global_step": "40", "from": "all_black_cars", "to": "all_white_cars", "mode": "reset"}
+    assert expected.items() <= switch.items()
+    assert switch["checkpoint"] == name
+    ends = [load_checkpoint(run / file) for file in (name, "model.cleanrl_model")]
+    assert [(end.global_step, end.extra["modification"]) for end in ends] == [
+        (40, "all_black_cars"),
+        (128, "all_white_cars"),
+    ]
+    episodes = [(row["global_step"], row["modification"], row["length"]) for row in read_csv(run / "episodes.csv")]
+    assert episodes == [("40", "all_black_cars", "20")] * 2 + [("128", "all_white_cars", "44")] * 2
+    events = EventAccumulator(str(run)).Reload()
+    assert {f"losses/{sibling.loss}", "charts/SPS", "time/update", "time/emulation"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars(f"losses/{sibling.loss}")] == [32, 64, 96, 128]
+    assert [(event.step, event.value) for event in events.Scalars("switch/regime_steps")] == [(40, 40)]
+
+
+@EVERY_BUT_SLOWLY
 @pytest.mark.parametrize("mode", ["episode", "live"])
-def test_other_switch_modes_cut_nothing(tmp_path, monkeypatch, mode):
-    run = train_in(tmp_path, monkeypatch, "--switch_mode", mode, config=TWO_REGIMES)
+def test_other_switch_modes_cut_nothing(sibling, tmp_path, monkeypatch, mode):
+    run = train_in(tmp_path, monkeypatch, "--switch_mode", mode, config=TWO_REGIMES, sibling=sibling)
     episodes = read_csv(run / "episodes.csv")
     assert [row["length"] for row in episodes] == ["64", "64"], (
         "one game per environment, cut only by the end of the run"
@@ -241,11 +272,13 @@ def test_other_switch_modes_cut_nothing(tmp_path, monkeypatch, mode):
     assert len(read_csv(run / "switches.csv")) == 1
 
 
-def test_the_run_is_rounded_up_to_whole_vector_steps(tmp_path, monkeypatch, capsys):
-    run = train_in(tmp_path, monkeypatch, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "71")
+@EVERY_BUT_SLOWLY
+def test_the_run_is_rounded_up_to_whole_vector_steps(sibling, tmp_path, monkeypatch, capsys):
+    flags = ["--env_id", "ALE/Freeway-v5", "--total_timesteps", "71"]
+    run = train_in(tmp_path, monkeypatch, *flags, sibling=sibling)
     assert load_checkpoint(run / "model.cleanrl_model").global_step == 72
     assert "step 72/72 (100 %)" in capsys.readouterr().err
-    losses = EventAccumulator(str(run)).Reload().Scalars("losses/policy_loss")
+    losses = EventAccumulator(str(run)).Reload().Scalars(f"losses/{sibling.loss}")
     assert [event.step for event in losses] == [32, 64, 72], "the last rollout is shorter"
 
 
@@ -274,10 +307,11 @@ def test_final_evaluation_and_videos(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_weights_and_biases_offline(tmp_path):
+@EVERY
+def test_weights_and_biases_offline(sibling, tmp_path):
     result = run_script(
-        "continual_training_example.py",
-        *SMALL,
+        sibling.file,
+        *sibling.small,
         *[
             "--config",
             write_config(tmp_path, **TWO_REGIMES),
@@ -292,7 +326,7 @@ def test_weights_and_biases_offline(tmp_path):
     run = only_run(tmp_path)
     (offline,) = tmp_path.glob("wandb/offline-run-*")
     content = next(offline.glob("*.wandb")).read_bytes()
-    assert b"losses/policy_loss" in content
+    assert f"losses/{sibling.loss}".encode() in content
     assert b"model.cleanrl_model" in content
     assert load_checkpoint(run / "model.cleanrl_model").extra["wandb_run_id"] == offline.name.rsplit("-", 1)[1]
 
@@ -323,6 +357,7 @@ def test_it_runs_as_a_module_from_any_folder(tmp_path):
 
 
 RANDOM = "RandomModificationFactory"
+RUN_SETTINGS = [field.name for field in dataclasses.fields(RunSettings)]
 BAD_CONFIGS = [
     ({"num_env": 4}, ["num_env", "num_envs"]),
     ({"num_envs": "4"}, ["num_envs", '"4"']),
@@ -399,7 +434,28 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(config, words, workdir, ca
     assert_refused(training.main, config, words, workdir, capsys)
 
 
-def test_bad_files_and_flags(workdir, capsys):
+OF_THE_Q_LEARNER = [
+    ({"gamma": 1.5}, ["gamma", "1.5"]),
+    ({"replay_size": 0}, ["replay_size", "0"]),
+    ({"obs_mode": "obj"}, ["obs_mode", "obj", "dqn"]),
+    ({"architecture": "PPO"}, ["architecture", "PPO", "q_learner:QNetwork"]),
+    ({"gae_lambda": 0.9}, ["gae_lambda"]),
+]
+OF_EVERY_SCRIPT = [
+    (config, words) for config, words in BAD_CONFIGS if set(config) <= {*RUN_SETTINGS} - {"architecture"}
+]
+OF_EVERY_SCRIPT = [(config, words) for config, words in OF_EVERY_SCRIPT if "obs_mode" not in config]
+
+
+@pytest.mark.parametrize("number", range(len(OF_THE_Q_LEARNER) + len(OF_EVERY_SCRIPT)))
+def test_bad_input_of_another_script_is_one_sentence_too(number, workdir, capsys):
+    config, words = [*OF_THE_Q_LEARNER, *OF_EVERY_SCRIPT][number]
+    assert len(OF_EVERY_SCRIPT) > 12
+    assert_refused(Q_LEARNER.main, config, words, workdir, capsys)
+
+
+@EVERY
+def test_bad_files_and_flags(sibling, workdir, capsys):
     (workdir / "broken.json").write_text('{"num_envs": 4,}')
     for flags, words in [
         (["--config", "missing.json"], ["missing.json"]),
@@ -408,7 +464,7 @@ def test_bad_files_and_flags(workdir, capsys):
         (["--num_envs", "four"], ["four"]),
     ]:
         with pytest.raises(SystemExit) as stopped:
-            training.main(flags)
+            sibling.main(flags)
         error = capsys.readouterr().err
         assert stopped.value.code == 2
         assert all(word in error for word in words), error
@@ -425,21 +481,23 @@ def test_a_bad_file_from_the_shell(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_folder_that_cannot_be_written(workdir, capsys):
+@EVERY
+def test_a_run_folder_that_cannot_be_written(sibling, workdir, capsys):
     (workdir / "runs").write_text("a file where the folder should be")
     with pytest.raises(SystemExit) as stopped:
-        training.main([*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32"])
+        sibling.main([*sibling.small, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32"])
     assert stopped.value.code == 2
     assert "runs" in capsys.readouterr().err
 
 
-def test_tracking_is_checked_before_anything_is_written(workdir, monkeypatch, capsys):
+@EVERY
+def test_tracking_is_checked_before_anything_is_written(sibling, workdir, monkeypatch, capsys):
     def fail():
         raise ConfigError("`--track` needs a login")
 
     monkeypatch.setattr(training.setups, "check_wandb", fail)
     with pytest.raises(SystemExit) as stopped:
-        training.main([*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--track"])
+        sibling.main([*sibling.small, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--track"])
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "error: `--track` needs a login\n"
     assert list(workdir.iterdir()) == []

@@ -7,9 +7,12 @@ import sys
 
 import pytest
 from conftest import ROOT
+from pages import blocks, section
 
 PAGE = ROOT / "docs" / "your-own-agent.md"
-EXAMPLES = re.findall(r"^## (.+?)$(?:(?!^## ).)*?^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+SCRIPT = "In this project's training"
+FOUND = re.findall(r"^## (.+?)$(?:(?!^## ).)*?^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+EXAMPLES = [(heading, code) for heading, code in FOUND if heading != SCRIPT]
 LAST_LINE = {
     "The environments alone": r"trained under \['all_black_cars', 'all_red_cars stop_random_car'\]",
     "Stable-Baselines3": r"stop_random_car: \d+\.\d ± \d+\.\d",
@@ -30,4 +33,11 @@ def test_an_example_runs(heading, code, tmp_path):
 
 
 def test_every_example_is_tried():
-    assert [heading for heading, _ in EXAMPLES] == list(LAST_LINE)
+    assert [heading for heading, _ in FOUND] == [*LAST_LINE, SCRIPT]
+
+
+def test_the_script_is_shown_from_its_first_to_its_last_line():
+    shown = "".join(blocks("python", section(SCRIPT, PAGE.name)))
+    script = (ROOT / "tests" / "q_learner.py").read_text()
+    assert [line for line in shown.splitlines() if line] == [line for line in script.splitlines() if line]
+    assert len(script.splitlines()) < 200

@@ -22,7 +22,7 @@ from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.strings import choose_modifications
 from continual_hackatari.training.summary import summarise, table
 from continual_hackatari.training.tracking import Tracker
-from continual_hackatari.training.versions import script_path
+from continual_hackatari.training.versions import evaluation_command, script_path
 from continual_hackatari.wrappers.config import GameConfig
 
 
@@ -93,7 +93,7 @@ def log_continual_metrics(
         tracker.scalars({f"continual/{name}": value for name, value in metrics.items()}, global_step)
 
 
-def say_what_there_is(folder: Path, env_id: str) -> None:
+def say_what_there_is(folder: Path, env_id: str, architecture: str, script: str) -> None:
     """Draw the returns, then print where everything of a finished run is and the commands that make more of it."""
     picture = folder / "returns.png"
     try:
@@ -110,5 +110,5 @@ def say_what_there_is(folder: Path, env_id: str) -> None:
         if path.exists():
             print(f"{name} {path}")
     print("report:     " + shlex.join(["python", script_path("report.py"), str(folder)]))
-    words = ["python", script_path("eval.py"), "--agent_path", str(folder / FINAL), "--env_id", env_id]
-    print("evaluate:   " + shlex.join(words))
+    words = ("--agent_path", str(folder / FINAL), "--env_id", env_id)
+    print("evaluate:   " + shlex.join(evaluation_command(architecture, script, *words)))

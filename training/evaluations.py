@@ -42,7 +42,7 @@ from continual_hackatari.training.files import atomic_path, try_lock
 from continual_hackatari.training.plan import is_due, write_plan
 from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.tracking import Tracker
-from continual_hackatari.training.versions import script_path
+from continual_hackatari.training.versions import evaluation_command, script_path
 
 SNAPSHOTS = "evals"
 
@@ -189,14 +189,16 @@ def trained_strings(folder: Path) -> list[str]:
 # ------------------------------------------------------------------------------------------------- beside the training
 
 
-def _start(command: Sequence[str], log: Path, *, beside_training: bool) -> subprocess.Popen:
+def _start(
+    command: Sequence[str], log: Path, *, beside_training: bool, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen:
     """Start `command`, deaf to the terminal's Ctrl-C, which is for the training; beside it with the lowest priority."""
     # Not in a session of its own: where the kernel groups processes by session, it would get as much as the training.
     in_main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None  # a new process inherits this
     try:
         with open(log, "ab") as file:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file)
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment)
     finally:
         if in_main_thread:
             signal.signal(signal.SIGINT, before)
@@ -237,6 +239,7 @@ class ContinualEvaluation:
         resume_step: int | None = None,
         logged: Iterable[Sequence[Any]] = (),
         report: Callable[[str], None] = print,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Write the plan and start the evaluating process; without a plan nothing is evaluated.
 
@@ -247,12 +250,13 @@ class ContinualEvaluation:
             batch_size: as for `is_due`.
             resume_step: a run that goes on: the step from which it does.
             logged: with it: `state_dict` of then.
+            environment: of the evaluating process; by default that of this one.
 
         Raises ConfigError where another process evaluates the run.
         """
         self._folder, self._command, self._by_hand, self._args, self._report = folder, command, by_hand, args, report
         self._every, self._batch_size = None if plan is None else plan.every, batch_size
-        self._logged = {tuple(key) for key in logged}
+        self._environment, self._logged = environment, {tuple(key) for key in logged}
         self._noted: list[Label] = []
         self._known: set[tuple[int, int]] = set()  # (global_step, phase) that is evaluated or has a snapshot
         self._seen: tuple[int, int] | None = None
@@ -266,7 +270,7 @@ class ContinualEvaluation:
         if plan is not None:
             with evaluating(folder, patience=20.0):  # another one would remove the file before it has its name
                 write_plan(folder, plan)
-            self._process = _start(command, self._log_of_process, beside_training=True)
+            self._process = self._start(beside_training=True)
 
     def state_dict(self) -> list[list[Any]]:
         """What has been logged, as plain values for the run's saved state."""
@@ -388,7 +392,11 @@ class ContinualEvaluation:
         A new process, because Linux lets no ordinary user raise the priority of a process again.
         """
         self._kill_process()
-        self._process = _start(self._command, self._log_of_process, beside_training=False)
+        self._process = self._start(beside_training=False)
+
+    def _start(self, *, beside_training: bool) -> subprocess.Popen:
+        log, environment = self._log_of_process, self._environment
+        return _start(self._command, log, beside_training=beside_training, environment=environment)
 
     def _look_after_process(self) -> None:
         """Say once that the process has failed."""
@@ -408,15 +416,20 @@ def open_evaluations(setup: Setup[Any], folder: Path, report: Callable[[str], No
     On the main rank only: elsewhere it does nothing either.
     """
     is_main, saved, script = setup.ranks.is_main, setup.saved, script_path("eval.py")
-    own = ["--architecture", setup.args.architecture] if ":" in setup.args.architecture else []
+    architecture, own = setup.args.architecture, str(Path(setup.script.file).resolve().parent)
+    words, environment = ["--run", str(folder), "--follow", str(os.getpid())], None
+    if ":" in architecture:  # its class is in the training script or beside it, and this run trusts it
+        words += ["--architecture", architecture]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))}
     return ContinualEvaluation(
         folder,
-        [sys.executable, script, "--run", str(folder), "--follow", str(os.getpid()), *own],
-        by_hand=shlex.join(["python", script, "--run", str(folder), *own]),
+        [sys.executable, script, *words],
+        by_hand=shlex.join(evaluation_command(architecture, setup.script.file, "--run", str(folder))),
         args=as_plain_dict(replace(setup.args, resume="")),
         plan=setup.plan if is_main else None,
         batch_size=setup.args.batch_size,
         resume_step=None if saved is None or not is_main else saved["counters"]["global_step"],
         logged=() if saved is None else saved.get("evaluations", ()),
         report=report,
+        environment=environment,
     )

@@ -10,10 +10,11 @@ A script makes its agent and hands over what of it is saved; then it plays, lear
                 if new != run.modification:
                     run.end_regime()
                     run.begin_regime(new)
-                ...                       # act, run.envs.step_async, run.envs.step_wait, run.games_ended
-                run.stepped()
-            run.weights_change()
-            ...                           # learn
+                seen = run.envs.arrays.observations.copy()
+                after = run.play(...)     # actions; or step_async, step_wait, games_ended and stepped by hand
+            run.log_games()
+            with run.updating(losses, ["value"]):
+                ...                       # learn
             run.end_round({"losses/value": loss})
         run.finish()
 """
@@ -82,6 +83,17 @@ class Filed(Protocol):
         """Go on from such a file."""
 
 
+class Step(NamedTuple):
+    """What one step of all games brought."""
+
+    rewards: np.ndarray
+    """[N], as the games gave them"""
+    next_observations: np.ndarray
+    """[N, ...], what was there after the step; where an episode ended, its last, not the first of the next one"""
+    terminated: np.ndarray
+    """bool [N], nothing follows; not where a time limit or a switch ends the episode"""
+
+
 class Counters(NamedTuple):
     """Where a run is, between two rounds."""
 
@@ -144,7 +156,8 @@ class Run(Generic[ArgsT]):
     ) -> None:
         self._stack.__exit__(kind, error, trace)
         if self._finished and kind is None and self.ranks.is_main:
-            ending.say_what_there_is(self.folder, self.setup.game.env_id)
+            setup = self.setup
+            ending.say_what_there_is(self.folder, setup.game.env_id, setup.args.architecture, setup.script.file)
 
     def start(
         self,
@@ -210,6 +223,20 @@ class Run(Generic[ArgsT]):
         self.evaluations.begin_rollout(self.global_step, self.num_switches, self.modification)
         missing = self.total_timesteps - self.global_step
         return min(self.args.num_steps, -(-missing // self.args.num_envs))
+
+    def play(self, actions: np.ndarray) -> Step:
+        """Play one step of all games of this process, for an agent that waits meanwhile. actions: [N]."""
+        self.timer.lap("inference")
+        for group, games in enumerate(self.envs.groups):
+            self.envs.step_async(actions[games], group)
+        ended = [record for group in range(len(self.envs.groups)) for record in self.envs.step_wait(group)]
+        self.stepped()
+        self.games_ended(ended)
+        arrays = self.envs.arrays
+        after, over = arrays.observations.copy(), arrays.terminated | arrays.truncated
+        after[over] = arrays.final_observations[over]
+        self.timer.lap("emulation")
+        return Step(arrays.rewards.copy(), after, arrays.terminated.copy())
 
     def stepped(self) -> None:
         """All games have played, or have begun to play, one more step."""
@@ -292,6 +319,7 @@ class Run(Generic[ArgsT]):
                 f"the update after step {self.global_step} is not finite: {problem}; {kept}"
                 "try a lower `learning_rate`, or look closer with `--resume` and `--detect_anomaly`"
             )
+        self.timer.lap("update")
 
     # -------------------------------------------------------------------------------------------------------- switches
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from continual_hackatari.agents.finite import NotFiniteError
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.config import sentence
 from continual_hackatari.training.ending import test_finished_run
 from continual_hackatari.training.ranks import Ranks, RanksError
-from continual_hackatari.training.setup import USER_ERRORS, Setup
+from continual_hackatari.training.setup import USER_ERRORS, ArgsT, Script, Setup, prepare
 from continual_hackatari.training.system import keep_freed_memory
 from continual_hackatari.wrappers.errors import WorkerError
 
@@ -19,16 +18,12 @@ FAILURES = (CheckpointError, NotFiniteError, RanksError, WorkerError)
 """Of a run that was well begun; the message is one sentence."""
 
 
-def main(
-    prepare: Callable[[Sequence[str] | None, Ranks], Setup[Any]],
-    train: Callable[[Setup[Any]], None],
-    argv: Sequence[str] | None = None,
-) -> None:
+def main(script: Script[ArgsT], train: Callable[[Setup[ArgsT]], None], argv: Sequence[str] | None = None) -> None:
     """Check everything a user can get wrong, then train; what goes wrong is one sentence and an exit code."""
     ranks = Ranks.of_this_process()
     try:
         with ranks:
-            setup = prepare(argv, ranks)
+            setup = prepare(script, argv, ranks)
             if setup.finished:
                 test_finished_run(setup)
             else:

@@ -58,7 +58,7 @@ REQUIRED = ("args", "machine", "counters", "agent", "generators", "envs", "track
 
 @dataclass(frozen=True)
 class Script(Generic[ArgsT]):
-    """What a training script says of itself."""
+    """What a training script says of itself; the last four may be left out."""
 
     file: str
     """its `__file__`, for the commands that a user is told"""
@@ -67,16 +67,16 @@ class Script(Generic[ArgsT]):
     settings: type[ArgsT]
     rules: Mapping[str, Rule]
     """of all of its settings"""
-    parts: Sequence[str]
-    """what of `Run.start` every state to go on from holds"""
-    check: Callable[[ArgsT, Mapping[str, Any] | None, Ranks], None]
-    """(settings, the state to go on from, this process among all): raises one of `USER_ERRORS` for what cannot work"""
-    notes: Callable[[ArgsT, Any], Sequence[str | None]]
-    """(settings, schedule): lines for the user about the algorithm"""
-    memory: Callable[[ArgsT, GameConfig], tuple[int, str]]
-    """bytes that a process needs at least, besides the games, and the settings that make it less"""
     build: Callable[[ArgsT, Sequence[int], int, torch.Generator], nn.Module]
     """(settings, shape of an observation, number of actions, generator): an untrained agent"""
+    parts: Sequence[str] = ()
+    """what of `Run.start` every state to go on from holds"""
+    check: Callable[[ArgsT, Mapping[str, Any] | None, Ranks], None] = lambda args, saved, ranks: None
+    """(settings, the state to go on from, this process among all): raises one of `USER_ERRORS` for what cannot work"""
+    notes: Callable[[ArgsT, Any], Sequence[str | None]] = lambda args, schedule: ()
+    """(settings, schedule): lines for the user about the algorithm"""
+    memory: Callable[[ArgsT, GameConfig], tuple[int, str]] = lambda args, game: (0, "")
+    """bytes that a process needs at least, besides the games, and the settings that make it less"""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,15 @@ def script_path(name: str) -> str:
     return os.path.relpath(ROOT / name)
 
 
+def evaluation_command(architecture: str, script: str, *words: str) -> list[str]:
+    """What a user types to evaluate an agent; with where its class is, if `script` has its own (`module:Class`)."""
+    command = ["python", script_path("eval.py"), *words]
+    if ":" not in architecture:
+        return command
+    folder = os.path.relpath(Path(script).resolve().parent)
+    return ["env", f"PYTHONPATH={folder}", *command, "--architecture", architecture]
+
+
 def made_by(folder: Path, global_step: int) -> dict[str, Any]:
     """`versions`, `processor` and `command` for the args.json of the run in `folder`, at its start or where it goes on.
 
