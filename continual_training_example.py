@@ -181,10 +181,6 @@ class Args(RunSettings):
     """what shrink and perturb does to Adam's state and to PPO_CBP's record of its units"""
 
     @property
-    def minibatch_size(self) -> int:
-        return self.batch_size // self.num_minibatches
-
-    @property
     def goal_kind(self) -> str:
         return goal_kind(self.her, self.game_specific_goals)
 
@@ -276,8 +272,7 @@ def train(setup: Setup[Args]) -> None:
         ranks.start_alike(agent)
         agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(args, agent)
-        if on_gpu:
-            pin(envs.arrays.observations)
+        pin(envs.arrays.observations, device)
         cbp = continual_backprop(args, agent, optimizer, cbp_seed, ranks) if isinstance(agent, PPOCBP) else None
         if args.compile:
             agent.compile()
@@ -529,8 +524,7 @@ def make_scalers(args: Args) -> tuple[RewardScaler, RewardScaler]:
 
 def make_optimizer(args: Args, agent: ActorCritic) -> torch.optim.Optimizer:
     """Adam with PPO's epsilon; on a GPU the learning rate is a tensor, so that a recorded graph sees it decay."""
-    device = next(agent.parameters()).device
-    on_gpu = device.type == "cuda"
+    device, on_gpu = next(agent.parameters()).device, next(agent.parameters()).is_cuda
     rate = torch.tensor(args.learning_rate, device=device) if on_gpu else args.learning_rate
     adam = RestartableAdam if isinstance(agent, PPOCBP) else torch.optim.Adam
     return adam(agent.parameters(), lr=rate, eps=1e-5, fused=True, capturable=on_gpu)
@@ -611,11 +605,9 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
 
 def notes(args: Args, schedule: Any) -> list[str | None]:
     """Lines for the user."""
+    lines = [decay_note(schedule, args.total_timesteps)] if args.anneal_lr and not args.anneal_lr_per_regime else []
     idle_graphs = args.cuda_graphs and not (args.cuda and torch.cuda.is_available())
-    return [
-        decay_note(schedule, args.total_timesteps) if args.anneal_lr and not args.anneal_lr_per_regime else None,
-        "note: `cuda_graphs` does nothing on a CPU" if idle_graphs else None,
-    ]
+    return [*lines, "note: `cuda_graphs` does nothing on a CPU" if idle_graphs else None]
 
 
 def memory(args: Args, game: GameConfig) -> tuple[int, str]:
@@ -624,7 +616,8 @@ def memory(args: Args, game: GameConfig) -> tuple[int, str]:
     Too small rather than too large: observations, and the weights of big layers with gradients and Adam's averages.
     """
     smaller = "`num_envs`, `num_steps` or `buffer_window_size`"
-    needed = bytes_of_rows(args, game, args.batch_size, args.minibatch_size * (2 if args.her else 1))
+    in_minibatch = args.batch_size // args.num_minibatches * (2 if args.her else 1)
+    needed = bytes_of_rows(args, game, args.batch_size, in_minibatch)
     if args.obs_mode == "dqn":
         return needed, smaller
     decoder = (game.window * (args.encoder_dims or (1,))[-1], *args.decoder_dims)

@@ -4,7 +4,7 @@
     python eval.py --agent_path runs/.../model.cleanrl_model --modifs "no_modif, all_black_cars" --deterministic
     python eval.py --agent_path runs/.../model.cleanrl_model --modifs all_black_cars --play game.mp4
     python eval.py --agent_path runs/*my_method*/model.cleanrl_model --seeds 0 1 2 --format latex > table.tex
-    python eval.py --run runs/<folder>    # fill the run's evals.csv from all its checkpoints
+    python eval.py --run runs/<folder>    # fill the run's evals.csv from all its checkpoints (see `--run x --help`)
 
 All else comes from the checkpoint; the game and how it is played may be chosen anew. Games are whole (a lost life does
 not end one) and scored by the emulator. Prints a table, writes games.csv, per_life.csv and summary.json,
@@ -29,12 +29,9 @@ check_system()  # before anything imports OpenCV
 
 import contextlib
 import csv
-import itertools
 import json
-import select
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -42,13 +39,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler
-from continual_hackatari.reporting.asked import still_to_do
-from continual_hackatari.reporting.plan import PLAN, Label, Plan, read_plan
-from continual_hackatari.reporting.rows import SPLITS, UNMODIFIED, RunFolderError
-from continual_hackatari.reporting.runs import Run
+from continual_hackatari.agents import AgentError, RewardScaler
+from continual_hackatari.reporting.rows import UNMODIFIED, RunFolderError
 from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, statistics, without_nan
-from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, trained_with
+from continual_hackatari.training import run_evaluation
+from continual_hackatari.training.checkpoint_settings import HOW_TO_PLAY, choose_game, complete_settings
+from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from continual_hackatari.training.config import (
     ConfigError,
     Range,
@@ -56,16 +52,6 @@ from continual_hackatari.training.config import (
     check_ranges,
     parse_command_line,
     sentence,
-)
-from continual_hackatari.training.evaluations import (
-    add_results,
-    evaluating,
-    labels_of,
-    read_results,
-    remove_unfinished,
-    saved_weights,
-    snapshot_paths,
-    trained_strings,
 )
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.game_report import (
@@ -76,22 +62,18 @@ from continual_hackatari.training.game_report import (
     known_returns,
     value_error,
 )
-from continual_hackatari.training.playing import PlayedGame, evaluate, load_agent, play
+from continual_hackatari.training.playing import PlayedGame, load_agent, play
 from continual_hackatari.training.run_folder import create_run_folder
-from continual_hackatari.training.strings import canonical_strings, choose_evaluated, choose_modifications
+from continual_hackatari.training.strings import choose_modifications
 from continual_hackatari.training.summary import Result, summarise, table
 from continual_hackatari.training.tracking import Tracker, check_wandb
-from continual_hackatari.wrappers.config import NOOP_MAX, GameConfig, game_config, same_game
+from continual_hackatari.training.watching import Video, record_game
+from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError, WorkerError
-from continual_hackatari.wrappers.goals import goal_kind
 from continual_hackatari.wrappers.interfaces import GameRecord
-from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames, played, write_video
-from continual_hackatari.wrappers.worker import die_with
+from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError, RunFolderError)
-FOR_RUNS = ("eval_modifs", "held_out_modifs", "eval_games", "follow")
-FOR_BOTH = ("run", "seed", "num_workers", "cuda", "architecture")
-"""With `run` and without; all others are for one checkpoint."""
 
 
 @dataclass
@@ -118,18 +100,6 @@ class Args:
     """where the files go, a new or empty folder (default: one in eval/ beside the first checkpoint)"""
     format: Literal["text", "markdown", "latex", "csv"] = "text"
     """of the printed table; if not text, standard output holds the table alone"""
-
-    # all checkpoints of a run, into its evals.csv
-    run: str = ""
-    """run folder: evaluate what is not in its evals.csv yet, greedy and sampled (instead of agent_path)"""
-    eval_modifs: tuple[str, ...] = ()
-    """with run: strings to evaluate besides those of the training (default: what it trained on and no_modif)"""
-    held_out_modifs: tuple[str, ...] = ()
-    """with run: further ones, which it was not trained on"""
-    eval_games: int | None = None
-    """with run: games per string, once greedy and once sampled (default: as in the training, else 5)"""
-    follow: int | None = None
-    """with run, used by the training: its process id; evaluate snapshots as they come"""
 
     # the game; by default as in the checkpoint
     env_id: str | None = None
@@ -176,6 +146,8 @@ class Args:
     """record one game under one string into this .mp4, and do nothing else"""
     seconds: float | None = None
     """with --play: stop after so many seconds (default: a whole game)"""
+    caption: bool = False
+    """with --play: write the modification string and the score so far above the screen"""
 
 
 RANGES = {
@@ -186,20 +158,8 @@ RANGES = {
     "sticky": Range(0, 1),
     "time_limit": Range(1, 2**31 - 1),
     "buffer_window_size": Range(1, 1000),
-    "eval_games": Range(1, 10**6),
     "seed": Range(0, 2**63 - 1),
     "seeds": Range(0, 2**63 - 1),
-}
-# Settings that come from the checkpoint, and their values where a checkpoint does not say. The first kind may be chosen
-# anew; the second decides what the network reads and writes, so a flag that contradicts the checkpoint is an error.
-GAME_SETTINGS = {"env_id": "", "backend": "HackAtari", "frameskip": 4}
-HOW_TO_PLAY = ("game_start", "max_pool", "sticky", "time_limit")  # see `how_to_play`
-NETWORK_SETTINGS = {
-    "architecture": "PPO",
-    "obs_mode": "dqn",
-    "buffer_window_size": 4,
-    "her": False,
-    "game_specific_goals": False,
 }
 
 
@@ -243,11 +203,15 @@ class Evaluation(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     """Check everything, play, print the table and write the files."""
     try:
-        args = parse_command_line(Args, argv, description=__doc__)
-        if args.run:
-            evaluate_run(args)
+        words = sys.argv[1:] if argv is None else argv
+        of_a_run = bool(named(words, ["run"]))
+        refuse_foreign(words, of_a_run)
+        if of_a_run:
+            run_evaluation.evaluate_run(
+                parse_command_line(run_evaluation.Args, words, description=run_evaluation.__doc__)
+            )
         else:
-            run(args)
+            run(parse_command_line(Args, words, description=__doc__))
     except USER_ERRORS as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -256,11 +220,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(1) from None
 
 
+def named(words: Sequence[str], flags: Iterable[str]) -> list[str]:
+    """Which of these flags stand among the words of a command line."""
+    given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
+    return [flag for flag in flags if flag in given or f"no_{flag}" in given]
+
+
+def refuse_foreign(words: Sequence[str], of_a_run: bool) -> None:
+    """Raise ConfigError for a flag of checkpoints where a run is evaluated, and the other way round."""
+    both = [{field.name for field in fields(one)} for one in (Args, run_evaluation.Args)]
+    here, there = both[::-1] if of_a_run else both
+    for flag in named(words, sorted(there - here)):
+        if of_a_run:
+            raise ConfigError(f"`{flag}` is for one checkpoint; leave it out with `--run`")
+        raise ConfigError(f"`{flag}` belongs to `--run`, which is not given")
+
+
 def run(args: Args) -> None:
     """Evaluate one or several checkpoints as `args` say."""
     if not args.agent_path:
         raise ConfigError("`agent_path` is missing; give `--agent_path` a checkpoint, or `--run` a run folder")
-    refuse_flags(args, FOR_RUNS, "belongs to `--run`, which is not given")
     args = choose_seeds(args)
     checkpoints = [load_checkpoint(path) for path in args.agent_path]
     settings, game, notes = choose_common_game(args, checkpoints)
@@ -285,7 +264,9 @@ def run(args: Args) -> None:
 
     args = replace(args, **{**settings, **game.chosen, "env_id": game.env_id})
     if args.play:
-        print(record_game(agents[0].to(device), game, strings[0], args, device))
+        video = Video(Path(args.play), args.seconds, args.caption)
+        agent, greedy = agents[0].to(device), args.deterministic
+        print(record_game(agent, game, strings[0], video, seed=args.seed, deterministic=greedy, device=device))
         return
     with output_folder(args, game) as folder, open_tracker(args, folder) as tracker:
         evaluations: list[Evaluation] = []
@@ -338,11 +319,11 @@ def choose_common_game(args: Args, checkpoints: Sequence[Checkpoint]) -> tuple[d
     """Settings and game that all checkpoints agree on, and lines that a user should see.
 
     Raises:
-        ConfigError: what `complete_settings` raises, a checkpoint twice, or checkpoints that do not agree.
+        ConfigError: what `checked_settings` raises, a checkpoint twice, or checkpoints that do not agree.
         GameError: unknown game or backend, or a combination that cannot work.
     """
     (settings, game, notes), *others = (
-        (settings := complete_settings(args, checkpoint), *choose_game(settings, checkpoint))
+        (settings := checked_settings(args, checkpoint), *choose_game(settings, checkpoint))
         for checkpoint in checkpoints
     )
     first, *paths = args.agent_path
@@ -359,6 +340,19 @@ def choose_common_game(args: Args, checkpoints: Sequence[Checkpoint]) -> tuple[d
                 "checkpoints must be of one method on one game, so evaluate these one by one"
             )
     return settings, game, notes
+
+
+def checked_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
+    """See `complete_settings`.
+
+    Raises:
+        ConfigError: what that raises, a number out of range, or a W&B run without tracking.
+    """
+    settings = complete_settings(vars(args), checkpoint)
+    check_ranges(replace(args, **settings), RANGES)
+    if args.wandb_run_id is not None and not args.track:
+        raise ConfigError("`wandb_run_id` is given, but nothing is logged to W&B; add `--track`")
+    return settings
 
 
 def value_target(checkpoint: Checkpoint) -> ValueTarget | None:
@@ -389,6 +383,8 @@ def check_play(args: Args, strings: Sequence[str]) -> None:
     if not args.play:
         if args.seconds is not None:
             raise ConfigError("`seconds` goes with `--play FILE`, which is not given")
+        if args.caption:
+            raise ConfigError("`caption` goes with `--play FILE`, which is not given")
         return
     check_output("play", args.play, VIDEO_ENDINGS)
     if args.seconds is not None:
@@ -401,34 +397,9 @@ def check_play(args: Args, strings: Sequence[str]) -> None:
     for name in ("track", "capture_video", "output_dir"):
         if getattr(args, name):
             raise ConfigError(f"`play` records one game and writes nothing else; leave out `--{name}`")
-    refuse_flags(args, ("format", "eval_episodes"), "is of an evaluation, and `play` records one game; leave it out")
-
-
-@torch.no_grad()
-def record_game(agent: ActorCritic, game: GameConfig, string: str, args: Args, device: torch.device) -> str:
-    """Record game 0 of an evaluation of one game (`--eval_episodes 1`), or its first seconds; returns what was done.
-
-    Raises:
-        OutputError: the video cannot be written.
-    """
-    generator = torch.Generator(device).manual_seed(args.seed)
-    ended: list[GameRecord] = []
-
-    def choose(observation: np.ndarray, _num_actions: int) -> int:
-        seen = torch.from_numpy(observation)[None].to(device)
-        return int(agent.act(seen, deterministic=args.deterministic, generator=generator))
-
-    def screens() -> Iterator[np.ndarray]:
-        for screen, record in played(replace(game, seed=args.seed), string, choose):
-            if record is not None:
-                ended.append(record)
-                return
-            yield screen
-
-    total = None if args.seconds is None else num_frames(args.seconds)
-    number = write_video("play", Path(args.play), itertools.islice(screens(), total), total)
-    outcome = f"a whole game, score {ended[0].score:g}" if ended else "not a whole game"
-    return f"{args.play}: {number} frames under {string or UNMODIFIED}, {outcome}"
+    for name in ("format", "eval_episodes"):
+        if getattr(args, name) != getattr(Args(), name):
+            raise ConfigError(f"`{name}` is of an evaluation, and `play` records one game; leave it out")
 
 
 def summarise_agents(evaluations: Sequence[Evaluation], env_id: str, seed: int) -> list[Result]:
@@ -447,77 +418,6 @@ def summarise_agents(evaluations: Sequence[Evaluation], env_id: str, seed: int) 
         mean, std, low, high = mean_std_interval(means, seed)
         results.append(Result(string, episodes, mean, std, low, high, human_normalised(env_id, mean), agents))
     return results
-
-
-def complete_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Game and network settings: a flag where one was given, else the checkpoint's.
-
-    Raises:
-        ConfigError: a number out of range, a flag that contradicts the checkpoint, or no game anywhere.
-    """
-    settings: dict[str, Any] = {}
-    for name, default in {**GAME_SETTINGS, **NETWORK_SETTINGS}.items():
-        trained, given = trained_with(checkpoint, name, default), getattr(args, name)
-        if name in NETWORK_SETTINGS and name in checkpoint.args and given not in (None, trained):
-            raise ConfigError(
-                f"`{name}` {given} contradicts the checkpoint, which was trained with {trained}; leave the flag out"
-            )
-        settings[name] = trained if given is None else given
-    if not settings["env_id"]:
-        raise ConfigError("`env_id`: the checkpoint does not say which game it was trained on; give `--env_id`")
-    if ":" in settings["architecture"] and args.architecture is None:  # a checkpoint is data, it must not name code
-        raise ConfigError(
-            f"`architecture` {settings['architecture']} is not this project's; if you trust that code, say so with "
-            f"`--architecture {settings['architecture']}`"
-        )
-    settings |= how_to_play(args, checkpoint, settings)
-    check_ranges(replace(args, **settings), RANGES)
-    if args.wandb_run_id is not None and not args.track:
-        raise ConfigError("`wandb_run_id` is given, but nothing is logged to W&B; add `--track`")
-    return settings
-
-
-def how_to_play(args: Args, checkpoint: Checkpoint, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in `HOW_TO_PLAY`: a flag, else the checkpoint's; None: as `game_config` chooses.
-
-    Checkpoints that do not name their start are of earlier versions, which had `noop_max`, or of the original system.
-    """
-    trained = checkpoint.args
-    if "noop_max" in trained:
-        game_start = "frames" if trained_with(checkpoint, "noop_max", 0) else "none"
-    else:
-        game_start = trained_with(checkpoint, "game_start", "original")
-    chosen: dict[str, Any] = {"game_start": game_start}
-    if "max_pool" in trained and settings["backend"] != "Gym":
-        chosen["max_pool"] = trained_with(checkpoint, "max_pool", False)
-    trained_on = trained_with(checkpoint, "env_id", "") or settings["env_id"]
-    for name, default in (("sticky", 0.25), ("time_limit", 108_000)):
-        if name in trained and same_game(trained_on, settings["env_id"]):
-            chosen[name] = trained_with(checkpoint, name, default)
-    given = {name: getattr(args, name) for name in HOW_TO_PLAY}
-    return {name: chosen.get(name) if value in (None, "auto") else value for name, value in given.items()}
-
-
-def choose_game(settings: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[GameConfig, list[str]]:
-    """The game to play, and lines that a user should see.
-
-    Raises:
-        GameError: unknown game or backend, or a combination that cannot work.
-    """
-    return game_config(
-        settings["env_id"],
-        backend=settings["backend"],
-        obs_mode=settings["obs_mode"],
-        frameskip=settings["frameskip"],
-        window=settings["buffer_window_size"],
-        game_start=settings["game_start"],
-        noop_max=trained_with(checkpoint, "noop_max", NOOP_MAX) or NOOP_MAX,
-        fire_reset=trained_with(checkpoint, "fire_reset", True),
-        max_pool=settings["max_pool"],
-        sticky=settings["sticky"],
-        time_limit=settings["time_limit"],
-        goal_kind=goal_kind(settings["her"], settings["game_specific_goals"]),
-    )
 
 
 @contextlib.contextmanager
@@ -687,197 +587,6 @@ def log_results(tracker: Tracker, results: Sequence[Result], global_step: int, f
                 tracker.scalar(f"eval/{result.modification or UNMODIFIED}/{key}", value, global_step)
     for path in sorted((folder / "videos").glob("*.mp4")):
         tracker.video(path, f"eval/videos/{path.stem}", global_step)
-
-
-# ------------------------------------------------------------------------------------------------ all weights of a run
-
-
-class RunEvaluation(NamedTuple):
-    """How the weights of one run are evaluated: all alike, whether during the training or later."""
-
-    folder: Path
-    seed: int
-    """of the training"""
-    game: GameConfig
-    architecture: str
-    splits: dict[str, str]
-    """modification string -> `train` or `held_out`"""
-    games: int
-    """per string, once greedy and once sampled"""
-    evaluation_seed: int
-    num_workers: int | None
-
-
-def evaluate_run(args: Args) -> None:
-    """Evaluate all weights of a run that are not in its evals.csv yet.
-
-    Raises:
-        USER_ERRORS: one sentence; what was evaluated before it is in the file.
-    """
-    if args.follow is not None and sys.platform == "linux":
-        die_with(args.follow)  # elsewhere this process ends by itself: standard input ends, no snapshots come
-    others = [field.name for field in fields(Args) if field.name not in (*FOR_RUNS, *FOR_BOTH)]
-    refuse_flags(args, others, "is for one checkpoint; leave it out with `--run`")
-    check_ranges(args, RANGES)
-    folder = Path(args.run)
-    with evaluating(folder) if folder.is_dir() else contextlib.nullcontext():
-        evaluation, notes = plan_run(args, folder)
-        print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "", flush=True)
-        if args.follow is None:
-            remove_unfinished(folder)
-        for path in arriving_snapshots(folder) if args.follow is not None else iter(snapshot_paths(folder)):
-            evaluate_weights(evaluation, path)
-            path.unlink()
-        for path, labels in saved_weights(folder) if args.follow is None else ():
-            evaluate_weights(evaluation, path, labels)
-        results = read_results(folder)
-        if args.follow is None and (line := what_cannot_be_done(folder, results)):
-            print(line)
-        print(f"results: {folder / 'evals.csv'}, {len(results):,} games")
-
-
-def what_cannot_be_done(folder: Path, results: Sequence[Mapping[str, str]]) -> str | None:
-    """A line about evaluations that the run has asked for, but has not kept the weights for."""
-    asked = Run(folder).asked
-    done = {(row["modification"], int(row["phase"]), int(row["global_step"])) for row in results}
-    left = sorted({(step, phase) for _, phase, step in still_to_do(asked, done)}) if asked is not None else []
-    if not left:
-        return None
-    step, phase = left[0]
-    advice = "" if (folder / "model.cleanrl_model").exists() else ", unless the training goes on and does them itself"
-    return (
-        f"note: {len(left)} evaluations that the run has asked for cannot be done, as their weights are not kept, the "
-        f"first at step {step:,} (phase {phase}){advice}"
-    )
-
-
-def arriving_snapshots(folder: Path) -> Iterator[Path]:
-    """Snapshots in the order of training, as they come, until standard input is closed and none is left."""
-    ended = False
-    while True:
-        paths = snapshot_paths(folder)
-        if paths:
-            yield paths[0]
-        elif ended:
-            return
-        else:
-            ended = bool(select.select([sys.stdin], [], [], 0.5)[0])
-
-
-def plan_run(args: Args, folder: Path) -> tuple[RunEvaluation, list[str]]:
-    """What to evaluate and how, from the run's own settings, and lines for the user.
-
-    Raises:
-        ConfigError, GameError, ModificationError: the folder is not that of a run, or the flags do not fit it.
-    """
-    try:
-        settings = json.loads((folder / "args.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise ConfigError(f"`run` names `{folder}`, which is not the folder of a run; it has no args.json.") from None
-    trained = Checkpoint({}, settings, None)
-    network = complete_settings(args, trained)
-    game, notes = choose_game(network, trained)
-    plan = read_plan(folder)
-    given = named_strings(trained, plan)
-    strings, held_out = (
-        list(dict.fromkeys(string for some in (given[name], flag) for string in canonical_strings(name, some, game)[0]))
-        for name, flag in (("eval_modifs", args.eval_modifs), ("held_out_modifs", args.held_out_modifs))
-    )
-    splits, more = choose_evaluated(strings, held_out, trained_strings(folder), game)
-    if plan is None and not strings and settings.get("eval_every") is not None:
-        names = ", ".join(string or UNMODIFIED for string in splits)
-        more.append(f"note: {folder / PLAN} is gone, so what is evaluated is chosen anew: {names}")
-    games = args.eval_games or (trained_with(trained, "eval_games", 5) if plan is None else plan.games)
-    results = read_results(folder, notes.append)
-    if results:
-        before = max(int(row["episode"]) for row in results) + 1, int(results[0]["evaluation_seed"])
-        if before != (games, args.seed):
-            raise ConfigError(
-                f"`eval_games` {games} and `seed` {args.seed} are not those of `{folder / 'evals.csv'}`, {before[0]} "
-                f"and {before[1]}; leave the flags out, or move the file away"
-            )
-    num_workers = args.num_workers if args.follow is None else 0
-    seed = trained_with(trained, "seed", 0)
-    architecture = network["architecture"]
-    evaluation = RunEvaluation(folder, seed, game, architecture, splits, games, args.seed, num_workers)
-    return evaluation, notes + more
-
-
-def named_strings(trained: Checkpoint, plan: Plan | None) -> dict[str, list[str]]:
-    """What the training evaluates, by flag; without a plan what its settings name."""
-    names = ("eval_modifs", "held_out_modifs")
-    if plan is None:
-        return {name: trained_with(trained, name, []) for name in names}
-    return {name: plan.strings(split) for name, split in zip(names, SPLITS, strict=True)}
-
-
-def refuse_flags(args: Args, names: Sequence[str], why: str) -> None:
-    """Raise ConfigError for the first of these arguments that is not as by default."""
-    for name in names:
-        if getattr(args, name) != getattr(Args(), name):
-            raise ConfigError(f"`{name}` {why}")
-
-
-def evaluate_weights(evaluation: RunEvaluation, path: Path, labels: Sequence[Label] = ()) -> None:
-    """Evaluate one checkpoint as far as it is not in evals.csv yet, and add all its rows at once.
-
-    labels: where in the run the weights were taken; a snapshot knows it itself.
-
-    Raises:
-        CheckpointError: the file is damaged, or the results cannot be written.
-    """
-    begin, checkpoint = time.perf_counter(), load_checkpoint(path)
-    labels = labels or labels_of(path, checkpoint)
-    names = ("global_step", "phase", "modification", "deterministic")
-    present = {tuple(row[name] for name in names) for row in read_results(evaluation.folder)}
-    rows: list[tuple[Any, ...]] = []
-    agent = None
-    for deterministic in (False, True):
-        missing = {
-            string: [
-                label
-                for label in labels
-                if (str(label.global_step), str(label.phase), string, str(int(deterministic))) not in present
-            ]
-            for string in evaluation.splits
-        }
-        strings = [string for string, of in missing.items() if of]
-        if strings:
-            agent = agent or load_agent(str(path), checkpoint, evaluation.architecture, evaluation.game)
-            games = evaluate(
-                agent,
-                evaluation.game,
-                strings,
-                episodes=evaluation.games,
-                seed=evaluation.evaluation_seed,
-                deterministic=deterministic,
-                num_envs=min(evaluation.games, 8),  # fixed: in one batch all games share the random numbers
-                num_workers=evaluation.num_workers,
-                device=torch.device("cpu"),
-            )
-            rows += evaluation_rows(evaluation, missing, games, deterministic)
-    if rows:
-        add_results(evaluation.folder, sorted(rows, key=lambda row: (row[3], row[2])))
-        where = ", ".join(f"{label.global_step:,} (phase {label.phase})" for label in labels)
-        print(f"step {where}: {len(rows)} rows, {time.perf_counter() - begin:.1f} s", flush=True)
-
-
-def evaluation_rows(
-    evaluation: RunEvaluation,
-    missing: Mapping[str, Sequence[Label]],
-    games: Mapping[str, Sequence[GameRecord]],
-    deterministic: bool,
-) -> Iterator[tuple[Any, ...]]:
-    """Rows of evals.csv: every game once for each place in the run that these weights stand for."""
-    run = evaluation.folder.resolve().name
-    for string, records in games.items():
-        for label in missing[string]:
-            for episode, record in enumerate(records):
-                yield (
-                    *(run, evaluation.seed, label.phase, label.global_step, string, evaluation.splits[string], episode),
-                    *(evaluation.evaluation_seed, int(deterministic), record.score, record.length, record.lives),
-                    label.trained_on,
-                )
 
 
 if __name__ == "__main__":

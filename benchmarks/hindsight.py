@@ -10,7 +10,6 @@ interrupted ones go on.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,9 +21,12 @@ import numpy as np
 import torch
 
 from benchmarks.harness import RESULTS, machine
-from benchmarks.learning import Run, finished, interval, train_all
+from benchmarks.learning import Training, finished, train_all
 from benchmarks.line_world import STEPS_PER_GAME, learn, one_scale
 from continual_hackatari.continual_training_example import Args
+from continual_hackatari.reporting.runs import Run
+from continual_hackatari.reporting.statistics import students_interval
+from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.hindsight import scale_halves
 
 CONFIG = Path(__file__).parent / "sequences" / "freeway_two_regimes.json"
@@ -83,17 +85,15 @@ def line_row(row: dict[str, Any]) -> str:
     return f"| {row['form']} | {100 * row['knocks']:.0f} % | {share} | {spread} |"
 
 
-def run_of(form: Form, seed: int) -> Run:
-    return Run(f"hindsight_{form.name}", "Freeway", seed, ("--config", str(CONFIG), "--amp", "off", *form.flags))
+def run_of(form: Form, seed: int) -> Training:
+    return Training(f"hindsight_{form.name}", "Freeway", seed, ("--config", str(CONFIG), "--amp", "off", *form.flags))
 
 
 def crossings(folder: Path) -> list[float]:
     """Crossings per game of 2,048 steps in each regime; games that a switch or the end cut count by their length."""
-    with (folder / "episodes.csv").open() as file:
-        games = [[float(row[name]) for name in ("global_step", "return", "length")] for row in csv.DictReader(file)]
-    steps, scores, lengths = np.array(games).T
-    regimes = [(steps > start) & (steps <= end) for start, end in pairwise(BORDERS)]
-    return [float(STEPS_PER_GAME * scores[regime].sum() / lengths[regime].sum()) for regime in regimes]
+    games = Run(folder, events=False).games
+    regimes = [(games.step > start) & (games.step <= end) for start, end in pairwise(BORDERS)]
+    return [float(STEPS_PER_GAME * games.score[one].sum() / games.length[one].sum()) for one in regimes]
 
 
 def freeway(folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -110,12 +110,12 @@ def freeway(folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
 
 def freeway_table(rows: Iterable[dict[str, Any]]) -> str:
     """Mean and 95 % interval over seeds of each regime and of both."""
-    lines = ["| | seeds | disable_cars | unmodified | both |", "|---|--:|--:|--:|--:|"]
+    lines = [["", "seeds", "disable_cars", "unmodified", "both"]]
     for row in rows:
         columns = [*zip(*row["regimes"], strict=True), [float(np.mean(one)) for one in row["regimes"]]]
-        cells = ["{:.1f} ± {:.1f}".format(*interval(column)) for column in columns]
-        lines.append("| " + " | ".join([row["form"], str(len(row["seeds"])), *cells]) + " |")
-    return "\n".join(lines)
+        cells = ["{:.1f} ± {:.1f}".format(*students_interval(column)) for column in columns]
+        lines.append([row["form"], str(len(row["seeds"])), *cells])
+    return format_table(lines, "markdown")
 
 
 def main() -> None:

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import functools
 import io
-import json
 import math
-import os
-import statistics
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from benchmarks.training import ROOT
 from continual_hackatari.reporting.groups import experiment_settings
+from continual_hackatari.reporting.runs import Run as RunFolder
 from continual_hackatari.training.resume import can_go_on
+from continual_hackatari.training.run_folder import safe_name
+from continual_hackatari.training.runner import Job, Runner
+from continual_hackatari.training.sweeps import digest_of
 
 
-class Run(NamedTuple):
+class Training(NamedTuple):
     """One run; `name` is its exp_name."""
 
     name: str
@@ -43,7 +39,7 @@ class Run(NamedTuple):
 
 
 @functools.cache
-def settings_of(run: Run) -> dict[str, Any]:
+def settings_of(run: Training) -> dict[str, Any]:
     """What `args.json` of this run says: every setting, as the training script completes them."""
     from continual_hackatari import continual_training_example as training  # loads torch
     from continual_hackatari.training.config import as_plain_dict
@@ -52,22 +48,19 @@ def settings_of(run: Run) -> dict[str, Any]:
         return as_plain_dict(training.prepare(run.words).args)
 
 
-def folders(root: Path, run: Run) -> list[Path]:
+def folders(root: Path, run: Training) -> list[Path]:
     """The folders in `root/runs` of this run, the oldest first: of its seed, and of the same experiment."""
-    wanted, found = settings_of(run), []
-    for path in sorted((root / "runs").glob("*/args.json")):
-        args = json.loads(path.read_text())
-        if args.get("seed") == run.seed and experiment_settings(args) == experiment_settings(wanted):
-            found.append(path.parent)
-    return found
+    wanted = experiment_settings(settings_of(run))
+    there = (RunFolder(path.parent) for path in sorted((root / "runs").glob("*/args.json")))
+    return [one.folder for one in there if one.seed == str(run.seed) and experiment_settings(one.args) == wanted]
 
 
-def finished(root: Path, run: Run) -> Path | None:
+def finished(root: Path, run: Training) -> Path | None:
     """The folder of this run if it went to its end."""
     return next((path for path in folders(root, run) if (path / "model.cleanrl_model").exists()), None)
 
 
-def require_finished(root: Path, run: Run) -> Path:
+def require_finished(root: Path, run: Training) -> Path:
     """The folder of this run; SystemExit if it did not go to its end."""
     path = finished(root, run)
     if path is None:
@@ -75,31 +68,33 @@ def require_finished(root: Path, run: Run) -> Path:
     return path
 
 
-def train(root: Path, run: Run, jobs: int) -> None:
-    """Run it to its end; one that was interrupted goes on, one that is finished stays as it is."""
-    if finished(root, run) is not None:
-        return
-    words = next((["--resume", str(path)] for path in folders(root, run) if can_go_on(path)), run.words)
-    alone = ["--num_workers", "0"] if jobs > 1 else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"} if jobs > 1 else None
-    command = [sys.executable, str(ROOT / "continual_training_example.py"), *words, *alone]
-    result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    if result.returncode:
-        raise SystemExit(f"error: {' '.join(command)} failed: {result.stderr}")
-    print("finished:", run, flush=True)
+def train_all(root: Path, runs: Iterable[Training], at_a_time: int) -> None:
+    """Run them to their ends, so many at a time; what was interrupted goes on, what is finished stays as it is.
+
+    With several at a time each of them plays its games itself.
+    """
+    jobs = [job_of(root, run, at_a_time) for run in runs if finished(root, run) is None]
+    runner = Runner(jobs, at_a_time, place=root)
+    failed = runner.run(lambda: sum(job.state != "finished" for job in jobs))
+    if failed:
+        raise SystemExit(f"error: {failed} of {len(jobs)} trainings did not go to their ends, see above")
 
 
-def train_all(root: Path, runs: Iterable[Run], jobs: int) -> None:
-    """So many at a time; with several jobs each run has one thread and plays its games itself."""
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda run: train(root, run, jobs), runs))
+def job_of(root: Path, run: Training, at_a_time: int) -> Job:
+    """How the runner sees a training that has not finished; its record is in `root/jobs`."""
+    begun = next((["--resume", str(path.resolve())] for path in folders(root, run) if can_go_on(path)), None)
+    alone = ["--num_workers", "0"] if at_a_time > 1 else []
+    script = str(ROOT / "continual_training_example.py")
+    label = f"{run.name} {run.game} seed {run.seed}"
+    folder = root.resolve() / "jobs" / f"{safe_name(label, 80)}~{digest_of(run.words)}"
+    (folder / "result.json").unlink(missing_ok=True)  # of a run folder that is gone
+    return Job({}, ["python", script, *(begun or run.words), *alone], label, folder, script)
 
 
 def returns(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Step and return of every whole game."""
-    with (folder / "episodes.csv").open() as file:
-        games = [row for row in csv.DictReader(file) if row["cut"] == "0"]
-    return np.array([int(row["global_step"]) for row in games]), np.array([float(row["return"]) for row in games])
+    games = RunFolder(folder, events=False).games
+    return games.step[~games.cut], games.score[~games.cut]
 
 
 def curve(folder: Path, at: np.ndarray, width: int) -> np.ndarray:
@@ -111,11 +106,3 @@ def curve(folder: Path, at: np.ndarray, width: int) -> np.ndarray:
         last = float(inside.mean()) if len(inside) else last
         means.append(last)
     return np.array(means)
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval (Student's t)."""
-    if len(values) < 2:
-        return values[0], math.nan
-    error = statistics.stdev(values) / math.sqrt(len(values))
-    return statistics.mean(values), float(stdtrit(len(values) - 1, 0.975)) * error

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.harness import RESULTS, machine
-from benchmarks.learning import Run, interval, require_finished, returns, train_all
+from benchmarks.learning import Training, require_finished, returns, train_all
 from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.reporting.statistics import students_interval
+from continual_hackatari.reporting.tables import format_table
 
 SEQUENCES = Path(__file__).parent / "sequences"
 
@@ -60,10 +62,10 @@ def methods(game: str) -> list[Method]:
     return [method for method in METHODS if not (game in NO_GOALS and method.name == "her")]
 
 
-def run_of(game: str, method: Method, seed: int) -> Run:
+def run_of(game: str, method: Method, seed: int) -> Training:
     config = SEQUENCES / f"{game.lower()}.json"
     flags = ("--config", str(config), *PRECISION, *method.flags)
-    return Run(f"methods_{method.name}", game, seed, flags)
+    return Training(f"methods_{method.name}", game, seed, flags)
 
 
 def regime_means(folder: Path, ends: Sequence[int]) -> list[float]:
@@ -86,15 +88,14 @@ def compare(folder: Path, game: str, seeds: Sequence[int]) -> list[dict[str, Any
 
 def table(rows: Sequence[dict[str, Any]], modifications: Sequence[str]) -> str:
     """Mean and 95 % interval over seeds, per regime, over all, and for the difference to PPO with the same seed."""
-    titles = ["", *(string or UNMODIFIED for string in modifications), "mean of all", "minus PPO"]
-    lines = ["| " + " | ".join(titles) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
+    lines = [["", *(string or UNMODIFIED for string in modifications), "mean of all", "minus PPO"]]
     for row in rows:
         difference = [own - ppo for own, ppo in zip(row["all"], rows[0]["all"], strict=True)]
-        cells = [interval(column) for column in (*zip(*row["regimes"], strict=True), row["all"])]
+        cells = [students_interval(column) for column in (*zip(*row["regimes"], strict=True), row["all"])]
         texts = [f"{mean:.1f} ± {width:.1f}" for mean, width in cells]
-        texts.append("" if row is rows[0] else "{:+.1f} ± {:.1f}".format(*interval(difference)))
-        lines.append("| " + " | ".join([row["method"], *texts]) + " |")
-    return "\n".join(lines)
+        texts.append("" if row is rows[0] else "{:+.1f} ± {:.1f}".format(*students_interval(difference)))
+        lines.append([row["method"], *texts])
+    return format_table(lines, "markdown")
 
 
 def draw(results: Mapping[str, Sequence[dict[str, Any]]], seeds: Sequence[int]) -> None:
@@ -110,7 +111,7 @@ def draw(results: Mapping[str, Sequence[dict[str, Any]]], seeds: Sequence[int]) 
         for i, row in enumerate(rows):
             method = METHODS[[method.title for method in METHODS].index(row["method"])]
             at = np.arange(len(modifications)) + 0.18 * (i - (len(rows) - 1) / 2)
-            means, widths = zip(*map(interval, zip(*row["regimes"], strict=True)), strict=True)
+            means, widths = zip(*map(students_interval, zip(*row["regimes"], strict=True)), strict=True)
             panel.errorbar(at, means, widths, fmt=method.marker, color=method.colour, capsize=3, label=method.title)
             for one in row["regimes"]:
                 panel.plot(at + 0.06, one, ".", color=method.colour, markersize=4, alpha=0.6)
@@ -118,7 +119,7 @@ def draw(results: Mapping[str, Sequence[dict[str, Any]]], seeds: Sequence[int]) 
             panel.axvline(border - 0.5, color="#cccccc", linewidth=0.8)
         panel.set_xticks(range(len(modifications)), [(name or UNMODIFIED).replace(" ", "\n") for name in modifications])
         panel.set(
-            title=f"{game}, {len(seeds)} seeds", ylabel="return of whole games", xlim=(-0.5, len(modifications) - 0.5)
+            title=f"{game}, {len(seeds)} seeds", ylabel="score of whole games", xlim=(-0.5, len(modifications) - 0.5)
         )
         panel.spines[["top", "right"]].set_visible(False)
     figure.legend(

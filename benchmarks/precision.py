@@ -17,15 +17,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import RESULTS, machine
-from benchmarks.learning import Run, curve, interval, require_finished, returns, train_all
+from benchmarks.learning import Training, curve, require_finished, returns, train_all
+from continual_hackatari.reporting.statistics import students_interval
+from continual_hackatari.reporting.tables import format_table
 
 PRECISIONS = {"off": "float32", "bf16": "bfloat16"}
 COLOURS = {"off": "#0072b2", "bf16": "#d55e00"}
 LAST_GAMES = 100
 
 
-def run_of(game: str, seed: int, amp: str, steps: int) -> Run:
-    return Run(f"precision_{amp}", game, seed, ("--env_id", f"ALE/{game}-v5", "--amp", amp), steps)
+def run_of(game: str, seed: int, amp: str, steps: int) -> Training:
+    return Training(f"precision_{amp}", game, seed, ("--env_id", f"ALE/{game}-v5", "--amp", amp), steps)
 
 
 def draw(folder: Path, games: Sequence[str], seeds: Sequence[int], steps: int) -> None:
@@ -44,7 +46,7 @@ def draw(folder: Path, games: Sequence[str], seeds: Sequence[int], steps: int) -
             for one in curves:
                 panel.plot(at, one, color=COLOURS[amp], linewidth=0.7, alpha=0.6)
             panel.plot(at, np.mean(curves, axis=0), color=COLOURS[amp], linewidth=2.2, label=f"{name}, mean")
-        panel.set(title=f"{game}, {len(seeds)} seeds each", xlabel="agent steps", ylabel="return of whole games")
+        panel.set(title=f"{game}, {len(seeds)} seeds each", xlabel="global_step", ylabel="score of whole games")
         panel.spines[["top", "right"]].set_visible(False)
     axes[0][0].legend(frameon=False)
     figure.savefig(RESULTS / "precision.png", dpi=120)
@@ -65,18 +67,16 @@ def compare(folder: Path, games: Sequence[str], seeds: Sequence[int], steps: int
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Means and 95 % intervals over seeds, and those of the differences to float32 with the same seed."""
-    lines = [
-        f"| game | precision | last {LAST_GAMES} games | all games | last {LAST_GAMES} - float32 | all - float32 |",
-        "|---|---|--:|--:|--:|--:|",
-    ]
+    last = f"last {LAST_GAMES}"
+    lines = [["game", "precision", f"{last} games", "all games", f"{last} - float32", "all - float32"]]
     for row in rows:
         reference = next(other for other in rows if other["game"] == row["game"])  # float32 comes first
-        texts = ["{:.1f} ± {:.1f}".format(*interval(row[kind])) for kind in ("last", "all")]
+        texts = ["{:.1f} ± {:.1f}".format(*students_interval(row[kind])) for kind in ("last", "all")]
         for kind in ("last", "all"):
             difference = [own - other for own, other in zip(row[kind], reference[kind], strict=True)]
-            texts.append("" if row is reference else "{:+.1f} ± {:.1f}".format(*interval(difference)))
-        lines.append("| " + " | ".join([row["game"], row["precision"], *texts]) + " |")
-    return "\n".join(lines)
+            texts.append("" if row is reference else "{:+.1f} ± {:.1f}".format(*students_interval(difference)))
+        lines.append([row["game"], row["precision"], *texts])
+    return format_table(lines, "markdown")
 
 
 def main() -> None:

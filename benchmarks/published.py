@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness import RESULTS, machine
-from benchmarks.learning import Run, interval, require_finished, train_all
+from benchmarks.learning import Training, require_finished, train_all
 from benchmarks.training import ROOT
+from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.checkpoints import load_checkpoint
 
@@ -102,9 +103,9 @@ def differences(group: str, args: dict[str, Any]) -> dict[str, Any]:
     return found if schedule_of(args) == published else {**found, "schedule": "another"}
 
 
-def run_of(group: str, seed: int, steps: int | None) -> Run:
+def run_of(group: str, seed: int, steps: int | None) -> Training:
     """The training run of one agent; None: as long as its schedule."""
-    return Run(f"published_{group}", game_of(group), seed, ("--config", str(CONFIGS / f"{group}.json")), steps)
+    return Training(f"published_{group}", game_of(group), seed, ("--config", str(CONFIGS / f"{group}.json")), steps)
 
 
 def evaluate(agent: Path, group: str, folder: Path) -> Evaluation:
@@ -128,7 +129,7 @@ def shown(values: Sequence[float]) -> str:
     """Mean and 95 % interval, lowest to highest."""
     if not values:
         return "-"
-    mean, half = interval(values)
+    mean, half = students_interval(values)
     error = "" if math.isnan(half) else f" ± {half:.1f}"
     return f"{mean:.1f}{error} ({min(values):.1f} to {max(values):.1f})"
 

@@ -34,6 +34,7 @@ SECONDS = ("time/", "charts/SPS", "switch/seconds")  # logged numbers that tell 
 LEFT_OUT = {"seconds", "run", "agent_path"}  # columns that tell the time, or where the run lies
 
 SMALL = "--num_envs 4 --num_steps 32 --total_timesteps 1152 --num_workers 2 --time_limit 480 --plasticity_every 3"
+SMALL += " --worker_timeout 3600"  # busy machines are no difference
 SCHEDULE = {
     "env_id": "ALE/Freeway-v5",
     "modification_factory": "SequentialModificationFactory",

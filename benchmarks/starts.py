@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from benchmarks.harness import RESULTS, machine
-from benchmarks.learning import Run, require_finished, returns, train_all
+from benchmarks.learning import Training, require_finished, returns, train_all
 from continual_hackatari import eval as evaluation
+from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training import playing
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.wrappers.config import GAME_STARTS
@@ -26,15 +27,15 @@ from continual_hackatari.wrappers.config import GAME_STARTS
 LAST_GAMES = 100
 
 
-def run_of(game: str, seed: int, start: str, steps: int) -> Run:
-    return Run(f"starts_{start}", game, seed, ("--env_id", f"ALE/{game}-v5", "--game_start", start), steps)
+def run_of(game: str, seed: int, start: str, steps: int) -> Training:
+    return Training(f"starts_{start}", game, seed, ("--env_id", f"ALE/{game}-v5", "--game_start", start), steps)
 
 
 def scores(path: Path, start: str, games: int) -> list[float]:
     """Scores of whole games that the agent in `path` plays when they begin with `start`, actions sampled."""
     checkpoint = load_checkpoint(path)
     flags: dict[str, Any] = {"agent_path": (str(path),), "game_start": start}
-    settings = evaluation.complete_settings(evaluation.Args(**flags), checkpoint)
+    settings = evaluation.complete_settings(flags, checkpoint)
     game, _ = evaluation.choose_game(settings, checkpoint)
     agent = playing.load_agent(str(path), checkpoint, settings["architecture"], game)
     cpu = torch.device("cpu")
@@ -45,12 +46,11 @@ def scores(path: Path, start: str, games: int) -> list[float]:
 
 def table(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
     """Mean and standard error per agent (down) and start of its evaluation (across)."""
-    lines = ["| trained with | " + " | ".join(f"`{start}`" for start in GAME_STARTS) + " |"]
-    lines.append("|---" + "|--:" * len(GAME_STARTS) + "|")
+    lines = [["trained with", *(f"`{start}`" for start in GAME_STARTS)]]
     for trained, row in rows.items():
         cells = [f"{mean:.1f} ± {error:.1f}" for mean, error in (row[start] for start in GAME_STARTS)]
-        lines.append(f"| `{trained}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([f"`{trained}`", *cells])
+    return format_table(lines, "markdown")
 
 
 def main() -> None:

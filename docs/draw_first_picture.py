@@ -1,6 +1,6 @@
 """Draw docs/freeway.png, the README's picture, from the real game and a real run.
 
-    python continual_training_example.py --config docs/freeway.json
+    python continual_training_example.py --config docs/freeway.json --exp_name picture
     python docs/draw_first_picture.py runs/<the run folder that the first command printed>
 
 Above: the same moment of Freeway under four modification strings. Below: the score of every whole game of that run, the

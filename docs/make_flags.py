@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from continual_hackatari import continual_training_example, metrics, report, sweep
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories
+from continual_hackatari.training import run_evaluation
 from continual_hackatari.training.help import Flag, groups_of
 from continual_hackatari.wrappers.modifications import __main__ as modifications
 
@@ -47,12 +48,15 @@ def page() -> str:
     for title, script in (
         ("Training: continual_training_example.py", continual_training_example),
         ("Evaluation: eval.py", evaluation),
+        ("Evaluation of a run: eval.py --run", run_evaluation),
         ("Continual metrics: metrics.py", metrics),
         ("Report: report.py", report),
         ("Sweeps: sweep.py", sweep),
     ):
         parts.append(f"## {title}\n")
-        groups, limits = groups_of(script.Args), getattr(script, "RANGES", {})
+        groups = groups_of(script.Args)
+        limits = {name: rule.range for name, rule in getattr(script, "RULES", {}).items()}
+        limits.update(getattr(script, "RANGES", {}))
         names = [flag.name for flags in groups.values() for flag in flags if "_" in flag.name and not flag.hidden]
         for group, flags in groups.items():
             parts += [f"**{group[0].upper()}{group[1:]}**\n"] if group else []

@@ -10,7 +10,7 @@ import contextlib
 import io
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -31,11 +31,15 @@ from continual_hackatari.reporting.statistics import mean_and_interval
 from continual_hackatari.reporting.words import DASH, MINUS, name_of, number, shown
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+ON_DARK = ("#4FA8DC", "#F5853F", "#2FC796", "#E29BC3", *OKABE_ITO[4:])
+"""The same for lines and dots on dark paper, where the darker ones would sink."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (8, 1, 1, 1, 1, 1)))
 WIDTH = 8.4  # inches; with 9 point letters a page of a paper and a screen both read well
 INK = {"light": "#1a1a1a", "dark": "#e8e6e3"}
 PAPER = {"light": "#ffffff", "dark": "#16181c"}
 FAINT = {"light": "#8a8a8a", "dark": "#8f959d"}
+STEP, SCORE = "global_step", "score of whole games"
+"""The names of these axes, in every figure."""
 MAX_THIN_LINES = 60
 MOST_PANELS = 6
 
@@ -47,18 +51,17 @@ class Theme(NamedTuple):
     paper: str
     faint: str
     band: float  # opacity of the regimes' bands
-    strip: float  # and of the strip with their letters
+    strip: float  # of the strip with their letters
+    dots: float  # and of single games, times what their number asks for
 
     def line(self, index: int) -> dict[str, Any]:
-        """Colour and dash of line number `index`; blue is lighter on dark paper, where it would sink."""
-        colour = OKABE_ITO[index % len(OKABE_ITO)]
-        if self is DARK and index % len(OKABE_ITO) == 0:
-            colour = "#4FA8DC"
-        return {"color": colour, "linestyle": DASHES[index % len(DASHES)]}
+        """Colour and dash of line number `index`."""
+        colours = ON_DARK if self is DARK else OKABE_ITO
+        return {"color": colours[index % len(colours)], "linestyle": DASHES[index % len(DASHES)]}
 
 
-LIGHT = Theme(INK["light"], PAPER["light"], FAINT["light"], 0.13, 0.45)
-DARK = Theme(INK["dark"], PAPER["dark"], FAINT["dark"], 0.17, 0.55)
+LIGHT = Theme(INK["light"], PAPER["light"], FAINT["light"], 0.13, 0.45, 1.0)
+DARK = Theme(INK["dark"], PAPER["dark"], FAINT["dark"], 0.17, 0.55, 1.6)
 
 
 class Keys:
@@ -217,7 +220,7 @@ def spell_out(figure: Figure, panels_: Sequence[Sequence[Regime]], keys: Keys, t
         figure.legend(handles=patches, loc="outside lower left", ncols=columns, handlelength=1.2, handleheight=0.9)
 
 
-def steps_axis(axes: Axes, label: str = "global_step") -> None:
+def steps_axis(axes: Axes, label: str = STEP) -> None:
     """Steps along the x-axis, written with thousands as k and M."""
     axes.set_xlabel(label)
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
@@ -243,9 +246,9 @@ def draw_group(
 ) -> None:
     """Thin lines for the runs, a thick one for their mean, and the mean's interval from three runs on."""
     if np.isfinite(values).any(axis=0).sum() <= 40:
-        look = {"marker": "o", "markersize": 3.5, **look}
+        look = {"marker": "o", "markersize": 3.5, "clip_on": False, **look}
     elif len(regimes) > 20:  # stretches of one point have no line
-        look = {"marker": ".", "markersize": 3, **look}
+        look = {"marker": ".", "markersize": 3, "clip_on": False, **look}
     if len(values) == 1:
         axes.plot(*curves.broken_at_switches(x, values[0], regimes), label=label, **look)
         return
@@ -261,11 +264,14 @@ def draw_group(
         axes.fill_between(step, lower, upper, color=look["color"], alpha=0.2, linewidth=0)
 
 
-def group_legend(figure: Figure, axes: Axes, groups: Sequence[Group]) -> None:
-    """A legend above the figure where there are several groups."""
+def group_legend(figure: Figure, panels_: Iterable[Axes], groups: Sequence[Group]) -> None:
+    """A legend above the figure where there are several groups: those of any panel."""
     if len(groups) > 1:
-        handles, labels = axes.get_legend_handles_labels()
-        rows = list(dict(zip(labels, handles, strict=True)).items())
+        found: dict[str, Any] = {}
+        for axes in panels_:
+            handles, labels = axes.get_legend_handles_labels()
+            found = {**dict(zip(labels, handles, strict=True)), **found}
+        rows = [(group.label, found[group.label]) for group in groups if group.label in found]
         if rows:
             figure.legend(
                 [handle for _, handle in rows],
@@ -298,14 +304,14 @@ def draw_returns(groups: Sequence[Group], keys: Keys, theme: Theme) -> Figure:
                 continue
             look = theme.line(index)
             x, values = curves.returns(members, edges)
-            draw_games(axes, members, look["color"], faint=len(runs) > 1)
+            draw_games(axes, members, look["color"], theme, faint=len(runs) > 1)
             draw_group(axes, values, x, look, group.label, regimes, curves.covered(members, edges))
         if len(shares) > 1:
             names = runs[0].name if len(runs) == 1 else f"{len(runs)} runs with this schedule"
             axes.set_title(shown(names, 90), pad=22)
-        axes.set_ylabel("score of whole games")
+        axes.set_ylabel(SCORE)
         steps_axis(axes)
-    group_legend(figure, grid[0], groups)
+    group_legend(figure, grid, groups)
     spell_out(figure, [curves.longest(runs).regimes for runs in shares], keys, theme)
     return figure
 
@@ -318,8 +324,8 @@ def explain_returns(axes: Axes, title: str) -> None:
     axes.legend(handles, names, loc="lower right", bbox_to_anchor=(1.0, 1.1), ncols=2, borderpad=0)
 
 
-def draw_games(axes: Axes, runs: Sequence[Run], colour: str, *, faint: bool) -> None:
-    """Every whole game as a dot where it ended; many dots as one picture, which keeps the file small."""
+def draw_games(axes: Axes, runs: Sequence[Run], colour: str, theme: Theme, *, faint: bool) -> None:
+    """Every whole game as a dot where it ended, whole at the edge too; many dots are one picture, a smaller file."""
     for run in runs:
         whole = ~run.games.cut
         few = whole.sum() <= 400  # can be seen one by one
@@ -328,7 +334,8 @@ def draw_games(axes: Axes, runs: Sequence[Run], colour: str, *, faint: bool) -> 
             run.games.score[whole],
             s=16 if few else 7,
             color=colour,
-            alpha=0.18 if faint else 0.5 if few else 0.35,
+            alpha=theme.dots * (0.3 if faint else 0.5 if few else 0.35),
+            clip_on=False,
             linewidth=0,
             zorder=1.5,
             rasterized=not few,
@@ -349,7 +356,7 @@ def draw_heat_maps(maps: Sequence[tuple[str, HeatMap]], keys: Keys, theme: Theme
             axes.set_title(shown(title, 90), pad=6)
     if image is not None:
         bar = figure.colorbar(image, ax=list(grid), fraction=0.03, pad=0.015)
-        bar.set_label("mean score")
+        bar.set_label(SCORE)
         bar.outline.set_visible(False)
     return figure
 
@@ -368,7 +375,7 @@ def _draw_heat_map(axes: Axes, heat: HeatMap, keys: Keys, theme: Theme, low: flo
     axes.set_yticks(np.arange(num_rows) + 0.5, labels, fontsize=8.5 if num_rows <= 25 else 6)
     shown_columns = np.unique(np.linspace(0, num_columns - 1, min(num_columns, 12)).round().astype(int))
     axes.set_xticks(shown_columns + 0.5, [short_steps(heat.steps[column]) for column in shown_columns])
-    axes.set_xlabel("global_step of the evaluation; gaps: switches; frames: in training")
+    axes.set_xlabel(f"{STEP} (gaps: switches; frames: in training)")
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
@@ -396,14 +403,19 @@ def _write_values(axes: Axes, values: np.ndarray, low: float, high: float) -> No
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=colour)
 
 
-def draw_aligned(panels_: Sequence[tuple[str, Sequence[tuple[Group, Aligned]]]], keys: Keys, theme: Theme) -> Figure:
-    """Scores around switches, one panel per kind of score; thin lines are switches, thick ones means over runs."""
+def draw_aligned(
+    panels_: Sequence[tuple[str, Sequence[tuple[Group, Aligned]]]], groups: Sequence[Group], keys: Keys, theme: Theme
+) -> Figure:
+    """Scores around switches, one panel per kind of score; thin lines are switches, thick ones means over runs.
+
+    A panel need not have all `groups`; each has the line that it has in all figures.
+    """
     figure = new_figure(3.3 if len(panels_) > 1 else 3.1)
     grid = figure.subplots(1, len(panels_), squeeze=False, sharey=True)[0]
     for axes, (title, drawn) in zip(grid, panels_, strict=True):
         axes.axvline(0, color=theme.ink, linewidth=1)
-        for index, (group, aligned) in enumerate(drawn):
-            look = theme.line(index)
+        for group, aligned in drawn:
+            look = theme.line(groups.index(group))
             chosen = aligned.transitions
             if len(chosen) > MAX_THIN_LINES:
                 chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, MAX_THIN_LINES).astype(int)]
@@ -430,8 +442,8 @@ def draw_aligned(panels_: Sequence[tuple[str, Sequence[tuple[Group, Aligned]]]],
         axes.set_title(title)
         steps_axis(axes, "steps since the switch")
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    grid[0].set_ylabel("score")
-    group_legend(figure, grid[0], [group for group, _ in panels_[0][1]])
+    grid[0].set_ylabel(SCORE)
+    group_legend(figure, grid, groups)
     return figure
 
 
@@ -488,9 +500,9 @@ def draw_scalars(groups: Sequence[Group], names: Sequence[str], keys: Keys, them
     for axes in grid.flat[len(names) :]:
         axes.set_visible(False)
     for axes in list(grid.flat)[max(len(names) - columns, 0) : len(names)]:  # the lowest one of each column
-        axes.set_xlabel("global_step")
+        axes.set_xlabel(STEP)
         axes.tick_params(labelbottom=True)
-    group_legend(figure, grid.flat[0], groups)
+    group_legend(figure, grid.flat, groups)
     return figure
 
 

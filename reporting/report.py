@@ -5,6 +5,7 @@ A new figure is a function in `figures` and a section here.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -351,9 +352,8 @@ def switches_section(report: Report) -> Section:
     alternative = "Scores before and after a switch. " + "; ".join(
         aligned_in_words(heading, group, found) for heading, drawn in panels for group, found in drawn
     )
-    drawn_ = draw(
-        report, "switches", lambda theme: figures.draw_aligned(panels, report.keys, theme), alternative + ".", caption
-    )
+    draw_panels = functools.partial(figures.draw_aligned, panels, report.groups, report.keys)
+    drawn_ = draw(report, "switches", draw_panels, alternative + ".", caption)
     missing = [] if len(panels) == 3 else [page.note(*report.evaluation_notes)]
     return Section("switches", title, [drawn_, *missing])
 

@@ -8,7 +8,9 @@ import pytest
 from scipy import stats
 
 from benchmarks import hindsight, learning, methods, precision
-from benchmarks.learning import Run, curve, finished, folders, interval, returns
+from benchmarks.learning import Training, curve, finished, folders, returns
+from continual_hackatari.reporting.statistics import students_interval
+from continual_hackatari.training import runner
 
 HEADER = "global_step,env,modification,return,length,lives,cut,live_switches\n"
 
@@ -26,7 +28,7 @@ def write_run(root, run, *, games=(), whole=True, number=0):
 
 
 def test_finds_the_run_of_this_name_seed_length_and_flags_and_no_other(tmp_path):
-    run = Run("a", "Pong", 1, ("--amp", "off", "--num_workers", "1"), 500)
+    run = Training("a", "Pong", 1, ("--amp", "off", "--num_workers", "1"), 500)
     others = [run._replace(name="b"), run._replace(seed=2), run._replace(total_timesteps=None)]
     others += [run._replace(flags=flags) for flags in (("--gamma", "0.9"), ("--amp", "bf16"))]
     for number, other in enumerate(others, 2):
@@ -40,36 +42,41 @@ def test_finds_the_run_of_this_name_seed_length_and_flags_and_no_other(tmp_path)
 
 
 def test_words_of_a_run():
-    run = Run("a", "Pong", 3, ("--her",), 500)
+    run = Training("a", "Pong", 3, ("--her",), 500)
     assert run.words == ["--her", "--seed", "3", "--exp_name", "a", "--total_timesteps", "500"]
     assert run._replace(total_timesteps=None).words == ["--her", "--seed", "3", "--exp_name", "a"]
 
 
-def test_interrupted_runs_go_on_and_finished_ones_stay(tmp_path, monkeypatch):
+def test_interrupted_runs_go_on_and_finished_ones_stay(tmp_path, monkeypatch, capsys):
     commands = []
 
-    def run_nothing(command, **_):
-        commands.append(command[2:])
-        return type("Result", (), {"returncode": 0})
+    class Process:
+        def __init__(self, command, **_):
+            commands.append(command[2:])
 
-    monkeypatch.setattr(learning.subprocess, "run", run_nothing)
-    done, broken, new = (Run(name, "Pong", 1, ("--gamma", "0.9"), 500) for name in ("done", "broken", "new"))
+        def poll(self):
+            return int("broken" in commands[-1][-1])
+
+    monkeypatch.setattr(runner.subprocess, "Popen", Process)
+    done, broken, new = (Training(name, "Pong", 1, ("--gamma", "0.9"), 500) for name in ("done", "broken", "new"))
     write_run(tmp_path, done)
     begun = write_run(tmp_path, broken, whole=False)
     (begun / "resume.pt").touch()
-    learning.train_all(tmp_path, [done, broken, new], jobs=1)
+    with pytest.raises(SystemExit, match="1 of 2 trainings did not go to their ends"):
+        learning.train_all(tmp_path, [done, broken, new], 1)
     assert commands == [["--resume", str(begun)], new.words]
+    assert "failed broken Pong seed 1" in capsys.readouterr().out
 
 
 def test_a_cut_game_is_no_return(tmp_path):
-    folder = write_run(tmp_path, Run("a", "Pong", 1, ()), games=[(10, 1, 0), (20, 50, 1), (30, 3, 0)])
+    folder = write_run(tmp_path, Training("a", "Pong", 1, ()), games=[(10, 1, 0), (20, 50, 1), (30, 3, 0)])
     steps, values = returns(folder)
     assert list(steps) == [10, 30]
     assert list(values) == [1, 3]
 
 
 def test_curve_is_the_mean_of_a_window_and_holds_the_last_known_value(tmp_path):
-    folder = write_run(tmp_path, Run("a", "Pong", 1, ()), games=[(10, 1, 0), (12, 3, 0), (40, 7, 0)])
+    folder = write_run(tmp_path, Training("a", "Pong", 1, ()), games=[(10, 1, 0), (12, 3, 0), (40, 7, 0)])
     got = curve(folder, np.array([5, 10, 15, 30, 40]), width=10)
     assert math.isnan(got[0])
     assert list(got[1:]) == [1, 2, 2, 7]
@@ -77,19 +84,19 @@ def test_curve_is_the_mean_of_a_window_and_holds_the_last_known_value(tmp_path):
 
 def test_interval_is_that_of_students_t():
     values = [1.0, 4.0, 2.5, 3.5]
-    mean, width = interval(values)
+    mean, width = students_interval(values)
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert (mean - width, mean + width) == pytest.approx((low, high), abs=1e-3)
-    assert math.isnan(interval([2.0])[1])
+    assert math.isnan(students_interval([2.0])[1])
     for number in (11, 40):
         values = np.random.default_rng(number).normal(size=number).tolist()
         low, high = stats.t.interval(0.95, number - 1, loc=np.mean(values), scale=stats.sem(values))
-        assert interval(values)[1] == pytest.approx((high - low) / 2)
+        assert students_interval(values)[1] == pytest.approx((high - low) / 2)
 
 
 def test_a_game_counts_for_the_regime_in_which_it_ended(tmp_path):
     games = [(1, 10, 0), (100, 20, 0), (101, 7, 0), (150, 99, 1), (200, 9, 0)]
-    folder = write_run(tmp_path, Run("a", "Pong", 1, ()), games=games)
+    folder = write_run(tmp_path, Training("a", "Pong", 1, ()), games=games)
     assert methods.regime_means(folder, [0, 100, 200]) == [15, 8]
 
 

@@ -15,6 +15,7 @@ from benchmarks import hindsight, methods, precision
 from continual_hackatari import continual_training_example
 from continual_hackatari.agents import ContinualBackprop, make_agent
 from continual_hackatari.agents.plasticity import PlasticityProbe
+from continual_hackatari.reporting.rows import EPISODE_COLUMNS, EVALUATION_COLUMNS, SWITCH_COLUMNS
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.settings import changeable
@@ -124,24 +125,19 @@ def test_flags_that_may_change_with_resume_are_all_listed():
 
 
 def test_columns_of_the_csv_files():
-    from continual_hackatari.training.evaluations import COLUMNS
-    from continual_hackatari.training.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS
-
     for columns in (EPISODE_COLUMNS, SWITCH_COLUMNS):
         assert f"`{', '.join(columns)}`" in EVERYTHING
     table = re.search(r"^\| column of `evals.csv`.*?\n\n", EVERYTHING, re.S | re.M)[0]
     described = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split(" | ")[0])]
-    assert sorted(described) == sorted(COLUMNS)
+    assert sorted(described) == sorted(EVALUATION_COLUMNS)
 
 
 def test_logged_names_are_those_of_the_code():
     logged = set(
         re.findall(r"`((?:charts|losses|switch|time|eval|cbp|her|plasticity)/[^`]*)`", section("Tracking and videos"))
     )
-    source = "".join(
-        (ROOT / name).read_text()
-        for name in ("continual_training_example.py", "eval.py", "training/tracking.py", "agents/hindsight.py")
-    )
+    files = [ROOT / "continual_training_example.py", ROOT / "eval.py", ROOT / "agents" / "hindsight.py"]
+    source = "".join(path.read_text() for path in [*files, *(ROOT / "training").glob("*.py")])
     for name in logged:
         group, leaf = name.split("/", 1)
         assert f"{group}/" in source

@@ -28,11 +28,12 @@ from continual_hackatari.reporting.groups import experiment_settings, group_runs
 from continual_hackatari.reporting.plan import Label, Plan, read_plan
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
-from continual_hackatari.training import evaluations, playing
+from continual_hackatari.training import evaluations, playing, run_evaluation
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.evaluations import yield_to_others
 from continual_hackatari.training.plan import Places, place_evaluations, write_plan
+from continual_hackatari.training.strings import choose_evaluated
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.wrappers.config import game_config
 
@@ -195,7 +196,7 @@ def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsy
     # What is still there are the weights before the switch and those at the end.
     evaluate_later(run)
     assert "note: 2 evaluations that the run has asked for cannot be done" in capsys.readouterr().out
-    assert metrics.load_run(run).evaluations.pending
+    assert Run(run).evaluations().pending
     (run / "evals" / "plan.json").unlink()
     changed = {**settings, "eval_every": None, "eval_modifs": [], "held_out_modifs": []}
     (run / "args.json").write_text(json.dumps(changed))
@@ -254,14 +255,14 @@ def test_at_most_eight_games_are_played_beside_each_other(games, beside_each_oth
         seen.append((settings["episodes"], settings["num_envs"]))
         raise EnoughSeenError
 
-    monkeypatch.setattr(evaluation, "evaluate", note)
-    monkeypatch.setattr(evaluation, "load_agent", lambda *_: None)
+    monkeypatch.setattr(run_evaluation, "evaluate", note)
+    monkeypatch.setattr(run_evaluation, "load_agent", lambda *_: None)
     path = tmp_path / "model.cleanrl_model"
     save_checkpoint(path, model_weights={"w": torch.zeros(1)}, args={}, global_step=0)
     game, _ = game_config("ALE/Breakout-v5")
-    run = evaluation.RunEvaluation(tmp_path, 42, game, "PPO", {"": "train"}, games, 1, 0)
+    run = run_evaluation.RunEvaluation(tmp_path, 42, game, "PPO", {"": "train"}, games, 1, 0)
     with pytest.raises(EnoughSeenError):
-        evaluation.evaluate_weights(run, path, [Label(0, 0, "")])
+        run_evaluation.evaluate_weights(run, path, [Label(0, 0, "")])
     assert seen == [(games, beside_each_other)]
 
 
@@ -389,7 +390,7 @@ def test_what_a_run_does_again_is_forgotten(tmp_path):
 
 
 def test_one_process_at_a_time(evaluated, monkeypatch, capsys):
-    monkeypatch.setattr(evaluation, "evaluating", functools.partial(evaluations.evaluating, patience=0.0))
+    monkeypatch.setattr(run_evaluation, "evaluating", functools.partial(evaluations.evaluating, patience=0.0))
     with evaluations.evaluating(evaluated), pytest.raises(SystemExit) as stopped:
         evaluate_later(evaluated)
     assert stopped.value.code == 2
@@ -479,7 +480,7 @@ def test_too_many_evaluations_are_refused_at_once():
 
 
 def chosen(strings, held_out, trained_on):
-    return strings.choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
+    return choose_evaluated(strings, held_out, trained_on, game_config("ALE/Freeway-v5")[0])
 
 
 def test_what_is_evaluated_by_default():
@@ -568,16 +569,16 @@ def test_what_is_chosen_by_default_is_in_the_plan_alone(tmp_path, monkeypatch):
     settings = json.loads((run / "args.json").read_text())
     assert (settings["eval_modifs"], settings["held_out_modifs"], settings["total_timesteps"]) == ([], [], None)
     # The end of the run was not reached yet: what will be trained on is evaluated all the same.
-    monkeypatch.setattr(evaluation, "trained_strings", lambda folder: [""])
-    args = evaluation.Args(run=str(run))
-    planned, _ = evaluation.plan_run(args, run)
+    monkeypatch.setattr(run_evaluation, "trained_strings", lambda folder: [""])
+    args = run_evaluation.Args(run=str(run))
+    planned, _ = run_evaluation.plan_run(args, run)
     assert planned.splits == {"": "train", "left_drift": "train"}
     named = ("no_modif", "color_all_blocks_red")
-    further, _ = evaluation.plan_run(evaluation.Args(run=str(run), eval_modifs=named), run)
+    further, _ = run_evaluation.plan_run(run_evaluation.Args(run=str(run), eval_modifs=named), run)
     assert further.splits == {**planned.splits, "color_all_blocks_red": "train"}
     assert Run(run).asked.strings == ["", "left_drift"]
     (run / "evals" / "plan.json").unlink()
-    planned, (note,) = evaluation.plan_run(args, run)
+    planned, (note,) = run_evaluation.plan_run(args, run)
     assert planned.splits == {"": "train"}
     assert note.endswith("plan.json is gone, so what is evaluated is chosen anew: no_modif")
 

@@ -25,6 +25,7 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
 from continual_hackatari.schedules import factories as modification_factories
+from continual_hackatari.training import checkpoint_settings
 from continual_hackatari.training.checkpoints import save_checkpoint
 from continual_hackatari.training.settings import ranges_of
 
@@ -546,9 +547,10 @@ def eval_value(name):
     return st.booleans() if EVAL_HINTS[name] is bool else st.integers(-2, 2**64) | TEXTS
 
 
+SETTINGS = [*checkpoint_settings.GAME_SETTINGS, *checkpoint_settings.NETWORK_SETTINGS]
+SETTINGS += [*checkpoint_settings.HOW_TO_PLAY, "noop_max"]
 CHECKPOINT_ARGS = st.dictionaries(
-    st.sampled_from([*evaluation.GAME_SETTINGS, *evaluation.NETWORK_SETTINGS, *evaluation.HOW_TO_PLAY, "noop_max"])
-    | TEXTS,
+    st.sampled_from(SETTINGS) | TEXTS,
     st.none()
     | st.booleans()
     | st.integers(-3, 2**70)

@@ -35,6 +35,8 @@ class Base:
 
 @dataclass
 class Script(Base):
+    seed: int = 43
+
     # PPO
     anneal: bool = True
     """lower the rate"""
@@ -73,7 +75,7 @@ def test_groups_begin_with_comments_and_those_of_a_subclass_come_before_tracking
 
 def test_each_default_is_shown_once():
     shown = lines()
-    assert shown["--seed"].endswith("of everything random (default: 42)")
+    assert shown["--seed"].endswith("of everything random (default: 43)")
     assert "--anneal, --no_anneal" in shown["--anneal"]
     assert shown["--anneal"].endswith("(default: on)")
     assert shown["--rate"].endswith("of what (default: that of the game)")

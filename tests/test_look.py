@@ -68,6 +68,16 @@ def pong():
     return look.make_gallery("Pong", SEED, STEP)
 
 
+def test_a_caption_stands_above_the_screen_and_leaves_it_alone():
+    screen = np.random.default_rng(0).integers(256, size=(210, 160, 3), dtype=np.uint8)
+    string = "all_black_cars stop_all_cars reverse_car_speed_top"
+    found = look.captioned(screen, string, 1.0)
+    assert (found[-210:] == screen).all()
+    assert found.shape[0] % 2 == 0
+    assert (found[:-210] != look.captioned(screen, string, 2.0)[:-210]).any()
+    assert look.captioned(screen, "", 0.0).shape[0] < found.shape[0], "a long string has several lines"
+
+
 def test_there_is_a_tile_for_the_unmodified_game_and_each_modification_in_their_order(pong):
     refused = {name: entry.refused for name, entry in catalogue("Pong").items() if entry.refused}
     assert [tile.name for tile in pong.tiles] == ["", *(name for name in catalogue("Pong") if name not in refused)]
@@ -98,7 +108,7 @@ def test_the_moment_is_the_earliest_at_which_most_modifications_show(monkeypatch
     monkeypatch.setattr(look, "MOMENTS_LOOKED_AT", moments)
     known = catalogue("Pong")
     fewer = {name: known[name] for name in ("hidden_enemy", "lazy_enemy", "parallel_enemy_after_hit", "up_drift")}
-    monkeypatch.setattr(look, "catalogue", lambda _game: fewer)
+    monkeypatch.setattr(look, "catalogue", lambda *_: fewer)
     gallery = look.make_gallery("Pong", SEED)
     config = replace(game_config("ALE/Pong-v5")[0], seed=SEED)
     plays = {name: list(islice(look.random_play(config, name), 61)) for name in ["", *fewer]}
@@ -131,7 +141,7 @@ def test_what_does_not_show_is_said(visible, entry, words):
 def test_a_modification_that_cannot_be_played_is_left_out_and_named(monkeypatch):
     known = catalogue("Pong")
     fewer = {"lazy_enemy": known["lazy_enemy"], "up_drift": replace(known["up_drift"], refused="for a reason")}
-    monkeypatch.setattr(look, "catalogue", lambda _game: fewer)
+    monkeypatch.setattr(look, "catalogue", lambda *_: fewer)
     gallery = look.make_gallery("Pong", SEED, 3)
     assert [tile.name for tile in gallery.tiles] == ["", "lazy_enemy"]
     assert gallery.left_out == {"up_drift": "for a reason"}

@@ -366,6 +366,26 @@ def test_plotted_lines_are_the_data(tmp_path):
     assert points == 3 * 30  # whole games only
 
 
+def test_a_game_at_the_edge_is_a_whole_dot(tmp_path):
+    (run,) = runs_of(tmp_path, 1)
+    assert run.games.step.max() == run.regimes[-1].end
+    with figures.drawing(figures.DARK):
+        figure = figures.draw_returns([Group("g", [run])], figures.Keys(["", "a"]), figures.DARK)
+    dots = [drawn for drawn in figure.axes[0].collections if len(drawn.get_offsets()) > 2]
+    assert [drawn.get_clip_on() for drawn in dots] == [False]
+
+
+def test_a_group_has_one_line_in_all_panels(tmp_path):
+    """Also where a panel lacks the groups before it."""
+    groups = [Group(name, runs_of(tmp_path / name, 1)) for name in ("one", "other")]
+    around = [(group, curves.around_switches(group.runs)) for group in groups]
+    panels = [("both", around), ("the other alone", around[1:])]
+    with figures.drawing(figures.LIGHT):
+        figure = figures.draw_aligned(panels, groups, figures.Keys(["", "a"]), figures.LIGHT)
+    found = [{line.get_color() for line in axes.lines if line.get_label() == "other"} for axes in figure.axes]
+    assert found[0] == found[1] == {figures.LIGHT.line(1)["color"]}
+
+
 def test_users_own_settings_of_matplotlib_are_left_alone(tmp_path):
     with mpl.rc_context({"lines.linewidth": 17}):
         with figures.drawing(figures.DARK):

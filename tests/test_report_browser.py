@@ -113,6 +113,19 @@ def test_looks_right(browser, address, width, scheme):
     assert browser.title == "Continual learning report"
 
 
+def test_what_is_wider_than_a_telephone_says_so(browser, address):
+    script = "return [...document.querySelectorAll('figure .scroll')].map(e => getComputedStyle(e, '::before').content)"
+    for width, words in ((390, "scroll sideways"), (1280, "none")):
+        show(browser, address, width)
+        said = browser.execute_script(script)
+        assert len(said) == len(FIGURES)
+        assert all(words in each for each in said)
+        if width == 1280:  # everything fits
+            assert browser.execute_script(
+                "return [...document.querySelectorAll('figure .scroll')].every(e => e.scrollWidth <= e.clientWidth)"
+            )
+
+
 def test_pictures_and_page_are_dark_on_dark_screens(browser, address):
     shown = {}
     for scheme in ("light", "dark"):

@@ -19,9 +19,8 @@ from conftest import ROOT, write_config
 from siblings import EVERY, Q_LEARNER
 
 from continual_hackatari import continual_training_example as training
-from continual_hackatari import eval as evaluation
 from continual_hackatari import sweep
-from continual_hackatari.training import cost
+from continual_hackatari.training import cost, run_evaluation, sweeps
 from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 from continual_hackatari.training.settings import RULES, WANDB
 
@@ -217,7 +216,7 @@ METRIC = {"name": "continual/average_performance", "goal": "maximize"}
 def test_a_sweep_with_a_refused_combination_says_so_before_its_first_run(
     settings, words, checked_here, workdir, capsys, monkeypatch
 ):
-    monkeypatch.setattr(sweep, "require_optuna", lambda: None)  # nothing is searched
+    monkeypatch.setattr(sweeps, "require_optuna", lambda: None)  # nothing is searched
     sweep_file(FACTORS, **settings)
     assert sweep.main(["tiny.yaml", *words]) == 2
     error = capsys.readouterr().err
@@ -235,20 +234,20 @@ def test_a_sweep_drops_with_track_all_that_belongs_to_it(checked_here, workdir, 
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith("--env_id=ALE/Freeway-v5 --total_timesteps=1000 --no-cuda --seed=1")
     apart = ["python", "x", "--wandb_dir", "c", "--track", "--wandb-entity", "b", "--save-agent-wandb", "--seed", "1"]
-    assert sweep.without_wandb(apart) == ["python", "x", "--seed", "1"]
-    assert set(sweep.SWITCHES_OF_WANDB) == {"track", *OF[WANDB]}
+    assert sweeps.without_wandb(apart) == ["python", "x", "--seed", "1"]
+    assert set(sweeps.SWITCHES_OF_WANDB) == {"track", *OF[WANDB]}
     fields = {field.name for field in dataclasses.fields(training.Args)}
-    assert set(sweep.SETTINGS_OF_WANDB) == {name for name in fields if name.startswith("wandb_")}
+    assert set(sweeps.SETTINGS_OF_WANDB) == {name for name in fields if name.startswith("wandb_")}
 
 
 def test_a_string_that_the_run_evaluates_already_may_be_named_again(tmp_path):
     settings = {"env_id": "ALE/Freeway-v5", "eval_modifs": ["", "disable_cars"], "seed": 1}
     (tmp_path / "args.json").write_text(json.dumps(settings))
     names = ("no_modif", "disable_all_cars", "all_pink_cars")
-    plan, _ = evaluation.plan_run(evaluation.Args(run=str(tmp_path), eval_modifs=names), tmp_path)
+    plan, _ = run_evaluation.plan_run(run_evaluation.Args(run=str(tmp_path), eval_modifs=names), tmp_path)
     assert plan.splits == dict.fromkeys(["", "disable_cars", "all_pink_cars"], "train")
     with pytest.raises(ConfigError, match="`eval_modifs` names 'no_modif' twice"):
-        evaluation.plan_run(evaluation.Args(run=str(tmp_path), eval_modifs=("no_modif", "")), tmp_path)
+        run_evaluation.plan_run(run_evaluation.Args(run=str(tmp_path), eval_modifs=("no_modif", "")), tmp_path)
 
 
 # -------------------------------------------------------------------------------------------------- cost and last words

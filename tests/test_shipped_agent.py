@@ -17,7 +17,7 @@ def test_the_shipped_agent_is_small_and_plays_clearly_better_than_chance():
     assert PATH.stat().st_size < 7_000_000
     checkpoint = load_checkpoint(PATH)
     assert checkpoint.args["game_start"] == "steps"
-    settings = evaluation.complete_settings(evaluation.Args(agent_path=(str(PATH),)), checkpoint)
+    settings = evaluation.complete_settings({}, checkpoint)
     game, notes = evaluation.choose_game(settings, checkpoint)
     agent = playing.load_agent(str(PATH), checkpoint, settings["architecture"], game)
     options = {"episodes": 8, "seed": 1, "deterministic": False, "num_envs": 8, "num_workers": 0}

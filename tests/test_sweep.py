@@ -25,8 +25,11 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
+from continual_hackatari.training import runner, sweeps
 from continual_hackatari.training.config import parse_command_line
+from continual_hackatari.training.runner import Runner
 from continual_hackatari.training.search import DISTRIBUTIONS
+from continual_hackatari.training.sweeps import Sweep
 
 METRIC = {"name": "continual/average_performance", "goal": "maximize"}
 COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_boolean_flags}"]
@@ -133,7 +136,7 @@ def test_commands_are_those_of_the_wandb_agent(macro):
     generator = random.Random(0)
     for size in range(len(values)):
         parameters = {f"p{i}": value for i, value in enumerate(generator.sample(values, size))}
-        assert sweep.command_of(config, parameters) == wandb_command(config, parameters)
+        assert sweeps.command_of(config, parameters) == wandb_command(config, parameters)
 
 
 def test_training_reads_the_values_of_a_sweep_as_they_are_meant():
@@ -149,7 +152,7 @@ def test_training_reads_the_values_of_a_sweep_as_they_are_meant():
         "modifs": "all_pink_cars stop_all_cars_edge",
         "architecture": "PPO_CBP",
     }
-    words = sweep.command_of({"program": "train.py", "command": COMMAND}, parameters)
+    words = sweeps.command_of({"program": "train.py", "command": COMMAND}, parameters)
     args = parse_command_line(training.Args, words[2:])
     assert (args.learning_rate, args.seed, args.noise_scale) == (1e-5, 3, -0.5)
     assert (args.shrink_and_perturb, args.her, args.anneal_lr, args.target_kl) == (True, False, False, None)
@@ -162,9 +165,9 @@ def test_training_reads_the_values_of_a_sweep_as_they_are_meant():
 
 def planned(**settings):
     parameters = settings.pop("parameters")
-    args = sweep.Args(file="tiny.yaml", **settings.pop("args", {}))
+    options = settings.pop("args", {})
     config = {"program": "fake.py", "method": "grid", "metric": METRIC, "command": COMMAND, **settings}
-    return sweep.Sweep(args, {**config, "parameters": parameters})
+    return Sweep({**config, "parameters": parameters}, Path("sweeps") / "tiny", **options)
 
 
 def test_a_grid_is_the_product_of_its_values():
@@ -220,7 +223,7 @@ def test_another_config_file_is_another_run(workdir):
 
     assert folder('{"num_envs": 2}') != folder('{"num_envs": 4}')
     assert folder('{"num_envs": 2}') == folder('{"num_envs": 2}')
-    assert sweep.text_of_config(["--config", "c.json"]) == sweep.text_of_config(["--config=c.json"]) != ""
+    assert sweeps.text_of_config(["--config", "c.json"]) == sweeps.text_of_config(["--config=c.json"]) != ""
 
 
 def test_tracking_needs_no_server_unless_asked_for():
@@ -301,7 +304,7 @@ def test_a_file_that_is_no_yaml(fake, capsys):
 
 
 def first_fault(parameters, varied=(), flags=()):
-    words = sweep.command_of({"program": "p", "command": COMMAND}, parameters)[2:]
+    words = sweeps.command_of({"program": "p", "command": COMMAND}, parameters)[2:]
     return sweep.first_fault([(parameters, [*flags, *words])], varied)
 
 
@@ -347,7 +350,7 @@ def test_a_search_checks_every_combination_that_it_may_try(checked_here, workdir
     search_of_training(
         {"num_envs": {"values": [60, 120, 180, 240]}, "learning_rate": rates, "num_minibatches": numbers}
     )
-    monkeypatch.setattr(sweep.Sweep, "run", lambda self, runs: 0)
+    monkeypatch.setattr(Sweep, "run", lambda self, *_: 0)
     assert sweep.main(["tiny.yaml"]) == 0
     search_of_training(
         {"num_envs": {"values": [60, 120, 180, 241]}, "learning_rate": rates, "num_minibatches": numbers}
@@ -361,7 +364,7 @@ def test_a_search_checks_every_combination_that_it_may_try(checked_here, workdir
 def test_a_search_with_too_many_combinations_checks_some_and_says_so(checked_here, workdir, monkeypatch, capsys):
     pytest.importorskip("optuna")
     monkeypatch.setattr(sweep, "MAX_EXAMPLES", 7)
-    monkeypatch.setattr(sweep.Sweep, "run", lambda self, runs: 0)
+    monkeypatch.setattr(Sweep, "run", lambda self, *_: 0)
     search_of_training({"seed": {"min": 1, "max": 5}, "num_steps": {"values": [64, 128]}})
     assert sweep.main(["tiny.yaml"]) == 0
     assert "note: 7 of 10 combinations are checked before the first run" in capsys.readouterr().err
@@ -383,7 +386,7 @@ def test_a_command_that_training_refuses_ends_the_sweep_before_it_begins(checked
 def test_seeds_of_other_flags_keep_their_own_records(workdir):
     def folder_of(*words, seeds=(1, 2)):
         args = sweep.Args(seeds=seeds)
-        return sweep.Sweep(args, sweep.sweep_of_seeds(args, list(words))).folder
+        return sweep.sweep_of(args, list(words)).folder
 
     Path("x.json").write_text("{}")
     before = folder_of("--config", "x.json")
@@ -460,16 +463,16 @@ def test_a_killed_run_is_named_by_its_signal(fake, capsys):
 
 
 def test_an_error_of_an_earlier_attempt_is_not_told_again(workdir):
-    run = planned(parameters=SEED, args={"folder": "s"}).planned()[0]
+    run = planned(parameters=SEED).planned()[0]
     run.folder.mkdir(parents=True)
     run.output.write_text("$ python fake.py\nerror: of yesterday\n")
     run.output_start = run.output.stat().st_size
     with open(run.output, "a") as output:
         output.write("$ python fake.py --resume x\nstep 5\n\nresume:     python fake.py --resume x\n")
-    assert sweep.last_error(run, -9) == "step 5 (killed by SIGKILL)"
+    assert runner.last_error(run, -9) == "step 5 (killed by SIGKILL)"
     with open(run.output, "a") as output:
         output.write("error: the disk is full\ngoodbye\n")
-    assert sweep.last_error(run, 1) == "error: the disk is full (exit code 1)"
+    assert runner.last_error(run, 1) == "error: the disk is full (exit code 1)"
 
 
 def test_a_metric_that_nobody_logged_is_said(fake, capsys):
@@ -507,9 +510,9 @@ def test_bayesian_runs_are_remembered_and_end_at_max_runs(fake, optuna, capsys):
 def test_bayesian_search_waits_for_results_before_it_chooses(fake, optuna, monkeypatch):
     write_sweep({"x": {"min": 0.0, "max": 1.0}}, method="bayes")
     known = []
-    ask = sweep.Study.ask
+    ask = sweeps.Study.ask
     monkeypatch.setattr(
-        sweep.Study,
+        sweeps.Study,
         "ask",
         lambda self: (known.append(sum(trial.value is not None for trial in self.study.trials)), ask(self))[1],
     )
@@ -616,12 +619,12 @@ def test_after_a_killed_sweep_its_runs_are_waited_for_not_doubled(fake):
 
 def test_runs_beside_each_other_share_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(sweep, "available_cores", lambda: 8)
-    assert planned(parameters=SEED, args={"jobs": 3}).environment()["OMP_NUM_THREADS"] == "2"
-    assert planned(parameters=SEED, args={"jobs": 9}).environment()["OMP_NUM_THREADS"] == "1"
-    assert "OMP_NUM_THREADS" not in planned(parameters=SEED).environment()
+    monkeypatch.setattr(runner, "available_cores", lambda: 8)
+    assert Runner([], 3).environment()["OMP_NUM_THREADS"] == "2"
+    assert Runner([], 9).environment()["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in Runner([], 1).environment()
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert planned(parameters=SEED, args={"jobs": 3}).environment()["OMP_NUM_THREADS"] == "5"
+    assert Runner([], 3).environment()["OMP_NUM_THREADS"] == "5"
 
 
 @pytest.mark.slow
@@ -687,7 +690,7 @@ def test_the_search_of_the_page_works(checked_here, fake, optuna, monkeypatch, c
     folder = Path.cwd()
     Path("readme.yaml").write_text(text)
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sweep.Sweep, "run", lambda self, runs: 0)  # all that comes before the first run
+    monkeypatch.setattr(Sweep, "run", lambda self, *_: 0)  # all that comes before the first run
     assert sweep.main([str(folder / "readme.yaml"), "--folder", str(folder / "kept")]) == 0
     (folder / "readme.yaml").write_text(text.replace("update_epochs", "update_epohcs"))
     assert sweep.main([str(folder / "readme.yaml"), "--folder", str(folder / "kept")]) == 2

@@ -37,7 +37,7 @@ def start(game, _python, _numpy):
     return supplement.Hooks(frame=frame)
 
 supplement.SUPPLEMENT["Pong"]["parallel_enemy"] = supplement.Rule("Faulty.", start, ())
-from continual_hackatari.wrappers.modifications.__main__ import main; main
+from continual_hackatari.wrappers.worker import main; main()
 """
 
 

@@ -84,8 +84,10 @@ def _described(cls: type) -> dict[str, tuple[str, str]]:
     for part in reversed(cls.__mro__):
         if dataclasses.is_dataclass(part):
             for name, (title, text) in _described_by(part).items():
-                _, known = described.pop(name, ("", ""))
-                described[name] = (title, text or known)
+                known_title, known_text = described.get(name, ("", ""))
+                if title:  # it moves to that group, and to its end
+                    described.pop(name, None)
+                described[name] = (title or known_title, text or known_text)
     return described
 
 

@@ -171,8 +171,10 @@ def take_rows(observations: Tensor, rows: Tensor) -> Tensor:
     return observations.flatten(0, 1).index_select(0, rows)
 
 
-def pin(array: np.ndarray) -> None:
+def pin(array: np.ndarray, device: torch.device) -> None:
     """Lock the array's memory, which the emulators write to, so that a GPU copies from it without waiting."""
+    if device.type != "cuda":
+        return
     status = torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0)
     if int(status) != 0:
         print(f"note: the observations could not be pinned (CUDA status {int(status)}); copies to the GPU are slower")

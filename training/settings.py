@@ -83,6 +83,7 @@ class RunSettings:
     worker_timeout: float = 60.0
     """seconds after which a process that does not answer a step counts as hanging and ends the run"""
 
+    # switch
     save_agent_with_switch: bool = False
     """save the agent at every switch, before its weights are shrunk"""
 

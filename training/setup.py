@@ -155,6 +155,7 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
     if not ranks.alone or saved is not None:
         check_ranks(args, saved, ranks)
     script.check(args, saved, ranks)
+    device, more = choose_device(args, ranks)
     game, notes = choose_game(args)
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     schedule, lines = choose_schedule(args, game)
@@ -176,8 +177,7 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
     notes += filter(None, [idle_note(args, script.rules, schedule, game), *script.notes(args, schedule)])
 
-    device, lines = choose_device(args, ranks)
-    notes += lines
+    notes += more
     precision, line = choose_precision(args.amp, device)
     notes.append(line)
     # What `auto` chose holds for the whole run, on whatever machine it goes on.
@@ -201,7 +201,16 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
 
 
 def choose_device(args: RunSettings, ranks: Ranks) -> tuple[torch.device, list[str]]:
-    """Where the agent is trained, and lines for the user."""
+    """Where the agent is trained, and lines for the user.
+
+    Raises:
+        ConfigError: this machine has fewer GPUs than processes.
+    """
+    if args.cuda and torch.cuda.is_available() and ranks.local_size > torch.cuda.device_count():
+        raise ConfigError(
+            f"`cuda`: torchrun has started {ranks.local_size} processes on this machine, which has "
+            f"{torch.cuda.device_count()} GPUs, and each needs its own; start fewer, or add `--no-cuda`"
+        )
     device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
     if device.type == "cuda" and not ranks.alone:
         device = torch.device("cuda", ranks.local_rank)
@@ -284,11 +293,6 @@ def check_ranks(args: RunSettings, saved: dict[str, Any] | None, ranks: Ranks) -
         raise ConfigError(
             f"`num_envs` {args.num_envs} games cannot be shared equally among the {size} processes of torchrun; choose "
             f"a multiple of {size}"
-        )
-    if args.cuda and torch.cuda.is_available() and ranks.local_size > torch.cuda.device_count():
-        raise ConfigError(
-            f"`cuda`: torchrun has started {ranks.local_size} processes on this machine, which has "
-            f"{torch.cuda.device_count()} GPUs, and each needs its own; start fewer, or add `--no-cuda`"
         )
 
 

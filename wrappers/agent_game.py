@@ -68,7 +68,7 @@ class AgentGame:
         Returns the record of the game that mode ``reset`` cut short, if it had begun.
         """
         self._next_names = names
-        if mode == "episode" or (mode == "live" and wait_for_start(self.config.game, names)):
+        if mode == "episode" or (mode == "live" and wait_for_start(self.config.game, names, self.config.rules)):
             return None
         if mode == "live":
             self._live_changes.append((len(self._actions), names))
@@ -208,6 +208,11 @@ class AgentGame:
         else:
             self._lives = max(lives, self._lives)  # an extra life
         return training_reward, terminated, truncated, record
+
+    @property
+    def score(self) -> float:
+        """The points of the game so far."""
+        return self._score
 
     def _keep_last(self) -> None:
         """Keep what an episode ends with, before the next one begins."""

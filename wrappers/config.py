@@ -14,7 +14,15 @@ import numpy as np
 from continual_hackatari.wrappers.emulator import registered_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.goals import GOALS, Goal
-from continual_hackatari.wrappers.modifications import check_modifications, split_modifications, wait_for_start
+from continual_hackatari.wrappers.modifications import (
+    RuleFile,
+    catalogue,
+    check_modifications,
+    games_of,
+    rule_file,
+    split_modifications,
+    wait_for_start,
+)
 from continual_hackatari.wrappers.objects import supports_object_features, supports_objects, why_missing
 from continual_hackatari.wrappers.rewards import load_reward_function, reads_objects
 
@@ -56,6 +64,9 @@ class GameConfig:
     max_pool: bool = False
     """frames are the maximum of a step's last two (backend Gym: always)"""
     reward_file: str = ""
+    modification_file: str = ""
+    modification_digest: str = ""
+    """of the contents of `modification_file`: who plays checks it"""
     seed: int = 0
     reseed_every_game: bool = False
     """evaluation: game number k of the run is seeded by (seed, k) alone, whoever plays it"""
@@ -73,6 +84,11 @@ class GameConfig:
             "sticky": self.repeat_action_probability,
             "time_limit": self.max_num_frames_per_episode,
         }
+
+    @property
+    def rules(self) -> RuleFile:
+        """Somebody's own modifications."""
+        return RuleFile(self.modification_file, self.modification_digest)
 
     @property
     def goal(self) -> Goal | None:
@@ -100,6 +116,7 @@ def game_config(
     sticky: float | None = None,
     time_limit: int | None = None,
     reward_file: str = "",
+    modification_file: str | RuleFile = "",
     goal_kind: str = "",
     seed: int = 0,
 ) -> tuple[GameConfig, list[str]]:
@@ -113,6 +130,7 @@ def game_config(
         max_pool: by default only backend Gym pools.
         sticky: chance that a frame repeats the last action; default: the id's own.
         time_limit: emulated frames after which a game is cut; default: the id's own.
+        modification_file: Python file with modifications of one's own, or what `rule_file` returned of a recorded one.
 
     Raises:
         GameError: unknown game, backend or observation mode, a number out of its range, or a combination that cannot
@@ -152,6 +170,9 @@ def game_config(
         load_reward_function(reward_file)
         if why and reads_objects(reward_file):
             raise GameError(f"`new_rf`: {reward_file} reads `objects`, which OCAtari detects, and {why}")
+    rules = rule_file(modification_file) if isinstance(modification_file, str) else modification_file
+    if rules.path:
+        _check_rules(rules, game, backend)
     if goal_kind:
         _check_goal(goal_kind, game, backend, obs_mode)
     if game in BLINKING and obs_mode == "dqn" and not max_pool and frameskip % 2 == 0:
@@ -176,6 +197,8 @@ def game_config(
         fire_reset=fire_reset,
         max_pool=max_pool,
         reward_file=str(Path(reward_file).resolve()) if reward_file else "",
+        modification_file=rules.path,
+        modification_digest=rules.digest,
         goal_kind=goal_kind,
         seed=seed,
     )
@@ -207,13 +230,13 @@ def check_string(config: GameConfig, string: str, argument: str = "modifs") -> t
                 "use `--backend HackAtari`"
             )
         return "", []
-    return check_modifications(config.game, string, obs_mode=config.obs_mode, argument=argument)
+    return check_modifications(config.game, string, obs_mode=config.obs_mode, argument=argument, file=config.rules)
 
 
 def waiting_note(config: GameConfig, strings: Sequence[str]) -> str | None:
     """A line that says which of these canonical strings' names have to wait under ``live``; None where none has."""
     names = dict.fromkeys(name for string in strings for name in split_modifications(string))
-    waiting = wait_for_start(config.game, list(names))
+    waiting = wait_for_start(config.game, list(names), config.rules)
     if len(strings) < 2 or not waiting:
         return None
     return (
@@ -268,6 +291,20 @@ def _check_time_limit(config: GameConfig) -> None:
             f"`time_limit` {config.max_num_frames_per_episode:,} frames are over before the agent acts: the start of a "
             f"game alone may take {start:,}, with `game_start` {config.game_start} and `frameskip` {config.frameskip}"
         )
+
+
+def _check_rules(rules: RuleFile, game: str, backend: str) -> None:
+    """Raise GameError or ModificationError unless the file has modifications that this game can be played with."""
+    if backend != "HackAtari":
+        raise GameError(
+            f"`modification_file`: backend {backend} plays unmodified games only; use `--backend HackAtari`"
+        )
+    games = games_of(rules)
+    if game not in games:
+        raise ModificationError(
+            f"`modification_file`: {rules.name} has no modifications of {game}, but of {', '.join(games)}"
+        )
+    catalogue(game, rules)  # no name exists already
 
 
 def _check_goal(kind: str, game: str, backend: str, obs_mode: str) -> None:

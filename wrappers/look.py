@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -84,7 +85,7 @@ def whole_file(argument: str, path: Path) -> Iterator[Path]:
 
 # ----------------------------------------------------------------------------------------------------------- videos
 def played(
-    config: GameConfig, string: str, choose: Callable[[np.ndarray, int], int]
+    config: GameConfig, string: str, choose: Callable[[np.ndarray, int], int], caption: bool = False
 ) -> Iterator[tuple[np.ndarray, GameRecord | None]]:
     """Play for ever under a canonical modification string; game k depends on (`config.seed`, k) and the actions alone.
 
@@ -92,6 +93,7 @@ def played(
         config: the game; lives do not end its episodes here.
         string: as `check_string` returns it.
         choose: observation (as the agent sees it, without batch), number of actions -> index of the action.
+        caption: write the string and the score so far above every screen.
 
     Yields:
         The screen, uint8 [height, width, 3]: first before any action, then after each. With it comes the record of the
@@ -104,8 +106,20 @@ def played(
     game.set_modifications(split_modifications(string), "reset")
     num_actions, record = len(game.game.actions), None
     while True:
-        yield game.game.screen(), record
+        screen = game.game.screen()
+        yield captioned(screen, string, game.score) if caption else screen, record
         record = game.step(choose(observation, num_actions))[-1]
+
+
+def captioned(screen: np.ndarray, string: str, score: float) -> np.ndarray:
+    """The screen below black lines with the modification string, as many as it needs, and one with the score."""
+    width = screen.shape[1]
+    lines = [*textwrap.wrap(string or UNMODIFIED, width // 5), f"score {score:g}"]
+    above = np.zeros((10 * len(lines) + 2 * (len(lines) % 2), width, 3), np.uint8)  # an even height, as videos have
+    for number, line in enumerate(lines):
+        place = (2, 10 * number + 8)
+        cv2.putText(above, line, place, cv2.FONT_HERSHEY_PLAIN, 0.6, (255, 255, 255), lineType=cv2.LINE_AA)
+    return np.concatenate([above, screen])
 
 
 def random_play(config: GameConfig, string: str) -> Iterator[np.ndarray]:
@@ -176,21 +190,22 @@ class Gallery(NamedTuple):
     """modifications that cannot be played, and why"""
 
 
-def make_gallery(game: str, seed: int, step: int | None = None) -> Gallery:
+def make_gallery(game: str, seed: int, step: int | None = None, modification_file: str = "") -> Gallery:
     """Play a game (name as in the environment id, ``Freeway``) under each of its modifications, with the same actions.
 
     Without `step`, the earliest of `MOMENTS_LOOKED_AT` at which most modifications show is taken.
 
     Raises:
-        ModificationError: the game has none.
+        ModificationError: the game has none, or `modification_file` cannot be used.
     """
-    playable = {name: entry for name, entry in catalogue(game).items() if not entry.refused}
+    config = replace(game_config(f"ALE/{game}-v5", modification_file=modification_file)[0], seed=seed)
+    known = catalogue(game, config.rules)
+    playable = {name: entry for name, entry in known.items() if not entry.refused}
     if not playable:
         missing = "; ".join(["", *hackatari_is_missing()])
         raise ModificationError(
             f"`gallery`: {game} has no modifications, so there is nothing to show beside it{missing}"
         )
-    config = replace(game_config(f"ALE/{game}-v5")[0], seed=seed)
     moments = list(MOMENTS_LOOKED_AT) if step is None else [step]
     screens = {
         name: screens_at(config, name, moments)
@@ -204,7 +219,7 @@ def make_gallery(game: str, seed: int, step: int | None = None) -> Gallery:
         Tile(name, screens[name][chosen], changed[name][chosen], _note(playable.get(name), visible[name], chosen))
         for name in screens
     ]
-    left_out = {name: entry.refused for name, entry in catalogue(game).items() if entry.refused}
+    left_out = {name: entry.refused for name, entry in known.items() if entry.refused}
     return Gallery(game, moments[chosen], seed, tiles, left_out)
 
 
@@ -246,7 +261,7 @@ def draw_gallery(path: str, gallery: Gallery) -> None:
     header = 1 - 0.55 / figure.get_figheight()
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=header - 0.2 / figure.get_figheight())
     _draw_header(figure, gallery)
-    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.26}).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.34}).ravel()
     for place in axes:
         place.set_axis_off()
     for place, tile in zip(axes, gallery.tiles, strict=False):
@@ -277,7 +292,7 @@ def _draw_tile(axes: Any, tile: Tile) -> None:
     beside = difference_picture(tile) if not tile.note else np.full_like(tile.screen, 255)
     picture = np.concatenate([tile.screen, gap, beside], axis=1)
     axes.imshow(picture, interpolation="nearest", aspect=_TELEVISION)
-    axes.set_title(tile.name or UNMODIFIED, fontsize=8, fontweight="bold", loc="left", pad=2)
+    axes.set_title(tile.name or UNMODIFIED, fontsize=8, fontweight="bold", loc="left", pad=4)
     axes.text(1.5 * width + 4, height / 2, textwrap.fill(tile.note, 20), fontsize=8, ha="center", va="center")
 
 

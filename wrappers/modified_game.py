@@ -71,7 +71,7 @@ class ModifiedGame:
 
     def seed_modifications(self, seed: int) -> None:
         """Give the modifications, from the next `start` on, generators of this seed."""
-        self.runner = ModificationRunner(self.config.game, self.view, seed)
+        self.runner = ModificationRunner(self.config.game, self.view, seed, self.config.rules)
 
     def seed(self, seed: int) -> None:
         """Seed the emulator, by inserting the game anew (about 80 ms)."""

@@ -192,7 +192,7 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         observations, _ = super().set_modifications(string, mode)
         if mode == "reset":
             return observations, self._all_began()
-        if mode == "live" and not wait_for_start(self.config.game, self.modifications):
+        if mode == "live" and not wait_for_start(self.config.game, self.modifications, self.config.rules):
             self._places[:] = place_of(" ".join(self.modifications), self.strings)
         return observations, {}
 

@@ -409,8 +409,9 @@ def check_reset(seed: Any, options: dict[str, Any] | None) -> None:
 
 
 def _plain_config(config: GameConfig) -> dict[str, Any]:
-    """The fields that saved games depend on; of the reward file its contents, because its folder may move."""
+    """The fields that saved games depend on; of files their contents, because their folder may move."""
     values = asdict(config)
+    del values["modification_file"]  # its digest stays
     if config.reward_file:
         values["reward_file"] = hashlib.sha256(Path(config.reward_file).read_bytes()).hexdigest()
     return values

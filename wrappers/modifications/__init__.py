@@ -8,6 +8,7 @@
 modification.py    what a modification is, and the names of a string
 installed.py       what the installed hackatari offers
 supplementary.py   our own, for names that the installed hackatari lacks
+rule_file.py       somebody's own, from a file outside this project
 catalogue.py       all modifications of a game, and the check of a string
 runner.py          running them
 __main__.py        the command
@@ -23,15 +24,23 @@ from continual_hackatari.wrappers.modifications.names import (
     hackatari_is_missing,
     wait_for_start,
 )
+from continual_hackatari.wrappers.modifications.rule_file import RuleFile, games_of, rule_file
 from continual_hackatari.wrappers.modifications.runner import ModificationRunner
+from continual_hackatari.wrappers.modifications.supplementary import ConstantWrites, Hooks, Rule
 
 __all__ = [
     "UNMODIFIED",
+    "ConstantWrites",
+    "Hooks",
     "Modification",
     "ModificationRunner",
+    "Rule",
+    "RuleFile",
     "catalogue",
     "check_modifications",
+    "games_of",
     "hackatari_is_missing",
+    "rule_file",
     "split_modifications",
     "wait_for_start",
 ]

@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from continual_hackatari.wrappers import look
-from continual_hackatari.wrappers.config import game_config
+from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.emulator import ale_games
-from continual_hackatari.wrappers.errors import ModificationError, OutputError
-from continual_hackatari.wrappers.modifications import UNMODIFIED, catalogue, check_modifications, hackatari_is_missing
+from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError
+from continual_hackatari.wrappers.modifications import UNMODIFIED, RuleFile, catalogue, hackatari_is_missing
 from continual_hackatari.wrappers.modifications.installed import package_folder
 
 
-def _table(game: str, width: int) -> str:
+def _table(game: str, file: RuleFile, width: int) -> str:
     """The modifications of one game, one per row, the text wrapped to `width` characters."""
     rows = [("name", "origin", "runs", "what it does")]
-    for modification in catalogue(game).values():
+    for modification in catalogue(game, file).values():
         text = modification.description or "(not described)"
         if modification.refused:
             text = f"Cannot be played: {modification.refused}."
@@ -43,13 +43,13 @@ def _table(game: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def _list(game: str) -> list[str]:
+def _list(game: str, file: RuleFile) -> list[str]:
     """Lines that describe all modifications of a game."""
-    if not catalogue(game):
+    if not catalogue(game, file):
         own = "" if package_folder() else " of this project's own"
         return [f'{game} has no modifications{own}; only the unmodified game ("") can be played.']
     return [
-        _table(game, shutil.get_terminal_size((120, 24)).columns),
+        _table(game, file, shutil.get_terminal_size((120, 24)).columns),
         "",
         "runs: frame = before every emulated frame, reset = once after a reset, post = after each agent step",
         'Several at once: --modifs "name name"; where two write the same cell, the later one wins.',
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m wrappers.modifications", allow_abbrev=False, description="List modifications, or look at them."
     )
     parser.add_argument("game", nargs="?", help="a game, as ALE/Freeway-v5 or Freeway; without it: all games")
+    parser.add_argument("--modification_file", metavar="FILE", help="with a game: your own modifications too (.py)")
     parser.add_argument("--gallery", metavar="FILE", help="draw all modifications of the game (.png, .pdf or .svg)")
     parser.add_argument("--play", metavar="FILE", help="record a random agent (.mp4)")
     parser.add_argument("--modifs", metavar="STRING", help="with --play: the modification string (default: no_modif)")
@@ -90,6 +91,8 @@ def _check_options(options: argparse.Namespace) -> None:
         raise ModificationError("`gallery` draws a picture and `play` records a video: give one of them")
     if options.seed is not None and options.gallery is None and options.play is None:
         raise ModificationError("`seed` goes with `--gallery FILE` or `--play FILE`, and neither is given")
+    if options.game is None and options.modification_file is not None:
+        raise ModificationError("`modification_file` goes with a game, and none is given")
     if options.game is None and (options.gallery is not None or options.play is not None):
         raise ModificationError("`game` is missing: say whose modifications to show, such as ALE/Freeway-v5")
     for name, highest in (("seed", 2**63 - 1), ("step", 100_000)):
@@ -111,7 +114,9 @@ def _known_game(given: str) -> str:
 
 def _show_gallery(game: str, options: argparse.Namespace) -> None:
     look.check_output("gallery", options.gallery, look.PICTURE_ENDINGS)  # before minutes of play
-    gallery = look.make_gallery(game, 1 if options.seed is None else options.seed, options.step)
+    gallery = look.make_gallery(
+        game, 1 if options.seed is None else options.seed, options.step, options.modification_file or ""
+    )
     look.draw_gallery(options.gallery, gallery)
     for name, reason in gallery.left_out.items():
         print(f"`{name}` is left out, it cannot be played: {reason}")
@@ -119,8 +124,9 @@ def _show_gallery(game: str, options: argparse.Namespace) -> None:
 
 
 def _record_play(game: str, options: argparse.Namespace) -> None:
-    config = replace(game_config(f"ALE/{game}-v5")[0], seed=1 if options.seed is None else options.seed)
-    string, warnings = check_modifications(game, options.modifs or "")
+    config, _ = game_config(f"ALE/{game}-v5", modification_file=options.modification_file or "")
+    config = replace(config, seed=1 if options.seed is None else options.seed)
+    string, warnings = check_string(config, options.modifs or "")
     for line in warnings:
         print(line)
     seconds = 20.0 if options.seconds is None else options.seconds
@@ -139,7 +145,8 @@ def _run_command(options: argparse.Namespace) -> None:
     elif options.play is not None:
         _record_play(game, options)
     else:
-        print("\n".join([*_list(game), *hackatari_is_missing()]))
+        config, _ = game_config(f"ALE/{game}-v5", modification_file=options.modification_file or "")
+        print("\n".join([*_list(game, config.rules), *hackatari_is_missing()]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _run_command(options)
-    except (ModificationError, OutputError) as error:
+    except (GameError, ModificationError, OutputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

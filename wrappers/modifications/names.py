@@ -10,37 +10,61 @@ from functools import cache
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import installed
 from continual_hackatari.wrappers.modifications.modification import UNMODIFIED, Modification, split_modifications
+from continual_hackatari.wrappers.modifications.rule_file import NO_FILE, RuleFile, rules_of
 from continual_hackatari.wrappers.modifications.supplementary import (
     ALIASES,
     NO_EFFECT,
     NO_KNOWN_MEANING,
     REFUSED,
     SUPPLEMENT,
+    ConstantWrites,
+    Rule,
 )
 from continual_hackatari.wrappers.objects import why_missing
 
 
 @cache
-def catalogue(game: str) -> dict[str, Modification]:
-    """All modifications of a game (name as in the environment id, ``Freeway``), by name; refused ones are marked."""
+def catalogue(game: str, file: RuleFile = NO_FILE) -> dict[str, Modification]:
+    """All modifications of a game (name as in the environment id, ``Freeway``), by name; refused ones are marked.
+
+    Raises:
+        ModificationError: somebody's `file` cannot be used, or gives a name that exists already.
+    """
+    found = _without_file(game)
+    for name, rule in rules_of(file, game).items():
+        if name in found or name in ALIASES.get(game, {}):
+            raise ModificationError(
+                f"`modification_file`: {game} has a modification {name!r} already; "
+                f"give that of {file.name} another name"
+            )
+        found[name] = _described(name, rule, file.name)
+    return dict(sorted(found.items()))
+
+
+def _without_file(game: str) -> dict[str, Modification]:
+    """Those of the installed hackatari, and our own."""
     found = {name: selection.modification for name, selection in installed.selections(game).items()}
     for name, supplement in SUPPLEMENT.get(game, {}).items():
         if name not in found or found[name].refused:
-            found[name] = Modification(
-                name=name,
-                origin="continual-hackatari",
-                runs=supplement.runs,
-                description=supplement.description,
-                writes=supplement.writes,
-                objects_only=supplement.objects_only,
-                refused=_without_objects() if supplement.objects_only else "",
-            )
+            found[name] = _described(name, supplement, "continual-hackatari")
     for name, reason in REFUSED.get(game, {}).items():
         found.setdefault(name, Modification(name, "hackatari", "overlay", "", refused=reason))
     for name, reason in NO_EFFECT.get(game, {}).items():
         if name in found:
             found[name] = replace(found[name], no_effect=reason)
-    return dict(sorted(found.items()))
+    return found
+
+
+def _described(name: str, rule: ConstantWrites | Rule, origin: str) -> Modification:
+    return Modification(
+        name=name,
+        origin=origin,
+        runs=rule.runs,
+        description=rule.description,
+        writes=rule.writes,
+        objects_only=rule.objects_only,
+        refused=_without_objects() if rule.objects_only else "",
+    )
 
 
 def _without_objects() -> str:
@@ -50,11 +74,12 @@ def _without_objects() -> str:
 
 
 def check_modifications(
-    game: str, string: str, *, obs_mode: str = "dqn", argument: str = "modifs"
+    game: str, string: str, *, obs_mode: str = "dqn", argument: str = "modifs", file: RuleFile = NO_FILE
 ) -> tuple[str, list[str]]:
     """Check that a modification string can be played.
 
     argument: the flag or the key of a file from which it comes, for errors.
+    file: somebody's own modifications.
 
     Returns the string with normalised whitespace and current names, and lines that the user should see: old names that
     were replaced, names that write the same RAM cells, names without effect.
@@ -62,12 +87,12 @@ def check_modifications(
     Raises:
         ModificationError: an unknown name, one that is refused, or any name for a game without modifications.
     """
-    known = catalogue(game)
+    known = catalogue(game, file)
     names: list[str] = []
     warnings: list[str] = []
     for written in split_modifications(string):
-        name = _current_name(game, written)
-        require_playable(game, name, argument)
+        name = _current_name(game, written, file)
+        require_playable(game, name, argument, file)
         if name != written:
             warnings.append(f"`{written}` is played as `{name}`, the present name of that modification of {game}")
         if name not in names:
@@ -79,23 +104,23 @@ def check_modifications(
             warnings.append(
                 f"`{name}` has no visible effect with `obs_mode` {obs_mode}: it only changes the detected objects"
             )
-    warnings.extend(_conflicts(game, names))
+    warnings.extend(_conflicts(game, names, file))
     return " ".join(names), warnings
 
 
-def wait_for_start(game: str, names: Sequence[str]) -> list[str]:
+def wait_for_start(game: str, names: Sequence[str], file: RuleFile = NO_FILE) -> list[str]:
     """Those of `names` that act at the start of a game only: in mid-game they can but wait for the next one."""
-    return [name for name in names if catalogue(game)[name].runs == "reset"]
+    return [name for name in names if catalogue(game, file)[name].runs == "reset"]
 
 
-def _current_name(game: str, name: str) -> str:
+def _current_name(game: str, name: str, file: RuleFile) -> str:
     alias = ALIASES.get(game, {}).get(name, name)
-    known = catalogue(game)
+    known = catalogue(game, file)
     return alias if name not in known and alias in known else name
 
 
-def require_playable(game: str, name: str, argument: str = "modifs") -> None:
-    known = catalogue(game)
+def require_playable(game: str, name: str, argument: str = "modifs", file: RuleFile = NO_FILE) -> None:
+    known = catalogue(game, file)
     if name in known and not known[name].refused:
         return
     start = f"`{argument}` {name!r}"
@@ -125,9 +150,9 @@ def require_playable(game: str, name: str, argument: str = "modifs") -> None:
     raise ModificationError(f"{start}: {game} has no modification of this name{nearest} {advice}")
 
 
-def _conflicts(game: str, names: Sequence[str]) -> Iterator[str]:
+def _conflicts(game: str, names: Sequence[str], file: RuleFile) -> Iterator[str]:
     """A line for each two names that write the same RAM cells, with which of them has the last word."""
-    known, theirs = catalogue(game), installed.selections(game)
+    known, theirs = catalogue(game, file), installed.selections(game)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             shared = set(known[first].writes) & set(known[second].writes)

@@ -11,6 +11,7 @@ import numpy as np
 from continual_hackatari.wrappers.modifications import installed
 from continual_hackatari.wrappers.modifications.modification import MOMENTS, Hook
 from continual_hackatari.wrappers.modifications.names import catalogue, require_playable
+from continual_hackatari.wrappers.modifications.rule_file import NO_FILE, RuleFile, rules_of
 from continual_hackatari.wrappers.modifications.supplementary import SUPPLEMENT
 from continual_hackatari.wrappers.state import mersenne_state, set_mersenne_state
 
@@ -26,10 +27,11 @@ class ModificationRunner:
         game: name as in the environment id, for example ``"Freeway"``.
         view: the game to change, with ``set_ram``, ``get_ram`` (an array of Python integers) and ``objects``.
         seed: of this runner's own generators.
+        file: somebody's own modifications.
     """
 
-    def __init__(self, game: str, view: Any, seed: int) -> None:
-        self._game = game
+    def __init__(self, game: str, view: Any, seed: int, file: RuleFile = NO_FILE) -> None:
+        self._game, self._file = game, file
         self._view = view
         self._python = random.Random(seed)
         self._numpy = np.random.RandomState(seed)
@@ -43,14 +45,15 @@ class ModificationRunner:
             ModificationError: a name that `check_modifications` does not accept.
         """
         for name in names:
-            require_playable(self._game, name)
-        known = catalogue(self._game)
+            require_playable(self._game, name, file=self._file)
+        known = catalogue(self._game, self._file)
         environment = installed.HandlerEnvironment(self._view)
+        own = {**SUPPLEMENT.get(self._game, {}), **rules_of(self._file, self._game)}
         hooks = self._handler_hooks([name for name in names if known[name].origin == "hackatari"], environment, names)
         for position, name in enumerate(names):
             if known[name].origin != "hackatari":
-                supplement = SUPPLEMENT[self._game][name].start(environment, self._python, self._numpy)
-                for moment, hook in zip(MOMENTS, supplement, strict=True):
+                hooks_of_rule = own[name].start(environment, self._python, self._numpy)
+                for moment, hook in zip(MOMENTS, hooks_of_rule, strict=True):
                     if hook is not None:
                         hooks[moment].append(((position, 0), hook))
         ordered = {moment: [hook for _, hook in sorted(hooks[moment], key=lambda item: item[0])] for moment in MOMENTS}

@@ -1,0 +1,381 @@
+"""Sweeps: the runs that a W&B sweep file, or one command with several seeds, asks for, run on this machine.
+
+The folder of a sweep remembers how far it has come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import itertools
+import json
+import math
+import re
+import shutil
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from continual_hackatari.reporting.groups import experiment_settings
+from continual_hackatari.reporting.tables import format_table
+from continual_hackatari.training.config import ConfigError, _nearest, _shown
+from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.run_folder import safe_name
+from continual_hackatari.training.runner import Job, Runner, four_digits
+from continual_hackatari.training.search import Study, draw, grid, is_whole, read_space, require_optuna
+
+DEFAULT_METRIC = "continual/average_performance"
+METHODS = ("grid", "random", "bayes")
+KEYS = ("program", "method", "metric", "command", "run_cap", "parameters")
+LABELS = ("apiVersion", "kind", "name", "description", "entity", "project", "controller")
+"""Keys of a sweep file that mean something to W&B's server only, and change no run."""
+SERVER_ONLY = ("early_terminate", "scheduler", "metrics", "job", "image_uri")
+"""Keys of a sweep file that would change its runs, and do not work here."""
+STUDY = "study.journal"
+SWITCHES_OF_WANDB = ("track", "save_agent_wandb")
+SETTINGS_OF_WANDB = ("wandb_project_name", "wandb_entity", "wandb_dir")
+"""Flags that go with `--track`: without a word for their value, and with one."""
+
+
+def sweep_of_seeds(program: str, seeds: Sequence[int], flags: Sequence[str]) -> dict[str, Any]:
+    """The sweep that runs the training flags once with each seed.
+
+    Raises:
+        ConfigError: a seed stands there twice, or in the flags too.
+    """
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"`seeds` are {' '.join(map(str, seeds))}, but each of them may stand there once only.")
+    if any(re.match(r"--seed(=|$)", word) for word in flags):
+        raise ConfigError("`--seed` stands after `--` too; leave it out there, `--seeds` gives each run its own.")
+    return {
+        "program": program,
+        "method": "grid",
+        "metric": {"name": DEFAULT_METRIC, "goal": "maximize"},
+        "command": ["${interpreter}", "${program}", *flags, "${args_no_boolean_flags}"],
+        "parameters": {"seed": {"values": list(seeds)}},
+    }
+
+
+def read_sweep(path: str) -> dict[str, Any]:
+    """The sweep file, checked; its format is W&B's.
+
+    Raises:
+        ConfigError: it cannot be read, or it is not a sweep that runs here.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`file` names {path}, which cannot be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path} must hold a mapping with `program`, `method` and `parameters`.")
+    try:
+        check_sweep(config)
+        read_space(config["parameters"])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return config
+
+
+def check_sweep(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what a sweep file cannot have here, all but its `parameters`."""
+    for key in config:
+        if key in SERVER_ONLY:
+            raise ConfigError(f"`{key}` works with the W&B server only; leave it out to run the sweep here.")
+        if key not in KEYS + LABELS:
+            raise ConfigError(f"the key `{key}` is unknown{_nearest(str(key), KEYS + LABELS)}.")
+    for key in ("program", "method", "parameters"):
+        if key not in config:
+            raise ConfigError(f"`{key}` is missing.")
+    if config["method"] not in METHODS:
+        hint = _nearest(str(config["method"]), METHODS)
+        raise ConfigError(
+            f"`method` is {_shown(config['method'])}, but must be grid, random or bayes to run here{hint}."
+        )
+    if not isinstance(config["program"], str) or not Path(config["program"]).is_file():
+        raise ConfigError(
+            "`program` must be a script seen from the current folder, such as continual_training_example.py."
+        )
+    if not isinstance(config.get("command", []), list):
+        raise ConfigError("`command` must be a list of words.")
+    if not is_whole(config.get("run_cap", 1)) or config.get("run_cap", 1) < 1:
+        raise ConfigError(f"`run_cap` is {_shown(config['run_cap'])}, but must be a whole number of at least 1.")
+    if config["method"] == "bayes" and "metric" not in config:
+        raise ConfigError("`method` bayes needs a `metric`.")
+    if "metric" in config:
+        check_metric(config["metric"])
+
+
+def check_metric(metric: Any) -> None:
+    """See `check_sweep`."""
+    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str):
+        raise ConfigError("`metric` must be a mapping with the `name` of a number that is logged, and a `goal`.")
+    for key, value in metric.items():
+        if key in ("target", "impute_while_running") or (key == "impute" and value != "worst"):
+            raise ConfigError(
+                f"`{key}` of the `metric` works with the W&B server only; leave it out to run the sweep here."
+            )
+        if key not in ("name", "goal", "impute"):
+            raise ConfigError(
+                f"`metric` has `{key}`, but may have name and goal{_nearest(str(key), ['name', 'goal'])}."
+            )
+    goals = ("minimize", "maximize")
+    if metric.get("goal", "minimize") not in goals:
+        hint = _nearest(str(metric["goal"]), goals)
+        raise ConfigError(
+            f"`goal` of the `metric` is {_shown(metric['goal'])}, but must be minimize or maximize{hint}."
+        )
+
+
+def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
+    """The command that W&B's agent would run for these parameters, without `${env}` and with `python`.
+
+    Raises:
+        ConfigError: a macro that is not known here.
+    """
+    flags = [f"--{name}={value}" for name, value in parameters.items()]
+    macros = {
+        "${env}": [],
+        "${interpreter}": ["python"],
+        "${program}": [config["program"]],
+        "${args}": flags,
+        "${args_no_hyphens}": [flag.removeprefix("--") for flag in flags],
+        "${args_no_boolean_flags}": [
+            f"--{name}" if value is True else flag
+            for flag, (name, value) in zip(flags, parameters.items(), strict=True)
+            if value is not False
+        ],
+    }
+    words: list[str] = []
+    for word in map(str, config.get("command", ["${env}", "${interpreter}", "${program}", "${args}"])):
+        if word.startswith("${") and word not in macros:
+            raise ConfigError(f"`command` has {word}, but here it may have {', '.join(macros)}.")
+        words += macros.get(word, [word])
+    if not words or (words[0] != "python" and shutil.which(words[0]) is None):
+        raise ConfigError(f"`command` begins with {' '.join(words[:1])}, which is no program here.")
+    return words
+
+
+def without_wandb(words: Sequence[str]) -> list[str]:
+    """A command without `--track` and all flags that belong to it."""
+    kept: list[str] = []
+    value_follows = False
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        name = flag.removeprefix("--").replace("-", "_") if flag.startswith("--") else ""
+        if not value_follows and name.removeprefix("no_") not in SWITCHES_OF_WANDB + SETTINGS_OF_WANDB:
+            kept.append(word)
+        value_follows = name in SETTINGS_OF_WANDB and not equals
+    return kept
+
+
+class Sweep:
+    """A sweep file or several seeds, and the folder that remembers how far it has come."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        folder: Path,
+        *,
+        max_runs: int | None = None,
+        search_seed: int = 0,
+        track: bool = False,
+    ) -> None:
+        """
+        max_runs: at most so many. search_seed: of the search that chooses parameters.
+        track: the runs keep `--track` and what belongs to it.
+        """
+        self.config, self.folder, self.search_seed, self.track = config, folder, search_seed, track
+        metric = config.get("metric", {"name": DEFAULT_METRIC, "goal": "maximize"})
+        self.metric: str = metric["name"]
+        self.maximize = metric.get("goal") == "maximize"  # W&B's default is to minimize
+        self.space = read_space(config["parameters"])
+        self.varied = [name for name, values in config["parameters"].items() if "value" not in values]
+        caps = [cap for cap in (max_runs, config.get("run_cap")) if cap is not None]
+        self.max_runs: int | None = min(caps, default=None)
+        self.exhausted = False
+        """a Bayesian search found nothing that was not tried before"""
+
+    def planned(self, whole: bool = False) -> list[Job]:
+        """All runs of a grid or random search; of bayes those that it has chosen before, an error if `whole`.
+
+        Raises:
+            ConfigError: the search has no end, or no list of its runs.
+        """
+        method = self.config["method"]
+        if method != "grid" and self.max_runs is None:
+            raise ConfigError(f"`method` {method} has no end; say how many runs with `--max_runs` or `run_cap`.")
+        if method == "bayes":
+            if whole:
+                raise ConfigError("`method` bayes chooses each run after those before it, so there is no list of them.")
+            return self.chosen_before()
+        runs = [self.new_run(parameters) for parameters in self.parameters_of_all()]
+        return list({run.folder: run for run in runs}.values())  # a random search may draw the same twice
+
+    def parameters_of_all(self) -> Iterable[dict[str, Any]]:
+        if self.config["method"] == "grid":
+            return itertools.islice(grid(self.space), self.max_runs)
+        return [draw(self.space, self.search_seed, number) for number in range(self.max_runs or 0)]
+
+    # ------------------------------------------------------------------------------------------- Bayesian search
+
+    @cached_property
+    def study(self) -> Study:
+        """What the search knows, in the sweep's folder."""
+        fixed = {name: item["value"] for name, item in self.config["parameters"].items() if "value" in item}
+        about = {
+            "program": self.config["program"],
+            "command": self.config.get("command", []),
+            "parameters": self.config["parameters"],
+            "metric": [self.metric, self.maximize],
+            "config file": text_of_config([f"--{name}={value}" for name, value in fixed.items()]),
+        }
+        return Study(self.folder / STUDY, self.space, self.maximize, self.search_seed, about)
+
+    def chosen_before(self) -> list[Job]:
+        """The runs that the search has chosen in this folder, in their order; nothing is written.
+
+        Raises:
+            ConfigError: it cannot search here.
+        """
+        if not self.varied:
+            raise ConfigError(
+                "`method` bayes has nothing to search; give a parameter several `values` or a distribution."
+            )
+        require_optuna()
+        if (self.folder / STUDY).exists():
+            return [self.new_run(parameters) for parameters in self.study.tried()][: self.max_runs]
+        if any(self.folder.glob("*/run.json")):
+            raise ConfigError(f"{self.folder} has runs that another search has chosen; name another `--folder`.")
+        return []
+
+    def tell(self, runs: Sequence[Job]) -> None:
+        """Let the search know the results."""
+        for run in runs:
+            value = run.result.get("metrics", {}).get(self.metric, math.nan)
+            if math.isfinite(value):
+                self.study.tell(run.parameters, value)
+
+    def suggested(self, runs: Sequence[Job]) -> Job | None:
+        """What the search tries next, from the results so far; None when there is nothing new."""
+        known = {run.folder for run in runs}
+        with self.study.alone():
+            self.tell(runs)
+            tried = self.study.tried()
+            for run in map(self.new_run, tried):
+                if run.folder not in known:  # another process, which shares this search, has chosen it
+                    return run
+            parameters = self.study.ask() if len(tried) < (self.max_runs or 0) else None
+        self.exhausted = parameters is None
+        return None if parameters is None else self.new_run(parameters)
+
+    def new_run(self, parameters: Mapping[str, Any]) -> Job:
+        """A run of these parameters, in the order of the file; the same parameters have the same folder."""
+        parameters = {name: parameters[name] for name in self.config["parameters"]}
+        command = command_of(self.config, parameters)
+        if not self.track:
+            command = without_wandb(command)
+        label = " ".join(f"{name}={parameters[name]}" for name in self.varied)
+        folder = self.folder / f"{safe_name(label, 80)}~{digest_of(command)}"
+        return Job(parameters, command, label, folder, self.config["program"])
+
+    def make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"`folder` {self.folder} cannot be made: {error.strerror}; name another one.") from None
+
+    # -------------------------------------------------------------------------------------------------- running
+
+    def run(self, runs: list[Job], at_a_time: int, table: bool, report: Callable[[list[str]], bool]) -> int:
+        """Run what has not finished; returns the exit code, 1 if anything failed.
+
+        table: end with a table and results.csv. report: makes the report of these run folders, and says if it did.
+        """
+        runner = Runner(
+            runs, at_a_time, self.metric, self.another if self.config["method"] == "bayes" else lambda _: None
+        )
+        return runner.run(lambda: self.conclude(runner.jobs, table, report))
+
+    def another(self, runs: list[Job]) -> Job | None:
+        """What Bayesian search adds when there is room for another run."""
+        if self.exhausted or len(runs) >= (self.max_runs or 0):
+            return None
+        found = self.suggested(runs)
+        if found is None:
+            print("there is nothing left to try", flush=True)
+        return found
+
+    def conclude(self, runs: list[Job], with_table: bool, report: Callable[[list[str]], bool]) -> int:
+        """Table, results.csv, report; the exit code is 1 if anything failed."""
+        failed = [run for run in runs if run.state == "failed"]
+        finished = [run for run in runs if run.state == "finished"]
+        if self.config["method"] == "bayes":
+            self.tell(runs)
+        if with_table:
+            method = list(experiment_settings(dict.fromkeys(self.varied)))  # all but the seed and the like
+            print(table(runs, method, self.metric, self.maximize))
+            print(f"runs:       {self.write_results(runs)}")
+            if finished and all(self.metric not in run.result["metrics"] for run in finished):
+                advice = (
+                    "; runs with `--eval_every` log it at their end" if self.metric.startswith("continual/") else ""
+                )
+                print(f"`{self.metric}` was logged by no run{advice}")
+        for run in failed:
+            print(f"failed:     {run.label}: {run.error} ({run.output})")
+        reported = report([run.result["run_folder"] for run in finished]) if finished else True
+        return 1 if failed or not reported else 0
+
+    def write_results(self, runs: list[Job]) -> Path:
+        """One row per run: parameters, state, metrics, folder."""
+        path = self.folder / "results.csv"
+        metrics = sorted({name for run in runs for name in run.result.get("metrics", {})})
+        with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([*self.config["parameters"], "state", *metrics, "run_folder", "error"])
+            for run in runs:
+                values = [run.result.get("metrics", {}).get(name, "") for name in metrics]
+                place = run.result.get("run_folder", run.run_folder() or "")
+                writer.writerow([*run.parameters.values(), run.state, *values, place, run.error])
+        return path
+
+
+def digest_of(command: Sequence[str]) -> str:
+    """Ten letters for a name. A changed schedule is another experiment, so what the config file says counts too."""
+    return hashlib.sha256(json.dumps([list(command), text_of_config(command)]).encode()).hexdigest()[:10]
+
+
+def text_of_config(words: Sequence[str]) -> str:
+    """The JSON file that a command names with `--config`; empty when there is none that can be read."""
+    for word, after in itertools.pairwise([*words, ""]):
+        if word == "--config" or word.startswith("--config="):
+            name = after if word == "--config" else word.removeprefix("--config=")
+            with contextlib.suppress(OSError, UnicodeDecodeError):  # the run itself says what is wrong with it
+                return Path(name).read_text(encoding="utf-8-sig")
+    return ""
+
+
+def table(runs: Sequence[Job], method: Sequence[str], metric: str, maximize: bool) -> str:
+    """One row per method (its parameters in `method`), best mean of the metric first."""
+    groups: dict[str, list[Job]] = {}
+    for run in runs:
+        label = " ".join(f"{name}={run.parameters[name]}" for name in method) or "all seeds"
+        groups.setdefault(label, []).append(run)
+    rows: list[tuple[float, list[str]]] = []
+    for label, group in groups.items():
+        found = [run.result["metrics"].get(metric, math.nan) for run in group if run.state == "finished"]
+        values = [value for value in found if not math.isnan(value)]
+        mean = statistics.fmean(values) if values else None
+        numbers = [mean, min(values, default=None), max(values, default=None)]
+        worst = -math.inf if maximize else math.inf
+        rows.append(
+            (worst if mean is None else mean, [label, f"{len(found)}/{len(group)}", *map(four_digits, numbers)])
+        )
+    rows.sort(key=lambda row: row[0], reverse=maximize)
+    return format_table([["method", "finished", metric, "lowest", "highest"], *(row for _, row in rows)])
