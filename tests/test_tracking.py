@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from conftest import PATIENCE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 from wandb.proto.wandb_internal_pb2 import Record
 
 from continual_hackatari.training.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS, Tracker
@@ -134,8 +135,11 @@ def test_a_second_tracker_continues_the_files_and_drops_a_half_row(tmp_path):
     assert (tmp_path / "episodes.csv").read_text() == EPISODE_HEADER + "1,0,,1.0,10,3,0,0\n3,0,,3.0,10,3,0,0\n"
 
 
-def test_a_saved_tracker_goes_on_without_what_came_later(tmp_path):
+def test_a_saved_tracker_goes_on_without_what_came_later(tmp_path, monkeypatch):
     """Three lives: what a life wrote after its last save is in no file that the last one leaves."""
+    # Names of event files end with how many their process has begun, and are read in alphabetical order: 9 after 10.
+    # Lives are processes of their own outside of tests.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     saved = None
     for life in range(3):
         tracker = Tracker(tmp_path, saved=saved)
