@@ -235,6 +235,16 @@ def test_what_is_due_of_a_run_that_stands_somewhere(plan, games, switches, finis
     assert (asked and [(place.global_step, place.phase) for place in asked.places]) == due
 
 
+def test_an_old_run_that_named_strings_asked_for_the_switches_and_the_start():
+    """Without a plan, and without `eval_every`, which was 0 then; without strings it was not evaluated at all."""
+    settings = {**ASKING, "eval_every": None}
+    for name in ("eval_modifs", "held_out_modifs"):
+        asked = asked_for({**settings, name: ["no_modif"]}, None, [SWITCH], [120], "", False)
+        assert [place[:2] for place in asked.places] == [(0, 0), (96, 0), (96, 1)]
+        assert asked.strings == [""]
+    assert asked_for(settings, None, [SWITCH], [120], "", False) == ([], [])
+
+
 def test_an_evaluation_of_the_next_round_is_not_the_one_that_is_missing():
     asked = Asked([Place(64, 0, "", 96)], ["a"])
     for step, missing in ((63, True), (64, False), (95, False), (96, True)):
@@ -251,6 +261,13 @@ def test_a_run_whose_evaluations_were_cut_short_logs_no_metric_that_needs_them(t
     (whole, step), (cut, _) = logged
     assert (whole["continual/average_performance"], step) == (3.0, 3000)
     assert "continual/average_performance" not in cut
+
+
+def test_results_that_contradict_each_other_do_not_end_a_run_that_is_whole(tmp_path, capsys):
+    run = make_run(tmp_path, evaluated=lambda *_: 3.0, num_envs=2, num_steps=25, eval_every=500)
+    rows = evaluations.read_results(run)
+    log_continual_metrics([*rows, {**rows[0], "score": "99"}], run, SimpleNamespace(), 3000)  # nothing can be logged
+    assert re.match(r"warning: no continual metrics: .*stands there twice", capsys.readouterr().out)
 
 
 def test_the_training_logs_each_result_at_its_own_step(evaluated):
@@ -423,6 +440,17 @@ def test_a_foreign_line_is_one_warning_and_left_out(foreign, tmp_path):
     assert logged == [("eval/no_modif/sampled", 2.0, 0), ("eval/no_modif/sampled", 3.0, 8)]
     (warning,) = said
     assert "in line 3 what is no evaluation; it is left out" in warning
+
+
+def test_other_columns_at_the_end_of_a_training_are_one_warning(tmp_path):
+    said, command = [], [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with evaluations.ContinualEvaluation(
+        tmp_path, command, by_hand="", args={}, plan=PLAN, batch_size=32, report=said.append
+    ) as evaluation:
+        (tmp_path / "evals.csv").write_text("a,b\n1,2\n")
+        assert evaluation.finish(SimpleNamespace()) == []
+    (warning,) = said
+    assert "has other columns than" in warning
 
 
 def test_what_a_run_does_again_is_forgotten(tmp_path):
