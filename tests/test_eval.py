@@ -194,7 +194,7 @@ def test_same_seed_same_games_also_with_other_workers(checkpoint):
 
 def test_sampled_by_default_greedy_on_request(checkpoint, monkeypatch):
     asked = []
-    decide = evaluation.ActorCritic.act_and_describe
+    decide = ActorCritic.act_and_describe
 
     def record(agent, x, *, deterministic=False, generator=None):
         asked.append((deterministic, agent.training, torch.is_grad_enabled(), generator.initial_seed()))

@@ -469,7 +469,7 @@ def played_as(folder, agent, trained, *flags):
     save_checkpoint(path, model_weights=agent.state_dict(), args=args, global_step=1)
     given = parse_command_line(evaluation.Args, ["--agent_path", str(path), *flags])
     checkpoint = load_checkpoint(path)
-    settings = evaluation.complete_settings(vars(given), checkpoint)
+    settings = evaluation.checked_settings(given, checkpoint)
     config, _ = evaluation.choose_game(settings, checkpoint)
     return (*config.chosen.values(), config.noop_max, config.fire_reset)
 

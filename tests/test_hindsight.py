@@ -629,7 +629,7 @@ def test_a_checkpoint_with_hindsight_evaluates_with_no_flag_repeated(tmp_path, m
     flags = ["--env_id", "Frostbite", *HER, "--game_specific_goals", "--total_timesteps", "64"]
     path = str(train_in(tmp_path, monkeypatch, *flags) / "model.cleanrl_model")
     seen = []
-    decide = evaluation.ActorCritic.act_and_describe
+    decide = ActorCritic.act_and_describe
 
     def record(agent, x, **keywords):
         seen.append(x.clone())

@@ -39,9 +39,8 @@ def complete_settings(flags: Mapping[str, Any], checkpoint: Checkpoint) -> dict[
         settings[name] = trained if given is None else given
     if not settings["env_id"]:
         raise ConfigError("`env_id`: the checkpoint does not say which game it was trained on; give `--env_id`")
-    if (
-        ":" in settings["architecture"] and flags.get("architecture") is None
-    ):  # a checkpoint is data, it must not name code
+    # A checkpoint is data, it must not name code.
+    if ":" in settings["architecture"] and flags.get("architecture") is None:
         raise ConfigError(
             f"`architecture` {settings['architecture']} is not this project's; if you trust that code, say so with "
             f"`--architecture {settings['architecture']}`"
