@@ -128,6 +128,15 @@ def test_environments_that_have_not_started_yet():
     assert_continues(envs, resumed, 0, 30, then={0: ("lazy_enemy", "reset")})
 
 
+def test_a_state_after_a_reset_with_a_seed_is_one_of_that_seed():
+    envs, old, resumed = (make("ALE/Breakout-v5", 1, seed=seed) for seed in (3, 3, 8))
+    envs.reset(seed=8)
+    play(envs, 5)
+    with pytest.raises(GameError, match="`seed` is 8, the present one is 3"):
+        old.set_state(envs.get_state())
+    assert_continues(envs, resumed, 0, 20)
+
+
 def test_scores_and_numbers_go_on_across_the_save():
     envs, resumed = make("ALE/Breakout-v5", 2, 0), make("ALE/Breakout-v5", 2, 2)
     before = play(envs, 250, {0: ("right_drift", "reset")})

@@ -18,12 +18,14 @@ import pytest
 import torch
 from conftest import PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
 from lives import Life
+from made_up_runs import make_run
 from siblings import PPO, Q_LEARNER
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import metrics
+from continual_hackatari.reporting.asked import Asked, Place, asked_for, still_to_do
 from continual_hackatari.reporting.groups import experiment_settings, group_runs
 from continual_hackatari.reporting.plan import Label, Plan, read_plan
 from continual_hackatari.reporting.rows import RunFolderError
@@ -31,6 +33,7 @@ from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training import evaluations, playing, run_evaluation
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.ending import log_continual_metrics
 from continual_hackatari.training.evaluations import yield_to_others
 from continual_hackatari.training.plan import Places, place_evaluations, write_plan
 from continual_hackatari.training.strings import choose_evaluated
@@ -204,6 +207,69 @@ def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsy
     assert [place[:2] for place in asked.places] == [(44, 0), (128, 1)]
 
 
+ASKING = {"num_envs": 4, "num_steps": 8, "eval_every": 64}
+SWITCH = {"global_step": "96", "to": "a", "checkpoint": "", "shrink_and_perturb": "0"}
+PLANNED = Plan(
+    64, 1, {"": "train"}, [*(Label(step, 0, "") for step in (0, 64, 96)), *(Label(s, 1, "a") for s in (96, 128))]
+)
+
+
+@pytest.mark.parametrize(
+    ("plan", "games", "switches", "finished", "due"),
+    [
+        (PLANNED, [64], [], False, [(0, 0)]),  # a game ended there; whether another round began, nobody knows
+        (PLANNED, [65], [], False, [(0, 0), (64, 0)]),
+        (PLANNED, [90], [SWITCH], False, [(0, 0), (64, 0), (96, 0), (96, 1)]),
+        (PLANNED, [128], [SWITCH], False, [(0, 0), (64, 0), (96, 0), (96, 1)]),
+        (PLANNED, [128], [SWITCH], True, [(0, 0), (64, 0), (96, 0), (96, 1), (128, 1)]),
+        (PLANNED, [], [], False, None),
+        (None, [64], [], False, [(0, 0)]),
+        (None, [120], [SWITCH], False, [(0, 0), (64, 0), (96, 0), (96, 1)]),
+        (None, [140], [{**SWITCH, "global_step": "128"}], False, [(0, 0), (64, 0), (128, 0), (128, 1)]),
+        (None, [128], [SWITCH], True, [(0, 0), (64, 0), (96, 0), (96, 1), (128, 1)]),
+    ],
+)
+def test_what_is_due_of_a_run_that_stands_somewhere(plan, games, switches, finished, due):
+    """With its plan, and as it follows from the settings of a run of an earlier version."""
+    asked = asked_for(ASKING, plan, switches, games, "", finished)
+    assert (asked and [(place.global_step, place.phase) for place in asked.places]) == due
+
+
+def test_an_old_run_that_named_strings_asked_for_the_switches_and_the_start():
+    """Without a plan, and without `eval_every`, which was 0 then; without strings it was not evaluated at all."""
+    settings = {**ASKING, "eval_every": None}
+    for name in ("eval_modifs", "held_out_modifs"):
+        asked = asked_for({**settings, name: ["no_modif"]}, None, [SWITCH], [120], "", False)
+        assert [place[:2] for place in asked.places] == [(0, 0), (96, 0), (96, 1)]
+        assert asked.strings == [""]
+    assert asked_for(settings, None, [SWITCH], [120], "", False) == ([], [])
+
+
+def test_an_evaluation_of_the_next_round_is_not_the_one_that_is_missing():
+    asked = Asked([Place(64, 0, "", 96)], ["a"])
+    for step, missing in ((63, True), (64, False), (95, False), (96, True)):
+        assert bool(still_to_do(asked, [("a", 0, step)])) == missing, step
+    assert still_to_do(asked, [("a", 1, 64), ("", 0, 64)]) == [("a", 0, 64)]
+
+
+def test_a_run_whose_evaluations_were_cut_short_logs_no_metric_that_needs_them(tmp_path):
+    run, logged = make_run(tmp_path, evaluated=lambda *_: 3.0, num_envs=2, num_steps=25, eval_every=500), []
+    rows = evaluations.read_results(run)
+    tracker = SimpleNamespace(scalars=lambda values, step: logged.append((values, step)))
+    for kept in (rows, rows[: len(rows) // 3]):
+        log_continual_metrics(kept, run, tracker, 3000)
+    (whole, step), (cut, _) = logged
+    assert (whole["continual/average_performance"], step) == (3.0, 3000)
+    assert "continual/average_performance" not in cut
+
+
+def test_results_that_contradict_each_other_do_not_end_a_run_that_is_whole(tmp_path, capsys):
+    run = make_run(tmp_path, evaluated=lambda *_: 3.0, num_envs=2, num_steps=25, eval_every=500)
+    rows = evaluations.read_results(run)
+    log_continual_metrics([*rows, {**rows[0], "score": "99"}], run, SimpleNamespace(), 3000)  # nothing can be logged
+    assert re.match(r"warning: no continual metrics: .*stands there twice", capsys.readouterr().out)
+
+
 def test_the_training_logs_each_result_at_its_own_step(evaluated):
     events = EventAccumulator(str(evaluated)).Reload()
     rows = read_csv(evaluated / "evals.csv")
@@ -344,6 +410,14 @@ def test_a_renamed_run_has_one_name_in_its_file(tmp_path):
     assert {row["run"] for row in evaluations.read_results(new)} == {"new", "x"}  # of two seeds: no one run
 
 
+def test_a_renamed_run_gives_its_name_to_its_own_rows_alone(tmp_path):
+    """Somebody has put the results of two seeds into one file."""
+    for row in (results_row("other", seed=2), results_row("old"), results_row("new", step=8)):
+        evaluations.add_results(tmp_path, [row])
+    lines = (tmp_path / "evals.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines[1:]] == [["other", "2"], ["new", "1"], ["new", "1"]]
+
+
 @pytest.mark.parametrize("foreign", ["a note", '"half a quotation', "x,1,zero,0,,train,0,1,0,2,1,5,", ",,,\x00,\xff"])
 def test_a_foreign_line_is_one_warning_and_left_out(foreign, tmp_path):
     said, logged = [], []
@@ -366,6 +440,17 @@ def test_a_foreign_line_is_one_warning_and_left_out(foreign, tmp_path):
     assert logged == [("eval/no_modif/sampled", 2.0, 0), ("eval/no_modif/sampled", 3.0, 8)]
     (warning,) = said
     assert "in line 3 what is no evaluation; it is left out" in warning
+
+
+def test_other_columns_at_the_end_of_a_training_are_one_warning(tmp_path):
+    said, command = [], [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with evaluations.ContinualEvaluation(
+        tmp_path, command, by_hand="", args={}, plan=PLAN, batch_size=32, report=said.append
+    ) as evaluation:
+        (tmp_path / "evals.csv").write_text("a,b\n1,2\n")
+        assert evaluation.finish(SimpleNamespace()) == []
+    (warning,) = said
+    assert "has other columns than" in warning
 
 
 def test_what_a_run_does_again_is_forgotten(tmp_path):

@@ -228,6 +228,16 @@ def test_calls_come_in_an_order_that_makes_sense():
         envs.close()
 
 
+def test_a_switch_that_waits_for_the_next_game_begins_none():
+    envs, fresh = make(num_envs=1), make(num_envs=1)
+    envs.set_modifications("right_drift", "episode")
+    with pytest.raises(ResetNeeded, match="no game has begun"):
+        envs.step(np.ones(1, int))
+    expected, _ = fresh.set_modifications("right_drift", "reset")
+    assert np.array_equal(envs.reset()[0], expected)
+    assert_same(play(envs, 5), play(fresh, 5))
+
+
 def test_groups_can_be_awaited_in_any_order():
     runs = []
     for order in ((0, 1), (1, 0)):
