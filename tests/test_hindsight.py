@@ -582,9 +582,12 @@ def test_with_hindsight_the_chicken_learns_to_cross_and_does_it_as_often_as_can_
     assert levels([seed], 32, scale=one_scale, **DOCUMENTED) < 0.85 * BEST, "the test can fail"
 
 
-@pytest.mark.slow
+# The default form with every check, the others with the long ones: each trains 16 agents.
 @pytest.mark.parametrize("knocks", [0.0, 0.04])
-@pytest.mark.parametrize("form", HER_FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [pytest.param(form, marks=pytest.mark.slow if form == "default" else pytest.mark.long) for form in HER_FORMS],
+)
 def test_as_many_seeds_cross_with_hindsight_as_without_and_none_of_them_less_often(form, knocks):
     seeds = range(1, 9)
     alone, hindsight = levels(seeds, 50, knocks), levels(seeds, 50, knocks, her=True, **HER_FORMS[form])
