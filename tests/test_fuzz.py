@@ -94,7 +94,7 @@ def plausible(name):
         )
     if name == "new_rf":
         return st.sampled_from(["", "absent.py", "..", "/dev/null", "config.json"])
-    if name in ("config", "resume"):
+    if name in ("config", "resume", "start_from"):
         return st.sampled_from(["", "absent", "..", "/dev/null", "/dev/zero", "config.json"])
     if annotation is str or annotation == str | None:
         return TEXTS
@@ -465,7 +465,8 @@ SMALL = {
     "eval_episodes": [1],
 }
 FIXED = {"num_workers": 0, "cuda": False, "compile": False, "track": False}
-FREE = sorted(set(FIELDS) - {*SMALL, *FIXED, "config", "resume", "new_rf", "test_modifs", "capture_video"})
+FILES = {"config", "resume", "start_from", "start_from_digest", "start_from_experiment", "new_rf"}
+FREE = sorted(set(FIELDS) - {*SMALL, *FIXED, *FILES, "test_modifs", "capture_video"})
 
 
 @st.composite

@@ -3,6 +3,7 @@
 A script makes its agent and hands over what of it is saved; then it plays, learns and tells the run what happened:
 
     with Run(setup) as run:
+        agent = run.new_agent(generator)
         run.start(agent, parts={"optimizer": optimizer}, generators={"actions": generator})
         while run.goes_on:
             for _ in range(run.begin_round()):
@@ -123,7 +124,7 @@ class Run(Generic[ArgsT]):
         self._last_switch = 0
         self._modification_index: dict[str, int] = {}
         self._ended_games: list[tuple[int, GameRecord]] = []  # with the step where each of them ended
-        self._stopping = self._finished = False
+        self._stopping = self._finished = self._has_start = False
         self._files: list[str] = []  # of parts that have their own, as the last saved state names them
         self._stack = contextlib.ExitStack()
 
@@ -159,6 +160,16 @@ class Run(Generic[ArgsT]):
             setup = self.setup
             ending.say_what_there_is(self.folder, setup.game.env_id, setup.args.architecture, setup.script.file)
 
+    def new_agent(self, generator: torch.Generator) -> Any:
+        """What the script builds, with weights drawn by `generator` or of `start_from`, the same on all ranks."""
+        agent = self.setup.script.build(self.args, self.envs.observation_shape, self.envs.num_actions, generator)
+        if self.setup.start is not None:
+            agent.load_state_dict(self.setup.start.model_weights)
+        self._has_start = True
+        agent.to(self.device)
+        self.ranks.start_alike(agent)
+        return agent
+
     def start(
         self,
         agent: nn.Module,
@@ -176,6 +187,10 @@ class Run(Generic[ArgsT]):
         self._agent, self._parts, self._generators = agent, {"agent": agent, **parts}, generators
         self._filed, self._checkpoint = files or {}, checkpoint
         self._start_time = time.perf_counter()
+        if self.setup.start is not None and not self._has_start:
+            raise ConfigError(
+                "`start_from` needs a script that makes its agent with `run.new_agent`, as this one does not"
+            )
         if self.setup.saved is not None:
             self._restore(self.setup.saved)
         else:

@@ -25,6 +25,8 @@ class RunSettings:
     """name of the experiment, part of the run folder's name"""
     resume: str = ""
     """run folder of a stopped run: go on exactly where it was saved, with its settings"""
+    start_from: str = ""
+    """checkpoint (.cleanrl_model) of another run: a new run that begins with its weights, and nothing else of it"""
     checkpoint_every: int | None = None
     """agent steps between two saves of the run for --resume (default: about every 5 minutes; 0: only when it begins
     and when it stops)"""
@@ -122,6 +124,10 @@ class RunSettings:
     """its arguments"""
     notes: Annotated[str, tyro.conf.Suppress] = ""
     """free text, kept with the run"""
+    start_from_digest: Annotated[str, tyro.conf.Suppress] = ""
+    """SHA-256 of the file `start_from`, which the run records; another file than that of a given one is refused"""
+    start_from_experiment: Annotated[str, tyro.conf.Suppress] = ""
+    """the same of the experiment that trained it, whatever its seed"""
 
     @property
     def batch_size(self) -> int:
@@ -195,6 +201,11 @@ TESTS = Belonging(
     lambda args: bool(args.test_modifs),
     "name some with `--test_modifs`",
 )
+START = Belonging(
+    "is recorded of the agent that a run starts from, and there is none",
+    lambda args: bool(args.start_from),
+    "give `start_from`",
+)
 WANDB = Belonging(
     "uploads to Weights & Biases, to which nothing is logged",
     lambda args: args.track,
@@ -230,6 +241,7 @@ RULES: dict[str, Rule] = {
     "wandb_dir": Rule(changeable=True),
     "capture_video": Rule(changeable=True),
     "save_agent_wandb": Rule(changeable=True, of=WANDB),
+    **dict.fromkeys(("start_from_digest", "start_from_experiment"), Rule(of=START)),
 }
 """Of the settings in `RunSettings`; those that are not here may be anything of their type, and never change."""
 

@@ -26,7 +26,7 @@ from continual_hackatari.schedules.factories import (
     regime_warning,
     schedule_from_config,
 )
-from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
 from continual_hackatari.training.config import (
     ConfigError,
     apply_config_file,
@@ -41,6 +41,7 @@ from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
 from continual_hackatari.training.settings import GONE, Rule, RunSettings, changeable, check_values, ranges_of
+from continual_hackatari.training.start import check_start, read_start
 from continual_hackatari.training.strings import canonical_strings, choose_modifications
 from continual_hackatari.training.system import memory_of
 from continual_hackatari.training.tracking import check_wandb
@@ -96,6 +97,8 @@ class Setup(Generic[ArgsT]):
     """This process among those of torchrun, or alone."""
     plan: Plan | None
     """What is evaluated while it trains, if anything."""
+    start: Checkpoint | None = None
+    """With `start_from`: the agent with whose weights a new run begins."""
 
     @property
     def finished(self) -> bool:
@@ -119,7 +122,8 @@ def prepare(script: Script[ArgsT], argv: Sequence[str] | None, ranks: Ranks = AL
         USER_ERRORS: one sentence; nothing was started or written.
     """
     args, saved = ranks.from_main(lambda: read_settings(script, argv, ranks))
-    return ranks.main_first(lambda: check_settings(script, args, saved, ranks))
+    args, start = ranks.from_main(lambda: read_start(args))
+    return ranks.main_first(lambda: check_settings(script, args, saved, ranks, start))
 
 
 def read_settings(
@@ -148,7 +152,9 @@ def read_settings(
     return args, saved
 
 
-def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | None, ranks: Ranks) -> Setup[ArgsT]:
+def check_settings(
+    script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | None, ranks: Ranks, start: Checkpoint | None = None
+) -> Setup[ArgsT]:
     """Check everything that a user can get wrong; `prepare` after the settings are read."""
     before = from_plain_dict(script.settings, saved["args"]) if saved is not None else args if args.resume else None
     check_values(args, script.rules, before)
@@ -158,6 +164,9 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
     device, more = choose_device(args, ranks)
     game, notes = choose_game(args)
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
+    build = functools.partial(script.build, args)
+    if start is not None:
+        notes.append(check_start(args, start, game, lambda shape, number: build(shape, number, torch.Generator())))
     schedule, lines = choose_schedule(args, game)
     notes += lines
     total_timesteps = args.total_timesteps or schedule.num_total_steps
@@ -190,10 +199,10 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
     if saved is not None:
         notes += what_is_not_exact(saved, device)
     elif evaluated_games and ranks.is_main:
-        notes.append(cost_of_games(evaluated_games, game, args.agent_name, functools.partial(script.build, args)))
+        notes.append(cost_of_games(evaluated_games, game, args.agent_name, build))
     if not ranks.alone:
         notes.append(f"{ranks.size} processes of torchrun, {args.num_envs // ranks.size} games each")
-    setup = Setup(script, args, schedule, total_timesteps, game, device, precision, saved, ranks, plan)
+    setup = Setup(script, args, schedule, total_timesteps, game, device, precision, saved, ranks, plan, start)
     if setup.finished:  # all else is about training
         notes = choose_modifications("test_modifs", args.test_modifs, game)[1]
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
