@@ -55,7 +55,15 @@ from continual_hackatari.training.resume import (
     save_state,
     set_generator_states,
 )
-from continual_hackatari.training.run_folder import FINAL, create_run_folder, slug, write_args, write_job
+from continual_hackatari.training.run_folder import (
+    FINAL,
+    create_run_folder,
+    slug,
+    step_checkpoint,
+    switch_checkpoint,
+    write_args,
+    write_job,
+)
 from continual_hackatari.training.setup import ArgsT, Setup, machine
 from continual_hackatari.training.signals import StopSignals
 from continual_hackatari.training.timing import PhaseTimer
@@ -236,6 +244,7 @@ class Run(Generic[ArgsT]):
     def begin_round(self) -> int:
         """How many steps each game plays until the next `end_round`: `num_steps`, in the last one perhaps less."""
         self.evaluations.begin_rollout(self.global_step, self.num_switches, self.modification)
+        self._round_began = self.global_step
         missing = self.total_timesteps - self.global_step
         return min(self.args.num_steps, -(-missing // self.args.num_envs))
 
@@ -286,7 +295,7 @@ class Run(Generic[ArgsT]):
         self.tracker.scalars(numbers, self.global_step)
 
     def end_round(self, numbers: Mapping[str, float]) -> None:
-        """Log `numbers` and what all runs log, and save the run where that is due or somebody asks it to stop."""
+        """Log `numbers` and what all runs log, and save agent and run where that is due or somebody asks it to stop."""
         index = self._modification_index.setdefault(self.modification, len(self._modification_index))
         self.log(numbers)
         self.log({"charts/SPS": self.global_step / self._seconds, "charts/modification_index": index})
@@ -295,6 +304,9 @@ class Run(Generic[ArgsT]):
         self._stopping, saving = self.ranks.any(
             self.stop.requested or self.ranks.orphaned, self._save_clock.due(self.global_step)
         )
+        every = self.args.save_agent_every
+        if every and self.global_step // every > self._round_began // every:  # before the state that goes on from here
+            self.save_agent(step_checkpoint(self.folder, self.global_step, self.modification))
         if saving or self._stopping or self.global_step >= self.total_timesteps:
             self.save()
             self._save_clock.saved(self.global_step)
@@ -530,11 +542,11 @@ def open_tracker(setup: Setup[Any], folder: Path) -> Tracker:
     if not ranks.is_main:
         return Tracker(folder, active=False)
     files = None if saved is None else saved["tracker"]
+    step = 0 if saved is None else saved["counters"]["global_step"]
     try:
         if files is not None:
-            remove_leftovers(folder)
+            remove_leftovers(folder, step)
         tracker = ending.tracker_of(args, folder, wandb_run_id=files and files["wandb_run_id"], saved=files)
-        step = 0 if saved is None else saved["counters"]["global_step"]
         write_args(folder, {**as_plain_dict(replace(args, resume="")), **made_by(folder, step)})
         if ranks.job:
             write_job(folder, ranks.job)
@@ -555,11 +567,6 @@ def saying_how_to_resume(script: str, folder: Path, ranks: Ranks) -> Iterator[No
                 start.append(f"--nnodes={ranks.size // ranks.local_size}")
             print("resume:     " + shlex.join([*start, os.path.relpath(script), "--resume", str(folder)]), flush=True)
         raise
-
-
-def switch_checkpoint(folder: Path, number: int, global_step: int, modification: str) -> Path:
-    """Where the agent of the regime of `modification` is saved at the switch that ends it."""
-    return folder / f"switch_{number}_step{global_step}_{slug(modification)}.cleanrl_model"
 
 
 def video_path(folder: Path, global_step: int, modification: str) -> Path:

@@ -30,6 +30,8 @@ class RunSettings:
     checkpoint_every: int | None = None
     """agent steps between two saves of the run for --resume (default: about every 5 minutes; 0: only when it begins
     and when it stops)"""
+    save_agent_every: int = 0
+    """agent steps after which the agent is saved, at the next border of two rounds; all of them are kept (0: never)"""
     seed: int = 42
     """seed of everything random: weights, actions, minibatches, games, modifications, schedule"""
     torch_deterministic: bool = True
@@ -214,6 +216,7 @@ WANDB = Belonging(
 
 RULES: dict[str, Rule] = {
     "checkpoint_every": Rule(Range(0, MANY), changeable=True),
+    "save_agent_every": Rule(Range(0, MANY), changeable=True),
     "seed": Rule(Range(0, 2**63 - 1)),
     "cuda": Rule(changeable=True),
     "detect_anomaly": Rule(changeable=True),

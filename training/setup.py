@@ -183,6 +183,9 @@ def check_settings(
         plan, games, lines = plan_continual_evaluation(args, saved is not None, regimes, strings, total_timesteps, game)
         evaluated_games += games
         notes += lines
+    if args.save_agent_every:
+        number = min(total_timesteps // args.save_agent_every, -(-total_timesteps // args.batch_size))
+        notes.append(f"agents saved on the way: {number:,} (`save_agent_every`)")
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
     notes += filter(None, [idle_note(args, script.rules, schedule, game), *script.notes(args, schedule)])
 
