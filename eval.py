@@ -63,6 +63,7 @@ from continual_hackatari.training.game_report import (
     value_error,
 )
 from continual_hackatari.training.playing import PlayedGame, load_agent, play
+from continual_hackatari.training.rules import rules_for
 from continual_hackatari.training.run_folder import create_run_folder
 from continual_hackatari.training.strings import choose_modifications
 from continual_hackatari.training.summary import Result, summarise, table
@@ -72,6 +73,7 @@ from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError, WorkerError
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames
+from continual_hackatari.wrappers.modifications import rule_file
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError, RunFolderError)
 
@@ -116,6 +118,9 @@ class Args:
     """probability that an emulated frame repeats the last action (with another env_id: that id's own)"""
     time_limit: int | None = None
     """emulated frames after which a game is cut (with another env_id: that id's own)"""
+    modification_file: str = ""
+    """Python file with modifications of your own (it is executed; default: the copy beside a checkpoint whose training
+    had one)"""
 
     # what the network was built for; a value that contradicts the checkpoint is an error
     architecture: str | None = None
@@ -262,7 +267,9 @@ def run(args: Args) -> None:
     for line in dict.fromkeys(notes + warnings):
         print(line, file=beside_table)
 
-    args = replace(args, **{**settings, **game.chosen, "env_id": game.env_id})
+    args = replace(
+        args, **{**settings, **game.chosen, "env_id": game.env_id, "modification_file": game.modification_file}
+    )
     if args.play:
         video = Video(Path(args.play), args.seconds, args.caption)
         agent, greedy = agents[0].to(device), args.deterministic
@@ -323,15 +330,15 @@ def choose_common_game(args: Args, checkpoints: Sequence[Checkpoint]) -> tuple[d
         GameError: unknown game or backend, or a combination that cannot work.
     """
     (settings, game, notes), *others = (
-        (settings := checked_settings(args, checkpoint), *choose_game(settings, checkpoint))
-        for checkpoint in checkpoints
+        (settings := checked_settings(args, checkpoint), *game_of(args, path, settings, checkpoint))
+        for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
     )
     first, *paths = args.agent_path
     for path, (other, other_game, _) in zip(paths, others, strict=True):
         if args.agent_path.count(path) > 1:
             raise ConfigError(f"`agent_path` names {path} twice; name every checkpoint once")
         pairs = ((game, settings), (other_game, other))
-        one, two = ({**asdict(game), **settings, **game.chosen} for game, settings in pairs)
+        one, two = ({**asdict(game), **settings, **game.chosen, "modification_file": ""} for game, settings in pairs)
         differing = [name for name in one if one[name] != two[name]]
         if differing:
             name = differing[0]
@@ -340,6 +347,13 @@ def choose_common_game(args: Args, checkpoints: Sequence[Checkpoint]) -> tuple[d
                 "checkpoints must be of one method on one game, so evaluate these one by one"
             )
     return settings, game, notes
+
+
+def game_of(args: Args, path: str, settings: dict[str, Any], checkpoint: Checkpoint) -> tuple[GameConfig, list[str]]:
+    """See `choose_game`; with the modifications that `rules_for` allows."""
+    rules, lines = rules_for(checkpoint, Path(path), args.modification_file, settings)
+    game, notes = choose_game(settings, checkpoint, rules)
+    return game, notes + lines
 
 
 def checked_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -519,12 +533,13 @@ def write_summary(
     path: Path, args: Args, evaluations: Sequence[Evaluation], results: Sequence[Result], mean: float, std: float
 ) -> None:
     """summary.json: settings, the table, mean and deviation over all games, and details per agent, seed and string."""
-    settings = ["env_id", "backend", "architecture", "obs_mode", "buffer_window_size", "frameskip"]
+    settings = ["env_id", "backend", "modification_file", "architecture", "obs_mode", "buffer_window_size", "frameskip"]
     settings += [*HOW_TO_PLAY, "eval_episodes", "deterministic", "seed", "seeds", "num_envs"]
     single = len(args.agent_path) == 1
     summary = {
         "agent_path": args.agent_path[0] if single else list(args.agent_path),
         **{name: getattr(args, name) for name in settings},
+        "modification_digest": rule_file(args.modification_file).digest,
         "global_step": evaluations[0].global_step if single else None,
         "results": [result._asdict() for result in results],
         "mean": mean,

@@ -19,8 +19,9 @@ NOT_OF_EXPERIMENT = frozenset(
     {
         # which repetition it is, and words about it
         *("seed", "config", "notes"),
-        # which file it starts from; `start_from_experiment` says what trained that
-        *("start_from", "start_from_digest"),
+        # where files were; what is in them, or what trained them, is said by `modification_digest` and
+        # `start_from_experiment`
+        *("modification_file", "start_from", "start_from_digest"),
         # where it runs, how far it has come and how it goes on
         *("resume", "checkpoint_every", "cuda", "num_workers", "worker_timeout", "detect_anomaly"),
         # what is kept and shown of it

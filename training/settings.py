@@ -62,6 +62,8 @@ class RunSettings:
     """modification string for the whole run; used when the config file has no schedule"""
     new_rf: str = ""
     """Python file whose reward_function(env) -> float replaces the reward (it is executed); scores stay the game's"""
+    modification_file: str = ""
+    """Python file with modifications of your own, which stand beside those of the game (it is executed)"""
     frameskip: int = 4
     """emulated frames per agent step"""
     buffer_window_size: int = 4
@@ -126,6 +128,8 @@ class RunSettings:
     """its arguments"""
     notes: Annotated[str, tyro.conf.Suppress] = ""
     """free text, kept with the run"""
+    modification_digest: Annotated[str, tyro.conf.Suppress] = ""
+    """SHA-256 of `modification_file`, which the run records; another file than that of a given one is refused"""
     start_from_digest: Annotated[str, tyro.conf.Suppress] = ""
     """SHA-256 of the file `start_from`, which the run records; another file than that of a given one is refused"""
     start_from_experiment: Annotated[str, tyro.conf.Suppress] = ""
@@ -203,6 +207,11 @@ TESTS = Belonging(
     lambda args: bool(args.test_modifs),
     "name some with `--test_modifs`",
 )
+OWN_RULES = Belonging(
+    "is recorded of somebody's own modifications, and there are none",
+    lambda args: bool(args.modification_file),
+    "give `modification_file`",
+)
 START = Belonging(
     "is recorded of the agent that a run starts from, and there is none",
     lambda args: bool(args.start_from),
@@ -244,6 +253,7 @@ RULES: dict[str, Rule] = {
     "wandb_dir": Rule(changeable=True),
     "capture_video": Rule(changeable=True),
     "save_agent_wandb": Rule(changeable=True, of=WANDB),
+    "modification_digest": Rule(of=OWN_RULES),
     **dict.fromkeys(("start_from_digest", "start_from_experiment"), Rule(of=START)),
 }
 """Of the settings in `RunSettings`; those that are not here may be anything of their type, and never change."""

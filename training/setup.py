@@ -39,6 +39,7 @@ from continual_hackatari.training.config import (
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
+from continual_hackatari.training.rules import rules_of
 from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
 from continual_hackatari.training.settings import GONE, Rule, RunSettings, changeable, check_values, ranges_of
 from continual_hackatari.training.start import check_start, read_start
@@ -146,6 +147,7 @@ def read_settings(
     else:
         given = given_flags(script.settings, argv)
         args, lines = apply_config_file(args, args.config, given, GONE) if args.config else (args, [])
+        args = replace(args, modification_digest=rules_of(args).digest or args.modification_digest)
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     if args.resume and saved is None and not args.test_modifs:
         raise SystemExit(0)
@@ -248,6 +250,7 @@ def choose_game(args: RunSettings) -> tuple[GameConfig, list[str]]:
         sticky=args.sticky,
         time_limit=args.time_limit,
         reward_file=args.new_rf,
+        modification_file=rules_of(args),
         goal_kind=args.goal_kind,
         seed=args.seed,
     )
@@ -274,13 +277,13 @@ def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]
     return schedule, [line for string in strings for line in check_string(game, string)[1]]
 
 
-def check_file(script: Script[Any], path: str | Path) -> list[str]:
-    """Check keys and names of a config file as a run with it would, whatever its flags; lines for the user.
+def check_file(script: Script[Any], path: str | Path, modification_file: str = "") -> list[str]:
+    """Check keys and names of a config file as a run with it would, whatever its other flags; lines for the user.
 
     Raises:
         USER_ERRORS: one sentence.
     """
-    args, _ = apply_config_file(script.settings(), path, gone=GONE)
+    args, _ = apply_config_file(script.settings(modification_file=modification_file), path, gone=GONE)
     check_ranges(args, ranges_of(script.rules))
     game, notes = choose_game(args)
     notes += choose_schedule(args, game)[1]
