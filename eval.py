@@ -156,7 +156,7 @@ class Args:
     seconds: float | None = None
     """with --play: stop after so many seconds (default: a whole game)"""
     caption: bool = False
-    """with --play: write the modification string and the score so far above the screen"""
+    """with --play or --capture_video: write the modification string and the score so far above the screen"""
 
 
 RANGES = {
@@ -296,6 +296,7 @@ def run(args: Args) -> None:
                     num_workers=args.num_workers,
                     device=device,
                     video_folder=folder / "videos" if args.capture_video and not evaluations else None,
+                    caption=args.caption,
                 )
                 evaluations.append(Evaluation(path, checkpoint.global_step, seed, target, games))
         results = summarise_agents(evaluations, game.env_id, args.seed)
@@ -403,8 +404,8 @@ def check_play(args: Args, strings: Sequence[str]) -> None:
     if not args.play:
         if args.seconds is not None:
             raise ConfigError("`seconds` goes with `--play FILE`, which is not given")
-        if args.caption:
-            raise ConfigError("`caption` goes with `--play FILE`, which is not given")
+        if args.caption and not args.capture_video:
+            raise ConfigError("`caption` goes with `--play FILE` or `--capture_video`, and neither is given")
         return
     check_output("play", args.play, VIDEO_ENDINGS)
     if args.seconds is not None:
