@@ -473,10 +473,13 @@ def _readable(limit: float) -> str:
     return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
-def from_plain_dict(cls: type[ArgsT], values: Mapping[str, Any]) -> ArgsT:
+def from_plain_dict(
+    cls: type[ArgsT], values: Mapping[str, Any], gone: Mapping[str, str] = MappingProxyType({})
+) -> ArgsT:
     """The dataclass that `as_plain_dict` made `values` of; fields that they lack have their defaults.
 
-    Raises ConfigError where they name something that `cls` does not know, as those of another version may.
+    Raises ConfigError where they name something that `cls` does not know, as those of another version may; with what
+    became of it where it is `gone`.
     """
     hints = _type_hints(cls)
     converted = {}
@@ -484,7 +487,11 @@ def from_plain_dict(cls: type[ArgsT], values: Mapping[str, Any]) -> ArgsT:
         try:
             converted[key] = _convert(value, hints[key])
         except (KeyError, _TypeMismatchError):
-            raise ConfigError(f"`{key}`, {_shown(value)}, is a setting that this version does not know.") from None
+            since = f"; {gone[key]}" if key in gone else ""
+            raise ConfigError(
+                f"`{key}`, {_shown(value)}, is a setting that this version does not know{since}; the version that made "
+                "the run can go on with it."
+            ) from None
     return cls(**converted)
 
 

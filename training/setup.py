@@ -326,10 +326,10 @@ def settings_of_run(
         missing = [name for name in (*REQUIRED, *script.parts) if name not in saved]
         if missing:
             raise ResumeError(f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run")
-        before, step = from_plain_dict(script.settings, saved["args"]), saved["counters"]["global_step"]
+        before, step = from_plain_dict(script.settings, saved["args"], GONE), saved["counters"]["global_step"]
     else:
         final = load_checkpoint(Path(folder) / FINAL)
-        before, step = from_plain_dict(script.settings, final.args), final.global_step or 0
+        before, step = from_plain_dict(script.settings, final.args, GONE), final.global_step or 0
     args = parse_command_line(script.settings, argv, description=script.description, default=before)
     if args.amp == "auto":  # has chosen already
         args = replace(args, amp=before.amp)
