@@ -438,7 +438,7 @@ def test_plain_dict_becomes_the_dataclass_again():
     for wrong in ({"no_such_field": 1}, {"num_envs": "many"}):
         with pytest.raises(ConfigError, match="is a setting that this version does not know"):
             from_plain_dict(Args, wrong)
-    with pytest.raises(ConfigError, match="`old`, 3, is a setting that .* does not know; now it is called new;"):
+    with pytest.raises(ConfigError, match=r"`old`, 3, is a setting that .* does not know; now it is called new;"):
         from_plain_dict(Args, {"old": 3}, {"old": "now it is called new"})
 
 
