@@ -60,6 +60,7 @@ from continual_hackatari.training.evaluation_files import (
     write_summary,
 )
 from continual_hackatari.training.playing import load_agent, play
+from continual_hackatari.training.rules import rules_for
 from continual_hackatari.training.run_folder import create_run_folder
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.summary import Result, summarise, table
@@ -69,6 +70,7 @@ from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError, WorkerError
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames
+from continual_hackatari.wrappers.modifications import rule_file
 
 USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError, RunFolderError)
 
@@ -113,6 +115,9 @@ class Args:
     """probability that an emulated frame repeats the last action (with another env_id: that id's own)"""
     time_limit: int | None = None
     """emulated frames after which a game is cut (with another env_id: that id's own)"""
+    modification_file: str = ""
+    """Python file with modifications of your own (it is executed; default: the copy beside a checkpoint whose training
+    had one)"""
 
     # what the network was built for; a value that contradicts the checkpoint is an error
     architecture: str | None = None
@@ -148,7 +153,16 @@ class Args:
 
 
 RECORDED: tuple[str, ...] = (
-    *("env_id", "backend", "architecture", "obs_mode", "buffer_window_size", "frameskip", *HOW_TO_PLAY),
+    *(
+        "env_id",
+        "backend",
+        "modification_file",
+        "architecture",
+        "obs_mode",
+        "buffer_window_size",
+        "frameskip",
+        *HOW_TO_PLAY,
+    ),
     *("eval_episodes", "deterministic", "seed", "seeds", "num_envs"),
 )
 """Settings that summary.json holds."""
@@ -227,7 +241,9 @@ def run(args: Args) -> None:
     for line in dict.fromkeys(notes + warnings):
         print(line, file=beside_table)
 
-    args = replace(args, **{**settings, **game.chosen, "env_id": game.env_id})
+    args = replace(
+        args, **{**settings, **game.chosen, "env_id": game.env_id, "modification_file": game.modification_file}
+    )
     if args.play:
         video = Video(Path(args.play), args.seconds, args.caption)
         agent, greedy = agents[0].to(device), args.deterministic
@@ -254,7 +270,9 @@ def run(args: Args) -> None:
         print(table(results, args.format))  # before anything is written: a full disk must not lose it
         write_games(folder / "games.csv", evaluations)
         write_lives(folder / "per_life.csv", evaluations)
-        write_summary(folder / "summary.json", {name: getattr(args, name) for name in RECORDED}, evaluations, results)
+        recorded = {name: getattr(args, name) for name in RECORDED}
+        recorded["modification_digest"] = rule_file(args.modification_file).digest
+        write_summary(folder / "summary.json", recorded, evaluations, results)
         log_results(tracker, results, max(checkpoint.global_step or 0 for checkpoint in checkpoints), folder)
     print(f"files: {folder}", file=beside_table)
     mean, std = mean_and_std(evaluations)
@@ -287,15 +305,15 @@ def choose_common_game(args: Args, checkpoints: Sequence[Checkpoint]) -> tuple[d
         GameError: unknown game or backend, or a combination that cannot work.
     """
     (settings, game, notes), *others = (
-        (settings := checked_settings(args, checkpoint), *choose_game(settings, checkpoint))
-        for checkpoint in checkpoints
+        (settings := checked_settings(args, checkpoint), *game_of(args, path, settings, checkpoint))
+        for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
     )
     first, *paths = args.agent_path
     for path, (other, other_game, _) in zip(paths, others, strict=True):
         if args.agent_path.count(path) > 1:
             raise ConfigError(f"`agent_path` names {path} twice; name every checkpoint once")
         pairs = ((game, settings), (other_game, other))
-        one, two = ({**asdict(game), **settings, **game.chosen} for game, settings in pairs)
+        one, two = ({**asdict(game), **settings, **game.chosen, "modification_file": ""} for game, settings in pairs)
         differing = [name for name in one if one[name] != two[name]]
         if differing:
             name = differing[0]
@@ -304,6 +322,13 @@ def choose_common_game(args: Args, checkpoints: Sequence[Checkpoint]) -> tuple[d
                 "checkpoints must be of one method on one game, so evaluate these one by one"
             )
     return settings, game, notes
+
+
+def game_of(args: Args, path: str, settings: dict[str, Any], checkpoint: Checkpoint) -> tuple[GameConfig, list[str]]:
+    """See `choose_game`; with the modifications that `rules_for` allows."""
+    rules, lines = rules_for(checkpoint, Path(path), args.modification_file, settings)
+    game, notes = choose_game(settings, checkpoint, rules)
+    return game, notes + lines
 
 
 def checked_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
