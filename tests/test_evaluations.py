@@ -291,6 +291,19 @@ def test_the_training_logs_each_result_at_its_own_step(evaluated):
     assert (final.step, final.value) == (128, score), "of the only task that is evaluated, sampled"
 
 
+def test_agents_that_were_saved_every_so_many_steps_are_evaluated_later(tmp_path, capsys):
+    """At 32, 64, 96 and, as its last one, at 128; the switch was at 44."""
+    run = train(tmp_path, "--save_agent_every", "20")
+    assert "agents saved on the way: 4 (`save_agent_every`)" in capsys.readouterr().out
+    evaluate_later(run, "--eval_games", "1", "--eval_modifs", "no_modif")
+    where = [(32, 0, ""), *((step, 1, "left_drift") for step in (64, 96, 128))]
+    assert sorted(labels(run)) == where
+    rows = read_csv(run / "evals.csv")
+    assert len(rows) == 2 * len(where), "the end is there once"
+    path = run / "agent_step64_left_drift.cleanrl_model"
+    assert results_at(rows, 64, 1) == played_independently(path, [""])
+
+
 @pytest.mark.slow
 def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
     run = tmp_path / evaluated.name

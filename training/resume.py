@@ -21,6 +21,7 @@ from torch import Tensor
 
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.files import atomic_path, try_lock
+from continual_hackatari.training.run_folder import saved_agents
 
 RESUME = "resume.pt"
 PREVIOUS = "resume.previous.pt"
@@ -241,8 +242,11 @@ def exclusive(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run was just writing: files that did not get their name yet."""
+def remove_leftovers(folder: Path, global_step: int) -> None:
+    """Remove what a killed run was just writing, and the agents that it saved after the step from which it goes on."""
+    for saved in saved_agents(folder):
+        if saved.global_step > global_step or (saved.switch and saved.global_step == global_step):
+            saved.path.unlink()  # made again; but not where the run is to save other ones from now on
     for leftover in [*folder.glob(".*.tmp"), *(folder / "videos").glob(".*.mp4")]:
         leftover.unlink(missing_ok=True)
 

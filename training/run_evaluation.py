@@ -37,6 +37,7 @@ from continual_hackatari.training.evaluations import (
     trained_strings,
 )
 from continual_hackatari.training.playing import evaluate, load_agent
+from continual_hackatari.training.rules import rules_of_folder
 from continual_hackatari.training.strings import canonical_strings, choose_evaluated
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.interfaces import GameRecord
@@ -61,6 +62,8 @@ class Args:
     """changes nothing: a run is evaluated on the CPU, as during its training"""
     architecture: str | None = None
     """`package.module:Class` of an agent of your own, if you trust that code"""
+    modification_file: str = ""
+    """the file of that name of the training, where the run folder has no copy of it"""
     follow: int | None = None
     """used by the training: its process id; evaluate snapshots as they come"""
 
@@ -154,7 +157,7 @@ def plan_run(args: Args, folder: Path) -> tuple[RunEvaluation, list[str]]:
         raise ConfigError(f"`run` names `{folder}`, which is not the folder of a run; it has no args.json.") from None
     trained = Checkpoint({}, settings, None)
     network = complete_settings({"architecture": args.architecture}, trained)
-    game, notes = choose_game(network, trained)
+    game, notes = choose_game(network, trained, rules_of_folder(folder, trained, args.modification_file))
     plan = read_plan(folder)
     given = named_strings(trained, plan)
     strings, held_out = (
