@@ -62,6 +62,7 @@ from continual_hackatari.training.evaluation_files import (
 from continual_hackatari.training.playing import load_agent, play
 from continual_hackatari.training.rules import rules_for
 from continual_hackatari.training.run_folder import create_run_folder
+from continual_hackatari.training.start import last_agent
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.summary import Result, summarise, table
 from continual_hackatari.training.tracking import Tracker, check_wandb
@@ -78,7 +79,8 @@ USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, Modification
 @dataclass
 class Args:
     agent_path: tuple[str, ...] = ()
-    """the checkpoint, a .cleanrl_model file; several are several training seeds of one method"""
+    """the checkpoint, a .cleanrl_model file, or a run folder, whose last agent it is; several are several training
+    seeds of one method"""
     modifs: tuple[str, ...] = ()
     """modification strings (no_modif or nothing: the unmodified game)"""
     eval_episodes: int = 21
@@ -218,10 +220,13 @@ def refuse_foreign(words: Sequence[str], of_a_run: bool) -> None:
 def run(args: Args) -> None:
     """Evaluate one or several checkpoints as `args` say."""
     if not args.agent_path:
-        raise ConfigError("`agent_path` is missing; give `--agent_path` a checkpoint, or `--run` a run folder")
-    args = choose_seeds(args)
+        raise ConfigError("`agent_path` is missing; give it a checkpoint or a run folder, or give `--run` a run folder")
+    folders = [path for path in args.agent_path if os.path.isdir(path)]
+    named = {folder: str(last_agent(Path(folder))) for folder in folders}
+    args = choose_seeds(replace(args, agent_path=tuple(named.get(path, path) for path in args.agent_path)))
     checkpoints = [load_checkpoint(path) for path in args.agent_path]
     settings, game, notes = choose_common_game(args, checkpoints)
+    notes = [*(f"the last agent of {folder} is {Path(named[folder]).name}" for folder in folders), *notes]
     strings, warnings = canonical_strings("modifs", args.modifs or [""], game)
     check_play(args, strings)
     agents = [

@@ -511,14 +511,17 @@ def derive_seeds(seed: int, number: int, *key: int) -> list[int]:
 def new_folder(setup: Setup[Any]) -> Path:
     """Create the folder of a new run."""
     args = setup.args
-    return create_run_folder(
-        "runs",
-        env_id=setup.game.env_id,
-        seed=args.seed,
-        exp_name=args.exp_name,
-        architecture=args.agent_name,
-        shrink_and_perturb=args.weights_change_at_switches,
-    )
+    try:
+        return create_run_folder(
+            args.runs_dir,
+            env_id=setup.game.env_id,
+            seed=args.seed,
+            exp_name=args.exp_name,
+            architecture=args.agent_name,
+            shrink_and_perturb=args.weights_change_at_switches,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rstrip('.')}, with `--runs_dir`") from None
 
 
 def open_games(setup: Setup[Any]) -> ModifiedVectorEnv:

@@ -23,6 +23,8 @@ class RunSettings:
     """JSON file with a schedule and any of these settings; what it says wins over the command line"""
     exp_name: str = "continual_training"
     """name of the experiment, part of the run folder's name"""
+    runs_dir: str = "runs"
+    """folder of all runs, in which each gets a folder of its own"""
     resume: str = ""
     """run folder of a stopped run: go on exactly where it was saved, with its settings"""
     start_from: str = ""

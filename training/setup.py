@@ -5,6 +5,7 @@ Nothing is started or written here. A script says what is its own in a `Script`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -136,9 +137,10 @@ def read_settings(
     """
     saved: dict[str, Any] | None = None
     args = parse_command_line(script.settings, argv, description=script.description, gone=GONE)
-    interrupted = folder_of_job("runs", ranks.job) if ranks.restarts else None
+    place = place_of_runs(args) if ranks.job else ""
+    interrupted = folder_of_job(place, ranks.job) if ranks.restarts else None
     if ranks.job and not ranks.restarts:
-        forget_job("runs", ranks.job)
+        forget_job(place, ranks.job)
     if args.resume:
         args, saved, lines = settings_of_run(script, args.resume, argv)
     elif interrupted is not None and (can_go_on(interrupted) or (interrupted / FINAL).exists()):
@@ -154,6 +156,13 @@ def read_settings(
     if args.resume and saved is None and not args.test_modifs:
         raise SystemExit(0)
     return args, saved
+
+
+def place_of_runs(args: RunSettings) -> str:
+    """`runs_dir`, which the config file may say."""
+    with contextlib.suppress(ConfigError):  # said where the file is read for a run
+        args = apply_config_file(args, args.config, gone=GONE)[0] if args.config else args
+    return args.runs_dir
 
 
 def check_settings(
