@@ -353,7 +353,11 @@ def settings_of_run(
         before, step = from_plain_dict(script.settings, saved["args"], GONE), saved["counters"]["global_step"]
     else:
         final = load_checkpoint(Path(folder) / FINAL)
-        before, step = from_plain_dict(script.settings, final.args, GONE), final.global_step or 0
+        step = final.global_step or 0
+        try:
+            before = from_plain_dict(script.settings, final.args, GONE)
+        except ConfigError as error:
+            raise ConfigError(f"the run in `{folder}` is finished, after {step:,} steps; {error}") from None
     args = parse_command_line(script.settings, argv, description=script.description, default=before)
     if args.amp == "auto":  # has chosen already
         args = replace(args, amp=before.amp)
