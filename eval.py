@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from continual_hackatari.agents import AgentError
 from continual_hackatari.reporting.rows import UNMODIFIED, RunFolderError
@@ -51,6 +50,7 @@ from continual_hackatari.training.config import (
     parse_command_line,
     sentence,
 )
+from continual_hackatari.training.devices import choose_device, device_line
 from continual_hackatari.training.evaluation_files import (
     Evaluation,
     mean_and_std,
@@ -97,6 +97,8 @@ class Args:
     """processes that run the games (default: one per core; 0: none, play in this process)"""
     cuda: bool = True
     """evaluate on the GPU if there is one"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where to evaluate, as in training"""
     output_dir: str = ""
     """where the files go, a new or empty folder (default: one in eval/ beside the first checkpoint)"""
     format: Literal["text", "markdown", "latex", "csv"] = "text"
@@ -234,9 +236,8 @@ def run(args: Args) -> None:
         for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
     ]
     targets = [value_target(checkpoint) for checkpoint in checkpoints]
-    device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
-    if args.cuda and device.type == "cpu":
-        notes.append("no GPU found: evaluating on the CPU")
+    device = choose_device(args.device, args.cuda)
+    notes.append(device_line("evaluating", device, args.device, args.cuda))
     if args.track:
         check_wandb()
         training_run = checkpoints[0].extra.get("wandb_run_id")

@@ -23,7 +23,8 @@ NOT_OF_EXPERIMENT = frozenset(
         # `start_from_experiment`
         *("modification_file", "start_from", "start_from_digest"),
         # where it runs, how far it has come and how it goes on
-        *("runs_dir", "resume", "checkpoint_every", "cuda", "num_workers", "worker_timeout", "detect_anomaly"),
+        *("runs_dir", "resume", "checkpoint_every", "cuda", "device", "num_workers", "worker_timeout"),
+        "detect_anomaly",
         # what is kept and shown of it
         *("track", "wandb_project_name", "wandb_entity", "wandb_dir", "save_agent_wandb"),
         *("capture_video", "save_agent_with_switch", "save_agent_every"),

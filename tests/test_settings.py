@@ -352,4 +352,4 @@ def test_what_would_happen_at_switches_is_said_to_do_nothing_without_one(setting
 def test_graphs_of_a_gpu_are_said_to_do_nothing_without_one(workdir, capsys):
     for flag in (True, False):
         training.prepare(["--config", write_config(workdir, **FREEWAY, cuda_graphs=flag)])
-        assert ("note: `cuda_graphs` does nothing on a CPU" in capsys.readouterr().out) == flag
+        assert ("note: `cuda_graphs` does nothing without a GPU of CUDA" in capsys.readouterr().out) == flag

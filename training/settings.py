@@ -40,6 +40,9 @@ class RunSettings:
     """use only deterministic GPU kernels (slower on a GPU, no effect on a CPU)"""
     cuda: bool = True
     """train on the GPU if there is one"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where to train (auto: on a GPU of CUDA if there is one, else on a Mac's, mps, else on the CPU; with --no_cuda on
+    the CPU); one that is not there is an error"""
     amp: Literal["auto", "bf16", "off"] = "off"
     """arithmetic of the big layers: off is float32; auto is bfloat16 where the hardware is faster with it"""
     detect_anomaly: bool = False
@@ -230,6 +233,7 @@ RULES: dict[str, Rule] = {
     "save_agent_every": Rule(Range(0, MANY), changeable=True),
     "seed": Rule(Range(0, 2**63 - 1)),
     "cuda": Rule(changeable=True),
+    "device": Rule(changeable=True),
     "detect_anomaly": Rule(changeable=True),
     "total_timesteps": Rule(Range(1, MANY)),  # see `setup.may_extend`
     "num_envs": Rule(Range(1, 10_000)),

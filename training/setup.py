@@ -38,6 +38,7 @@ from continual_hackatari.training.config import (
     parse_command_line,
 )
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
+from continual_hackatari.training.devices import choose_device, device_line
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.rules import rules_of
@@ -174,7 +175,7 @@ def check_settings(
     if not ranks.alone or saved is not None:
         check_ranks(args, saved, ranks)
     script.check(args, saved, ranks)
-    device, more = choose_device(args, ranks)
+    device = choose_device(args.device, args.cuda, ranks)
     game, notes = choose_game(args)
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     build = functools.partial(script.build, args)
@@ -202,7 +203,7 @@ def check_settings(
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
     notes += filter(None, [idle_note(args, script.rules, schedule, game), *script.notes(args, schedule)])
 
-    notes += more
+    notes.append(device_line("training", device, args.device, args.cuda))
     precision, line = choose_precision(args.amp, device)
     notes.append(line)
     # What `auto` chose holds for the whole run, on whatever machine it goes on.
@@ -223,23 +224,6 @@ def check_settings(
         notes = of_tests
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
     return setup
-
-
-def choose_device(args: RunSettings, ranks: Ranks) -> tuple[torch.device, list[str]]:
-    """Where the agent is trained, and lines for the user.
-
-    Raises:
-        ConfigError: this machine has fewer GPUs than processes.
-    """
-    if args.cuda and torch.cuda.is_available() and ranks.local_size > torch.cuda.device_count():
-        raise ConfigError(
-            f"`cuda`: torchrun has started {ranks.local_size} processes on this machine, which has "
-            f"{torch.cuda.device_count()} GPUs, and each needs its own; start fewer, or add `--no-cuda`"
-        )
-    device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
-    if device.type == "cuda" and not ranks.alone:
-        device = torch.device("cuda", ranks.local_rank)
-    return device, ["no GPU found: training on the CPU"] if args.cuda and device.type == "cpu" else []
 
 
 def choose_game(args: RunSettings) -> tuple[GameConfig, list[str]]:
