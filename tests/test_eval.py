@@ -409,6 +409,8 @@ CONTRADICTIONS = [
     (["--modifs", "color_all_blocks_rad"], ["color_all_blocks_rad", "color_all_blocks_red"]),
     (["--modifs", "no_modif, left_drift, left_drift"], ["modifs", "left_drift", "twice"]),
     (["--modifs", "left_drift, left_drift left_drift"], ["modifs", "left_drift", "twice"]),
+    (["--modifs", "no_modif", "left_drift", "left_drift"], ["modifs", "left_drift", "twice"]),
+    (["--modifs", '["left_drift", "no_modif, left_drift"]'], ["modifs", "left_drift", "twice"]),
     (["--modifs", "left_drift", "--backend", "Gym"], ["left_drift", "Gym"]),
     (["--eval_episodes", "0"], ["eval_episodes", "0", "1"]),
     (["--num_envs", "0"], ["num_envs", "0", "1"]),
@@ -468,7 +470,8 @@ def test_object_agents_do_not_play_frames_nor_other_layers(workdir, capsys):
 def test_files_that_are_no_checkpoints(checkpoint, workdir, capsys):
     missing = workdir / "nothing.cleanrl_model"
     assert "does not exist" in refused(capsys, missing)
-    assert "folder" in refused(capsys, workdir)
+    (workdir / "empty").mkdir()
+    assert "not the folder of a run" in refused(capsys, workdir / "empty")
     whole = checkpoint.read_bytes()
     for length in (0, 100, len(whole) // 2, len(whole) - 30):
         checkpoint.write_bytes(whole[:length])

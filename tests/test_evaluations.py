@@ -41,6 +41,7 @@ from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.wrappers.config import game_config
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
+SMALL += ["--update_epochs", "1", "--num_minibatches", "1"]
 EVALUATED = ["--eval_games", "1", "--eval_modifs", "no_modif", "--held_out_modifs", "right_drift"]
 # A frameskip that makes whole games short: a dozen steps.
 BREAKOUT = {
@@ -371,7 +372,8 @@ def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):
     assert load_checkpoint(first).model_weights.keys() == load_checkpoint(last).model_weights.keys()
 
     begin = time.monotonic()
-    process = subprocess.Popen([sys.executable, str(ROOT / "eval.py"), "--run", str(run), "--no-cuda"])
+    command = [sys.executable, str(ROOT / "eval.py"), "--run", str(run), "--num_workers", "0"]
+    process = subprocess.Popen(command)
     while not (run / "evals.csv").exists() and process.poll() is None:
         assert time.monotonic() < begin + PATIENCE
         time.sleep(0.01)

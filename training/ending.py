@@ -19,7 +19,7 @@ from continual_hackatari.training.resume import exclusive
 from continual_hackatari.training.run_folder import FINAL
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.training.setup import Setup
-from continual_hackatari.training.strings import choose_modifications
+from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.summary import summarise, table
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.training.versions import evaluation_command, script_path
@@ -31,7 +31,7 @@ def test(args: RunSettings, agent: Any, game: GameConfig, tracker: Tracker, glob
     games = evaluate(
         agent,
         game,
-        choose_modifications("test_modifs", args.test_modifs, game)[0],
+        canonical_strings("test_modifs", args.test_modifs, game)[0],
         episodes=args.eval_episodes,
         seed=args.seed,
         deterministic=False,
@@ -97,10 +97,11 @@ def say_what_there_is(folder: Path, env_id: str, architecture: str, script: str)
     """Draw the returns, then print where everything of a finished run is and the commands that make more of it."""
     picture = folder / "returns.png"
     try:
-        from continual_hackatari.reporting.picture import returns_png  # here, because matplotlib loads slowly
+        run = RunFolder(folder, events=False)
+        if not run.games.cut.all():
+            from continual_hackatari.reporting.picture import returns_png  # here, because matplotlib loads slowly
 
-        drawn = returns_png(folder)
-        if drawn is not None:
+            drawn = returns_png(run)
             with atomic_path(picture) as temporary:
                 temporary.write_bytes(drawn)
     except Exception as error:  # whatever it is, the run is whole

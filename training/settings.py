@@ -125,8 +125,8 @@ class RunSettings:
     """write the modification string and the score so far above the screen in these videos"""
     save_agent_wandb: bool = False
     """upload checkpoints as W&B artifacts"""
-    test_modifs: str = ""
-    """modification strings, separated by commas, to evaluate at the end (no_modif: the unmodified game)"""
+    test_modifs: tuple[str, ...] = ()
+    """modification strings to evaluate at the end (no_modif: the unmodified game)"""
     eval_episodes: int = 21
     """games per string of test_modifs"""
 
