@@ -241,7 +241,7 @@ def test_weights_that_differ_end_the_run(tmp_path):
     [
         (["--num_envs", "8"], 3, "`num_envs` 8 games cannot be shared equally among the 3 processes"),
         (["--num_envs", "6", "--num_steps", "16", "--num_minibatches", "32"], 2, "`num_minibatches` 32 .* 48 rows"),
-        (["--cuda_graphs"], 2, "`cuda_graphs` replays .* leave out one of the two"),
+        (["--cuda_graphs"], 2, "`cuda_graphs` replays .* leave one out"),
         ([], 2, "`cuda`: .* started 2 processes on this machine, which has 1 GPUs"),
     ],
 )
