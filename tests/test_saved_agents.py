@@ -10,6 +10,7 @@ from test_training import train_in
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.run import Run
 from continual_hackatari.training.run_folder import saved_agents
 from continual_hackatari.training.start import last_agent
 
@@ -17,8 +18,23 @@ from continual_hackatari.training.start import last_agent
 @EVERY
 def test_an_agent_is_saved_at_the_first_border_after_each_multiple(sibling, tmp_path, monkeypatch):
     """Rounds end at 32, 64 and 68: the last one is short and holds no multiple of 40 or 64."""
+    done, save, save_agent = [], Run.save, Run.save_agent
+
+    def note_agent(run, path):
+        done.append((run.global_step, "agent"))
+        save_agent(run, path)
+
+    def note_state(run):
+        done.append((run.global_step, "state"))
+        save(run)
+
+    monkeypatch.setattr(Run, "save_agent", note_agent)
+    monkeypatch.setattr(Run, "save", note_state)
     flags = ["--env_id", "ALE/Freeway-v5", "--modifs", "all_black_cars", "--total_timesteps", "68"]
-    run = train_in(tmp_path, monkeypatch, *flags, "--save_agent_every", "40", sibling=sibling)
+    flags += ["--checkpoint_every", "32", "--save_agent_every", "40"]
+    run = train_in(tmp_path, monkeypatch, *flags, sibling=sibling)
+    # A run that is killed between the two goes on from before, and saves its agent again.
+    assert [name for step, name in done if step == 64] == ["agent", "state"]
     (saved,) = saved_agents(run)
     assert saved == (64, 0, run / "agent_step64_all_black_cars.cleanrl_model")
     checkpoint = load_checkpoint(saved.path)

@@ -7,6 +7,7 @@ from siblings import EVERY, PPO
 from test_training import train_in
 
 from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.run import Run
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 from continual_hackatari.wrappers.video import GameRecorder, captioned
 
@@ -16,13 +17,18 @@ SHORT = ["--env_id", "ALE/Breakout-v5", "--frameskip", "40"]
 @EVERY
 def test_a_game_is_recorded_after_every_so_many_steps_also_in_a_run_that_goes_on(sibling, tmp_path, monkeypatch):
     """Rounds end at 32, 64 and 96; 40 and 80 lie in the last two. The first game is recorded as well."""
-    asked = []
-    monkeypatch.setattr(
-        ModifiedVectorEnv, "record_next_game", lambda envs, path, caption: asked.append((path.name, caption))
-    )
+    asked, done, save = [], [], Run.save
+
+    def ask(envs, path, caption):
+        asked.append((path.name, caption))
+        done.append("asked")
+
+    monkeypatch.setattr(ModifiedVectorEnv, "record_next_game", ask)
+    monkeypatch.setattr(Run, "save", lambda run: (done.append("saved"), save(run)))
     flags = [*SHORT, "--capture_video_every", "40", "--caption", *(["--no_anneal_lr"] if sibling is PPO else [])]
     run = train_in(tmp_path, monkeypatch, *flags, "--total_timesteps", "64", sibling=sibling)
     assert asked == [("step000000000_no_modif", True), ("step000000064", True)]
+    assert done == ["asked", "saved", "asked", "saved"], "whoever goes on from what was saved knows of the request"
     sibling.main(["--resume", str(run), "--total_timesteps", "96", "--no_caption"])
     assert asked[2:] == [("step000000096", False)]
 
