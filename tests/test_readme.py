@@ -23,7 +23,7 @@ from continual_hackatari import continual_training_example, metrics, report
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
-from continual_hackatari.training import ending, run_evaluation, setup, summary, sweeps, versions
+from continual_hackatari.training import ending, run_evaluation, setup, summary, sweeps, versions, watching
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
 from continual_hackatari.training.settings import ranges_of
@@ -152,9 +152,10 @@ def test_there_are_commands_of_every_kind():
 def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     script = SCRIPTS[words[0]]
-    if words[:2] == ["eval.py", "--run"]:
-        check_ranges(parse_command_line(run_evaluation.Args, words[1:]), run_evaluation.RANGES)
-        return
+    for door, room in {"--run": run_evaluation, "--play": watching}.items():
+        if words[0] == "eval.py" and door in words:
+            check_ranges(parse_command_line(room.Args, words[1:]), room.RANGES)
+            return
     args = parse_command_line(script.Args, words[1:])
     check_ranges(args, ranges_of(script.SCRIPT.rules) if hasattr(script, "SCRIPT") else getattr(script, "RANGES", {}))
     if getattr(args, "obs_mode", None) == "obj" and find_spec("ocatari") is None:  # refused, see README
