@@ -89,8 +89,6 @@ class Args(PlayingSettings):
     """where the files go, a new or empty folder (default: one in eval/ beside the first checkpoint)"""
     format: Literal["text", "markdown", "latex", "csv"] = "text"
     """of the printed table; if not text, standard output holds the table alone"""
-    capture_video: bool = False
-    """mp4 of the first game under each string (of the first checkpoint and seed)"""
 
     # tracking
     track: bool = False
@@ -103,6 +101,10 @@ class Args(PlayingSettings):
     """where W&B keeps its local files (default: the current folder)"""
     wandb_run_id: str | None = None
     """existing W&B run to log into, needs --track (default: a new one)"""
+    capture_video: bool = False
+    """mp4 of the first game under each string (of the first checkpoint and seed)"""
+    caption: bool = False
+    """with --capture_video: write the modification string and the score so far above the screen"""
 
 
 RECORDED: tuple[str, ...] = ("env_id", "backend", "modification_file", "architecture", "obs_mode", "buffer_window_size")
@@ -167,6 +169,8 @@ def run(args: Args) -> None:
     check_ranges(args, RANGES)
     if args.wandb_run_id is not None and not args.track:
         raise ConfigError("`wandb_run_id` is given, but nothing is logged to W&B; add `--track`")
+    if args.caption and not args.capture_video:
+        raise ConfigError("`caption` goes with `--play FILE` or `--capture_video`, and neither is given")
     chosen = choose_agents(args)
     args, game, notes = replace(args, **chosen.settings), chosen.game, chosen.notes
     targets = [value_target(checkpoint) for checkpoint in chosen.checkpoints]
@@ -196,6 +200,7 @@ def run(args: Args) -> None:
                     num_workers=args.num_workers,
                     device=chosen.device,
                     video_folder=folder / "videos" if args.capture_video and not evaluations else None,
+                    caption=args.caption,
                 )
                 evaluations.append(Evaluation(path, checkpoint.global_step, seed, args.deterministic, target, games))
         results = summarise_agents(evaluations, game.env_id, args.seed)

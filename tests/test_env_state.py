@@ -434,9 +434,9 @@ def frames(path):
 def test_a_video_in_progress_is_made_again_whole(tmp_path):
     def start(name):
         envs = make("ALE/Breakout-v5", 1, 1)
-        envs.record_next_game(tmp_path / name / "step0")
+        envs.record_next_game(tmp_path / name / "step0", caption=True)
         play(envs, 100, {0: ("color_all_blocks_blue", "reset")})
-        envs.record_next_game(tmp_path / name / "step9")
+        envs.record_next_game(tmp_path / name / "step9", caption=True)
         return envs
 
     def until_over(envs):

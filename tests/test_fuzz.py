@@ -469,7 +469,7 @@ SMALL = {
 FIXED = {"num_workers": 0, "cuda": False, "compile": False, "track": False}
 FILES = {"config", "runs_dir", "resume", "start_from", "start_from_digest", "start_from_experiment"}
 FILES |= {"new_rf", "modification_file", "modification_digest"}
-FREE = sorted(set(FIELDS) - {*SMALL, *FIXED, *FILES, "test_modifs", "capture_video"})
+FREE = sorted(set(FIELDS) - {*SMALL, *FIXED, *FILES, "test_modifs", "capture_video", "capture_video_every"})
 
 
 @st.composite

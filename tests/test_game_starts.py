@@ -20,9 +20,10 @@ from continual_hackatari.agents import make_agent
 from continual_hackatari.schedules.factories import decay_note, schedule_from_config
 from continual_hackatari.schedules.factories import main as preview
 from continual_hackatari.training.annealing import annealing_borders, remaining_share
-from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
+from continual_hackatari.training.checkpoint_settings import choose_game
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
-from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
+from continual_hackatari.training.chosen_agents import checked_settings
+from continual_hackatari.training.config import apply_config_file, parse_command_line
 from continual_hackatari.wrappers.agent_game import AgentGame
 from continual_hackatari.wrappers.config import BLINKING, game_config
 from continual_hackatari.wrappers.errors import GameError
@@ -470,8 +471,7 @@ def played_as(folder, agent, trained, *flags):
     save_checkpoint(path, model_weights=agent.state_dict(), args=args, global_step=1)
     given = parse_command_line(evaluation.Args, ["--agent_path", str(path), *flags])
     checkpoint = load_checkpoint(path)
-    check_ranges(given, evaluation.RANGES)
-    settings = complete_settings(vars(given), checkpoint)
+    settings = checked_settings(given, checkpoint)
     config, _ = choose_game(settings, checkpoint)
     return (*config.chosen.values(), config.noop_max, config.fire_reset)
 

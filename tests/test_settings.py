@@ -53,6 +53,7 @@ ON = {
     "eval_games": {"eval_every": 0},
     "eval_episodes": {"test_modifs": "no_modif"},
     "save_agent_wandb": {"track": True},
+    "caption": {"capture_video": True},
     "modification_digest": {"modification_file": "x"},
     "start_from_digest": {"start_from": "x"},
     "start_from_experiment": {"start_from": "x"},

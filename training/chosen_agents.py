@@ -98,7 +98,6 @@ def choose_agents(args: PlayingSettings) -> Chosen:
     Raises:
         AgentError, CheckpointError, ConfigError, GameError, ModificationError: one sentence.
     """
-    check_ranges(args, PLAYING_RANGES)
     if not args.agent_path:
         raise ConfigError("`agent_path` is missing; give it a checkpoint or a run folder, or give `--run` a run folder")
     named = {folder: str(last_agent(Path(folder))) for folder in args.agent_path if Path(folder).is_dir()}
@@ -123,11 +122,11 @@ def choose_common_game(
     """Settings and game that all checkpoints agree on, and lines that a user should see.
 
     Raises:
-        ConfigError: what `complete_settings` raises, a checkpoint twice, or checkpoints that do not agree.
+        ConfigError: what `checked_settings` raises, a checkpoint twice, or checkpoints that do not agree.
         GameError: unknown game or backend, or a combination that cannot work.
     """
     (settings, game, notes), *others = (
-        (settings := complete_settings(vars(args), checkpoint), *game_of(args, path, settings, checkpoint))
+        (settings := checked_settings(args, checkpoint), *game_of(args, path, settings, checkpoint))
         for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
     )
     first, *paths = args.agent_path
@@ -153,3 +152,14 @@ def game_of(
     rules, lines = rules_for(checkpoint, Path(path), args.modification_file, settings)
     game, notes = choose_game(settings, checkpoint, rules)
     return game, notes + lines
+
+
+def checked_settings(args: PlayingSettings, checkpoint: Checkpoint) -> dict[str, Any]:
+    """See `complete_settings`.
+
+    Raises:
+        ConfigError: what that raises, or a number out of range, in the checkpoint too.
+    """
+    settings = complete_settings(vars(args), checkpoint)
+    check_ranges(replace(args, **settings), PLAYING_RANGES)
+    return settings

@@ -55,6 +55,7 @@ def play(
     num_workers: int | None,
     device: torch.device,
     video_folder: Path | None = None,
+    caption: bool = False,
 ) -> dict[str, list[PlayedGame]]:
     """Play the first `episodes` games under each string; game k is seeded by (seed, k) and the same under every string.
 
@@ -76,7 +77,7 @@ def play(
                 generator = torch.Generator(device).manual_seed(seed)
                 finished: dict[int, PlayedGame] = {}
                 if video_folder is not None:
-                    envs.record_next_game(video_folder / slug(string))
+                    envs.record_next_game(video_folder / slug(string), caption)
                 envs.restart_numbering()
                 observation, _ = envs.set_modifications(string, "reset")
                 steps: list[list[tuple[float, ...]]] = [[] for _ in range(num_envs)]  # of the games in progress

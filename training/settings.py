@@ -119,6 +119,10 @@ class RunSettings:
     """where W&B keeps its local files, outside the run folder (default: the current folder)"""
     capture_video: bool = False
     """mp4 of environment 0: the first game after each switch"""
+    capture_video_every: int = 0
+    """mp4 of environment 0: the next game that begins after every so many agent steps (0: none)"""
+    caption: bool = False
+    """write the modification string and the score so far above the screen in these videos"""
     save_agent_wandb: bool = False
     """upload checkpoints as W&B artifacts"""
     test_modifs: tuple[str, ...] = ()
@@ -164,6 +168,11 @@ class RunSettings:
     def has_fixed_length(self) -> bool:
         """Whether what is computed depends on how long the run is, so that it cannot be made longer."""
         return bool(self.modification_factory)
+
+    @property
+    def captures_video(self) -> bool:
+        """Whether games are recorded."""
+        return self.capture_video or self.capture_video_every > 0
 
     @property
     def evaluates_continually(self) -> bool:
@@ -222,6 +231,11 @@ START = Belonging(
     lambda args: bool(args.start_from),
     "give `start_from`",
 )
+VIDEOS = Belonging(
+    "is written into videos, and none are made",
+    lambda args: args.captures_video,
+    "add `--capture_video` or `--capture_video_every`",
+)
 WANDB = Belonging(
     "uploads to Weights & Biases, to which nothing is logged",
     lambda args: args.track,
@@ -258,6 +272,8 @@ RULES: dict[str, Rule] = {
     "wandb_entity": Rule(changeable=True),
     "wandb_dir": Rule(changeable=True),
     "capture_video": Rule(changeable=True),
+    "capture_video_every": Rule(Range(0, MANY), changeable=True),
+    "caption": Rule(changeable=True, of=VIDEOS),
     "save_agent_wandb": Rule(changeable=True, of=WANDB),
     "modification_digest": Rule(of=OWN_RULES),
     **dict.fromkeys(("start_from_digest", "start_from_experiment"), Rule(of=START)),

@@ -195,9 +195,9 @@ class ModifiedVectorEnv(VectorEnv):
         self._begun |= mode == "reset"
         return self._observations(), {"games": records}
 
-    def record_next_game(self, path: Path) -> None:
-        """Make an mp4 of the next game that environment 0 starts: `path` without suffix."""
-        self._everywhere("record_next_game", str(path.resolve()))
+    def record_next_game(self, path: Path, caption: bool = False) -> None:
+        """Make an mp4 of the next game that environment 0 starts: `path` without suffix; with string and score."""
+        self._everywhere("record_next_game", str(path.resolve()), caption)
 
     def restart_numbering(self) -> None:
         """Count every environment's games from 0 again: with ``reseed_every_game`` the same games come again."""
