@@ -27,7 +27,8 @@ from continual_hackatari.training import ending, run_evaluation, setup, summary,
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
 from continual_hackatari.training.settings import ranges_of
-from continual_hackatari.wrappers.config import check_string, game_config
+from continual_hackatari.training.strings import canonical_strings
+from continual_hackatari.wrappers.config import game_config
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import __main__ as modifications_command
 from continual_hackatari.wrappers.modified_game import ModifiedGame
@@ -167,8 +168,7 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     if script is evaluation:
         shipped = [ROOT / path for path in args.agent_path if (ROOT / path).is_file()]
         config, _ = game_config(load_checkpoint(shipped[0]).args["env_id"] if shipped else "ALE/Freeway-v5")
-        for string in args.modifs.split(","):
-            check_string(config, string)
+        canonical_strings("modifs", args.modifs, config)
         return
     arguments = words[1:]
     for name, text in ((args.new_rf, reward_file()), (args.modification_file, rule_file())):
