@@ -70,7 +70,7 @@ def refused(capsys, path, *flags):
     """The one sentence with which eval.py refuses; nothing was written."""
     before = sorted(path.parent.rglob("*"))
     with pytest.raises(SystemExit) as stopped:
-        evaluation.main(["--agent_path", str(path), *FEW, *flags])
+        evaluation.main(["--agent_path", str(path), *(["--no-cuda"] if "--play" in flags else FEW), *flags])
     error = capsys.readouterr().err
     assert stopped.value.code == 2
     assert error.startswith("error: ")
