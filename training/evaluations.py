@@ -9,21 +9,17 @@ import contextlib
 import csv
 import io
 import os
-import shlex
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from continual_hackatari.reporting.plan import Label, Plan
 from continual_hackatari.reporting.rows import (
@@ -36,13 +32,17 @@ from continual_hackatari.reporting.rows import (
     read_results,
 )
 from continual_hackatari.reporting.runs import Run
-from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from continual_hackatari.training.config import ConfigError, as_plain_dict
+from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path, try_lock
 from continual_hackatari.training.plan import is_due, write_plan
+from continual_hackatari.training.playing import evaluation_games, play_one
+from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.tracking import Tracker
-from continual_hackatari.training.versions import evaluation_command, script_path
+from continual_hackatari.wrappers.config import GameConfig
+from continual_hackatari.wrappers.interfaces import GameRecord, VectorGames
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 SNAPSHOTS = "evals"
 
@@ -186,137 +186,199 @@ def trained_strings(folder: Path) -> list[str]:
     return list(dict.fromkeys([*strings, *(label.trained_on for some in labels for label in some)]))
 
 
-# ------------------------------------------------------------------------------------------------- beside the training
+# -------------------------------------------------------------------------------------------------- between two updates
 
 
-def _start(
-    command: Sequence[str], log: Path, *, beside_training: bool, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen:
-    """Start `command`, deaf to the terminal's Ctrl-C, which is for the training; beside it with the lowest priority."""
-    # Not in a session of its own: where the kernel groups processes by session, it would get as much as the training.
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None  # a new process inherits this
-    try:
-        with open(log, "ab") as file:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment)
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGINT, before)
-    if beside_training:
-        yield_to_others(process.pid)  # from its first moment on: even its imports would slow the training
-    return process
+class Pending(NamedTuple):
+    """Weights that are to be evaluated."""
+
+    labels: list[Label]
+    """where in the run they were taken: several where no update came in between"""
+    weights: dict[str, Tensor]
+    """on the CPU"""
 
 
-def yield_to_others(pid: int) -> None:
-    """Let a process have only what others leave of the processor.
+class Job(NamedTuple):
+    """Games that are still to be played: of these weights, under one string, greedy or sampled."""
 
-    Linux counts a core that plays for such a process as free, and gives it at once to whoever wakes up: with the lowest
-    of the usual priorities the training took a sixth longer on two cores.
-    """
-    if hasattr(os, "SCHED_IDLE"):
-        with contextlib.suppress(OSError):  # some sandboxes forbid it
-            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
-            return
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, pid, 19)
+    weights: int
+    """number of the weights among those that are pending"""
+    labels: list[Label]
+    string: str
+    deterministic: bool
 
 
 class ContinualEvaluation:
-    """The training's side: notes what is to be evaluated, writes snapshots, logs results as they come.
+    """Notes what is to be evaluated, keeps weights until it is, and plays the games between two updates.
 
-    A context manager: leaving it ends the evaluating process and says what is left to do.
+    With several processes each plays a part of the games; the main one writes. A context manager: leaving it ends the
+    worker processes of the evaluation's games.
     """
 
     def __init__(
         self,
         folder: Path,
-        command: Sequence[str],
         *,
-        by_hand: str,
-        args: Mapping[str, Any],
         plan: Plan | None,
+        game: GameConfig,
+        seed: int,
         batch_size: int,
+        make_agent: Callable[[], nn.Module],
+        num_workers: int = 0,
+        ranks: Ranks = ALONE,
         resume_step: int | None = None,
+        pending: Sequence[Any] = (),
         logged: Iterable[Sequence[Any]] = (),
         report: Callable[[str], None] = print,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the plan and start the evaluating process; without a plan nothing is evaluated.
+        """Write the plan; without one nothing is evaluated.
 
         Args:
-            command: evaluates snapshots until its standard input is closed.
-            by_hand: what a user types to evaluate the rest.
-            args: settings of the run, for the snapshots.
+            seed: of the training.
             batch_size: as for `is_due`.
+            make_agent: an agent whose weights will be replaced.
+            num_workers: processes that run the games; 0: none.
             resume_step: a run that goes on: the step from which it does.
-            logged: with it: `state_dict` of then.
-            environment: of the evaluating process; by default that of this one.
-
-        Raises ConfigError where another process evaluates the run.
+            pending, logged: with it: `state_dict` of then.
         """
-        self._folder, self._command, self._by_hand, self._args, self._report = folder, command, by_hand, args, report
-        self._every, self._batch_size = None if plan is None else plan.every, batch_size
-        self._environment, self._logged = environment, {tuple(key) for key in logged}
+        self._folder, self._plan, self._game, self._seed, self._report = folder, plan, game, seed, report
+        self._batch_size, self._make_agent, self._ranks = batch_size, make_agent, ranks
+        self._num_workers = num_workers
+        self._logged = {tuple(key) for key in logged}
         self._noted: list[Label] = []
-        self._known: set[tuple[int, int]] = set()  # (global_step, phase) that is evaluated or has a snapshot
-        self._seen: tuple[int, int] | None = None
-        self._process: subprocess.Popen | None = None
-        self._failed = self._warned = False
-        if resume_step is not None:
+        self._pending = [Pending([Label(*label) for label in labels], weights) for labels, weights in pending]
+        self._lanes: list[ModifiedVectorEnv] = []
+        self._warned = False
+        if ranks.is_main and resume_step is not None:
             forget_after(folder, resume_step)
-            self._known = {(int(row["global_step"]), int(row["phase"])) for row in read_results(folder)}
-            for path in snapshot_paths(folder):
-                self._known |= {label[:2] for label in labels_of(path, load_checkpoint(path))}
-        if plan is not None:
-            with evaluating(folder, patience=20.0):  # another one would remove the file before it has its name
-                write_plan(folder, plan)
-            self._process = self._start(beside_training=True)
+        if ranks.is_main and plan is not None:
+            write_plan(folder, plan)
 
-    def state_dict(self) -> list[list[Any]]:
-        """What has been logged, as plain values for the run's saved state."""
-        return [list(key) for key in sorted(self._logged)]
+    def state_dict(self) -> dict[str, Any]:
+        """What has been logged and what is pending, as plain values for the run's saved state."""
+        pending = [[[list(label) for label in labels], weights] for labels, weights in self._pending]
+        return {"evaluations": [list(key) for key in sorted(self._logged)], "pending_evaluations": pending}
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are weights to evaluate."""
+        return bool(self._pending)
 
     def begin_rollout(self, global_step: int, phase: int, trained_on: str) -> None:
         """Ask for an evaluation of the weights with which this rollout begins, if one is due."""
-        if self._every is not None and is_due(global_step, self._every, self._batch_size):
+        if self._plan is not None and is_due(global_step, self._plan.every, self._batch_size):
             self.note(global_step, phase, trained_on)
 
     def note(self, global_step: int, phase: int, trained_on: str) -> None:
-        """Ask for an evaluation of the present weights; `snapshot` must follow before they change."""
-        if self._every is not None and (global_step, phase) not in self._known:
-            self._known.add((global_step, phase))
-            self._noted.append(Label(global_step, phase, trained_on))
+        """Ask for an evaluation of the present weights; `keep` must follow before they change."""
+        label = Label(global_step, phase, trained_on)
+        if self._plan is not None and label not in self._noted:
+            self._noted.append(label)
 
-    def snapshot(self, agent: nn.Module) -> None:
-        """Call it before the weights change: saves them if an evaluation was asked for since the last change.
+    def keep(self, agent: nn.Module) -> None:
+        """Call it before the weights change: copies them if an evaluation was asked for since the last change."""
+        if self._noted:
+            weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in agent.state_dict().items()}
+            self._pending.append(Pending(self._noted, weights))
+            self._noted = []
 
-        Raises CheckpointError where the disk refuses it.
+    def play(self, tracker: Tracker, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Evaluate what is pending, as far as it is not in `evals.csv` yet, and log it.
+
+        stopped: asked every moment; once it is true, the rest stays pending.
         """
-        if not self._noted:
-            return
-        first = self._noted[0]
-        save_checkpoint(
-            self._folder / SNAPSHOTS / f"step{first.global_step:012d}_phase{first.phase:05d}.cleanrl_model",
-            model_weights=agent.state_dict(),
-            args=self._args,
-            global_step=first.global_step,
-            modification=first.trained_on,
-            evaluations=[list(label) for label in self._noted],
-        )
-        self._noted.clear()
+        assert self._plan is not None
+        jobs: list[Job] = self._ranks.from_main(self._jobs)
+        mine = iter([number for number in range(len(jobs)) if number % self._ranks.size == self._ranks.rank])
+        playing = self._playing(jobs, mine)
+        finished: dict[int, list[GameRecord]] = {}
+        written, going = 0, bool(jobs)
+        num_threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
+        try:
+            while going:
+                new, more = _advance(playing, SLICE)
+                finished |= self._ranks.gather(new)
+                while written in finished:
+                    self._write(jobs[written], finished.pop(written))
+                    written += 1
+                stopping, going = self._ranks.any(stopped(), more)
+                if stopping:
+                    return
+        finally:
+            playing.close()
+            torch.set_num_threads(num_threads)
+        self._pending = []
+        self.log(tracker)
+
+    def _jobs(self) -> list[Job]:
+        """What is to be played, in the order in which it is written."""
+        assert self._plan is not None
+        names = ("global_step", "phase", "modification", "deterministic")
+        present = {tuple(row[name] for name in names) for row in read_results(self._folder)}
+        jobs = []
+        for number, (labels, _) in enumerate(self._pending):
+            for deterministic in (False, True):
+                for string in self._plan.splits:
+                    left = [
+                        at for at in labels if (str(at[0]), str(at[1]), string, str(int(deterministic))) not in present
+                    ]
+                    if left:
+                        jobs.append(Job(number, left, string, deterministic))
+        return jobs
+
+    def _playing(self, jobs: Sequence[Job], numbers: Iterator[int]) -> Iterator[tuple[int, list[GameRecord]] | None]:
+        """Play jobs in all lanes in turn: while the games of one are emulated, the agent thinks about another's."""
+        self._open()
+        under_way: dict[int, tuple[int, Iterator]] = {}
+        agents = {}
+        waiting = deque(numbers)
+        while waiting or under_way:
+            for lane, envs in enumerate(self._lanes):
+                if lane not in under_way:
+                    if not waiting:
+                        continue
+                    number = waiting.popleft()
+                    job = jobs[number]
+                    if job.weights not in agents:
+                        agent = self._make_agent()
+                        agent.load_state_dict(self._pending[job.weights].weights)
+                        agents[job.weights] = agent.eval()
+                    agreed = {"episodes": self._plan.games, "seed": 1, "device": torch.device("cpu")}
+                    game = play_one(agents[job.weights], envs, job.string, deterministic=job.deterministic, **agreed)
+                    under_way[lane] = number, game
+                number, game = under_way[lane]
+                try:
+                    next(game)
+                    yield None
+                except StopIteration as end:
+                    del under_way[lane]
+                    yield number, [played.record for played in end.value]
+
+    def _open(self) -> None:
+        if not self._lanes:
+            num_lanes = min(2, max(1, self._num_workers))
+            num_envs = min(self._plan.games, 8)
+            for _ in range(num_lanes):
+                self._lanes.append(
+                    evaluation_games(self._game, num_envs, seed=1, num_workers=self._num_workers // num_lanes)
+                )
+
+    def _write(self, job: Job, records: list[GameRecord]) -> None:
+        run = self._folder.resolve().name
+        rows = [
+            (
+                *(run, self._seed, label.phase, label.global_step, job.string, self._plan.splits[job.string], episode),
+                *(1, int(job.deterministic), record.score, record.length, record.lives),
+                label.trained_on,
+            )
+            for label in job.labels
+            for episode, record in enumerate(records)
+        ]
+        add_results(self._folder, rows)
 
     def log(self, tracker: Tracker) -> None:
         """Log the mean scores of evaluations that were finished meanwhile, each at its own step."""
-        if self._process is None:
-            return
-        self._look_after_process()
-        try:
-            status = os.stat(self._folder / RESULTS)
-        except FileNotFoundError:
-            return
-        if self._seen == (status.st_ino, status.st_size):
-            return
-        self._seen = (status.st_ino, status.st_size)
 
         def key(row: dict[str, str]) -> tuple[int, int, str, str]:
             mode = "greedy" if row["deterministic"] == "1" else "sampled"
@@ -334,26 +396,11 @@ class ContinualEvaluation:
                 tracker.scalar(f"eval/{modification}/{mode}", fmean(float(row["score"]) for row in rows), step)
 
     def finish(self, tracker: Tracker) -> list[dict[str, str]]:
-        """Wait until everything is evaluated and log it; returns the rows of `evals.csv`, none without evaluations."""
-        if self._process is None:
+        """Evaluate what is left; returns the rows of `evals.csv`, none without evaluations."""
+        if self._plan is None:
             return []
-        if snapshot_paths(self._folder) and self._process.poll() is None:
-            self._start_again_with_usual_priority()
-        assert self._process.stdin is not None
-        self._process.stdin.close()  # says that no more snapshots come
-        left = None
-        while self._process.poll() is None:
-            now = len(snapshot_paths(self._folder))
-            if now and now != left:
-                self._report(f"waiting for evaluations, {now} left (Ctrl-C ends the wait; they can be done later)")
-            left = now
-            self.log(tracker)
-            time.sleep(0.2)
-        self.log(tracker)
-        try:
-            return read_results(self._folder)
-        except RunFolderError:  # `log` has said it
-            return []
+        self.play(tracker)
+        return read_results(self._folder)
 
     def __enter__(self) -> "ContinualEvaluation":
         return self
@@ -361,12 +408,8 @@ class ContinualEvaluation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is None:
-            return
-        self._kill_process()
-        left = len(snapshot_paths(self._folder))
-        if left:
-            self._report(f"evaluate the {left} snapshots that are left: {self._by_hand}")
+        for envs in self._lanes:
+            envs.close()
 
     def _warn(self, sentence: str) -> None:
         """Report that `evals.csv` is not as it should be, once."""
@@ -374,62 +417,41 @@ class ContinualEvaluation:
             self._warned = True
             self._report(sentence)
 
-    @property
-    def _log_of_process(self) -> Path:
-        return self._folder / SNAPSHOTS / "log.txt"
 
-    def _kill_process(self) -> None:
-        """End the evaluating process: what it is playing is played again later; files appear whole or not at all."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-
-    def _start_again_with_usual_priority(self) -> None:
-        """The training is done: nothing needs to be yielded to it, and other runs on this machine would take it all.
-
-        A new process, because Linux lets no ordinary user raise the priority of a process again.
-        """
-        self._kill_process()
-        self._process = self._start(beside_training=False)
-
-    def _start(self, *, beside_training: bool) -> subprocess.Popen:
-        log, environment = self._log_of_process, self._environment
-        return _start(self._command, log, beside_training=beside_training, environment=environment)
-
-    def _look_after_process(self) -> None:
-        """Say once that the process has failed."""
-        assert self._process is not None
-        code, log = self._process.poll(), self._log_of_process
-        if code and not self._failed:
-            self._failed = True
-            self._report(
-                f"warning: the process that evaluates failed (exit code {code}, `{log}` says why); training goes on, "
-                f"and the rest can be evaluated later: {self._by_hand}"
-            )
+def _advance(playing: Iterator[Any], seconds: float) -> tuple[list[Any], bool]:
+    begin, new = time.perf_counter(), []
+    for result in playing:
+        if result is not None:
+            new.append(result)
+        if time.perf_counter() - begin > seconds:
+            return new, True
+    return new, False
 
 
-def open_evaluations(setup: Setup[Any], folder: Path, report: Callable[[str], None]) -> ContinualEvaluation:
-    """What evaluates snapshots in another process beside the training; does nothing unless that was asked for.
+SLICE = 1.0
 
-    On the main rank only: elsewhere it does nothing either.
-    """
-    is_main, saved, script = setup.ranks.is_main, setup.saved, script_path("eval.py")
-    architecture, own = setup.args.architecture, str(Path(setup.script.file).resolve().parent)
-    words, environment = ["--run", str(folder), "--follow", str(os.getpid())], None
-    if ":" in architecture:  # its class is in the training script or beside it, and this run trusts it
-        words += ["--architecture", architecture]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))}
+
+def open_evaluations(
+    setup: Setup[Any], folder: Path, envs: VectorGames, report: Callable[[str], None]
+) -> ContinualEvaluation:
+    """What evaluates; does nothing unless that was asked for."""
+    saved = setup.saved or {}
+
+    def make_agent() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            return setup.script.build(setup.args, envs.observation_shape, envs.num_actions, torch.Generator())
+
     return ContinualEvaluation(
         folder,
-        [sys.executable, script, *words],
-        by_hand=shlex.join(evaluation_command(architecture, setup.script.file, "--run", str(folder))),
-        args=as_plain_dict(replace(setup.args, resume="")),
-        plan=setup.plan if is_main else None,
+        plan=setup.plan,
+        game=setup.game,
+        seed=setup.args.seed,
         batch_size=setup.args.batch_size,
-        resume_step=None if saved is None or not is_main else saved["counters"]["global_step"],
-        logged=() if saved is None else saved.get("evaluations", ()),
+        make_agent=make_agent,
+        num_workers=len(envs.worker_pids()),
+        ranks=setup.ranks,
+        resume_step=saved["counters"]["global_step"] if saved else None,
+        pending=saved.get("pending_evaluations", ()),
+        logged=saved.get("evaluations", ()),
         report=report,
-        environment=environment,
     )

@@ -145,7 +145,7 @@ class Run(Generic[ArgsT]):
             self.progress = enter(ProgressBar(played, enabled=ranks.is_main, **shown))
             self.stop = enter(StopSignals(supervised=bool(ranks.job), quiet=not ranks.is_main))
             self.evaluations: ContinualEvaluation = enter(
-                ranks.main_first(lambda: open_evaluations(self.setup, self.folder, self.progress.write))
+                ranks.main_first(lambda: open_evaluations(self.setup, self.folder, self.envs, self.progress.write))
             )
             self._stack = stack.pop_all()
         self.progress.write(f"run folder: {self.folder}")
@@ -275,21 +275,26 @@ class Run(Generic[ArgsT]):
         index = self._modification_index.setdefault(self.modification, len(self._modification_index))
         self.log(numbers)
         self.log({"charts/SPS": self.global_step / self._seconds, "charts/modification_index": index})
-        self.evaluations.log(self.tracker)
         self.log({f"time/{phase}": seconds for phase, seconds in self.timer.take().items()})
         self._stopping, saving = self.ranks.any(
             self.stop.requested or self.ranks.orphaned, self._save_clock.due(self.global_step)
         )
-        if saving or self._stopping or self.global_step >= self.total_timesteps:
+        evaluating = self.evaluations.pending and not self._stopping
+        if saving or self._stopping or self.global_step >= self.total_timesteps or evaluating:
             self.save()
             self._save_clock.saved(self.global_step)
+        if evaluating:
+            self.timer.lap("logging")
+            self.evaluations.play(self.tracker, lambda: self.stop.requested or self.ranks.orphaned)
+            self.timer.lap("evaluation")
+            (self._stopping,) = self.ranks.any(self.stop.requested or self.ranks.orphaned)
         if self._stopping:
             self.stop.request()
         self.timer.lap("logging")
 
     def weights_change(self) -> None:
         """Call it before the agent's weights change: if they are to be evaluated, they are saved for that."""
-        self.evaluations.snapshot(self._agent)
+        self.evaluations.keep(self._agent)
 
     @contextlib.contextmanager
     def updating(self, losses: Sequence[Tensor], names: Sequence[str]) -> Iterator[None]:
@@ -425,7 +430,7 @@ class Run(Generic[ArgsT]):
             "other_ranks": of_all_ranks[1:],
             "tracker": tracked,
             "progress": {"initial_step": self.global_step, "recent_returns": self.progress.recent_returns},
-            "evaluations": self.evaluations.state_dict(),
+            **self.evaluations.state_dict(),
         }
         save_state(self.folder, state)
         files = [name for rank in of_all_ranks for name in rank["files"].values()]
