@@ -289,11 +289,11 @@ def train(setup: Setup[Args]) -> None:
         annealing = annealing_borders(*length, per_regime=args.anneal_lr_per_regime)
 
         # ============================== RESUME ==============================
-        # A run is saved between two updates: what happened before is in these and in what `run` itself knows (where it
-        # is, the games, the files), nothing else. The schedule has no state, it is asked by step.
+        # A run is saved between two updates: what happened before is in these and in what `run` itself knows (its
+        # place, the games, files, generators of libraries). The schedule has no state, it is asked by step.
         parts: dict[str, Part | None] = {"optimizer": optimizer, "continual_backprop": cbp, "plasticity": probe}
         parts |= {"reward_scaler": reward_scaler, "her_scaler": her_scaler}
-        in_checkpoint = functools.partial(besides_weights, cbp, reward_scaler)
+        in_checkpoint = functools.partial(besides_weights, cbp, optimizer, reward_scaler)
         run.start(agent, parts=parts, generators=generators, checkpoint=in_checkpoint)
 
         while run.goes_on:
@@ -302,17 +302,19 @@ def train(setup: Setup[Args]) -> None:
             if args.anneal_lr:
                 share = remaining_share(annealing, first, first + (steps - 1) * args.num_envs)
                 set_learning_rate(optimizer, share * args.learning_rate)
-            acting_agent.refresh()
+            acting_agent.refresh()  # in bf16 it acts with a copy of the weights
             if not on_gpu:
                 torch.set_num_threads(1)  # during the rollout the cores belong to the emulators
             wait_for = functools.partial(collect, run, rollout, cuts, acting_agent, first)  # (step, group of games)
 
             for t in range(steps):
                 # ============================== SWITCH ==============================
-                # 1. The schedule asks for another modification string. 2. The agent of the old regime is saved and
-                # noted for evaluation. 3. Mode `reset` cuts the games in progress: a truncation, so step t-1 is
-                # bootstrapped with the value of the last observation of the old regime. 4. The weights are shrunk and
-                # perturbed, and what they said of the rollout's earlier rows is computed anew. 5. The games change.
+                # 1. The schedule asks for another modification string; the same one again is no switch. 2. The agent of
+                # the old regime is saved (with `save_agent_with_switch`) and noted for evaluation. 3. Mode `reset` cuts
+                # the games in progress: a truncation, so step t-1 is bootstrapped with the value of the last
+                # observation of the old regime. 4. With `shrink_and_perturb` all weights and biases are changed, and
+                # what they said of the rollout's earlier rows is computed anew. 5. The games change: at once, or
+                # in mode `episode` each at its own next start.
                 modification = run.asked_for()
                 switching = modification != run.modification
                 if switching:
@@ -320,7 +322,7 @@ def train(setup: Setup[Args]) -> None:
                         wait_for(t - 1, group)
                     timer.lap("emulation")
                     run.end_regime()
-                    if args.switch_mode == "reset" and t == 0:  # the last rollout ended here, bootstrapped just so
+                    if args.switch_mode == "reset" and t == 0:  # the rollout before ended here, bootstrapped just so
                         reward_scaler.returns[:] = 0.0
                     elif args.switch_mode == "reset":
                         cut_running(rollout, cuts, envs, acting_agent, t - 1)
@@ -369,12 +371,13 @@ def train(setup: Setup[Args]) -> None:
             last = to_device(envs.arrays.observations, device)
 
             # ============================== HINDSIGHT ==============================
-            # Every game a second time, in the columns N to 2N - 1: the goal of each episode that missed its own becomes
-            # what it achieved at its end (strategy `final` of Andrychowicz et al. 2017,
-            # https://arxiv.org/abs/1707.01495). Frames and actions stay, log-probabilities and values are computed
-            # anew, rewards are those of the goals and have a scale of their own, so that they cannot drown the game's.
-            # Filled are these columns of the rollout's goals, relabelled, actions, log_probs, values and weights;
-            # `agents/hindsight.py` says which part of this is on-policy.
+            # Every game a second time, in the columns N to 2N - 1: the goal of each stretch of play, up to the end of
+            # its episode or of the rollout, that missed its own becomes what it achieved at its end (strategy `final`
+            # of Andrychowicz et al. 2017, https://arxiv.org/abs/1707.01495). Frames and actions stay; where the goal is
+            # another, log-probabilities and values are computed anew, and rewards are those of the goal and have a
+            # scale of their own, so that they cannot drown the game's. All other rows are copies. Filled are these
+            # columns of the rollout's goals, relabelled, actions, log_probs, values and weights, and added to `cuts`;
+            # `agents/hindsight.py` says what each step means and which part of this is on-policy.
             if goal is None:
                 scaled = scale_rewards(reward_scaler, rewards, done, ranks)  # float32 [steps, M]
             else:
@@ -392,7 +395,7 @@ def train(setup: Setup[Args]) -> None:
             # a step is the next observation, or, where the game was truncated or cut by a switch, its last observation
             # before the restart; so no reward and no value counts across the border of an episode.
             values = rollout.values[:steps]
-            last_values = acting_agent.value(last).repeat(values.shape[1] // N)  # the second half's are in `cuts`
+            last_values = acting_agent.value(last).repeat(values.shape[1] // N)  # for the second half `cuts` has others
             advantages, returns = rollout_advantages(
                 scaled, values, last_values, cuts, terminated, done, args.gamma, args.gae_lambda
             )
@@ -405,7 +408,7 @@ def train(setup: Setup[Args]) -> None:
             # it is the union of what they draw from their own rows.
             rollout.advantages[:steps], rollout.returns[:steps] = advantages, returns
             losses: list[Tensor] = []
-            with run.updating(losses, OF_GRADIENT_STEP + HINDSIGHT_LOSSES):
+            with run.updating(losses, OF_GRADIENT_STEP + HINDSIGHT_LOSSES):  # a number that is not finite ends the run
                 for _ in range(args.update_epochs):
                     order = torch.randperm(values.numel(), generator=generators["minibatches"]).to(device)
                     for rows in order.tensor_split(min(args.num_minibatches, len(order))):
@@ -414,8 +417,9 @@ def train(setup: Setup[Args]) -> None:
                         break
 
             # ============================== LOG + CHECKPOINT ==============================
-            # `end_round` writes `resume.pt` where that is due. A checkpoint is written at the end, and at switches with
-            # `save_agent_with_switch`; `besides_weights` below says what it holds besides weights and settings.
+            # `end_round` writes `resume.pt` where that is due, never within a rollout, with what RESUME above names.
+            # Agents are saved at the end, at switches with `save_agent_with_switch`, and before an update that made
+            # numbers that are not finite: weights, settings, place in the run, and `besides_weights` below.
             returns, values = ranks.join(returns), ranks.join(values)
             explained = 1 - (returns - values).var(correction=0) / returns.var(correction=0)
             of_last_step, of_update = losses[-1].tolist(), torch.stack(losses).mean(0).tolist()
@@ -430,8 +434,8 @@ def train(setup: Setup[Args]) -> None:
                 shares = join_relabelling(relabelling, ranks).shares
                 numbers |= {f"her/{name}": number for name, number in (*of_halves, *shares.items())}
                 numbers |= {"her/scale_original": reward_scaler.divisor, "her/scale_relabelled": her_scaler.divisor}
-            if probe.due() and ranks.is_main:  # the same observations in the whole run: a sample of its first rollout
-                timer.lap("logging")
+            if probe.due() and ranks.is_main:  # `due` counts, so every rank asks
+                timer.lap("logging")  # the same observations in the whole run: a sample of its first rollout
                 if probe.observations is None:
                     probe.observations = take_rows(rollout.observations[:steps], choose_rows(steps * N).to(device))
                 of_network = {**probe.measure(agent), "gradient_norm": of_update[len(LOSSES)]}
@@ -452,7 +456,9 @@ def minibatch_step(
     cbp: ContinualBackprop | None = None,
     ranks: Ranks = ALONE,
 ) -> Tensor:
-    """One gradient step on the rows `rows` of the rollout, then one of `cbp`; returns `OF_GRADIENT_STEP`, [7].
+    """One gradient step on the rows `rows` of the rollout, then one of `cbp`.
+
+    Returns `OF_GRADIENT_STEP`, [7], with hindsight followed by `HINDSIGHT_LOSSES`, [11].
 
     With several processes the minibatch is the union of their rows, of which each has equally many: statistics, the
     gradient and what is returned are those of the union.
@@ -544,11 +550,13 @@ def continual_backprop(
     )
 
 
-def besides_weights(cbp: ContinualBackprop | None, reward_scaler: RewardScaler) -> dict[str, Any]:
-    """What checkpoints hold besides weights, settings and where in the run they are of."""
+def besides_weights(
+    cbp: ContinualBackprop | None, optimizer: torch.optim.Optimizer, reward_scaler: RewardScaler
+) -> dict[str, Any]:
+    """What a saved agent holds besides its weights, its settings and its place in the run."""
     extra: dict[str, Any] = {"reward_variance": reward_scaler.variance}  # without it nobody knows the unit of values
-    if cbp is not None and cbp.optimizer is not None:
-        extra |= {"continual_backprop": cbp.state_dict(), "optimizer": cbp.optimizer.state_dict()}
+    if cbp is not None:
+        extra |= {"continual_backprop": cbp.state_dict(), "optimizer": optimizer.state_dict()}
     return extra
 
 
@@ -575,9 +583,7 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
             f"the {ranks.size} processes (num_envs * num_steps / {ranks.size}); choose a divisor of that"
         )
     if args.cuda_graphs and not ranks.alone:
-        raise ConfigError(
-            "`cuda_graphs` replays gradient steps without the other processes of torchrun; leave out one of the two"
-        )
+        raise ConfigError("`cuda_graphs` replays gradient steps without torchrun's other processes; leave one out")
     if args.her and saved is not None and "her_scaler" not in saved:
         raise ResumeError(
             f"`resume`: the run in `{args.resume}` has one scale for the rewards of both halves of hindsight, by which "
@@ -593,9 +599,7 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
             "units to replace; leave one of the two out"
         )
     if args.cuda_graphs and args.detect_anomaly:
-        raise ConfigError(
-            "`detect_anomaly` looks at every operation, which `cuda_graphs` replays unseen; leave one out"
-        )
+        raise ConfigError("`detect_anomaly` looks at operations that `cuda_graphs` replays unseen; leave one out")
     if (args.obs_mode == "obj") != (args.architecture == "PPO_OBJ"):
         raise ConfigError(
             f"`architecture` {args.architecture} does not fit `obs_mode` {args.obs_mode}; "
@@ -638,9 +642,7 @@ SCRIPT = Script(
 )
 
 
-def prepare(argv: Sequence[str] | None, ranks: Ranks = ALONE) -> Setup[Args]:
-    """Read and check the settings, see `training.setup.prepare`."""
-    return setups.prepare(SCRIPT, argv, ranks)
+prepare = functools.partial(setups.prepare, SCRIPT)  # read and check the settings, and stop there
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ from continual_hackatari.training.game_report import (
 )
 from continual_hackatari.training.playing import PlayedGame, load_agent, play
 from continual_hackatari.training.run_folder import create_run_folder
-from continual_hackatari.training.strings import choose_modifications
+from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.summary import Result, summarise, table
 from continual_hackatari.training.tracking import Tracker, check_wandb
 from continual_hackatari.training.watching import Video, record_game
@@ -80,8 +80,8 @@ USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, Modification
 class Args:
     agent_path: tuple[str, ...] = ()
     """the checkpoint, a .cleanrl_model file; several are several training seeds of one method"""
-    modifs: str = ""
-    """modification strings, separated by commas (no_modif or nothing: the unmodified game)"""
+    modifs: tuple[str, ...] = ()
+    """modification strings (no_modif or nothing: the unmodified game)"""
     eval_episodes: int = 21
     """games per string; the first that are started count, however long they last"""
     deterministic: bool = False
@@ -243,7 +243,7 @@ def run(args: Args) -> None:
     args = choose_seeds(args)
     checkpoints = [load_checkpoint(path) for path in args.agent_path]
     settings, game, notes = choose_common_game(args, checkpoints)
-    strings, warnings = choose_modifications("modifs", args.modifs, game)
+    strings, warnings = canonical_strings("modifs", args.modifs or [""], game)
     check_play(args, strings)
     agents = [
         load_agent(path, checkpoint, settings["architecture"], game)

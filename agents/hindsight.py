@@ -168,9 +168,9 @@ def reevaluate(
     return torch.cat(log_probs), torch.cat(values)
 
 
-def importance_weights(new_log_probs: Tensor, played_log_probs: Tensor, clip: float) -> Tensor:
-    """pi_old(a | s, g') / pi_old(a | s, g), at most `clip`; any shape."""
-    return (new_log_probs - played_log_probs).exp().clamp(max=clip)
+def importance_weights(new_log_probs: Tensor, played_log_probs: Tensor, changed: Tensor, clip: float) -> Tensor:
+    """pi_old(a | s, g') / pi_old(a | s, g), at most `clip`, where the goal has `changed`, else 1; any shape."""
+    return torch.where(changed, (new_log_probs - played_log_probs).exp().clamp(max=clip), 1.0)
 
 
 def normalise_halves(advantages: Tensor, relabelled: Tensor) -> Tensor:

@@ -422,6 +422,27 @@ def test_limits_are_allowed_and_none_is_skipped():
     check_ranges(args, {"learning_rate": (0.0, 1.0), "num_envs": Range(1, 1), "target_kl": POSITIVE})
 
 
+@dataclasses.dataclass
+class Lists:
+    strings: tuple[str, ...] = ()
+    text: str = ""
+
+
+@pytest.mark.parametrize("list_", ['["a", "b c"]', "['a', 'b c']", "('a', 'b c')"])
+def test_a_list_is_words_or_a_list_in_one_word(list_):
+    both = Lists(("a", "b c"), "[1]")
+    for words in (["--strings", "a", "b c"], ["--strings", list_], [f"--strings={list_}"]):
+        assert parse_command_line(Lists, [*words, "--text", "[1]"]) == both
+        assert parse_command_line(Lists, ["--text", "[1]", *words]) == both
+    assert parse_command_line(Lists, ["--strings", "[a", "b]"]).strings == ("[a", "b]")
+
+
+def test_a_text_in_a_file_is_a_list_of_one(config_file):
+    for text, expected in {"a, b": ("a, b",), "": ()}.items():
+        args, _ = apply_config_file(Lists(), config_file({"strings": text}))
+        assert args.strings == expected
+
+
 def test_plain_dict_survives_json():
     args = dataclasses.replace(Args(), modification_factory_kwargs={"a": (1, {"b": (2,)})})
     plain = as_plain_dict(args)
@@ -438,6 +459,8 @@ def test_plain_dict_becomes_the_dataclass_again():
     for wrong in ({"no_such_field": 1}, {"num_envs": "many"}):
         with pytest.raises(ConfigError, match="is a setting that this version does not know"):
             from_plain_dict(Args, wrong)
+    with pytest.raises(ConfigError, match=r"`old`, 3, is a setting that .* does not know; now it is called new;"):
+        from_plain_dict(Args, {"old": 3}, {"old": "now it is called new"})
 
 
 def test_what_the_command_line_does_not_say_comes_from_the_default_that_was_given():

@@ -409,6 +409,8 @@ CONTRADICTIONS = [
     (["--modifs", "color_all_blocks_rad"], ["color_all_blocks_rad", "color_all_blocks_red"]),
     (["--modifs", "no_modif, left_drift, left_drift"], ["modifs", "left_drift", "twice"]),
     (["--modifs", "left_drift, left_drift left_drift"], ["modifs", "left_drift", "twice"]),
+    (["--modifs", "no_modif", "left_drift", "left_drift"], ["modifs", "left_drift", "twice"]),
+    (["--modifs", '["left_drift", "no_modif, left_drift"]'], ["modifs", "left_drift", "twice"]),
     (["--modifs", "left_drift", "--backend", "Gym"], ["left_drift", "Gym"]),
     (["--eval_episodes", "0"], ["eval_episodes", "0", "1"]),
     (["--num_envs", "0"], ["num_envs", "0", "1"]),

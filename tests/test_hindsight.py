@@ -191,9 +191,12 @@ def test_importance_weights_make_an_average_over_played_actions_one_over_the_new
     """E over pi(. | g) of w * f = E over pi(. | g') of f, exactly, as long as nothing is clipped."""
     played, new = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.1, 0.3, 0.6])
     f = torch.tensor([2.0, -1.0, 5.0])
-    weight = importance_weights(new.log(), played.log(), 100.0)
+    changed = torch.ones(3, dtype=torch.bool)
+    weight = importance_weights(new.log(), played.log(), changed, 100.0)
     assert float((played * weight * f).sum()) == pytest.approx(float((new * f).sum()))
-    assert importance_weights(new.log(), played.log(), 1.5).tolist() == pytest.approx([0.2, 1.0, 1.5])
+    assert importance_weights(new.log(), played.log(), changed, 1.5).tolist() == pytest.approx([0.2, 1.0, 1.5])
+    changed[1] = False  # a row that keeps its goal counts whole, whatever the limit
+    assert importance_weights(new.log(), played.log(), changed, 0.5).tolist() == pytest.approx([0.2, 1.0, 0.5])
 
 
 def test_halves_are_centred_by_themselves_at_a_common_scale():

@@ -11,6 +11,7 @@ import shutil
 import pytest
 from conftest import NEEDS_OCATARI, ROOT, read_csv
 
+from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import metrics, report
 from continual_hackatari.reporting import figures
@@ -78,3 +79,12 @@ def test_what_is_missing_is_evaluated_later(old, capsys):
         return sorted(tuple(row[name] for name in names) for row in rows)
 
     assert games(read_csv(old / "evals.csv")) == games(before)
+
+
+def test_a_run_that_cannot_go_on_says_what_its_settings_became(tmp_path, capsys):
+    old = shutil.copytree(ROOT / "tests" / "data" / "run_of_e5d8623", tmp_path / "old")
+    before = sorted(path.name for path in old.iterdir())
+    with pytest.raises(SystemExit, match="2"):
+        training.main(["--resume", str(old), "--no_cuda"])
+    assert "`noop_max`, 30, is a setting that this version does not know; `game_start` says" in capsys.readouterr().err
+    assert sorted(path.name for path in old.iterdir()) == before

@@ -54,9 +54,8 @@ def strings_of_config(path):
     config = json.loads(path.read_text())
     game = config.get("env_id", "ALE/Pong-v5").removeprefix("ALE/").removesuffix("-v5")
     schedule = schedule_from_config(config, seed=0, total_timesteps=config.get("total_timesteps"))
-    lists = (config.get(key, []) for key in ("eval_modifs", "held_out_modifs"))
-    strings = [*schedule.possible_modifications(), *config.get("test_modifs", "").split(","), *chain(*lists)]
-    return {(game, string.strip()) for string in strings}
+    lists = (config.get(key, []) for key in ("eval_modifs", "held_out_modifs", "test_modifs"))
+    return {(game, string) for string in [*schedule.possible_modifications(), *chain(*lists)]}
 
 
 CONFIGS = [

@@ -83,7 +83,7 @@ def parse_command_line(
     flags and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
     Raises ConfigError for words that are no text, and for flags that are `gone`, each with what to do instead.
     """
-    words = _spell_out_flags(cls, _expand_sweep_lists(cls, sys.argv[1:] if argv is None else argv))
+    words = _spell_out_flags(cls, _expand_lists(cls, sys.argv[1:] if argv is None else argv))
     for word in words:
         # They could not be shown, and no file in UTF-8 can hold the halves of pairs that stand for other encodings.
         unreadable = [character for character in word if _unreadable(character) and character not in "\t\n"]
@@ -147,23 +147,32 @@ def _spell_out_flags(cls: type, argv: Sequence[str]) -> list[str]:
     return words
 
 
-def _expand_sweep_lists(cls: type, argv: Sequence[str]) -> list[str]:
-    """Turn `--dims=[1, 2]`, one word, as W&B sweep agents pass a list, into `--dims 1 2`; leave all else as it is."""
+def _expand_lists(cls: type, argv: Sequence[str]) -> list[str]:
+    """Turn a list in one word, `--dims "[1, 2]"` or `--dims=[1, 2]`, into `--dims 1 2`; leave all else as it is.
+
+    Lists are JSON, or Python's as W&B's sweep agents pass them.
+    """
     hints = _type_hints(cls)
     words: list[str] = []
+    flag = ""
     for word in argv:
-        flag, equals, value = word.partition("=")
-        annotation = hints.get(flag.removeprefix("--").replace("-", "_"))
-        if equals and typing.get_origin(annotation) in (list, tuple) and value.startswith(("[", "(")):
-            try:
-                items = ast.literal_eval(value)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                items = None  # not a list after all: tyro then says what it expects
-            if isinstance(items, (list, tuple)):
-                words += [flag, *(str(item) for item in items)]
-                continue
-        words.append(word)
+        before, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        flag = before or flag
+        takes_list = typing.get_origin(hints.get(flag.removeprefix("--").replace("-", "_"))) in (list, tuple)
+        items = _read_list(value) if takes_list else None
+        words += [word] if items is None else [*([flag] if equals else []), *(str(item) for item in items)]
     return words
+
+
+def _read_list(text: str) -> Sequence[Any] | None:
+    """The list that a word holds; None if it holds none."""
+    if not text.startswith(("[", "(")):
+        return None
+    try:
+        items = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None  # not a list after all: tyro then says what it expects
+    return items if isinstance(items, (list, tuple)) else None
 
 
 # ------------------------------------------------------------------------------------------------------- JSON file
@@ -351,6 +360,8 @@ def _convert_literal(value: Any, allowed: tuple[Any, ...]) -> Any:
 
 def _convert_sequence(value: Any, annotation: Any) -> Any:
     origin, items = typing.get_origin(annotation), typing.get_args(annotation)
+    if isinstance(value, str) and annotation == tuple[str, ...]:
+        value = [value] if value else []  # a list of one, as on the command line
     if not isinstance(value, list):
         raise _TypeMismatchError(_describe(annotation))
     if origin is tuple and items[-1] is not Ellipsis:
@@ -473,10 +484,13 @@ def _readable(limit: float) -> str:
     return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
-def from_plain_dict(cls: type[ArgsT], values: Mapping[str, Any]) -> ArgsT:
+def from_plain_dict(
+    cls: type[ArgsT], values: Mapping[str, Any], gone: Mapping[str, str] = MappingProxyType({})
+) -> ArgsT:
     """The dataclass that `as_plain_dict` made `values` of; fields that they lack have their defaults.
 
-    Raises ConfigError where they name something that `cls` does not know, as those of another version may.
+    Raises ConfigError where they name something that `cls` does not know, as those of another version may; with what
+    became of it where it is `gone`.
     """
     hints = _type_hints(cls)
     converted = {}
@@ -484,7 +498,11 @@ def from_plain_dict(cls: type[ArgsT], values: Mapping[str, Any]) -> ArgsT:
         try:
             converted[key] = _convert(value, hints[key])
         except (KeyError, _TypeMismatchError):
-            raise ConfigError(f"`{key}`, {_shown(value)}, is a setting that this version does not know.") from None
+            since = f"; {gone[key]}" if key in gone else ""
+            raise ConfigError(
+                f"`{key}`, {_shown(value)}, is a setting that this version does not know{since}; the version that made "
+                "the run can go on with it."
+            ) from None
     return cls(**converted)
 
 

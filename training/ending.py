@@ -19,7 +19,7 @@ from continual_hackatari.training.resume import exclusive
 from continual_hackatari.training.run_folder import FINAL
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.training.setup import Setup
-from continual_hackatari.training.strings import choose_modifications
+from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.summary import summarise, table
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.training.versions import evaluation_command, script_path
@@ -31,7 +31,7 @@ def test(args: RunSettings, agent: Any, game: GameConfig, tracker: Tracker, glob
     games = evaluate(
         agent,
         game,
-        choose_modifications("test_modifs", args.test_modifs, game)[0],
+        canonical_strings("test_modifs", args.test_modifs, game)[0],
         episodes=args.eval_episodes,
         seed=args.seed,
         deterministic=False,

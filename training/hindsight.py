@@ -60,7 +60,7 @@ def fill_relabelled_half(
         cuts.append((t, games + ended, seen, acting_agent.value(seen)))
     if rollout.weights is not None:
         rollout.weights[second] = importance_weights(
-            rollout.log_probs[second], rollout.log_probs[played], importance_clip
+            rollout.log_probs[second], rollout.log_probs[played], changed, importance_clip
         )
     return relabelling
 

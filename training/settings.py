@@ -110,8 +110,8 @@ class RunSettings:
     """mp4 of environment 0: the first game after each switch"""
     save_agent_wandb: bool = False
     """upload checkpoints as W&B artifacts"""
-    test_modifs: str = ""
-    """modification strings, separated by commas, to evaluate at the end (no_modif: the unmodified game)"""
+    test_modifs: tuple[str, ...] = ()
+    """modification strings to evaluate at the end (no_modif: the unmodified game)"""
     eval_episodes: int = 21
     """games per string of test_modifs"""
 

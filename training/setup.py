@@ -41,7 +41,7 @@ from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
 from continual_hackatari.training.settings import GONE, Rule, RunSettings, changeable, check_values, ranges_of
-from continual_hackatari.training.strings import canonical_strings, choose_modifications
+from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.system import memory_of
 from continual_hackatari.training.tracking import check_wandb
 from continual_hackatari.wrappers.config import GameConfig, check_string, game_config, waiting_note
@@ -142,6 +142,8 @@ def read_settings(
     else:
         given = given_flags(script.settings, argv)
         args, lines = apply_config_file(args, args.config, given, GONE) if args.config else (args, [])
+    if args.test_modifs == ("",):  # `--test_modifs ""` takes back what a file or a template names
+        args = replace(args, test_modifs=())
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     if args.resume and saved is None and not args.test_modifs:
         raise SystemExit(0)
@@ -164,9 +166,9 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
     if args.switch_mode == "live":
         strings = [canonical(string, game) for string in schedule.possible_modifications()]
         notes += filter(None, [waiting_note(game, strings)])
-    if args.test_modifs:
-        notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
-    evaluated_games = args.eval_episodes * len(args.test_modifs.split(",")) if args.test_modifs else 0
+    tests, of_tests = canonical_strings("test_modifs", args.test_modifs, game)
+    notes += of_tests
+    evaluated_games = args.eval_episodes * len(tests)
     plan: Plan | None = None
     if args.evaluates_continually:
         regimes = ((start, stop, canonical(name, game)) for start, stop, name in schedule.segments(0, total_timesteps))
@@ -195,7 +197,7 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
         notes.append(f"{ranks.size} processes of torchrun, {args.num_envs // ranks.size} games each")
     setup = Setup(script, args, schedule, total_timesteps, game, device, precision, saved, ranks, plan)
     if setup.finished:  # all else is about training
-        notes = choose_modifications("test_modifs", args.test_modifs, game)[1]
+        notes = of_tests
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
     return setup
 
@@ -272,9 +274,7 @@ def check_file(script: Script[Any], path: str | Path) -> list[str]:
     check_ranges(args, ranges_of(script.rules))
     game, notes = choose_game(args)
     notes += choose_schedule(args, game)[1]
-    if args.test_modifs:
-        notes += choose_modifications("test_modifs", args.test_modifs, game)[1]
-    for name in ("eval_modifs", "held_out_modifs"):
+    for name in ("eval_modifs", "held_out_modifs", "test_modifs"):
         notes += canonical_strings(name, getattr(args, name), game)[1]
     return list(dict.fromkeys(notes))
 
@@ -326,10 +326,10 @@ def settings_of_run(
         missing = [name for name in (*REQUIRED, *script.parts) if name not in saved]
         if missing:
             raise ResumeError(f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run")
-        before, step = from_plain_dict(script.settings, saved["args"]), saved["counters"]["global_step"]
+        before, step = from_plain_dict(script.settings, saved["args"], GONE), saved["counters"]["global_step"]
     else:
         final = load_checkpoint(Path(folder) / FINAL)
-        before, step = from_plain_dict(script.settings, final.args), final.global_step or 0
+        before, step = from_plain_dict(script.settings, final.args, GONE), final.global_step or 0
     args = parse_command_line(script.settings, argv, description=script.description, default=before)
     if args.amp == "auto":  # has chosen already
         args = replace(args, amp=before.amp)
@@ -346,7 +346,7 @@ def settings_of_run(
     ended = saved is None or ((Path(folder) / FINAL).exists() and not (Path(folder) / PREVIOUS).exists())
     if ended and args.total_timesteps == before.total_timesteps:
         asked = parse_command_line(
-            script.settings, argv, description=script.description, default=replace(before, test_modifs="")
+            script.settings, argv, description=script.description, default=replace(before, test_modifs=())
         ).test_modifs
         line = f"the run in `{folder}` is finished, after {step:,} steps"
         line += "" if asked else " (`--test_modifs` would evaluate its agent)"

@@ -46,24 +46,14 @@ def choose_evaluated(
     return splits, notes + warnings + more
 
 
-def choose_modifications(argument: str, text: str, game: GameConfig) -> tuple[list[str], list[str]]:
-    """The modification strings that a flag names, separated by commas, as the games take them, and warnings.
-
-    Raises:
-        ConfigError: the same string twice.
-        ModificationError: the game cannot play one of them.
-    """
-    return canonical_strings(argument, text.split(","), game)
-
-
-def canonical_strings(argument: str, strings: Sequence[str], game: GameConfig) -> tuple[list[str], list[str]]:
-    """The strings of a flag as the games take them, and warnings.
+def canonical_strings(argument: str, words: Sequence[str], game: GameConfig) -> tuple[list[str], list[str]]:
+    """The modification strings of a flag, one or several with commas in each word, as the games take them; warnings.
 
     Raises:
         ConfigError: one of them twice.
         ModificationError: the game cannot play one of them.
     """
-    checked = [check_string(game, string, argument) for string in strings]
+    checked = [check_string(game, string, argument) for word in words for string in word.split(",")]
     canonical = [string for string, _ in checked]
     for string in canonical:
         if canonical.count(string) > 1:
