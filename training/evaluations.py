@@ -1,50 +1,55 @@
 """Continual evaluation: which weights of a run are evaluated when, and the one file of all results, `evals.csv`.
 
-The training process only writes *snapshots*, ordinary checkpoints in the run folder's `evals/`. Another process plays
-the games, adds the rows to `evals.csv` and removes the snapshot. So training computes the same with and without, and
-what a crash leaves undone can be done later.
+The games are played between two updates, where a run can be saved, in worker processes of their own, with generators of
+their own. So training computes the same with and without. The run is saved first: what a stop or a crash interrupts
+goes on from there.
 """
 
-import contextlib
 import csv
 import io
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from continual_hackatari.agents.player import Player
 from continual_hackatari.reporting.plan import Label, Plan
 from continual_hackatari.reporting.rows import (
     EVALUATION_COLUMNS,
     RESULTS,
     UNMODIFIED,
-    RunFolderError,
     is_row,
     read_lines,
     read_results,
 )
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from continual_hackatari.training.config import ConfigError
-from continual_hackatari.training.files import atomic_path, try_lock
+from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.plan import is_due, write_plan
-from continual_hackatari.training.playing import evaluation_games, play_one
+from continual_hackatari.training.playing import PlayedGame, evaluation_games, play_one
 from continual_hackatari.training.ranks import ALONE, Ranks
+from continual_hackatari.training.resume import can_go_on, load_state
 from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.interfaces import GameRecord, VectorGames
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
+T = TypeVar("T")
+
 SNAPSHOTS = "evals"
+AT_ONCE = 8
+"""Games beside each other, at most. Always the same: in one batch all games share the random numbers."""
+SECONDS_WITHOUT_A_WORD = 1.0
+"""After so long, processes of a job tell each other what they have done, and a stop is obeyed."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the file
@@ -84,62 +89,50 @@ def _write(path: Path, content: bytes) -> None:
         raise CheckpointError(f"`{path}` could not be written: {error.strerror or error}.") from error
 
 
-@contextlib.contextmanager
-def evaluating(folder: Path, patience: float = 5.0) -> Iterator[None]:
-    """Be the only process that changes a run's evaluations; wait `patience` seconds for another one to end.
-
-    A process that was killed needs a moment: it holds the lock until the system has closed its files.
-
-    Raises ConfigError where another process evaluates the run, or the folder cannot be written.
-    """
-    try:
-        descriptor = os.open(folder / ".evals.lock", os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise ConfigError(f"`{folder}` cannot be written: {error.strerror}.") from None
-    try:
-        deadline = time.monotonic() + patience
-        while not try_lock(descriptor):
-            if time.monotonic() >= deadline:
-                raise ConfigError(
-                    f"another process evaluates `{folder}`, as the training itself does while it runs; wait for it or "
-                    "stop it."
-                )
-            time.sleep(0.1)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def forget_after(folder: Path, global_step: int) -> None:
-    """Drop rows and snapshots of steps after `global_step`: a run that goes on from there makes them again.
-
-    Raises ConfigError where another process evaluates the run.
-    """
-    if not (folder / RESULTS).exists() and not (folder / SNAPSHOTS).exists():
-        return
-    with evaluating(folder, patience=20.0):
-        remove_unfinished(folder)
-        for path in snapshot_paths(folder):
-            if any(label.global_step > global_step for label in labels_of(path, load_checkpoint(path))):
-                path.unlink()
-        rows = read_results(folder)
-        kept = [row for row in rows if int(row["global_step"]) <= global_step]
-        if len(kept) < len(rows):
-            _write(folder / RESULTS, _as_csv([EVALUATION_COLUMNS, *(tuple(row.values()) for row in kept)]))
+    """Drop rows and snapshots of steps after `global_step`: a run that goes on from there makes them again."""
+    for path in snapshot_paths(folder):
+        if any(label.global_step > global_step for label in labels_of(path, load_checkpoint(path))):
+            path.unlink()
+    rows = read_results(folder)
+    kept = [row for row in rows if int(row["global_step"]) <= global_step]
+    if len(kept) < len(rows):
+        _write(folder / RESULTS, _as_csv([EVALUATION_COLUMNS, *(tuple(row.values()) for row in kept)]))
 
 
 # ------------------------------------------------------------------------------------------------------------- weights
 
 
+class Weights(NamedTuple):
+    """Weights of an agent that are to be evaluated."""
+
+    labels: list[Label]
+    """where in the run they were taken: at one place, or at several without an update in between"""
+    tensors: dict[str, Tensor]
+    """the agent's state, on the CPU"""
+
+
+def pending_in(saved: Mapping[str, Any]) -> list[Weights]:
+    """What was still to be evaluated when the state of a run was saved."""
+    pending = saved.get("pending_evaluations", ())
+    return [Weights([Label(*label) for label in labels], tensors) for labels, tensors in pending]
+
+
 def snapshot_paths(folder: Path) -> list[Path]:
-    """Snapshots that are not evaluated yet, in the order of training."""
+    """Files in `evals/` in which earlier versions kept weights until they were evaluated, in the order of training."""
     return sorted((folder / SNAPSHOTS).glob("*.cleanrl_model"))
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove snapshots that a killed training was just writing."""
-    for path in (folder / SNAPSHOTS).glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+def snapshots(folder: Path) -> list[Weights]:
+    """What they hold."""
+    found = [(path, load_checkpoint(path)) for path in snapshot_paths(folder)]
+    return [Weights(labels_of(path, checkpoint), checkpoint.model_weights) for path, checkpoint in found]
+
+
+def unevaluated(folder: Path) -> list[Weights]:
+    """Weights that a run that was stopped, or is of an earlier version, has left to be evaluated."""
+    saved = load_state(folder)[0] if can_go_on(folder) else {}
+    return [*snapshots(folder), *pending_in(saved)]
 
 
 def labels_of(path: Path, checkpoint: Checkpoint) -> list[Label]:
@@ -182,86 +175,218 @@ def trained_strings(folder: Path) -> list[str]:
     """The modification strings that a run was trained on so far, as its switches and checkpoints tell."""
     strings = [row[side] for row in Run(folder).switches for side in ("from", "to")]
     labels = [labels for _, labels in saved_weights(folder)]
-    labels += [labels_of(path, load_checkpoint(path)) for path in snapshot_paths(folder)]
+    labels += [weights.labels for weights in unevaluated(folder)]
     return list(dict.fromkeys([*strings, *(label.trained_on for some in labels for label in some)]))
 
 
-# -------------------------------------------------------------------------------------------------- between two updates
+# --------------------------------------------------------------------------------------------------------------- games
 
 
-class Pending(NamedTuple):
-    """Weights that are to be evaluated."""
+class RunEvaluation(NamedTuple):
+    """How the weights of one run are evaluated: all alike, whether during the training or later."""
 
-    labels: list[Label]
-    """where in the run they were taken: several where no update came in between"""
-    weights: dict[str, Tensor]
-    """on the CPU"""
+    folder: Path
+    seed: int
+    """of the training"""
+    game: GameConfig
+    splits: Mapping[str, str]
+    """modification string -> `train` or `held_out`"""
+    games: int
+    """per string, once greedy and once sampled"""
+    num_workers: int
+    """processes that run the games; 0: none"""
+    evaluation_seed: int = 1
 
 
 class Job(NamedTuple):
-    """Games that are still to be played: of these weights, under one string, greedy or sampled."""
+    """The games of an agent under one string, all greedy or all sampled."""
 
-    weights: int
-    """number of the weights among those that are pending"""
+    agent: int
+    """number of its weights"""
     labels: list[Label]
+    """where in the run these were taken, as far as it is not in evals.csv yet"""
     string: str
     deterministic: bool
+
+
+class Evaluator:
+    """Plays what is missing in a run's evals.csv and adds it there; its games stay open until `close`.
+
+    There are two sets of games where there are workers for both: while those of one are emulated, the agent thinks
+    about the other's. With several processes, each plays a part of the jobs; the main one writes.
+    """
+
+    def __init__(self, how: RunEvaluation, ranks: Ranks = ALONE) -> None:
+        self.how, self._ranks = how, ranks
+        self._sets: list[ModifiedVectorEnv] = []
+
+    def missing(self, taken: Sequence[Sequence[Label]]) -> list[Job]:
+        """What is not in the file yet, in its order. taken: of all weights, where in the run they were taken.
+
+        Raises RunFolderError where the file has other columns.
+        """
+        names = ("global_step", "phase", "modification", "deterministic")
+        present = {tuple(row[name] for name in names) for row in read_results(self.how.folder)}
+        jobs = [
+            Job(number, [at for at in labels if (*map(str, at[:2]), string, mode) not in present], string, mode == "1")
+            for number, labels in enumerate(taken)
+            for mode in ("0", "1")
+            for string in self.how.splits
+        ]
+        return [job for job in jobs if job.labels]
+
+    def play(
+        self, jobs: Sequence[Job], agent_of: Callable[[int], Player], stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Play these jobs, the same on all ranks; each is in the file, as a whole, soon after it is done.
+
+        agent_of: of a number of weights. stopped: asked every moment; returns False where any rank says so, and what
+        was not finished is to be played again.
+
+        Raises:
+            CheckpointError, RunFolderError: the file cannot be written.
+            WorkerError: a worker process failed.
+        """
+        playing = self._play(jobs, range(self._ranks.rank, len(jobs), self._ranks.size), agent_of)
+        finished: dict[int, list[GameRecord]] = {}
+        written, going = 0, bool(jobs)
+        num_threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
+        try:
+            while going:
+                # Ranks may wait for each other for some minutes only, and a stop is for all of them.
+                new, more = _advance(playing, SECONDS_WITHOUT_A_WORD)
+                finished |= self._ranks.gather(new)
+                while written in finished:  # in order, whichever is done first
+                    add_results(self.how.folder, self._rows(jobs[written], finished.pop(written)))
+                    written += 1
+                stop, going = self._ranks.any(stopped(), more)
+                if stop:
+                    return False
+        finally:
+            torch.set_num_threads(num_threads)
+        return True
+
+    def close(self) -> None:
+        """End the worker processes."""
+        for envs in self._sets:
+            envs.close()
+
+    def _play(
+        self, jobs: Sequence[Job], numbers: Iterable[int], agent_of: Callable[[int], Player]
+    ) -> Iterator[tuple[int, list[GameRecord]] | None]:
+        """Play the jobs with these numbers; yields often, and each job's number and games once they have ended."""
+        self._open()
+        agent_of, waiting = cache(agent_of), deque(numbers)
+        under_way: dict[int, tuple[int, Generator[int, None, list[PlayedGame]]]] = {}  # by set of games
+        while waiting or under_way:
+            for each, envs in enumerate(self._sets):
+                if each not in under_way and waiting:
+                    number = waiting.popleft()
+                    under_way[each] = number, self._begin(jobs[number], agent_of(jobs[number].agent), envs)
+                if each in under_way:
+                    number, games = under_way[each]
+                    try:
+                        next(games)
+                    except StopIteration as end:
+                        del under_way[each]
+                        yield number, [played.record for played in end.value]
+                    else:
+                        yield None
+
+    def _begin(self, job: Job, agent: Player, envs: ModifiedVectorEnv) -> Generator[int, None, list[PlayedGame]]:
+        return play_one(
+            agent,
+            envs,
+            job.string,
+            episodes=self.how.games,
+            seed=self.how.evaluation_seed,
+            deterministic=job.deterministic,
+            device=torch.device("cpu"),
+        )
+
+    def _open(self) -> None:
+        how = self.how
+        sets = min(2, max(1, how.num_workers))
+        num_envs = min(how.games, AT_ONCE)
+        while len(self._sets) < sets:
+            num_workers = how.num_workers // sets
+            games = evaluation_games(how.game, num_envs, seed=how.evaluation_seed, num_workers=num_workers)
+            self._sets.append(games)
+
+    def _rows(self, job: Job, records: Sequence[GameRecord]) -> list[tuple[Any, ...]]:
+        """Rows of evals.csv: every game once for each place in the run that these weights stand for."""
+        how, string, run = self.how, job.string, self.how.folder.resolve().name
+        return [
+            (
+                *(run, how.seed, label.phase, label.global_step, string, how.splits[string], episode),
+                *(how.evaluation_seed, int(job.deterministic), record.score, record.length, record.lives),
+                label.trained_on,
+            )
+            for label in job.labels
+            for episode, record in enumerate(records)
+        ]
+
+
+def _advance(playing: Iterator[T | None], seconds: float) -> tuple[list[T], bool]:
+    """Let it go on for so long; returns what came of it, and whether there is more to come."""
+    end, new = time.perf_counter() + seconds, []
+    for result in playing:
+        if result is not None:
+            new.append(result)
+        if time.perf_counter() > end:
+            return new, True
+    return new, False
+
+
+# ------------------------------------------------------------------------------------------------- between two updates
 
 
 class ContinualEvaluation:
     """Notes what is to be evaluated, keeps weights until it is, and plays the games between two updates.
 
-    With several processes each plays a part of the games; the main one writes. A context manager: leaving it ends the
-    worker processes of the evaluation's games.
+    Whenever the run is saved, what is pending is saved with it. A context manager: leaving it ends worker processes.
     """
 
     def __init__(
         self,
-        folder: Path,
+        how: RunEvaluation,
         *,
         plan: Plan | None,
-        game: GameConfig,
-        seed: int,
         batch_size: int,
         make_agent: Callable[[], nn.Module],
-        num_workers: int = 0,
         ranks: Ranks = ALONE,
-        resume_step: int | None = None,
-        pending: Sequence[Any] = (),
-        logged: Iterable[Sequence[Any]] = (),
+        saved: Mapping[str, Any] | None = None,
         report: Callable[[str], None] = print,
     ) -> None:
         """Write the plan; without one nothing is evaluated.
 
         Args:
-            seed: of the training.
             batch_size: as for `is_due`.
-            make_agent: an agent whose weights will be replaced.
-            num_workers: processes that run the games; 0: none.
-            resume_step: a run that goes on: the step from which it does.
-            pending, logged: with it: `state_dict` of then.
+            make_agent: an agent of the run's kind, on the CPU, whatever its weights.
+            saved: the state of a run that goes on.
         """
-        self._folder, self._plan, self._game, self._seed, self._report = folder, plan, game, seed, report
-        self._batch_size, self._make_agent, self._ranks = batch_size, make_agent, ranks
-        self._num_workers = num_workers
-        self._logged = {tuple(key) for key in logged}
+        self._folder, self._plan, self._batch_size, self._report = how.folder, plan, batch_size, report
+        self._make_agent, self._ranks, self._evaluator = make_agent, ranks, Evaluator(how, ranks)
         self._noted: list[Label] = []
-        self._pending = [Pending([Label(*label) for label in labels], weights) for labels, weights in pending]
-        self._lanes: list[ModifiedVectorEnv] = []
+        self._pending: list[Weights] = []
+        self._logged: set[tuple[Any, ...]] = set()
         self._warned = False
-        if ranks.is_main and resume_step is not None:
-            forget_after(folder, resume_step)
-        if ranks.is_main and plan is not None:
-            write_plan(folder, plan)
+        if saved is not None:
+            ranks.from_main(lambda: forget_after(how.folder, saved["counters"]["global_step"]))
+            self._logged = {tuple(key) for key in saved.get("evaluations", ())}
+            self._pending = [*ranks.from_main(lambda: snapshots(how.folder)), *pending_in(saved)]
+        if plan is not None:
+            ranks.from_main(lambda: write_plan(how.folder, plan))
 
     def state_dict(self) -> dict[str, Any]:
         """What has been logged and what is pending, as plain values for the run's saved state."""
-        pending = [[[list(label) for label in labels], weights] for labels, weights in self._pending]
+        pending = [[[list(label) for label in labels], tensors] for labels, tensors in self._pending]
         return {"evaluations": [list(key) for key in sorted(self._logged)], "pending_evaluations": pending}
 
     @property
-    def pending(self) -> bool:
-        """Whether there are weights to evaluate."""
+    def due(self) -> bool:
+        """Whether weights wait to be evaluated."""
         return bool(self._pending)
 
     def begin_rollout(self, global_step: int, phase: int, trained_on: str) -> None:
@@ -278,128 +403,35 @@ class ContinualEvaluation:
     def keep(self, agent: nn.Module) -> None:
         """Call it before the weights change: copies them if an evaluation was asked for since the last change."""
         if self._noted:
-            weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in agent.state_dict().items()}
-            self._pending.append(Pending(self._noted, weights))
+            tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in agent.state_dict().items()}
+            self._pending.append(Weights(self._noted, tensors))
             self._noted = []
 
-    def play(self, tracker: Tracker, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Evaluate what is pending, as far as it is not in `evals.csv` yet, and log it.
+    def evaluate(self, tracker: Tracker, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Play what is pending, as far as it is not in evals.csv yet, and log it; on all ranks.
 
-        stopped: asked every moment; once it is true, the rest stays pending.
+        stopped: see `Evaluator.play`. Returns False where that ended it; all stays pending then.
         """
-        assert self._plan is not None
-        jobs: list[Job] = self._ranks.from_main(self._jobs)
-        mine = iter([number for number in range(len(jobs)) if number % self._ranks.size == self._ranks.rank])
-        playing = self._playing(jobs, mine)
-        finished: dict[int, list[GameRecord]] = {}
-        written, going = 0, bool(jobs)
-        num_threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
-        try:
-            while going:
-                new, more = _advance(playing, SLICE)
-                finished |= self._ranks.gather(new)
-                while written in finished:
-                    self._write(jobs[written], finished.pop(written))
-                    written += 1
-                stopping, going = self._ranks.any(stopped(), more)
-                if stopping:
-                    return
-        finally:
-            playing.close()
-            torch.set_num_threads(num_threads)
+        taken = [weights.labels for weights in self._pending]
+        jobs = self._ranks.from_main(lambda: self._evaluator.missing(taken))
+        if jobs:
+            steps = " and ".join(dict.fromkeys(f"{job.labels[0].global_step:,}" for job in jobs))
+            games = len(jobs) * self._plan.games if self._plan else 0
+            self._report(f"evaluating the weights of step {steps}: {games:,} games")
+        if not self._evaluator.play(jobs, self._agent, stopped):
+            return False
         self._pending = []
-        self.log(tracker)
-
-    def _jobs(self) -> list[Job]:
-        """What is to be played, in the order in which it is written."""
-        assert self._plan is not None
-        names = ("global_step", "phase", "modification", "deterministic")
-        present = {tuple(row[name] for name in names) for row in read_results(self._folder)}
-        jobs = []
-        for number, (labels, _) in enumerate(self._pending):
-            for deterministic in (False, True):
-                for string in self._plan.splits:
-                    left = [
-                        at for at in labels if (str(at[0]), str(at[1]), string, str(int(deterministic))) not in present
-                    ]
-                    if left:
-                        jobs.append(Job(number, left, string, deterministic))
-        return jobs
-
-    def _playing(self, jobs: Sequence[Job], numbers: Iterator[int]) -> Iterator[tuple[int, list[GameRecord]] | None]:
-        """Play jobs in all lanes in turn: while the games of one are emulated, the agent thinks about another's."""
-        self._open()
-        under_way: dict[int, tuple[int, Iterator]] = {}
-        agents = {}
-        waiting = deque(numbers)
-        while waiting or under_way:
-            for lane, envs in enumerate(self._lanes):
-                if lane not in under_way:
-                    if not waiting:
-                        continue
-                    number = waiting.popleft()
-                    job = jobs[number]
-                    if job.weights not in agents:
-                        agent = self._make_agent()
-                        agent.load_state_dict(self._pending[job.weights].weights)
-                        agents[job.weights] = agent.eval()
-                    agreed = {"episodes": self._plan.games, "seed": 1, "device": torch.device("cpu")}
-                    game = play_one(agents[job.weights], envs, job.string, deterministic=job.deterministic, **agreed)
-                    under_way[lane] = number, game
-                number, game = under_way[lane]
-                try:
-                    next(game)
-                    yield None
-                except StopIteration as end:
-                    del under_way[lane]
-                    yield number, [played.record for played in end.value]
-
-    def _open(self) -> None:
-        if not self._lanes:
-            num_lanes = min(2, max(1, self._num_workers))
-            num_envs = min(self._plan.games, 8)
-            for _ in range(num_lanes):
-                self._lanes.append(
-                    evaluation_games(self._game, num_envs, seed=1, num_workers=self._num_workers // num_lanes)
-                )
-
-    def _write(self, job: Job, records: list[GameRecord]) -> None:
-        run = self._folder.resolve().name
-        rows = [
-            (
-                *(run, self._seed, label.phase, label.global_step, job.string, self._plan.splits[job.string], episode),
-                *(1, int(job.deterministic), record.score, record.length, record.lives),
-                label.trained_on,
-            )
-            for label in job.labels
-            for episode, record in enumerate(records)
-        ]
-        add_results(self._folder, rows)
-
-    def log(self, tracker: Tracker) -> None:
-        """Log the mean scores of evaluations that were finished meanwhile, each at its own step."""
-
-        def key(row: dict[str, str]) -> tuple[int, int, str, str]:
-            mode = "greedy" if row["deterministic"] == "1" else "sampled"
-            return int(row["global_step"]), int(row["phase"]), row["modification"] or UNMODIFIED, mode
-
-        try:
-            results = read_results(self._folder, self._warn)
-        except RunFolderError as error:  # somebody changed the file, which is no reason to end a training
-            self._warn(f"warning: {error}")
-            return
-        for evaluation, rows in groupby(sorted(results, key=key), key=key):
-            if evaluation not in self._logged:
-                self._logged.add(evaluation)
-                step, _, modification, mode = evaluation
-                tracker.scalar(f"eval/{modification}/{mode}", fmean(float(row["score"]) for row in rows), step)
+        if self._ranks.is_main:
+            self._log(tracker)
+            for path in snapshot_paths(self._folder):
+                path.unlink()
+        return True
 
     def finish(self, tracker: Tracker) -> list[dict[str, str]]:
         """Evaluate what is left; returns the rows of `evals.csv`, none without evaluations."""
         if self._plan is None:
             return []
-        self.play(tracker)
+        self.evaluate(tracker)
         return read_results(self._folder)
 
     def __enter__(self) -> "ContinualEvaluation":
@@ -408,8 +440,26 @@ class ContinualEvaluation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for envs in self._lanes:
-            envs.close()
+        self._evaluator.close()
+
+    def _agent(self, number: int) -> Any:
+        agent = self._make_agent()
+        agent.load_state_dict(self._pending[number].tensors)
+        return agent.eval()
+
+    def _log(self, tracker: Tracker) -> None:
+        """Log the mean scores of evaluations that were not logged yet, each at its own step."""
+
+        def key(row: dict[str, str]) -> tuple[int, int, str, str]:
+            mode = "greedy" if row["deterministic"] == "1" else "sampled"
+            return int(row["global_step"]), int(row["phase"]), row["modification"] or UNMODIFIED, mode
+
+        results = read_results(self._folder, self._warn)
+        for evaluation, rows in groupby(sorted(results, key=key), key=key):
+            if evaluation not in self._logged:
+                self._logged.add(evaluation)
+                step, _, modification, mode = evaluation
+                tracker.scalar(f"eval/{modification}/{mode}", fmean(float(row["score"]) for row in rows), step)
 
     def _warn(self, sentence: str) -> None:
         """Report that `evals.csv` is not as it should be, once."""
@@ -418,40 +468,23 @@ class ContinualEvaluation:
             self._report(sentence)
 
 
-def _advance(playing: Iterator[Any], seconds: float) -> tuple[list[Any], bool]:
-    begin, new = time.perf_counter(), []
-    for result in playing:
-        if result is not None:
-            new.append(result)
-        if time.perf_counter() - begin > seconds:
-            return new, True
-    return new, False
-
-
-SLICE = 1.0
-
-
 def open_evaluations(
     setup: Setup[Any], folder: Path, envs: VectorGames, report: Callable[[str], None]
 ) -> ContinualEvaluation:
-    """What evaluates; does nothing unless that was asked for."""
-    saved = setup.saved or {}
+    """What evaluates a run while it trains; does nothing unless that was asked for. envs: of the training."""
+    args, plan = setup.args, setup.plan
 
     def make_agent() -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            return setup.script.build(setup.args, envs.observation_shape, envs.num_actions, torch.Generator())
+        with torch.random.fork_rng(devices=[]):  # whatever a new agent draws, the training does not notice
+            return setup.script.build(args, envs.observation_shape, envs.num_actions, torch.Generator())
 
+    splits, games = ({}, 1) if plan is None else (plan.splits, plan.games)
     return ContinualEvaluation(
-        folder,
-        plan=setup.plan,
-        game=setup.game,
-        seed=setup.args.seed,
-        batch_size=setup.args.batch_size,
+        RunEvaluation(folder, args.seed, setup.game, splits, games, setup.workers_per_rank),
+        plan=plan,
+        batch_size=args.batch_size,
         make_agent=make_agent,
-        num_workers=len(envs.worker_pids()),
         ranks=setup.ranks,
-        resume_step=saved["counters"]["global_step"] if saved else None,
-        pending=saved.get("pending_evaluations", ()),
-        logged=saved.get("evaluations", ()),
+        saved=setup.saved,
         report=report,
     )

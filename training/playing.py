@@ -65,8 +65,9 @@ def play(
     played: dict[str, list[PlayedGame]] = {}
 
     def collect(string: str) -> Iterator[int]:
-        agreed = {"episodes": episodes, "seed": seed, "deterministic": deterministic, "device": device}
-        played[string] = yield from play_one(agent, envs, string, **agreed)
+        played[string] = yield from play_one(
+            agent, envs, string, episodes=episodes, seed=seed, deterministic=deterministic, device=device
+        )
 
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores

@@ -61,7 +61,6 @@ from continual_hackatari.training.timing import PhaseTimer
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.training.versions import made_by
 from continual_hackatari.wrappers.interfaces import GameRecord, VectorGames
-from continual_hackatari.wrappers.processes import available_cores
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 
@@ -130,7 +129,7 @@ class Run(Generic[ArgsT]):
     # ------------------------------------------------------------------------------------------------- open and close
 
     def __enter__(self) -> Run[ArgsT]:
-        """Open the run folder, its files, the games and what evaluates beside them."""
+        """Open the run folder, its files, the games and what evaluates between them."""
         args, ranks, saved, enter = self.args, self.ranks, self.setup.saved, self._stack.enter_context
         self.folder: Path = ranks.from_main(lambda: Path(args.resume) if saved is not None else new_folder(self.setup))
         with contextlib.ExitStack() as stack:  # closes what is open already where the next cannot be opened
@@ -145,7 +144,7 @@ class Run(Generic[ArgsT]):
             self.progress = enter(ProgressBar(played, enabled=ranks.is_main, **shown))
             self.stop = enter(StopSignals(supervised=bool(ranks.job), quiet=not ranks.is_main))
             self.evaluations: ContinualEvaluation = enter(
-                ranks.main_first(lambda: open_evaluations(self.setup, self.folder, self.envs, self.progress.write))
+                open_evaluations(self.setup, self.folder, self.envs, self.progress.write)
             )
             self._stack = stack.pop_all()
         self.progress.write(f"run folder: {self.folder}")
@@ -188,7 +187,7 @@ class Run(Generic[ArgsT]):
         self._save_clock = SaveClock(self.args.checkpoint_every, self.global_step)
 
     def finish(self) -> None:
-        """The run has come to its end: write the last checkpoint, wait for evaluations, log what comes of them.
+        """The run has come to its end: write the last checkpoint, do the last evaluations, log what comes of all.
 
         Raises SystemExit where the run was stopped; it is saved.
         """
@@ -276,24 +275,23 @@ class Run(Generic[ArgsT]):
         self.log(numbers)
         self.log({"charts/SPS": self.global_step / self._seconds, "charts/modification_index": index})
         self.log({f"time/{phase}": seconds for phase, seconds in self.timer.take().items()})
-        self._stopping, saving = self.ranks.any(
-            self.stop.requested or self.ranks.orphaned, self._save_clock.due(self.global_step)
-        )
-        evaluating = self.evaluations.pending and not self._stopping
-        if saving or self._stopping or self.global_step >= self.total_timesteps or evaluating:
+        self._stopping, saving = self.ranks.any(self._asked_to_stop(), self._save_clock.due(self.global_step))
+        evaluating = self.evaluations.due and not self._stopping
+        if saving or self._stopping or evaluating or self.global_step >= self.total_timesteps:
             self.save()
             self._save_clock.saved(self.global_step)
+        self.timer.lap("logging")
         if evaluating:
-            self.timer.lap("logging")
-            self.evaluations.play(self.tracker, lambda: self.stop.requested or self.ranks.orphaned)
+            self._stopping = not self.evaluations.evaluate(self.tracker, self._asked_to_stop)
             self.timer.lap("evaluation")
-            (self._stopping,) = self.ranks.any(self.stop.requested or self.ranks.orphaned)
         if self._stopping:
             self.stop.request()
-        self.timer.lap("logging")
+
+    def _asked_to_stop(self) -> bool:
+        return self.stop.requested or self.ranks.orphaned
 
     def weights_change(self) -> None:
-        """Call it before the agent's weights change: if they are to be evaluated, they are saved for that."""
+        """Call it before the agent's weights change: if they are to be evaluated, they are copied for that."""
         self.evaluations.keep(self._agent)
 
     @contextlib.contextmanager
@@ -499,15 +497,13 @@ def new_folder(setup: Setup[Any]) -> Path:
 
 def open_games(setup: Setup[Any]) -> ModifiedVectorEnv:
     """This process' games, in two groups, so that one is emulated while the agent thinks about the other."""
-    args, ranks, share, num_workers = setup.args, setup.ranks, setup.games_per_rank, setup.args.num_workers
-    if num_workers is None and not ranks.alone:
-        num_workers = max(1, available_cores() // ranks.local_size)
+    args, ranks, share = setup.args, setup.ranks, setup.games_per_rank
     return ModifiedVectorEnv(
         setup.game,
         share,
         first_env=ranks.rank * share,
         total_envs=args.num_envs,
-        num_workers=num_workers,
+        num_workers=setup.workers_per_rank,
         num_groups=min(2, share),
         copy=False,
         worker_timeout=args.worker_timeout,
