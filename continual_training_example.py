@@ -267,9 +267,7 @@ def train(setup: Setup[Args]) -> None:
 
     with Run(setup) as run:
         envs, timer, on_gpu = run.envs, run.timer, device.type == "cuda"
-        agent = build(args, envs.observation_shape, envs.num_actions, torch.Generator().manual_seed(weights_seed))
-        agent.to(device)
-        ranks.start_alike(agent)
+        agent: ActorCritic = run.new_agent(torch.Generator().manual_seed(weights_seed))
         agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(args, agent)
         pin(envs.arrays.observations, device)

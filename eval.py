@@ -28,20 +28,18 @@ from continual_hackatari.training.system import check_system
 check_system()  # before anything imports OpenCV
 
 import contextlib
-import csv
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from continual_hackatari.agents import AgentError, RewardScaler
+from continual_hackatari.agents import AgentError
 from continual_hackatari.reporting.rows import UNMODIFIED, RunFolderError
-from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, statistics, without_nan
+from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, without_nan
 from continual_hackatari.training import run_evaluation
 from continual_hackatari.training.checkpoint_settings import HOW_TO_PLAY, choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
@@ -53,16 +51,17 @@ from continual_hackatari.training.config import (
     parse_command_line,
     sentence,
 )
-from continual_hackatari.training.files import atomic_path
-from continual_hackatari.training.game_report import (
-    Life,
-    discounted_returns,
-    failure_statistics,
-    game_columns,
-    known_returns,
-    value_error,
+from continual_hackatari.training.evaluation_files import (
+    Evaluation,
+    mean_and_std,
+    value_target,
+    write_games,
+    write_lives,
+    write_summary,
 )
-from continual_hackatari.training.playing import PlayedGame, load_agent, play
+from continual_hackatari.training.playing import load_agent, play
+from continual_hackatari.training.resume import ResumeError
+from continual_hackatari.training.rules import rules_for
 from continual_hackatari.training.run_folder import create_run_folder
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.summary import Result, summarise, table
@@ -72,8 +71,12 @@ from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError, WorkerError
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.look import VIDEO_ENDINGS, check_output, num_frames
+from continual_hackatari.wrappers.modifications import rule_file
 
-USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError, RunFolderError)
+USER_ERRORS = (
+    *(AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError),
+    *(ResumeError, RunFolderError),
+)
 
 
 @dataclass
@@ -116,6 +119,9 @@ class Args:
     """probability that an emulated frame repeats the last action (with another env_id: that id's own)"""
     time_limit: int | None = None
     """emulated frames after which a game is cut (with another env_id: that id's own)"""
+    modification_file: str = ""
+    """Python file with modifications of your own (it is executed; default: the copy beside a checkpoint whose training
+    had one)"""
 
     # what the network was built for; a value that contradicts the checkpoint is an error
     architecture: str | None = None
@@ -150,6 +156,20 @@ class Args:
     """with --play: write the modification string and the score so far above the screen"""
 
 
+RECORDED: tuple[str, ...] = (
+    *(
+        "env_id",
+        "backend",
+        "modification_file",
+        "architecture",
+        "obs_mode",
+        "buffer_window_size",
+        "frameskip",
+        *HOW_TO_PLAY,
+    ),
+    *("eval_episodes", "deterministic", "seed", "seeds", "num_envs"),
+)
+"""Settings that summary.json holds."""
 RANGES = {
     "eval_episodes": Range(1, 10**6),
     "num_envs": Range(1, 10_000),
@@ -161,43 +181,6 @@ RANGES = {
     "seed": Range(0, 2**63 - 1),
     "seeds": Range(0, 2**63 - 1),
 }
-
-
-class ValueTarget(NamedTuple):
-    """What a checkpoint's value head was trained to foretell: the discounted sum of scaled rewards of an episode."""
-
-    gamma: float
-    scaling: str | None
-    """as in the training, None where the checkpoint does not say"""
-    variance: float | None
-    """with scaling `normalize`: of the discounted returns, None where the checkpoint does not say"""
-    episodic_life: bool
-    """an episode is a life, not a game"""
-
-    @property
-    def scale_known(self) -> bool:
-        """Whether the unit of the values is known."""
-        return self.scaling in ("clip", "none") or (self.scaling == "normalize" and self.variance is not None)
-
-    def scaled(self, rewards: np.ndarray) -> np.ndarray:
-        """Rewards as the value head knows them, or as the game gives them where the scale is not known."""
-        if not self.scale_known:
-            return rewards
-        scaler = RewardScaler(1, self.gamma, str(self.scaling))
-        scaler.variance = 1.0 if self.variance is None else self.variance
-        return scaler.scale(rewards)
-
-
-class Evaluation(NamedTuple):
-    """All games of one checkpoint with one evaluation seed."""
-
-    agent_path: str
-    global_step: int | None
-    seed: int
-    target: ValueTarget | None
-    """None: the agent learned from other rewards than the game's"""
-    games: dict[str, list[PlayedGame]]
-    """per modification string, in the order of the games"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -262,7 +245,9 @@ def run(args: Args) -> None:
     for line in dict.fromkeys(notes + warnings):
         print(line, file=beside_table)
 
-    args = replace(args, **{**settings, **game.chosen, "env_id": game.env_id})
+    args = replace(
+        args, **{**settings, **game.chosen, "env_id": game.env_id, "modification_file": game.modification_file}
+    )
     if args.play:
         video = Video(Path(args.play), args.seconds, args.caption)
         agent, greedy = agents[0].to(device), args.deterministic
@@ -284,17 +269,18 @@ def run(args: Args) -> None:
                     device=device,
                     video_folder=folder / "videos" if args.capture_video and not evaluations else None,
                 )
-                evaluations.append(Evaluation(path, checkpoint.global_step, seed, target, games))
+                evaluations.append(Evaluation(path, checkpoint.global_step, seed, args.deterministic, target, games))
         results = summarise_agents(evaluations, game.env_id, args.seed)
         print(table(results, args.format))  # before anything is written: a full disk must not lose it
-        scores = [game.record.score for one in evaluations for games in one.games.values() for game in games]
-        mean, std, _, _ = mean_std_interval(scores)
-        write_games(folder / "games.csv", args, evaluations)
-        write_lives(folder / "per_life.csv", args, evaluations)
-        write_summary(folder / "summary.json", args, evaluations, results, mean, std)
+        write_games(folder / "games.csv", evaluations)
+        write_lives(folder / "per_life.csv", evaluations)
+        recorded = {name: getattr(args, name) for name in RECORDED}
+        recorded["modification_digest"] = rule_file(args.modification_file).digest
+        write_summary(folder / "summary.json", recorded, evaluations, results)
         log_results(tracker, results, max(checkpoint.global_step or 0 for checkpoint in checkpoints), folder)
     print(f"files: {folder}", file=beside_table)
-    spread = f"+- {std:.2f}" if len(scores) > 1 else "(one game: no deviation)"
+    mean, std = mean_and_std(evaluations)
+    spread = f"+- {std:.2f}" if np.isfinite(std) else "(one game: no deviation)"
     print(f"{mean:.2f} {spread}", file=beside_table)
 
 
@@ -323,15 +309,15 @@ def choose_common_game(args: Args, checkpoints: Sequence[Checkpoint]) -> tuple[d
         GameError: unknown game or backend, or a combination that cannot work.
     """
     (settings, game, notes), *others = (
-        (settings := checked_settings(args, checkpoint), *choose_game(settings, checkpoint))
-        for checkpoint in checkpoints
+        (settings := checked_settings(args, checkpoint), *game_of(args, path, settings, checkpoint))
+        for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
     )
     first, *paths = args.agent_path
     for path, (other, other_game, _) in zip(paths, others, strict=True):
         if args.agent_path.count(path) > 1:
             raise ConfigError(f"`agent_path` names {path} twice; name every checkpoint once")
         pairs = ((game, settings), (other_game, other))
-        one, two = ({**asdict(game), **settings, **game.chosen} for game, settings in pairs)
+        one, two = ({**asdict(game), **settings, **game.chosen, "modification_file": ""} for game, settings in pairs)
         differing = [name for name in one if one[name] != two[name]]
         if differing:
             name = differing[0]
@@ -340,6 +326,13 @@ def choose_common_game(args: Args, checkpoints: Sequence[Checkpoint]) -> tuple[d
                 "checkpoints must be of one method on one game, so evaluate these one by one"
             )
     return settings, game, notes
+
+
+def game_of(args: Args, path: str, settings: dict[str, Any], checkpoint: Checkpoint) -> tuple[GameConfig, list[str]]:
+    """See `choose_game`; with the modifications that `rules_for` allows."""
+    rules, lines = rules_for(checkpoint, Path(path), args.modification_file, settings)
+    game, notes = choose_game(settings, checkpoint, rules)
+    return game, notes + lines
 
 
 def checked_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -353,29 +346,6 @@ def checked_settings(args: Args, checkpoint: Checkpoint) -> dict[str, Any]:
     if args.wandb_run_id is not None and not args.track:
         raise ConfigError("`wandb_run_id` is given, but nothing is logged to W&B; add `--track`")
     return settings
-
-
-def value_target(checkpoint: Checkpoint) -> ValueTarget | None:
-    """What the value head was trained to foretell; None if it was not the game's rewards.
-
-    Raises:
-        CheckpointError: the checkpoint holds an impossible value.
-    """
-    reward_file, scaling = (checkpoint.args.get(name) for name in ("new_rf", "reward_scaling"))
-    if (isinstance(reward_file, str) and reward_file) or checkpoint.args.get("her") is True:
-        return None
-    variance = checkpoint.extra.get("reward_variance")
-    if variance is not None and not (type(variance) is float and 0 <= variance < float("inf")):
-        raise CheckpointError(f"`reward_variance` is {variance!r} in the checkpoint, where a positive number belongs")
-    gamma = checkpoint.args.get("gamma", 0.99)
-    if type(gamma) not in (int, float) or not 0 <= gamma <= 1:
-        raise CheckpointError(f"`gamma` is {gamma!r} in the checkpoint, where a number from 0 to 1 belongs")
-    return ValueTarget(
-        gamma=gamma,
-        scaling=scaling if isinstance(scaling, str) else None,
-        variance=variance,
-        episodic_life=checkpoint.args.get("deactivate_episodic_life") is not True,
-    )
 
 
 def check_play(args: Args, strings: Sequence[str]) -> None:
@@ -480,102 +450,6 @@ def open_tracker(args: Args, folder: Path) -> Tracker:
         wandb_dir=args.wandb_dir or None,
         wandb_run_id=args.wandb_run_id,
     )
-
-
-def write_games(path: Path, args: Args, evaluations: Sequence[Evaluation]) -> None:
-    """games.csv: one row per game; `length` in agent steps, `lives` lost."""
-    rows: list[list[Any]] = []
-    more: dict[str, Any] = {}
-    for one in evaluations:
-        for string, games in one.games.items():
-            for number, game in enumerate(games):
-                more = {**game_columns(game.trace, game.lives), "agent_path": one.agent_path}
-                row = [string, number, game.record.score, game.record.length, game.record.lives]
-                rows.append([*row, int(args.deterministic), one.seed, one.global_step, *more.values()])
-    heading = ["modification", "game", "score", "length", "lives", "deterministic", "seed", "global_step", *more]
-    write_csv(path, heading, rows)
-
-
-def write_lives(path: Path, args: Args, evaluations: Sequence[Evaluation]) -> None:
-    """per_life.csv: one row per life of every game of games.csv; a game without lives is one."""
-    heading = ["seed", "deterministic", "modification", "game_index", "life_index", *Life._fields]
-    rows = [
-        [one.seed, int(args.deterministic), string, number, index, *life, one.global_step, one.agent_path]
-        for one in evaluations
-        for string, games in one.games.items()
-        for number, game in enumerate(games)
-        for index, life in enumerate(game.lives)
-    ]
-    write_csv(path, [*heading, "global_step", "agent_path"], rows)
-
-
-def write_csv(path: Path, heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A CSV file that appears whole or not at all; None is an empty cell."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([heading, *rows])
-
-
-def write_summary(
-    path: Path, args: Args, evaluations: Sequence[Evaluation], results: Sequence[Result], mean: float, std: float
-) -> None:
-    """summary.json: settings, the table, mean and deviation over all games, and details per agent, seed and string."""
-    settings = ["env_id", "backend", "architecture", "obs_mode", "buffer_window_size", "frameskip"]
-    settings += [*HOW_TO_PLAY, "eval_episodes", "deterministic", "seed", "seeds", "num_envs"]
-    single = len(args.agent_path) == 1
-    summary = {
-        "agent_path": args.agent_path[0] if single else list(args.agent_path),
-        **{name: getattr(args, name) for name in settings},
-        "global_step": evaluations[0].global_step if single else None,
-        "results": [result._asdict() for result in results],
-        "mean": mean,
-        "std": std,
-        "evaluations": [
-            {
-                "agent_path": one.agent_path,
-                "global_step": one.global_step,
-                "seed": one.seed,
-                "deterministic": args.deterministic,
-                "modification": string,
-                **details(games, one.target),
-            }
-            for one in evaluations
-            for string, games in one.games.items()
-        ],
-    }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n")
-
-
-def details(games: Sequence[PlayedGame], target: ValueTarget | None) -> dict[str, Any]:
-    """What summary.json says about one agent's games under one string with one seed."""
-    lives = [game.lives for game in games]
-    return {
-        "per_game_rewards": statistics(game.record.score for game in games),
-        "per_game_lengths": statistics(game.record.length for game in games),
-        "per_life_rewards": statistics(life.reward for own in lives for life in own),
-        "per_life_lengths": statistics(life.length for own in lives for life in own),
-        "failure_stats": failure_statistics(lives),
-        "action_entropy": float(np.concatenate([game.trace.entropies for game in games]).mean()),
-        "value_error": None if target is None else value_error_of(games, target),
-    }
-
-
-def value_error_of(games: Sequence[PlayedGame], target: ValueTarget) -> dict[str, Any]:
-    """`value_error` over all steps whose return is known, and what it was computed with.
-
-    Where the checkpoint does not say how rewards were scaled, only the correlation can be told.
-    """
-    values, returns = [], []
-    for game in games:
-        lengths = game.record.life_lengths if target.episodic_life else (game.record.length,)
-        own, left = discounted_returns(target.scaled(game.trace.rewards), lengths, target.gamma)
-        known = known_returns(left, lengths[-1], target.gamma, game.trace.cut_short)
-        values.append(game.trace.values[known])
-        returns.append(own[known])
-    errors = value_error(np.concatenate(values), np.concatenate(returns))
-    if not target.scale_known:
-        errors = {name: number if name == "correlation" else None for name, number in errors.items()}
-    return {"steps": sum(map(len, values)), **target._asdict(), **errors}
 
 
 def log_results(tracker: Tracker, results: Sequence[Result], global_step: int, folder: Path) -> None:

@@ -48,7 +48,7 @@ def _other_actions(needed: Shapes, given: Shapes) -> str | None:
     if mine is None or saved is None or mine[0] == saved[0]:
         return None
     return (
-        f"The checkpoint chooses among {saved[0]} actions, but this game has {mine[0]}; evaluate it on the game it was "
+        f"The checkpoint chooses among {saved[0]} actions, but this game has {mine[0]}; use it on the game it was "
         "trained on, or on one with the same number of actions."
     )
 
@@ -69,7 +69,7 @@ def _other_features(needed: Shapes, given: Shapes) -> str | None:
         return None
     return (
         f"The checkpoint reads {saved[1]} object features per frame, but the observations have {mine[1]}; "
-        "evaluate it on the game it was trained on."
+        "use it on the game it was trained on."
     )
 
 

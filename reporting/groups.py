@@ -19,11 +19,14 @@ NOT_OF_EXPERIMENT = frozenset(
     {
         # which repetition it is, and words about it
         *("seed", "config", "notes"),
+        # where files were; what is in them, or what trained them, is said by `modification_digest` and
+        # `start_from_experiment`
+        *("modification_file", "start_from", "start_from_digest"),
         # where it runs, how far it has come and how it goes on
         *("resume", "checkpoint_every", "cuda", "num_workers", "worker_timeout", "detect_anomaly"),
         # what is kept and shown of it
         *("track", "wandb_project_name", "wandb_entity", "wandb_dir", "save_agent_wandb"),
-        *("capture_video", "save_agent_with_switch"),
+        *("capture_video", "save_agent_with_switch", "save_agent_every"),
         # how it is measured, of which training notices nothing
         *("eval_every", "eval_modifs", "held_out_modifs", "eval_games", "test_modifs", "eval_episodes"),
         "plasticity_every",

@@ -1115,6 +1115,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("config", help="JSON file with modification_factory and modification_factory_kwargs")
     parser.add_argument("--every", type=int, metavar="N", help="print the modification of every N-th step")
     parser.add_argument("--plot", metavar="FILE", help="also draw the schedule (.png, .pdf or .svg)")
+    parser.add_argument(
+        "--modification_file",
+        "--modification-file",
+        metavar="FILE",
+        default="",
+        help="as in training, if not in the JSON file",
+    )
     parser.add_argument("--seed", type=int, help="seed of the run (default 42)")
     parser.add_argument("--num_envs", "--num-envs", type=int, help="games (default 8; 1 with --from_original)")
     parser.add_argument("--num_steps", "--num-steps", type=int, help="steps per game and rollout (default 128)")
@@ -1161,7 +1168,7 @@ def _print_converted(config: Mapping[str, Any], settings: Mapping[str, int]) -> 
     )
 
 
-def _checked_as_in_training(path: str) -> list[str]:
+def _checked_as_in_training(path: str, modification_file: str) -> list[str]:
     """Return lines about the file's modifications; what training would refuse in it is a ScheduleError.
 
     The training script knows the keys and, through the installed hackatari, the names of a game. Schedules themselves
@@ -1169,7 +1176,7 @@ def _checked_as_in_training(path: str) -> list[str]:
     """
     training = importlib.import_module("continual_hackatari.continual_training_example")
     try:
-        return training.setups.check_file(training.SCRIPT, path)
+        return training.setups.check_file(training.SCRIPT, path, modification_file)
     except training.setups.USER_ERRORS as error:
         raise ScheduleError(str(error)) from None
 
@@ -1192,7 +1199,7 @@ def _run_command(options: argparse.Namespace) -> None:
     factory = schedule_from_config(
         config, seed=settings["seed"], total_timesteps=total_timesteps, modifs=config.get("modifs", "")
     )
-    notes = _checked_as_in_training(options.config)
+    notes = _checked_as_in_training(options.config, options.modification_file)
     preview = _Preview(
         title=Path(options.config).name,
         factory=factory,

@@ -67,15 +67,6 @@ def sibling(request):
     return SIBLINGS[request.param]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _evaluation_of_usual_priority():
-    """With the lowest priority, evaluations would get almost nothing of a machine that is busy with other tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        if find_spec("torch"):  # some tests need none, and are run where it is not installed
-            patch.setattr("continual_hackatari.training.evaluations.yield_to_others", lambda pid: None)
-        yield
-
-
 @pytest.fixture
 def workdir(tmp_path, monkeypatch):
     """An empty current folder: `runs/` of a training lands here."""

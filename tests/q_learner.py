@@ -128,8 +128,7 @@ def train(setup: Setup[Args]) -> None:
     drawing = torch.Generator().manual_seed(replay_seed)
     with Run(setup) as run:
         envs = run.envs
-        agent = build(args, envs.observation_shape, envs.num_actions, torch.Generator().manual_seed(weights_seed))
-        ranks.start_alike(agent.to(device))
+        agent: QNetwork = run.new_agent(torch.Generator().manual_seed(weights_seed))
         target = copy.deepcopy(agent)
         optimizer = Adam(agent.parameters(), args.learning_rate)
         replay = Replay(args.replay_size, envs.observation_shape)

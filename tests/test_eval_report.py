@@ -28,6 +28,7 @@ from continual_hackatari.reporting.statistics import statistics, without_nan
 from continual_hackatari.reporting.tables import FORMATS, format_table
 from continual_hackatari.training import playing, summary
 from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.evaluation_files import ValueTarget, value_error_of, value_target
 from continual_hackatari.training.game_report import (
     Life,
     Trace,
@@ -135,8 +136,8 @@ def returns_by_hand(number, gamma, episodic_life, scale):
     ],
 )
 def test_value_error_as_added_up_by_hand(scaling, variance, scale, episodic_life):
-    target = evaluation.ValueTarget(0.95, scaling, variance, episodic_life)
-    report = evaluation.value_error_of(lively_games(), target)
+    target = ValueTarget(0.95, scaling, variance, episodic_life)
+    report = value_error_of(lively_games(), target)
     returns = np.concatenate([returns_by_hand(number, 0.95, episodic_life, scale) for number in range(3)])
     values = np.concatenate([game.trace.values for game in lively_games()])
     assert report["steps"] == len(values) == len(returns)
@@ -148,8 +149,8 @@ def test_value_error_as_added_up_by_hand(scaling, variance, scale, episodic_life
 
 @pytest.mark.parametrize(("scaling", "variance"), [(None, None), ("normalize", None)])
 def test_without_the_scale_only_the_correlation_is_told(scaling, variance):
-    report = evaluation.value_error_of(lively_games(), evaluation.ValueTarget(0.95, scaling, variance, True))
-    known = evaluation.value_error_of(lively_games(), evaluation.ValueTarget(0.95, "none", None, True))
+    report = value_error_of(lively_games(), ValueTarget(0.95, scaling, variance, True))
+    known = value_error_of(lively_games(), ValueTarget(0.95, "none", None, True))
     assert [report[name] for name in ("mean_error", "rmse", "explained_variance")] == [None] * 3
     assert report["correlation"] == known["correlation"]
 
@@ -184,7 +185,7 @@ def test_what_a_time_limit_cuts_off_is_not_taken_for_nothing():
     assert not whole.trace.cut_short
     assert game.record.length < whole.record.length
     near_end = min(44, game.record.life_lengths[-1] + 1) - 1  # 0.9 ** 44 < 1 % < 0.9 ** 43
-    report = evaluation.value_error_of([game], evaluation.ValueTarget(0.9, "none", None, True))
+    report = value_error_of([game], ValueTarget(0.9, "none", None, True))
     assert report["steps"] == game.record.length - near_end
     left = np.array([2, 1, 3, 2, 1])
     assert known_returns(left, 3, 0.1, True).tolist() == [True, True, True, True, False]
@@ -344,23 +345,23 @@ def test_the_value_of_a_constant_agent(report):
 
 def test_what_values_were_trained_on(workdir):
     def target(**args):
-        return evaluation.value_target(load_checkpoint(make_checkpoint(workdir, **args)))
+        return value_target(load_checkpoint(make_checkpoint(workdir, **args)))
 
-    assert target() == evaluation.ValueTarget(0.99, None, None, True)
-    assert target(reward_scaling="clip", gamma=0.5, deactivate_episodic_life=True) == evaluation.ValueTarget(
+    assert target() == ValueTarget(0.99, None, None, True)
+    assert target(reward_scaling="clip", gamma=0.5, deactivate_episodic_life=True) == ValueTarget(
         0.5, "clip", None, False
     )
     assert target(new_rf="mine.py") is target(her=True) is None
-    assert target(new_rf=None, gamma=1) == evaluation.ValueTarget(1, None, None, True)
+    assert target(new_rf=None, gamma=1) == ValueTarget(1, None, None, True)
     for gamma in ("x", None, 1.5, math.nan, True):
         with pytest.raises(evaluation.CheckpointError, match="gamma"):
             target(gamma=gamma)
     checkpoint = load_checkpoint(make_checkpoint(workdir, reward_scaling="normalize"))
     known = replace(checkpoint, extra={"reward_variance": 4.0})
-    assert evaluation.value_target(known).scaled(np.array([3.0])) == pytest.approx(1.5)
+    assert value_target(known).scaled(np.array([3.0])) == pytest.approx(1.5)
     for variance in ("x", -1.0, math.nan, math.inf, True):
         with pytest.raises(evaluation.CheckpointError, match="reward_variance"):
-            evaluation.value_target(replace(checkpoint, extra={"reward_variance": variance}))
+            value_target(replace(checkpoint, extra={"reward_variance": variance}))
 
 
 def test_training_saves_the_scale_of_its_values(workdir):
@@ -382,7 +383,7 @@ def test_training_saves_the_scale_of_its_values(workdir):
     (path,) = workdir.glob("runs/*/model.cleanrl_model")
     checkpoint = load_checkpoint(path)
     assert checkpoint.extra["reward_variance"] == scalers[0].variance != 1.0
-    assert evaluation.value_target(checkpoint).scale_known
+    assert value_target(checkpoint).scale_known
 
 
 # ---------------------------------------------------------------------------------------------- tables and agents

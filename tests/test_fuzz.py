@@ -92,9 +92,9 @@ def plausible(name):
         return st.sampled_from(
             [*MODIFICATIONS, "no_modif", "no_modif, all_black_cars", "all_black_cars,all_black_cars"]
         )
-    if name == "new_rf":
+    if name in ("new_rf", "modification_file"):
         return st.sampled_from(["", "absent.py", "..", "/dev/null", "config.json"])
-    if name in ("config", "resume"):
+    if name in ("config", "resume", "start_from"):
         return st.sampled_from(["", "absent", "..", "/dev/null", "/dev/zero", "config.json"])
     if annotation is str or annotation == str | None:
         return TEXTS
@@ -465,7 +465,9 @@ SMALL = {
     "eval_episodes": [1],
 }
 FIXED = {"num_workers": 0, "cuda": False, "compile": False, "track": False}
-FREE = sorted(set(FIELDS) - {*SMALL, *FIXED, "config", "resume", "new_rf", "test_modifs", "capture_video"})
+FILES = {"config", "resume", "start_from", "start_from_digest", "start_from_experiment"}
+FILES |= {"new_rf", "modification_file", "modification_digest"}
+FREE = sorted(set(FIELDS) - {*SMALL, *FIXED, *FILES, "test_modifs", "capture_video"})
 
 
 @st.composite

@@ -98,7 +98,7 @@ def test_every_page_is_in_the_index_and_in_the_sites_navigation():
 def test_files_that_are_named_exist():
     """Names of files of the project, as code, such as `wrappers/goals.py`; not those that a run or a reader makes."""
     kinds = r"`((?:[\w-]+/)*[\w.-]+\.(?:py|sh|ya?ml|cff|cleanrl_model)|(?:benchmarks|configs|docs|tests)/[\w./-]+)`"
-    made = ("my_", "near_the_top.py", "model.cleanrl_model")
+    made = ("my_", "near_the_top.py", "model.cleanrl_model", "modification_file.py")
     named = {name for text in TEXTS.values() for name in re.findall(kinds, text) if not name.startswith(made)}
     assert len(named) > 20
     assert not [name for name in named if not (ROOT / name).exists()]
@@ -170,9 +170,10 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
             check_string(config, string)
         return
     arguments = words[1:]
-    if args.new_rf:
-        (tmp_path / args.new_rf).write_text(reward_file())
-        arguments = [str(tmp_path / word) if word == args.new_rf else word for word in arguments]
+    for name, text in ((args.new_rf, reward_file()), (args.modification_file, rule_file())):
+        if name:
+            (tmp_path / name).write_text(text)
+            arguments = [str(tmp_path / word) if word == name else word for word in arguments]
     if args.track:  # would ask W&B
         arguments = sweeps.without_wandb(arguments)
     assert setup.prepare(script.SCRIPT, arguments).total_timesteps > 0
@@ -195,12 +196,15 @@ def marked(words):
     "words", [marked(w) for w in command_lines() if w[1:2] == ["wrappers.modifications"]], ids=" ".join
 )
 def test_commands_of_the_list_work(words, capsys, tmp_path, monkeypatch):
+    if "my_rules.py" in words:
+        (tmp_path / "my_rules.py").write_text(rule_file())
+        words = [str(tmp_path / word) if word == "my_rules.py" else word for word in words]
     if "--gallery" in words or "--play" in words:  # test_look.py looks at what they make
         monkeypatch.chdir(tmp_path)
         (tmp_path / "docs").mkdir()
         quick = ["--step", "1"] if "--gallery" in words else []
         assert modifications_command.main([*words[2:], *quick]) == 0
-        assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+        assert len([path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".py"]) == 1
         return
     assert modifications_command.main(words[2:]) == 0
     assert ("all_pink_cars" if words[2:] else "Freeway") in capsys.readouterr().out
@@ -234,11 +238,15 @@ def reward_file():
     return python_block("def reward_function")
 
 
+def rule_file():
+    return python_block("MODIFICATIONS =")
+
+
 def test_python_blocks_are_the_known_ones():
-    """Four that tests of this file run, and those that test_your_own_agent.py runs or compares with their file."""
+    """Five that tests of this file run, and those that test_your_own_agent.py runs or compares with their file."""
     others = blocks("python", TEXTS[ROOT / "docs" / "your-own-agent.md"])
     whole = [block for block in blocks("python") if block not in others]
-    assert len(whole) == 4
+    assert len(whole) == 5
     for block in whole:
         ast.parse(block)
 

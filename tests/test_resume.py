@@ -24,6 +24,7 @@ from continual_hackatari.reporting.groups import MADE_BY
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
 from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
+from continual_hackatari.training.run_folder import saved_agents
 from continual_hackatari.training.settings import changeable
 from continual_hackatari.training.signals import StopSignals
 
@@ -48,7 +49,7 @@ TIMES = re.compile(r"time/.*|charts/SPS|switch/seconds")
 def begin(folder, *flags, config=None, fault=None, every=32, sibling=PPO):
     folder.mkdir(exist_ok=True)
     config = write_config(folder, **{**SWITCHING, **(config or {})})
-    flags = [*sibling.small, "--checkpoint_every", str(every), "--config", config, *flags]
+    flags = [*sibling.small, "--checkpoint_every", str(every), "--save_agent_every", "100", "--config", config, *flags]
     return Life(folder, *flags, fault=fault, sibling=sibling)
 
 
@@ -65,15 +66,16 @@ def scalars(run):
 
 
 def assert_same_run(run, other):
-    first, second = (load_checkpoint(r / "model.cleanrl_model") for r in (run, other))
-    assert first.global_step == second.global_step
-    assert all(torch.equal(first.model_weights[name], second.model_weights[name]) for name in first.model_weights)
+    names = [sorted(path.name for path in r.glob("*.cleanrl_model")) for r in (run, other)]
+    assert names[0] == names[1]
+    for agent in names[0]:
+        first, second = (load_checkpoint(r / agent) for r in (run, other))
+        assert first.global_step == second.global_step
+        assert all(torch.equal(first.model_weights[name], second.model_weights[name]) for name in first.model_weights)
     assert (run / "episodes.csv").read_bytes() == (other / "episodes.csv").read_bytes()
     switches = [[{**row, "seconds": ""} for row in read_csv(r / "switches.csv")] for r in (run, other)]
     assert switches[0] == switches[1]
     assert scalars(run) == scalars(other)
-    names = [sorted(path.name for path in r.glob("*.cleanrl_model")) for r in (run, other)]
-    assert names[0] == names[1]
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,7 @@ def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(sib
     assert go_on(tmp_path, sibling=sibling).end() == 0, said(tmp_path)
     assert not list(run.glob(".*.tmp"))
     assert_same_run(run, uninterrupted)
+    assert [saved.global_step for saved in saved_agents(run)] == [128, 224, 320], "at the first border after each 100"
 
 
 @EVERY
@@ -293,7 +296,7 @@ def test_a_run_that_is_alive_cannot_be_continued(tmp_path):
     life.kill(signal.SIGSTOP)
     before = {path.name: path.stat().st_mtime_ns for path in only_run(tmp_path).iterdir()}
     assert go_on(tmp_path).end() == 2
-    assert re.search(r"^error: `resume`: another process is running in `runs/.*`", said(tmp_path), re.M)
+    assert re.search(r"^error: another process is running in `runs/.*`", said(tmp_path), re.M)
     assert {path.name: path.stat().st_mtime_ns for path in only_run(tmp_path).iterdir()} == before
     life.kill()
     life.end()

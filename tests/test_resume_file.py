@@ -318,8 +318,18 @@ def test_what_a_killed_run_was_just_writing_is_removed_and_nothing_else(folder, 
         recorder.close()
     left_behind = [path.relative_to(folder) for path in folder.rglob("*") if path not in kept]
     assert sorted(str(path.parent) for path in left_behind) == [".", "videos"]
-    remove_leftovers(folder)
+    remove_leftovers(folder, 0)
     assert sorted(folder.rglob("*")) == kept
+
+
+def test_agents_that_a_run_saves_again_are_removed_when_it_goes_on(folder):
+    """At step 64 it had saved its own before the state, and a switch comes after that."""
+    known = ["model", "agent_step32_no_modif", "agent_step64_no_modif", "switch_2_step32_b", "before_update_step96"]
+    later = ["agent_step96_a", "switch_3_step64_a", "switch_10_step128_a+b", "agent_step640_no_modif"]
+    for name in (*known, *later):
+        (folder / f"{name}.cleanrl_model").touch()
+    remove_leftovers(folder, 64)
+    assert {path.stem for path in folder.glob("*.cleanrl_model")} == set(known)
 
 
 def test_a_folder_is_held_by_one_process_only(folder):

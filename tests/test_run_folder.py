@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continual_hackatari.training.config import ConfigError
-from continual_hackatari.training.run_folder import create_run_folder, safe_name, slug, write_args
+from continual_hackatari.training.run_folder import (
+    create_run_folder,
+    safe_name,
+    saved_agents,
+    slug,
+    step_checkpoint,
+    switch_checkpoint,
+    write_args,
+)
 
 RUN = {"env_id": "ALE/Freeway-v5", "seed": 7, "exp_name": "tour", "architecture": "PPO", "shrink_and_perturb": False}
 NASTY = [
@@ -35,6 +43,21 @@ def test_name_of_the_folder(tmp_path):
     assert create_run_folder(tmp_path, **RUN, now=1700000000.9).name == "ALE-Freeway-v5_s7__tour__PPO__1700000000"
     both = create_run_folder(tmp_path, **{**RUN, "shrink_and_perturb": True, "architecture": "PPO_OBJ"}, now=5)
     assert both.name == "ALE-Freeway-v5_s7__tour__PPO_OBJ_shrink_perturb__5"
+
+
+def test_saved_agents_are_in_the_order_of_the_training(tmp_path):
+    in_order = [
+        step_checkpoint(tmp_path, 96, "a"),
+        switch_checkpoint(tmp_path, 2, 96, "a"),
+        step_checkpoint(tmp_path, 128, ""),
+        switch_checkpoint(tmp_path, 10, 1000, "a b"),
+        step_checkpoint(tmp_path, 1024, "switch_1_step5_x"),
+    ]
+    others = ("model", "before_update_step7", "agent_step5x_a", "my_agent_step6_a")
+    for path in (*in_order[::-1], *(tmp_path / f"{name}.cleanrl_model" for name in others)):
+        path.touch()
+    assert [saved.path for saved in saved_agents(tmp_path)] == in_order
+    assert [(saved.global_step, saved.switch) for saved in saved_agents(tmp_path)][:2] == [(96, 0), (96, 2)]
 
 
 def test_runs_that_start_in_the_same_second_get_folders_of_their_own(tmp_path):

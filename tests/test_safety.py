@@ -22,8 +22,8 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.training import resume
 from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
-from continual_hackatari.training.run import switch_checkpoint, video_path
-from continual_hackatari.training.run_folder import create_run_folder, slug
+from continual_hackatari.training.run import video_path
+from continual_hackatari.training.run_folder import create_run_folder, slug, step_checkpoint, switch_checkpoint
 from continual_hackatari.wrappers.config import game_config
 
 TINY = ["--num_envs", "1", "--num_steps", "32", "--num_workers", "0", "--no-cuda", "--update_epochs", "1"]
@@ -187,6 +187,7 @@ def test_no_name_leaves_its_folder(tmp_path_factory, text, other, step):
     assert os.listdir(root) == [run.name]
     assert_inside(video_path(run, step, text).with_suffix(".mp4"), run / "videos")
     assert_inside(switch_checkpoint(run, 10**9, step, text), run)
+    assert_inside(step_checkpoint(run, step, text), run)
     args = evaluation.Args(agent_path=str(run / f"{text.replace('/', '')}.cleanrl_model"), architecture="PPO")
     evaluated = evaluation.new_folder(run / "eval", args, game_config("ALE/Freeway-v5")[0])
     assert_inside(evaluated, run / "eval")

@@ -7,6 +7,7 @@ from continual_hackatari.training.checkpoints import Checkpoint, trained_with
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.wrappers.config import NOOP_MAX, GameConfig, game_config, same_game
 from continual_hackatari.wrappers.goals import goal_kind
+from continual_hackatari.wrappers.modifications import RuleFile
 
 # Settings that come from the checkpoint, and their values where a checkpoint does not say. The first kind may be chosen
 # anew; the second decides what the network reads and writes, so a flag that contradicts the checkpoint is an error.
@@ -69,7 +70,9 @@ def how_to_play(flags: Mapping[str, Any], checkpoint: Checkpoint, settings: Mapp
     return {name: chosen.get(name) if value in (None, "auto") else value for name, value in given.items()}
 
 
-def choose_game(settings: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[GameConfig, list[str]]:
+def choose_game(
+    settings: Mapping[str, Any], checkpoint: Checkpoint, rules: RuleFile | None = None
+) -> tuple[GameConfig, list[str]]:
     """The game to play, and lines that a user should see.
 
     Raises:
@@ -87,5 +90,6 @@ def choose_game(settings: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[Ga
         max_pool=settings["max_pool"],
         sticky=settings["sticky"],
         time_limit=settings["time_limit"],
+        modification_file=rules or "",
         goal_kind=goal_kind(settings["her"], settings["game_specific_goals"]),
     )

@@ -37,6 +37,7 @@ from continual_hackatari.training.plan import is_due, write_plan
 from continual_hackatari.training.playing import PlayedGame, evaluation_games, play_one
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import can_go_on, load_state
+from continual_hackatari.training.run_folder import FINAL, saved_agents
 from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.wrappers.config import GameConfig
@@ -148,9 +149,9 @@ def labels_of(path: Path, checkpoint: Checkpoint) -> list[Label]:
 
 
 def saved_weights(folder: Path) -> list[tuple[Path, list[Label]]]:
-    """The checkpoints that a run keeps: of its switches (`save_agent_with_switch`) and of its end.
+    """The checkpoints that a run keeps: of its switches, every so many steps, and of its end.
 
-    Raises CheckpointError for a final checkpoint that is damaged or does not say at which step it was written.
+    Raises CheckpointError for one of the latter that is damaged or does not say at which step it was written.
     """
     switches, found = Run(folder).switches, []
     for row in switches:
@@ -160,14 +161,14 @@ def saved_weights(folder: Path) -> list[tuple[Path, list[Label]]]:
             if row["shrink_and_perturb"] == "0":  # then the weights after the switch are those before it
                 labels.append(Label(step, number, row["to"]))
             found.append((folder / row["checkpoint"], labels))
-    final = folder / "model.cleanrl_model"
-    if final.exists():
-        checkpoint = load_checkpoint(final)
-        end, trained_on = checkpoint.global_step, checkpoint.extra.get("modification")
-        if end is None or not isinstance(trained_on, str):
-            raise CheckpointError(f"`{final}` does not say at which step and on which modification it was trained.")
-        phase = sum(int(row["global_step"]) < end for row in switches)
-        found.append((final, [Label(end, phase, trained_on)]))
+    on_the_way = [saved.path for saved in saved_agents(folder) if not saved.switch]
+    for path in [*on_the_way, *([folder / FINAL] if (folder / FINAL).exists() else [])]:
+        checkpoint = load_checkpoint(path)
+        of_step, trained_on = checkpoint.global_step, checkpoint.extra.get("modification")
+        if of_step is None or not isinstance(trained_on, str):
+            raise CheckpointError(f"`{path}` does not say at which step and on which modification it was trained.")
+        phase = sum(int(row["global_step"]) < of_step for row in switches)
+        found.append((path, [Label(of_step, phase, trained_on)]))
     return found
 
 

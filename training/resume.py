@@ -21,6 +21,7 @@ from torch import Tensor
 
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.files import atomic_path, try_lock
+from continual_hackatari.training.run_folder import saved_agents
 
 RESUME = "resume.pt"
 PREVIOUS = "resume.previous.pt"
@@ -220,7 +221,9 @@ class SaveClock:
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the run folder: no second process can continue the run meanwhile. The system lets go of it in any exit.
+    """Hold the run folder: no second process can continue the run or evaluate it meanwhile.
+
+    The system lets go of it in any exit.
 
     Raises ResumeError where another process holds it. A folder that is still empty afterwards is removed.
     """
@@ -231,7 +234,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         raise ResumeError(f"`{folder}` cannot be written: {error.strerror}.") from None
     try:
         if not try_lock(descriptor):
-            raise ResumeError(f"`resume`: another process is running in `{folder}`; wait for it or stop it.")
+            raise ResumeError(f"another process is running in `{folder}`; wait for it or stop it.")
         yield
     finally:
         os.close(descriptor)
@@ -241,8 +244,11 @@ def exclusive(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run was just writing: files that did not get their name yet."""
+def remove_leftovers(folder: Path, global_step: int) -> None:
+    """Remove what a killed run was just writing, and the agents that it saved after the step from which it goes on."""
+    for saved in saved_agents(folder):
+        if saved.global_step > global_step or (saved.switch and saved.global_step == global_step):
+            saved.path.unlink()  # made again; but not where the run is to save other ones from now on
     for leftover in [*folder.glob(".*.tmp"), *(folder / "videos").glob(".*.mp4")]:
         leftover.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 A script makes its agent and hands over what of it is saved; then it plays, learns and tells the run what happened:
 
     with Run(setup) as run:
+        agent = run.new_agent(generator)
         run.start(agent, parts={"optimizer": optimizer}, generators={"actions": generator})
         while run.goes_on:
             for _ in range(run.begin_round()):
@@ -54,7 +55,16 @@ from continual_hackatari.training.resume import (
     save_state,
     set_generator_states,
 )
-from continual_hackatari.training.run_folder import FINAL, create_run_folder, slug, write_args, write_job
+from continual_hackatari.training.rules import keep_rules, with_copy
+from continual_hackatari.training.run_folder import (
+    FINAL,
+    create_run_folder,
+    slug,
+    step_checkpoint,
+    switch_checkpoint,
+    write_args,
+    write_job,
+)
 from continual_hackatari.training.setup import ArgsT, Setup, machine
 from continual_hackatari.training.signals import StopSignals
 from continual_hackatari.training.timing import PhaseTimer
@@ -122,7 +132,7 @@ class Run(Generic[ArgsT]):
         self._last_switch = 0
         self._modification_index: dict[str, int] = {}
         self._ended_games: list[tuple[int, GameRecord]] = []  # with the step where each of them ended
-        self._stopping = self._finished = False
+        self._stopping = self._finished = self._has_start = False
         self._files: list[str] = []  # of parts that have their own, as the last saved state names them
         self._stack = contextlib.ExitStack()
 
@@ -138,6 +148,7 @@ class Run(Generic[ArgsT]):
             enter(ranks.only_on_main(lambda: exclusive(self.folder)))
             enter(saying_how_to_resume(self.setup.script.file, self.folder, ranks))
             self.tracker = enter(ranks.main_first(lambda: open_tracker(self.setup, self.folder)))
+            self.setup = replace(self.setup, game=with_copy(self.setup.game, self.folder))
             self.envs: VectorGames = enter(closing(open_games(self.setup)))
             shown = saved["progress"] if saved is not None else {}
             played = -(-self.total_timesteps // args.num_envs) * args.num_envs  # all games take the last step
@@ -158,6 +169,16 @@ class Run(Generic[ArgsT]):
             setup = self.setup
             ending.say_what_there_is(self.folder, setup.game.env_id, setup.args.architecture, setup.script.file)
 
+    def new_agent(self, generator: torch.Generator) -> Any:
+        """What the script builds, with weights drawn by `generator` or of `start_from`, the same on all ranks."""
+        agent = self.setup.script.build(self.args, self.envs.observation_shape, self.envs.num_actions, generator)
+        if self.setup.start is not None:
+            agent.load_state_dict(self.setup.start.model_weights)
+        self._has_start = True
+        agent.to(self.device)
+        self.ranks.start_alike(agent)
+        return agent
+
     def start(
         self,
         agent: nn.Module,
@@ -175,6 +196,10 @@ class Run(Generic[ArgsT]):
         self._agent, self._parts, self._generators = agent, {"agent": agent, **parts}, generators
         self._filed, self._checkpoint = files or {}, checkpoint
         self._start_time = time.perf_counter()
+        if self.setup.start is not None and not self._has_start:
+            raise ConfigError(
+                "`start_from` needs a script that makes its agent with `run.new_agent`, as this one does not"
+            )
         if self.setup.saved is not None:
             self._restore(self.setup.saved)
         else:
@@ -220,6 +245,7 @@ class Run(Generic[ArgsT]):
     def begin_round(self) -> int:
         """How many steps each game plays until the next `end_round`: `num_steps`, in the last one perhaps less."""
         self.evaluations.begin_rollout(self.global_step, self.num_switches, self.modification)
+        self._round_began = self.global_step
         missing = self.total_timesteps - self.global_step
         return min(self.args.num_steps, -(-missing // self.args.num_envs))
 
@@ -270,12 +296,15 @@ class Run(Generic[ArgsT]):
         self.tracker.scalars(numbers, self.global_step)
 
     def end_round(self, numbers: Mapping[str, float]) -> None:
-        """Log `numbers` and what all runs log, and save the run where that is due or somebody asks it to stop."""
+        """Log `numbers` and what all runs log, and save agent and run where that is due or somebody asks it to stop."""
         index = self._modification_index.setdefault(self.modification, len(self._modification_index))
         self.log(numbers)
         self.log({"charts/SPS": self.global_step / self._seconds, "charts/modification_index": index})
         self.log({f"time/{phase}": seconds for phase, seconds in self.timer.take().items()})
         self._stopping, saving = self.ranks.any(self._asked_to_stop(), self._save_clock.due(self.global_step))
+        every = self.args.save_agent_every
+        if every and self.global_step // every > self._round_began // every:  # before the state that goes on from here
+            self.save_agent(step_checkpoint(self.folder, self.global_step, self.modification))
         evaluating = self.evaluations.due and not self._stopping
         if saving or self._stopping or evaluating or self.global_step >= self.total_timesteps:
             self.save()
@@ -516,12 +545,13 @@ def open_tracker(setup: Setup[Any], folder: Path) -> Tracker:
     if not ranks.is_main:
         return Tracker(folder, active=False)
     files = None if saved is None else saved["tracker"]
+    step = 0 if saved is None else saved["counters"]["global_step"]
     try:
         if files is not None:
-            remove_leftovers(folder)
+            remove_leftovers(folder, step)
         tracker = ending.tracker_of(args, folder, wandb_run_id=files and files["wandb_run_id"], saved=files)
-        step = 0 if saved is None else saved["counters"]["global_step"]
         write_args(folder, {**as_plain_dict(replace(args, resume="")), **made_by(folder, step)})
+        keep_rules(folder, setup.game.rules)
         if ranks.job:
             write_job(folder, ranks.job)
     except OSError as error:
@@ -541,11 +571,6 @@ def saying_how_to_resume(script: str, folder: Path, ranks: Ranks) -> Iterator[No
                 start.append(f"--nnodes={ranks.size // ranks.local_size}")
             print("resume:     " + shlex.join([*start, os.path.relpath(script), "--resume", str(folder)]), flush=True)
         raise
-
-
-def switch_checkpoint(folder: Path, number: int, global_step: int, modification: str) -> Path:
-    """Where the agent of the regime of `modification` is saved at the switch that ends it."""
-    return folder / f"switch_{number}_step{global_step}_{slug(modification)}.cleanrl_model"
 
 
 def video_path(folder: Path, global_step: int, modification: str) -> Path:

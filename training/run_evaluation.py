@@ -33,6 +33,7 @@ from continual_hackatari.training.evaluations import (
 )
 from continual_hackatari.training.playing import load_agent
 from continual_hackatari.training.resume import exclusive
+from continual_hackatari.training.rules import rules_of_folder
 from continual_hackatari.training.strings import canonical_strings, choose_evaluated
 from continual_hackatari.wrappers.processes import available_cores
 
@@ -55,6 +56,8 @@ class Args:
     """changes nothing: a run is evaluated on the CPU, as during its training"""
     architecture: str | None = None
     """`package.module:Class` of an agent of your own, if you trust that code"""
+    modification_file: str = ""
+    """the file of that name of the training, where the run folder has no copy of it"""
 
 
 RANGES = {
@@ -126,7 +129,7 @@ def plan_run(args: Args, folder: Path, settings: dict[str, Any]) -> tuple[RunEva
     """
     trained = Checkpoint({}, settings, None)
     network = complete_settings({"architecture": args.architecture}, trained)
-    game, notes = choose_game(network, trained)
+    game, notes = choose_game(network, trained, rules_of_folder(folder, trained, args.modification_file))
     plan = read_plan(folder)
     given = named_strings(trained, plan)
     strings, held_out = (

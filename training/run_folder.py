@@ -4,10 +4,11 @@ import contextlib
 import hashlib
 import itertools
 import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.training.config import ConfigError
@@ -16,6 +17,32 @@ from continual_hackatari.training.files import atomic_path
 JOB = "torchrun.txt"
 FINAL = "model.cleanrl_model"
 """The agent at the end, in the run folder."""
+_ON_THE_WAY = re.compile(r"(?:switch_(\d+)|agent)_step(\d+)_.+\.cleanrl_model")
+
+
+class SavedAgent(NamedTuple):
+    """A checkpoint that a run has saved before its end."""
+
+    global_step: int
+    switch: int
+    """the number of the switch before which it was saved; 0: saved every so many steps"""
+    path: Path
+
+
+def switch_checkpoint(folder: Path, number: int, global_step: int, modification: str) -> Path:
+    """Where the agent of the regime of `modification` is saved at the switch that ends it."""
+    return folder / f"switch_{number}_step{global_step}_{slug(modification)}.cleanrl_model"
+
+
+def step_checkpoint(folder: Path, global_step: int, modification: str) -> Path:
+    """Where the agent is saved every so many steps."""
+    return folder / f"agent_step{global_step}_{slug(modification)}.cleanrl_model"
+
+
+def saved_agents(folder: str | Path) -> list[SavedAgent]:
+    """What a run has saved on its way, in the order of the training, whatever the order of the names."""
+    found = ((path, _ON_THE_WAY.fullmatch(path.name)) for path in Path(folder).glob("*_step*.cleanrl_model"))
+    return sorted(SavedAgent(int(match[2]), int(match[1] or 0), path) for path, match in found if match)
 
 
 def create_run_folder(

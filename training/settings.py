@@ -25,9 +25,13 @@ class RunSettings:
     """name of the experiment, part of the run folder's name"""
     resume: str = ""
     """run folder of a stopped run: go on exactly where it was saved, with its settings"""
+    start_from: str = ""
+    """checkpoint (.cleanrl_model) of another run: a new run that begins with its weights, and nothing else of it"""
     checkpoint_every: int | None = None
     """agent steps between two saves of the run for --resume (default: about every 5 minutes; 0: only when it begins
     and when it stops)"""
+    save_agent_every: int = 0
+    """agent steps after which the agent is saved, at the next border of two rounds; all of them are kept (0: never)"""
     seed: int = 42
     """seed of everything random: weights, actions, minibatches, games, modifications, schedule"""
     torch_deterministic: bool = True
@@ -58,6 +62,8 @@ class RunSettings:
     """modification string for the whole run; used when the config file has no schedule"""
     new_rf: str = ""
     """Python file whose reward_function(env) -> float replaces the reward (it is executed); scores stay the game's"""
+    modification_file: str = ""
+    """Python file with modifications of your own, which stand beside those of the game (it is executed)"""
     frameskip: int = 4
     """emulated frames per agent step"""
     buffer_window_size: int = 4
@@ -122,6 +128,12 @@ class RunSettings:
     """its arguments"""
     notes: Annotated[str, tyro.conf.Suppress] = ""
     """free text, kept with the run"""
+    modification_digest: Annotated[str, tyro.conf.Suppress] = ""
+    """SHA-256 of `modification_file`, which the run records; another file than that of a given one is refused"""
+    start_from_digest: Annotated[str, tyro.conf.Suppress] = ""
+    """SHA-256 of the file `start_from`, which the run records; another file than that of a given one is refused"""
+    start_from_experiment: Annotated[str, tyro.conf.Suppress] = ""
+    """the same of the experiment that trained it, whatever its seed"""
 
     @property
     def batch_size(self) -> int:
@@ -195,6 +207,16 @@ TESTS = Belonging(
     lambda args: bool(args.test_modifs),
     "name some with `--test_modifs`",
 )
+OWN_RULES = Belonging(
+    "is recorded of somebody's own modifications, and there are none",
+    lambda args: bool(args.modification_file),
+    "give `modification_file`",
+)
+START = Belonging(
+    "is recorded of the agent that a run starts from, and there is none",
+    lambda args: bool(args.start_from),
+    "give `start_from`",
+)
 WANDB = Belonging(
     "uploads to Weights & Biases, to which nothing is logged",
     lambda args: args.track,
@@ -203,6 +225,7 @@ WANDB = Belonging(
 
 RULES: dict[str, Rule] = {
     "checkpoint_every": Rule(Range(0, MANY), changeable=True),
+    "save_agent_every": Rule(Range(0, MANY), changeable=True),
     "seed": Rule(Range(0, 2**63 - 1)),
     "cuda": Rule(changeable=True),
     "detect_anomaly": Rule(changeable=True),
@@ -230,6 +253,8 @@ RULES: dict[str, Rule] = {
     "wandb_dir": Rule(changeable=True),
     "capture_video": Rule(changeable=True),
     "save_agent_wandb": Rule(changeable=True, of=WANDB),
+    "modification_digest": Rule(of=OWN_RULES),
+    **dict.fromkeys(("start_from_digest", "start_from_experiment"), Rule(of=START)),
 }
 """Of the settings in `RunSettings`; those that are not here may be anything of their type, and never change."""
 

@@ -26,7 +26,7 @@ from continual_hackatari.schedules.factories import (
     regime_warning,
     schedule_from_config,
 )
-from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
 from continual_hackatari.training.config import (
     ConfigError,
     apply_config_file,
@@ -39,8 +39,10 @@ from continual_hackatari.training.config import (
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
+from continual_hackatari.training.rules import rules_of
 from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
 from continual_hackatari.training.settings import GONE, Rule, RunSettings, changeable, check_values, ranges_of
+from continual_hackatari.training.start import check_start, read_start
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.system import memory_of
 from continual_hackatari.training.tracking import check_wandb
@@ -97,6 +99,8 @@ class Setup(Generic[ArgsT]):
     """This process among those of torchrun, or alone."""
     plan: Plan | None
     """What is evaluated while it trains, if anything."""
+    start: Checkpoint | None = None
+    """With `start_from`: the agent with whose weights a new run begins."""
 
     @property
     def finished(self) -> bool:
@@ -126,7 +130,8 @@ def prepare(script: Script[ArgsT], argv: Sequence[str] | None, ranks: Ranks = AL
         USER_ERRORS: one sentence; nothing was started or written.
     """
     args, saved = ranks.from_main(lambda: read_settings(script, argv, ranks))
-    return ranks.main_first(lambda: check_settings(script, args, saved, ranks))
+    args, start = ranks.from_main(lambda: read_start(args))
+    return ranks.main_first(lambda: check_settings(script, args, saved, ranks, start))
 
 
 def read_settings(
@@ -149,6 +154,7 @@ def read_settings(
     else:
         given = given_flags(script.settings, argv)
         args, lines = apply_config_file(args, args.config, given, GONE) if args.config else (args, [])
+        args = replace(args, modification_digest=rules_of(args).digest or args.modification_digest)
     if args.test_modifs == ("",):  # `--test_modifs ""` takes back what a file or a template names
         args = replace(args, test_modifs=())
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
@@ -157,7 +163,9 @@ def read_settings(
     return args, saved
 
 
-def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | None, ranks: Ranks) -> Setup[ArgsT]:
+def check_settings(
+    script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | None, ranks: Ranks, start: Checkpoint | None = None
+) -> Setup[ArgsT]:
     """Check everything that a user can get wrong; `prepare` after the settings are read."""
     before = from_plain_dict(script.settings, saved["args"]) if saved is not None else args if args.resume else None
     check_values(args, script.rules, before)
@@ -167,6 +175,9 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
     device, more = choose_device(args, ranks)
     game, notes = choose_game(args)
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
+    build = functools.partial(script.build, args)
+    if start is not None:
+        notes.append(check_start(args, start, game, lambda shape, number: build(shape, number, torch.Generator())))
     schedule, lines = choose_schedule(args, game)
     notes += lines
     total_timesteps = args.total_timesteps or schedule.num_total_steps
@@ -183,6 +194,9 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
         plan, games, lines = plan_continual_evaluation(args, saved is not None, regimes, strings, total_timesteps, game)
         evaluated_games += games
         notes += lines
+    if args.save_agent_every:
+        number = min(total_timesteps // args.save_agent_every, -(-total_timesteps // args.batch_size))
+        notes.append(f"agents saved on the way: {number:,} (`save_agent_every`)")
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
     notes += filter(None, [idle_note(args, script.rules, schedule, game), *script.notes(args, schedule)])
 
@@ -199,10 +213,10 @@ def check_settings(script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | N
     if saved is not None:
         notes += what_is_not_exact(saved, device)
     elif evaluated_games and ranks.is_main:
-        notes.append(cost_of_games(evaluated_games, game, args.agent_name, functools.partial(script.build, args)))
+        notes.append(cost_of_games(evaluated_games, game, args.agent_name, build))
     if not ranks.alone:
         notes.append(f"{ranks.size} processes of torchrun, {args.num_envs // ranks.size} games each")
-    setup = Setup(script, args, schedule, total_timesteps, game, device, precision, saved, ranks, plan)
+    setup = Setup(script, args, schedule, total_timesteps, game, device, precision, saved, ranks, plan, start)
     if setup.finished:  # all else is about training
         notes = of_tests
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
@@ -245,6 +259,7 @@ def choose_game(args: RunSettings) -> tuple[GameConfig, list[str]]:
         sticky=args.sticky,
         time_limit=args.time_limit,
         reward_file=args.new_rf,
+        modification_file=rules_of(args),
         goal_kind=args.goal_kind,
         seed=args.seed,
     )
@@ -271,13 +286,13 @@ def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]
     return schedule, [line for string in strings for line in check_string(game, string)[1]]
 
 
-def check_file(script: Script[Any], path: str | Path) -> list[str]:
-    """Check keys and names of a config file as a run with it would, whatever its flags; lines for the user.
+def check_file(script: Script[Any], path: str | Path, modification_file: str = "") -> list[str]:
+    """Check keys and names of a config file as a run with it would, whatever its other flags; lines for the user.
 
     Raises:
         USER_ERRORS: one sentence.
     """
-    args, _ = apply_config_file(script.settings(), path, gone=GONE)
+    args, _ = apply_config_file(script.settings(modification_file=modification_file), path, gone=GONE)
     check_ranges(args, ranges_of(script.rules))
     game, notes = choose_game(args)
     notes += choose_schedule(args, game)[1]

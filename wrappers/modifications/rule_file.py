@@ -49,7 +49,10 @@ def rule_file(path: str, digest: str = "", *copies: Path) -> RuleFile:
         raise ModificationError(
             f"`modification_file`: there is no file {path}; give a Python file that defines MODIFICATIONS"
         )
-    found = [RuleFile(str(candidate.resolve()), _digest_of(candidate)) for candidate in candidates]
+    try:
+        found = [RuleFile(str(candidate.resolve()), _digest_of(candidate)) for candidate in candidates]
+    except OSError as error:
+        raise ModificationError(f"`modification_file`: {error.filename} cannot be read: {error.strerror}") from None
     for file in found:
         if digest in ("", file.digest):
             return file

@@ -1,0 +1,96 @@
+"""Somebody's own modifications (`--modification_file`) in runs: a copy in the run folder, found again by its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from continual_hackatari.training.checkpoints import Checkpoint, trained_with
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.settings import RunSettings
+from continual_hackatari.wrappers.config import GameConfig, same_game
+from continual_hackatari.wrappers.modifications import RuleFile, rule_file
+
+COPY = "modification_file.py"
+"""In the run folder, whatever the file was called."""
+
+
+def rules_of(args: RunSettings) -> RuleFile:
+    """The file that a run plays with: the recorded one, in a run that goes on the copy in its folder.
+
+    Raises:
+        ModificationError: there is none, or it holds other rules than those recorded.
+    """
+    copies = [Path(args.resume) / COPY] if args.resume else []
+    return rule_file(args.modification_file, args.modification_digest, *copies)
+
+
+def keep_rules(folder: Path, rules: RuleFile) -> None:
+    """Copy the file into the run folder, unless it is there.
+
+    Raises:
+        ModificationError: it has changed.
+        OSError: it cannot be written.
+    """
+    copy = folder / COPY
+    if rules.path and Path(rules.path) != copy.resolve():
+        content = Path(rule_file(*rules).path).read_bytes()
+        with atomic_path(copy) as temporary:
+            temporary.write_bytes(content)
+
+
+def with_copy(game: GameConfig, folder: Path) -> GameConfig:
+    """The same game by the copy in the run folder: whoever works on the file meanwhile does not disturb the run."""
+    copy = folder / COPY
+    if not game.modification_file or not copy.is_file():  # other ranks may be on machines that do not see the folder
+        return game
+    return replace(game, modification_file=rule_file(str(copy), game.modification_digest).path)
+
+
+def rules_for(
+    checkpoint: Checkpoint, path: Path, given: str | None, settings: Mapping[str, Any]
+) -> tuple[RuleFile, list[str]]:
+    """The modifications with which a checkpoint is evaluated, and lines for the user.
+
+    A checkpoint is data and must not name code: without a flag only the copy beside it counts, by its digest.
+
+    path: of the checkpoint. settings: the game that is chosen, see `complete_settings`.
+
+    Raises:
+        ModificationError: there is no such file, or the copy is another one.
+    """
+    recorded = trained_with(checkpoint, "modification_digest", "")
+    name = Path(trained_with(checkpoint, "modification_file", "")).name
+    if given:
+        rules = rule_file(given)
+        other = f"note: {given} is not the {name} that the agent was trained with: other modifications, or other rules"
+        return rules, [other] if recorded and rules.digest != recorded else []
+    trained_on = trained_with(checkpoint, "env_id", "") or settings["env_id"]
+    if not recorded or settings["backend"] != "HackAtari" or not same_game(trained_on, settings["env_id"]):
+        return rule_file(""), []
+    copy = path.parent / COPY
+    if copy.is_file():
+        return rule_file(str(copy), recorded), []
+    return rule_file(""), [
+        f"note: the agent was trained with modifications of a file {name}, and no copy of it is beside the checkpoint; "
+        "`--modification_file` names it"
+    ]
+
+
+def rules_of_folder(folder: Path, settings: Checkpoint, given: str) -> RuleFile:
+    """The modifications with which a whole run is evaluated: those that it was trained with, whatever is given.
+
+    Raises:
+        ConfigError: a file is given, and the run was trained without one.
+        ModificationError: it cannot be found, or holds other rules.
+    """
+    recorded = trained_with(settings, "modification_digest", "")
+    if given and not recorded:
+        raise ConfigError(
+            f"`modification_file`: the run in `{folder}` was trained without one, so its evals.csv could not say what "
+            "a name stands for; evaluate its agents one by one, with `--agent_path`"
+        )
+    return rule_file(given or str(folder / COPY), recorded, folder / COPY) if recorded else rule_file("")
