@@ -1,12 +1,12 @@
 """Evaluating between two updates, in the training's own process, against a second process beside it, as it was before.
 
-    python -m benchmarks.evaluations 546e3d2 . [--pairs 3]
+    python -m benchmarks.evaluations 546e3d2 HEAD [--pairs 3]
 
 The first commit is the last one that had the second process; a folder stands for what it holds. Measured are seconds to
-the end of the command, with all evaluations done, and processor seconds, for PPO on 8 games of Freeway: with its update,
-and with a sleep of a fifth of the rollout's time in its place, as if a GPU learned while the cores are idle; each with
-two cores and bound to one. The two take turns, A B B A, and a pair gives a ratio. The second process had only what
-others leave of the processor, so a pair counts only where other programs used less than `--quiet` cores meanwhile.
+the end of the command, with all evaluations done, and processor seconds, for PPO on 8 games of Freeway: with its
+update, and with a sleep of a fifth of the rollout's time in its place, as if a GPU learned while the cores are idle;
+each with two cores and bound to one. The two take turns, A B B A, and a pair gives a ratio. The second process had only
+what others leave of the processor, so a pair counts only where other programs used less than `--quiet` cores meanwhile.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def run(code: Path, folder: Path, cores: int, sleep: float, words: Sequence[str]
     return measured, EventAccumulator(str(run_folder)).Reload()
 
 
-def wait_until_quiet(cores: float, seconds: float = 5.0, patience: float = 600.0) -> None:
+def wait_until_quiet(cores: float, seconds: float = 5.0, patience: float = 3600.0) -> None:
     """Wait until other programs have used less than so many cores for a while, or patience ends."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -116,13 +116,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("beside", help="a commit, or a folder: with the second process")
     parser.add_argument("between", help="a commit, or a folder: evaluating between two updates")
-    parser.add_argument("--steps", type=int, default=30_720)
+    parser.add_argument("--steps", type=int, default=20_480)
     parser.add_argument("--eval_every", type=int, default=10_240)
     parser.add_argument("--time_limit", type=int, default=1000, help="frames of a game")
     parser.add_argument("--pairs", type=int, default=3, help="that count, per condition")
-    parser.add_argument("--tries", type=int, default=6, help="pairs at most, per condition")
-    parser.add_argument("--quiet", type=float, default=0.1)
-    parser.add_argument("--conditions", nargs="+", default=["update 2", "sleep 2", "update 1", "sleep 1"])
+    parser.add_argument("--tries", type=int, default=8, help="pairs at most, per condition")
+    parser.add_argument("--quiet", type=float, default=0.15)
+    parser.add_argument("--conditions", nargs="+", default=["sleep 1", "sleep 2", "update 2", "update 1"])
     args = parser.parse_args()
     words = [*FLAGS.split(), "--total_timesteps", str(args.steps), "--time_limit", str(args.time_limit)]
     evaluated = [*words, *EVALUATION.split(), "--eval_every", str(args.eval_every)]

@@ -31,7 +31,6 @@ from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.ending import log_continual_metrics
 from continual_hackatari.training.evaluations import ContinualEvaluation, Evaluator, RunEvaluation
 from continual_hackatari.training.plan import Places, place_evaluations, write_plan
-from continual_hackatari.training.progress import ProgressBar
 from continual_hackatari.training.resume import exclusive
 from continual_hackatari.training.strings import choose_evaluated
 from continual_hackatari.wrappers.config import game_config
