@@ -263,6 +263,7 @@ class Evaluator:
                     written += 1
                 stop, going = self._ranks.any(stopped(), more)
                 if stop:
+                    self.close()  # in the middle of a step
                     return False
         finally:
             torch.set_num_threads(num_threads)
@@ -270,8 +271,8 @@ class Evaluator:
 
     def close(self) -> None:
         """End the worker processes."""
-        for envs in self._sets:
-            envs.close()
+        while self._sets:
+            self._sets.pop().close()
 
     def _play(
         self, jobs: Sequence[Job], numbers: Iterable[int], agent_of: Callable[[int], Player]
