@@ -57,6 +57,7 @@ from continual_hackatari.training import scripts
 from continual_hackatari.training import setup as setups
 from continual_hackatari.training.annealing import annealing_borders, remaining_share, set_learning_rate
 from continual_hackatari.training.config import Belonging, ConfigError, Range
+from continual_hackatari.training.devices import choose_device
 from continual_hackatari.training.hindsight import fill_relabelled_half, join_relabelling, scale_halves
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import ResumeError
@@ -608,8 +609,8 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
 def notes(args: Args, schedule: Any) -> list[str | None]:
     """Lines for the user."""
     lines = [decay_note(schedule, args.total_timesteps)] if args.anneal_lr and not args.anneal_lr_per_regime else []
-    idle_graphs = args.cuda_graphs and not (args.cuda and torch.cuda.is_available())
-    return [*lines, "note: `cuda_graphs` does nothing on a CPU" if idle_graphs else None]
+    idle_graphs = args.cuda_graphs and choose_device(args.device, args.cuda).type != "cuda"
+    return [*lines, "note: `cuda_graphs` does nothing without a GPU of CUDA" if idle_graphs else None]
 
 
 def memory(args: Args, game: GameConfig) -> tuple[int, str]:

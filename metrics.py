@@ -26,7 +26,7 @@ from continual_hackatari.reporting.metrics_tables import Settings, as_json, as_r
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import run_folders
 from continual_hackatari.reporting.statistics import Resample
-from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
+from continual_hackatari.training.config import ConfigError, Range, check_ranges, flush_or_drop, parse_command_line
 from continual_hackatari.training.files import atomic_path
 
 
@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ConfigError, RunFolderError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:  # `| head` has seen enough, and the files are written
+        flush_or_drop()
 
 
 def run(args: Args) -> None:
@@ -76,13 +78,13 @@ def run(args: Args) -> None:
     settings = Settings(args.mode, args.normalise, args.recovery, args.resample)
     single_task = run_folders(args.single_task, "single_task")
     results = evaluate_groups(run_folders(args.runs), single_task, settings)
-    print(f"{args.mode} games, {args.normalise} scores")
-    print(as_text(results))
     content = as_json(settings, args.single_task, results)
     with atomic_path(f"{args.output}.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     with atomic_path(f"{args.output}.csv") as temporary:
         as_rows(settings, results).to_csv(temporary, index=False)
+    print(f"{args.mode} games, {args.normalise} scores")
+    print(as_text(results))
     print(f"\nfiles: {args.output}.json, {args.output}.csv")
 
 

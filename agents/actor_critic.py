@@ -10,12 +10,22 @@ import torch.nn.functional as F  # noqa: N812 (the name everyone knows it by)
 from torch import Tensor, nn
 
 Self = TypeVar("Self", bound="ActorCritic")
+Layer = TypeVar("Layer", bound=nn.Module)
 
 # Gains of the orthogonal initialisation (the PPO convention): hidden layers keep the scale of their input through the
 # ReLU, the policy starts close to uniform, the value head starts at unit scale.
 HIDDEN_GAIN = math.sqrt(2)
 ACTOR_GAIN = 0.01
 CRITIC_GAIN = 1.0
+
+
+def blank(layer: type[Layer], *sizes: int, **settings: int) -> Layer:
+    """A layer whose weights `initialise` will draw: what it draws itself costs the run no random numbers.
+
+    PyTorch's `skip_init` would load sympy for that, which takes a second.
+    """
+    with torch.random.fork_rng(devices=()):
+        return layer(*sizes, **settings)
 
 
 class ActorCritic(nn.Module, ABC):

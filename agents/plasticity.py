@@ -10,6 +10,7 @@ the bfloat16 copy that acts, and neither compiled nor recorded in a CUDA graph.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -115,6 +116,8 @@ class PlasticityProbe:
         """
         if self.observations is None:
             raise AgentError("`observations` of the plasticity probe are not set; they come before any measurement.")
+        if next(agent.parameters()).device.type == "mps":  # it has no float64
+            agent = copy.deepcopy(agent).cpu()
         device = next(agent.parameters()).device
         self.observations = self.observations.to(device)  # a run may go on on another one
         magnitudes, features, log_probs = look_at(agent, self.observations)

@@ -6,9 +6,8 @@ from typing import cast
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
-from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.agents.actor_critic import ActorCritic, blank
 
 HIDDEN_LAYERS = ("conv1", "conv2", "conv3", "fc")
 
@@ -24,20 +23,19 @@ class PPO(ActorCritic):
     def __init__(self, num_actions: int, num_planes: int = 4, *, generator: torch.Generator | None = None) -> None:
         """num_planes: the stacked frames, plus goal planes where hindsight is used; generator: see `make_agent`."""
         super().__init__()
-        # skip_init: `initialise` draws every weight, the layers' own draws would be wasted time and random numbers.
         self.network = nn.Sequential(
-            skip_init(nn.Conv2d, num_planes, 32, 8, stride=4),  # -> [B, 32, 20, 20]
+            blank(nn.Conv2d, num_planes, 32, 8, stride=4),  # -> [B, 32, 20, 20]
             nn.ReLU(inplace=True),
-            skip_init(nn.Conv2d, 32, 64, 4, stride=2),  # -> [B, 64, 9, 9]
+            blank(nn.Conv2d, 32, 64, 4, stride=2),  # -> [B, 64, 9, 9]
             nn.ReLU(inplace=True),
-            skip_init(nn.Conv2d, 64, 64, 3, stride=1),  # -> [B, 64, 7, 7]
+            blank(nn.Conv2d, 64, 64, 3, stride=1),  # -> [B, 64, 7, 7]
             nn.Flatten(),  # before the ReLU: in channels-last memory its gradient then passes the ReLU in one order
             nn.ReLU(inplace=True),
-            skip_init(nn.Linear, 64 * 7 * 7, 512),
+            blank(nn.Linear, 64 * 7 * 7, 512),
             nn.ReLU(inplace=True),
         )
-        self.actor = skip_init(nn.Linear, 512, num_actions)
-        self.critic = skip_init(nn.Linear, 512, 1)
+        self.actor = blank(nn.Linear, 512, num_actions)
+        self.critic = blank(nn.Linear, 512, 1)
         self.initialise(generator)
 
     def hidden(self, x: Tensor) -> Tensor:

@@ -5,9 +5,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
-from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.agents.actor_critic import ActorCritic, blank
 from continual_hackatari.agents.errors import AgentError
 
 # Features are positions and sizes in pixels of the 160 x 210 screen; dividing by its height brings them to about 0..1.
@@ -41,8 +40,8 @@ class PPOObj(ActorCritic):
         self.encoder = _fully_connected([num_features, *encoder_dims])
         decoder_sizes = [window * [num_features, *encoder_dims][-1], *decoder_dims]
         self.decoder = _fully_connected(decoder_sizes)
-        self.actor = skip_init(nn.Linear, decoder_sizes[-1], num_actions)
-        self.critic = skip_init(nn.Linear, decoder_sizes[-1], 1)
+        self.actor = blank(nn.Linear, decoder_sizes[-1], num_actions)
+        self.critic = blank(nn.Linear, decoder_sizes[-1], 1)
         self.initialise(generator)
 
     def hidden(self, x: Tensor) -> Tensor:
@@ -67,5 +66,5 @@ class PPOObj(ActorCritic):
 def _fully_connected(sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [skip_init(nn.Linear, inputs, outputs), nn.ReLU()]
+        layers += [blank(nn.Linear, inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers)

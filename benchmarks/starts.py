@@ -18,9 +18,8 @@ import torch
 
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Training, require_finished, returns, train_all
-from continual_hackatari import eval as evaluation
 from continual_hackatari.reporting.tables import format_table
-from continual_hackatari.training import playing
+from continual_hackatari.training import checkpoint_settings, playing
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.wrappers.config import GAME_STARTS
 
@@ -35,8 +34,8 @@ def scores(path: Path, start: str, games: int) -> list[float]:
     """Scores of whole games that the agent in `path` plays when they begin with `start`, actions sampled."""
     checkpoint = load_checkpoint(path)
     flags: dict[str, Any] = {"agent_path": (str(path),), "game_start": start}
-    settings = evaluation.complete_settings(flags, checkpoint)
-    game, _ = evaluation.choose_game(settings, checkpoint)
+    settings = checkpoint_settings.complete_settings(flags, checkpoint)
+    game, _ = checkpoint_settings.choose_game(settings, checkpoint)
     agent = playing.load_agent(str(path), checkpoint, settings["architecture"], game)
     cpu = torch.device("cpu")
     options = {"episodes": games, "seed": 1, "deterministic": False, "num_envs": 8, "num_workers": None, "device": cpu}

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from continual_hackatari import continual_training_example, metrics, report, sweep
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories
-from continual_hackatari.training import run_evaluation
+from continual_hackatari.training import run_evaluation, watching
 from continual_hackatari.training.help import Flag, groups_of
 from continual_hackatari.wrappers.modifications import __main__ as modifications
 
@@ -49,6 +49,7 @@ def page() -> str:
         ("Training: continual_training_example.py", continual_training_example),
         ("Evaluation: eval.py", evaluation),
         ("Evaluation of a run: eval.py --run", run_evaluation),
+        ("A video of one game: eval.py --play", watching),
         ("Continual metrics: metrics.py", metrics),
         ("Report: report.py", report),
         ("Sweeps: sweep.py", sweep),

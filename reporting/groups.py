@@ -23,10 +23,11 @@ NOT_OF_EXPERIMENT = frozenset(
         # `start_from_experiment`
         *("modification_file", "start_from", "start_from_digest"),
         # where it runs, how far it has come and how it goes on
-        *("resume", "checkpoint_every", "cuda", "num_workers", "worker_timeout", "detect_anomaly"),
+        *("runs_dir", "resume", "checkpoint_every", "cuda", "device", "num_workers", "worker_timeout"),
+        "detect_anomaly",
         # what is kept and shown of it
         *("track", "wandb_project_name", "wandb_entity", "wandb_dir", "save_agent_wandb"),
-        *("capture_video", "save_agent_with_switch", "save_agent_every"),
+        *("capture_video", "capture_video_every", "caption", "save_agent_with_switch", "save_agent_every"),
         # how it is measured, of which training notices nothing
         *("eval_every", "eval_modifs", "held_out_modifs", "eval_games", "test_modifs", "eval_episodes"),
         "plasticity_every",

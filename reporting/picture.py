@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from continual_hackatari.reporting.figures import LIGHT, Keys, draw_returns, drawing, explain_returns, render
 from continual_hackatari.reporting.groups import Group
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.words import shown
 
 
-def returns_png(folder: Path) -> bytes | None:
-    """The scores of all whole games of a run over its steps, as a PNG file; None where no game has ended.
+def returns_png(run: Run) -> bytes:
+    """The scores of all whole games of a run over its steps, as a PNG file.
 
     It is `draw_returns` of the report with a title and a legend, because here no caption stands below it.
     """
-    run = Run(folder, events=False)
-    if run.games.cut.all():
-        return None
     keys = Keys([regime.modification for regime in run.regimes])
     with drawing(LIGHT):
         figure = draw_returns([Group(run.name, [run])], keys, LIGHT)

@@ -67,6 +67,15 @@ def sibling(request):
     return SIBLINGS[request.param]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _evaluation_for_tests():
+    """What evaluation costs is told by a few steps, not by seconds of play before each training."""
+    with pytest.MonkeyPatch.context() as patch:
+        if find_spec("torch"):  # some tests need none, and are run where it is not installed
+            patch.setattr("continual_hackatari.training.cost.PROBED_STEPS", 60)
+        yield
+
+
 @pytest.fixture
 def workdir(tmp_path, monkeypatch):
     """An empty current folder: `runs/` of a training lands here."""

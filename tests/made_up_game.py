@@ -248,7 +248,7 @@ class MadeUpGames:
         recording.games += [(self.num_envs * step, record) for record in records]
         return self.arrays.observations, {"games": records}
 
-    def record_next_game(self, path):
+    def record_next_game(self, path, caption=False):
         self._recording.videos.append((len(self._recording.switches), path.name))
 
     def cut_games(self):

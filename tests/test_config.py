@@ -426,6 +426,16 @@ def test_limits_are_allowed_and_none_is_skipped():
 class Lists:
     strings: tuple[str, ...] = ()
     text: str = ""
+    steps: int | None = None
+    sizes: tuple[int, ...] = ()
+
+
+def test_a_whole_number_may_have_an_exponent():
+    words = ["--steps=1e6", "--text", "1e6", "--sizes", "1.5e1", "7"]
+    assert parse_command_line(Lists, words) == Lists((), "1e6", 1_000_000, (15, 7))
+    for wrong in ("1.5", "1e-1", "1.25e1", "1e400"):
+        with pytest.raises(SystemExit):
+            parse_command_line(Lists, ["--steps", wrong])
 
 
 @pytest.mark.parametrize("list_", ['["a", "b c"]', "['a', 'b c']", "('a', 'b c')"])

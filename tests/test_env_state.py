@@ -14,10 +14,12 @@ import pytest
 from conftest import NEEDS_HACKATARI, NEEDS_OCATARI, PATIENCE
 from test_vector import ROOT, assert_same, make, play
 
+from continual_hackatari.wrappers import emulator
 from continual_hackatari.wrappers.config import game_config
 from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import GameError
 from continual_hackatari.wrappers.modifications import catalogue
+from continual_hackatari.wrappers.modified_game import ModifiedGame
 from continual_hackatari.wrappers.objects import supports_object_features
 from continual_hackatari.wrappers.state import is_plain
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
@@ -126,6 +128,33 @@ def test_a_switch_right_before_or_after_the_save():
 def test_environments_that_have_not_started_yet():
     envs, resumed = make("ALE/Pong-v5", 2, 0), make("ALE/Pong-v5", 2, 1)
     assert_continues(envs, resumed, 0, 30, then={0: ("lazy_enemy", "reset")})
+
+
+SEEDED = ["Pong", "Seaquest", *(pytest.param(name, marks=pytest.mark.long) for name in ale_games())]
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_a_seed_that_was_there_before_begins_the_same_game_without_inserting_it(name, monkeypatch):
+    """As in a new emulator, its generator included, whatever was played in between."""
+    config, _ = game_config(f"ALE/{name}-v5")
+    fresh, other = (ModifiedGame(config, seed=seed, modification_seed=0) for seed in (12345, 5))
+
+    def played(game, steps=100):
+        game.start((), lambda: None)
+        seen = []
+        for action in np.random.default_rng(1).integers(len(game.actions), size=steps):
+            seen.append((game.step(int(action)), *game.ram()))
+            if game.over:
+                game.start((), lambda: None)
+        return seen, game.screen().tobytes(), emulator.save(game.ale)
+
+    expected = played(fresh)
+    assert played(other) != expected
+    other.seed(12345)
+    played(other, 50)
+    monkeypatch.setattr(emulator, "load_game", None)
+    other.seed(12345)
+    assert played(other) == expected
 
 
 def test_a_state_after_a_reset_with_a_seed_is_one_of_that_seed():
@@ -405,9 +434,9 @@ def frames(path):
 def test_a_video_in_progress_is_made_again_whole(tmp_path):
     def start(name):
         envs = make("ALE/Breakout-v5", 1, 1)
-        envs.record_next_game(tmp_path / name / "step0")
+        envs.record_next_game(tmp_path / name / "step0", caption=True)
         play(envs, 100, {0: ("color_all_blocks_blue", "reset")})
-        envs.record_next_game(tmp_path / name / "step9")
+        envs.record_next_game(tmp_path / name / "step9", caption=True)
         return envs
 
     def until_over(envs):

@@ -70,7 +70,7 @@ def refused(capsys, path, *flags):
     """The one sentence with which eval.py refuses; nothing was written."""
     before = sorted(path.parent.rglob("*"))
     with pytest.raises(SystemExit) as stopped:
-        evaluation.main(["--agent_path", str(path), *FEW, *flags])
+        evaluation.main(["--agent_path", str(path), *(["--no-cuda"] if "--play" in flags else FEW), *flags])
     error = capsys.readouterr().err
     assert stopped.value.code == 2
     assert error.startswith("error: ")
@@ -470,7 +470,8 @@ def test_object_agents_do_not_play_frames_nor_other_layers(workdir, capsys):
 def test_files_that_are_no_checkpoints(checkpoint, workdir, capsys):
     missing = workdir / "nothing.cleanrl_model"
     assert "does not exist" in refused(capsys, missing)
-    assert "folder" in refused(capsys, workdir)
+    (workdir / "empty").mkdir()
+    assert "not the folder of a run" in refused(capsys, workdir / "empty")
     whole = checkpoint.read_bytes()
     for length in (0, 100, len(whole) // 2, len(whole) - 30):
         checkpoint.write_bytes(whole[:length])

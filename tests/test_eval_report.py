@@ -440,7 +440,7 @@ def test_a_video_shows_one_game(two_agents, capsys):
     one, two = map(str, two_agents)
     for paths, flags, words in (([one, two], [], "`agent_path` one value"), ([one], ["--seeds", "1", "2"], "`seeds`")):
         with pytest.raises(SystemExit):
-            evaluation.main(["--agent_path", *paths, *FEW, *flags, "--play", "game.mp4"])
+            evaluation.main(["--agent_path", *paths, *flags, "--play", "game.mp4"])
         assert words in capsys.readouterr().err
 
 

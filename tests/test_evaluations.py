@@ -36,6 +36,7 @@ from continual_hackatari.training.strings import choose_evaluated
 from continual_hackatari.wrappers.config import game_config
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
+SMALL += ["--update_epochs", "1", "--num_minibatches", "1"]
 EVALUATED = ["--eval_games", "1", "--eval_modifs", "no_modif", "--held_out_modifs", "right_drift"]
 # A frameskip that makes whole games short: a dozen steps.
 BREAKOUT = {

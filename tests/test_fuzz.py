@@ -92,6 +92,8 @@ def plausible(name):
         return st.sampled_from(
             [*MODIFICATIONS, "no_modif", "no_modif, all_black_cars", "all_black_cars,all_black_cars"]
         )
+    if name == "runs_dir":
+        return st.sampled_from(["runs", "", "config.json", "\0", "\ud800", "x" * 300])
     if name in ("new_rf", "modification_file"):
         return st.sampled_from(["", "absent.py", "..", "/dev/null", "config.json"])
     if name in ("config", "resume", "start_from"):
@@ -465,9 +467,9 @@ SMALL = {
     "eval_episodes": [1],
 }
 FIXED = {"num_workers": 0, "cuda": False, "compile": False, "track": False}
-FILES = {"config", "resume", "start_from", "start_from_digest", "start_from_experiment"}
+FILES = {"config", "runs_dir", "resume", "start_from", "start_from_digest", "start_from_experiment"}
 FILES |= {"new_rf", "modification_file", "modification_digest"}
-FREE = sorted(set(FIELDS) - {*SMALL, *FIXED, *FILES, "test_modifs", "capture_video"})
+FREE = sorted(set(FIELDS) - {*SMALL, *FIXED, *FILES, "test_modifs", "capture_video", "capture_video_every"})
 
 
 @st.composite

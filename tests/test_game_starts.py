@@ -20,7 +20,9 @@ from continual_hackatari.agents import make_agent
 from continual_hackatari.schedules.factories import decay_note, schedule_from_config
 from continual_hackatari.schedules.factories import main as preview
 from continual_hackatari.training.annealing import annealing_borders, remaining_share
+from continual_hackatari.training.checkpoint_settings import choose_game
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
+from continual_hackatari.training.chosen_agents import checked_settings
 from continual_hackatari.training.config import apply_config_file, parse_command_line
 from continual_hackatari.wrappers.agent_game import AgentGame
 from continual_hackatari.wrappers.config import BLINKING, game_config
@@ -469,8 +471,8 @@ def played_as(folder, agent, trained, *flags):
     save_checkpoint(path, model_weights=agent.state_dict(), args=args, global_step=1)
     given = parse_command_line(evaluation.Args, ["--agent_path", str(path), *flags])
     checkpoint = load_checkpoint(path)
-    settings = evaluation.checked_settings(given, checkpoint)
-    config, _ = evaluation.choose_game(settings, checkpoint)
+    settings = checked_settings(given, checkpoint)
+    config, _ = choose_game(settings, checkpoint)
     return (*config.chosen.values(), config.noop_max, config.fire_reset)
 
 

@@ -86,5 +86,8 @@ def test_a_run_that_cannot_go_on_says_what_its_settings_became(tmp_path, capsys)
     before = sorted(path.name for path in old.iterdir())
     with pytest.raises(SystemExit, match="2"):
         training.main(["--resume", str(old), "--no_cuda"])
-    assert "`noop_max`, 30, is a setting that this version does not know; `game_start` says" in capsys.readouterr().err
+    assert (
+        "is finished, after 96 steps; `noop_max`, 30, is a setting that this version does not know; `game_start`"
+        in (capsys.readouterr().err)
+    )
     assert sorted(path.name for path in old.iterdir()) == before

@@ -204,9 +204,8 @@ def test_units_are_replaced_after_each_gradient_step_and_at_no_other_time(tmp_pa
     drawn = ContinualBackprop.draw_incoming
     fresh = []
     monkeypatch.setattr(ContinualBackprop, "draw_incoming", lambda *args: fresh.append(drawn(*args)) or fresh[-1])
-    run = train_in(
-        tmp_path, monkeypatch, *BUSY, "--test_modifs", "no_modif", "--eval_episodes", "1", config=TWO_REGIMES
-    )
+    tested = ["--test_modifs", "no_modif", "--eval_episodes", "1", "--time_limit", "400"]
+    run = train_in(tmp_path, monkeypatch, *BUSY, *tested, config=TWO_REGIMES)
     assert order == ["adam", "cbp"] * STEPS_OF_TWO_REGIMES
     expected = {name: replacements(units, STEPS_OF_TWO_REGIMES, 0.01, 5) for name, units in LAYERS.items()}
     logged = scalars(run)

@@ -294,6 +294,24 @@ def test_a_job_finds_its_own_run_and_no_older_one(tmp_path, monkeypatch):
     assert folder_of_job("runs", "8") is None
 
 
+def test_a_job_finds_its_run_in_the_folder_that_its_file_names(tmp_path, monkeypatch):
+    """As in its first start, and where that file is gone by then, in that of the command line."""
+    config = write_config(tmp_path, runs_dir="others")
+    for place in ("others", "runs"):
+        (tmp_path / place / "run").mkdir(parents=True)
+        write_job(tmp_path / place / "run", "7")
+    monkeypatch.chdir(tmp_path)
+    assert setup.place_of_runs(training.Args(config=config)) == "others"
+    assert setup.place_of_runs(training.Args(config="absent.json")) == "runs"
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "7")
+    for name, value in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)):
+        monkeypatch.setenv(name, str(value))
+    with Ranks.of_this_process() as ranks:
+        setup.read_settings(training.SCRIPT, ["--config", config], ranks)
+    assert folder_of_job("others", "7") is None
+    assert folder_of_job("runs", "7") is not None
+
+
 def test_jobs_without_a_name_are_told_apart_by_their_torchrun(monkeypatch):
     assert Ranks().job == ""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")

@@ -23,10 +23,11 @@ from continual_hackatari import continual_training_example, metrics, report
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
-from continual_hackatari.training import ending, run_evaluation, setup, summary, sweeps, versions
+from continual_hackatari.training import ending, run_evaluation, setup, summary, sweeps, versions, watching
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
 from continual_hackatari.training.settings import ranges_of
+from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import __main__ as modifications_command
@@ -152,9 +153,10 @@ def test_there_are_commands_of_every_kind():
 def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     script = SCRIPTS[words[0]]
-    if words[:2] == ["eval.py", "--run"]:
-        check_ranges(parse_command_line(run_evaluation.Args, words[1:]), run_evaluation.RANGES)
-        return
+    for door, room in {"--run": run_evaluation, "--play": watching}.items():
+        if words[0] == "eval.py" and door in words:
+            check_ranges(parse_command_line(room.Args, words[1:]), room.RANGES)
+            return
     args = parse_command_line(script.Args, words[1:])
     check_ranges(args, ranges_of(script.SCRIPT.rules) if hasattr(script, "SCRIPT") else getattr(script, "RANGES", {}))
     if getattr(args, "obs_mode", None) == "obj" and find_spec("ocatari") is None:  # refused, see README
@@ -166,8 +168,7 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     if script is evaluation:
         shipped = [ROOT / path for path in args.agent_path if (ROOT / path).is_file()]
         config, _ = game_config(load_checkpoint(shipped[0]).args["env_id"] if shipped else "ALE/Freeway-v5")
-        for string in args.modifs.split(","):
-            check_string(config, string)
+        canonical_strings("modifs", args.modifs, config)
         return
     arguments = words[1:]
     for name, text in ((args.new_rf, reward_file()), (args.modification_file, rule_file())):

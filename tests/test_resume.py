@@ -102,7 +102,7 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path, uninterrupted):
     killed = -signal.SIGKILL
     assert (
@@ -121,9 +121,9 @@ def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(sib
     assert [saved.global_step for saved in saved_agents(run)] == [128, 224, 320], "at the first border after each 100"
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_signals_save_first_and_say_how_to_go_on(sibling, tmp_path, uninterrupted):
-    life = begin(tmp_path, *sibling.method, "--num_workers", "2", every=0, sibling=sibling)
+    life = begin(tmp_path, *sibling.method, "--num_workers", "1", every=0, sibling=sibling)
     for number in (signal.SIGINT, signal.SIGTERM):
         life.wait_for(lambda: said(tmp_path).count("step ") + said(tmp_path).count("run folder") >= 1)
         workers = children(life.pid)
@@ -255,7 +255,7 @@ def test_a_finished_run_does_what_was_asked_for_as_at_its_end(sibling, tmp_path,
     """The same games, so the same table, as where the run itself was asked. This one can be made longer."""
     monkeypatch.chdir(tmp_path)
     tested = ["--test_modifs", "no_modif, all_black_cars", "--eval_episodes", "2"]
-    flags = ["--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--time_limit", "1600"]
+    flags = ["--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--time_limit", "800"]
     flags += ["--no_anneal_lr"] if sibling is PPO else []
     sibling.main([*sibling.small, *flags, *tested])
     run, out = only_run(tmp_path), capsys.readouterr().out
@@ -302,7 +302,7 @@ def test_a_run_that_is_alive_cannot_be_continued(tmp_path):
     life.end()
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_an_update_that_is_not_finite_is_not_kept(sibling, tmp_path, uninterrupted):
     """In the fifth update, the one after step 160, the third gradient step."""
     number = 4 * sibling.gradient_steps + 3

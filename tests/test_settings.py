@@ -53,6 +53,7 @@ ON = {
     "eval_games": {"eval_every": 0},
     "eval_episodes": {"test_modifs": "no_modif"},
     "save_agent_wandb": {"track": True},
+    "caption": {"capture_video": True},
     "modification_digest": {"modification_file": "x"},
     "start_from_digest": {"start_from": "x"},
     "start_from_experiment": {"start_from": "x"},
@@ -352,4 +353,4 @@ def test_what_would_happen_at_switches_is_said_to_do_nothing_without_one(setting
 def test_graphs_of_a_gpu_are_said_to_do_nothing_without_one(workdir, capsys):
     for flag in (True, False):
         training.prepare(["--config", write_config(workdir, **FREEWAY, cuda_graphs=flag)])
-        assert ("note: `cuda_graphs` does nothing on a CPU" in capsys.readouterr().out) == flag
+        assert ("note: `cuda_graphs` does nothing without a GPU of CUDA" in capsys.readouterr().out) == flag

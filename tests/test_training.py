@@ -482,6 +482,35 @@ def test_a_bad_file_from_the_shell(tmp_path):
 
 
 @EVERY
+def test_runs_go_where_the_settings_say_and_go_on_where_they_are(sibling, workdir, capsys):
+    """The file wins over the command line, as for all settings."""
+    config = write_config(workdir, env_id="ALE/Freeway-v5", runs_dir="else/where")
+    flags = ["--no_anneal_lr"] if sibling is PPO else []
+    sibling.main([*sibling.small, *flags, "--config", config, "--runs_dir", "mine", "--total_timesteps", "32"])
+    (run,) = (workdir / "else" / "where").iterdir()
+    moved = run.rename(workdir / run.name)
+    sibling.main(["--resume", str(moved), "--total_timesteps", "64"])
+    assert load_checkpoint(moved / "model.cleanrl_model").global_step == 64
+    assert {entry.name for entry in workdir.iterdir()} == {"config.json", "else", moved.name}
+    assert not list((workdir / "else" / "where").iterdir())
+    with pytest.raises(ConfigError, match="`runs_dir` cannot change in a run that goes on"):
+        sibling.prepare(["--resume", str(moved), "--total_timesteps", "96", "--runs_dir", "runs"])
+
+
+@pytest.mark.parametrize("place", ["config.json", "\0", "x" * 300], ids=["file", "null", "long"])
+def test_a_folder_of_all_runs_that_cannot_be_is_a_sentence(place, workdir, capsys):
+    path = write_config(workdir, env_id="ALE/Freeway-v5", total_timesteps=32, runs_dir=place)
+    with pytest.raises(SystemExit) as refused:
+        training.main(["--config", path, *SMALL])
+    assert refused.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: No run folder can be created in ")
+    assert error.endswith(", with `--runs_dir`\n")
+    assert error.count("\n") == 1
+    assert [entry.name for entry in workdir.iterdir()] == ["config.json"]
+
+
+@EVERY
 def test_a_run_folder_that_cannot_be_written(sibling, workdir, capsys):
     (workdir / "runs").write_text("a file where the folder should be")
     with pytest.raises(SystemExit) as stopped:

@@ -297,6 +297,7 @@ def test_a_reset_with_a_seed_counts_evaluation_games_from_the_first():
         ({"seed": -1}, "`seed`.*-1"),
         ({"seed": [1, 2]}, "`seed`.*one for all games"),
         ({"seed": True}, "`seed`"),
+        ({"options": "right_drift"}, "`options` must be a dict"),
         ({"options": {"modification": "right_drift"}}, "'modification' is unknown.*`modifications`"),
         ({"options": {"modifications": ["right_drift"]}}, "one string"),
         ({"options": {"modifications": "right_drft"}}, "did you mean right_drift"),

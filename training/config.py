@@ -10,6 +10,7 @@ import difflib
 import json
 import math
 import os
+import re
 import sys
 import types
 import typing
@@ -83,7 +84,7 @@ def parse_command_line(
     flags and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
     Raises ConfigError for words that are no text, and for flags that are `gone`, each with what to do instead.
     """
-    words = _spell_out_flags(cls, _expand_lists(cls, sys.argv[1:] if argv is None else argv))
+    words = _spell_out_flags(cls, _plain_words(cls, sys.argv[1:] if argv is None else argv))
     for word in words:
         # They could not be shown, and no file in UTF-8 can hold the halves of pairs that stand for other encodings.
         unreadable = [character for character in word if _unreadable(character) and character not in "\t\n"]
@@ -102,15 +103,15 @@ def parse_command_line(
             raise SystemExit(0)
         parsed = tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
     except SystemExit:  # after --help, or what is wrong
-        _flush_or_drop()
+        flush_or_drop()
         raise
     except BrokenPipeError:
-        _flush_or_drop()
+        flush_or_drop()
         raise SystemExit(0) from None
     return parsed
 
 
-def _flush_or_drop() -> None:
+def flush_or_drop() -> None:
     """Print what is left; drop it where the reader, e.g. `head`, has seen enough, or Python complains as it exits."""
     try:
         sys.stdout.flush()
@@ -147,10 +148,10 @@ def _spell_out_flags(cls: type, argv: Sequence[str]) -> list[str]:
     return words
 
 
-def _expand_lists(cls: type, argv: Sequence[str]) -> list[str]:
-    """Turn a list in one word, `--dims "[1, 2]"` or `--dims=[1, 2]`, into `--dims 1 2`; leave all else as it is.
+def _plain_words(cls: type, argv: Sequence[str]) -> list[str]:
+    """Turn `--dims "[1, 2]"` or `--dims=[1, 2]` into `--dims 1 2`, and `--steps 1e6` into `--steps 1000000`.
 
-    Lists are JSON, or Python's as W&B's sweep agents pass them.
+    Lists are JSON, or Python's as W&B's sweep agents pass them. All else stays as it is.
     """
     hints = _type_hints(cls)
     words: list[str] = []
@@ -158,10 +159,19 @@ def _expand_lists(cls: type, argv: Sequence[str]) -> list[str]:
     for word in argv:
         before, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         flag = before or flag
-        takes_list = typing.get_origin(hints.get(flag.removeprefix("--").replace("-", "_"))) in (list, tuple)
-        items = _read_list(value) if takes_list else None
+        hint = hints.get(flag.removeprefix("--").replace("-", "_"))
+        items = _read_list(value) if typing.get_origin(hint) in (list, tuple) else None
+        if items is None and int in (hint, *typing.get_args(hint)):
+            items = _read_whole_number(value)
         words += [word] if items is None else [*([flag] if equals else []), *(str(item) for item in items)]
     return words
+
+
+def _read_whole_number(text: str) -> list[int] | None:
+    """The whole number that is written with an exponent, alone in a list; None if it is none."""
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?[eE]\+?\d{1,2}", text) is None or not float(text).is_integer():
+        return None
+    return [int(float(text))]
 
 
 def _read_list(text: str) -> Sequence[Any] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from continual_hackatari.training.plan import place_evaluations
 from continual_hackatari.training.playing import evaluate
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.training.strings import choose_evaluated
+from continual_hackatari.wrappers.backends import action_names, observation_layout
 from continual_hackatari.wrappers.config import GameConfig
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 PROBED_STEPS = 2500  # of a game that tells what evaluation costs: more than one of Freeway, a second or two
 
@@ -87,9 +86,7 @@ def cost_of_games(number: int, game: GameConfig, agent_name: str, build: Build) 
 def length_and_seconds(game: GameConfig, build: Build) -> tuple[int, float]:
     """Steps and seconds of the first game of an untrained agent, or of its first `PROBED_STEPS`."""
     game = replace(game, max_num_frames_per_episode=min(game.max_num_frames_per_episode, PROBED_STEPS * game.frameskip))
-    with closing(ModifiedVectorEnv(game, 1, num_workers=0)) as envs:
-        shape, num_actions = envs.observation_shape, envs.num_actions
-    agent = build(shape, num_actions, torch.Generator().manual_seed(0))
+    agent = build(observation_layout(game)[0], len(action_names(game)), torch.Generator().manual_seed(0))
     how = {"episodes": 1, "seed": 0, "deterministic": False, "num_envs": 1, "num_workers": 0}
     begin = time.perf_counter()
     (record,) = evaluate(agent, game, [""], **how, device=torch.device("cpu"))[""]

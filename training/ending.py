@@ -97,10 +97,11 @@ def say_what_there_is(folder: Path, env_id: str, architecture: str, script: str)
     """Draw the returns, then print where everything of a finished run is and the commands that make more of it."""
     picture = folder / "returns.png"
     try:
-        from continual_hackatari.reporting.picture import returns_png  # here, because matplotlib loads slowly
+        run = RunFolder(folder, events=False)
+        if not run.games.cut.all():
+            from continual_hackatari.reporting.picture import returns_png  # here, because matplotlib loads slowly
 
-        drawn = returns_png(folder)
-        if drawn is not None:
+            drawn = returns_png(run)
             with atomic_path(picture) as temporary:
                 temporary.write_bytes(drawn)
     except Exception as error:  # whatever it is, the run is whole

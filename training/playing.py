@@ -1,6 +1,5 @@
 """Playing whole games with an agent, to see what it can do."""
 
-import contextlib
 import importlib
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,7 +18,7 @@ from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, trained_with
 from continual_hackatari.training.game_report import Life, Trace, lives_of
 from continual_hackatari.training.run_folder import slug
-from continual_hackatari.wrappers.backends import action_names
+from continual_hackatari.wrappers.backends import action_names, observation_layout
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
@@ -55,6 +54,7 @@ def play(
     num_workers: int | None,
     device: torch.device,
     video_folder: Path | None = None,
+    caption: bool = False,
 ) -> dict[str, list[PlayedGame]]:
     """Play the first `episodes` games under each string; game k is seeded by (seed, k) and the same under every string.
 
@@ -76,7 +76,7 @@ def play(
             for string in strings:
                 progress.set_postfix_str(string or UNMODIFIED)
                 if video_folder is not None:
-                    envs.record_next_game(video_folder / slug(string))
+                    envs.record_next_game(video_folder / slug(string), caption)
                 for ended in collect(string):
                     progress.update(ended)
     finally:
@@ -177,8 +177,7 @@ def with_weights(
     Raises:
         CheckpointError: they do not fit.
     """
-    with contextlib.closing(ModifiedVectorEnv(game, 1, num_workers=0)) as envs:
-        agent = build(envs.observation_shape, envs.num_actions)
+    agent = build(observation_layout(game)[0], len(action_names(game)))
     problem = explain_mismatch(agent, checkpoint.model_weights)
     if problem:
         raise CheckpointError(f"{path} does not fit {game.env_id}: {problem}")

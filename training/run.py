@@ -204,8 +204,8 @@ class Run(Generic[ArgsT]):
             self._restore(self.setup.saved)
         else:
             self.modification = self.setup.modification_at(0)
-            if self.args.capture_video:
-                self.envs.record_next_game(video_path(self.folder, 0, self.modification))
+            if self.args.captures_video:
+                self.envs.record_next_game(video_path(self.folder, 0, self.modification), self.args.caption)
             self.envs.set_modifications(self.modification, "reset")
             # A run can go on from its first moment, and a disk without room for that is noticed before anything else.
             self.save()
@@ -302,9 +302,11 @@ class Run(Generic[ArgsT]):
         self.log({"charts/SPS": self.global_step / self._seconds, "charts/modification_index": index})
         self.log({f"time/{phase}": seconds for phase, seconds in self.timer.take().items()})
         self._stopping, saving = self.ranks.any(self._asked_to_stop(), self._save_clock.due(self.global_step))
-        every = self.args.save_agent_every
-        if every and self.global_step // every > self._round_began // every:  # before the state that goes on from here
+        # Before the state from which a run goes on, which then has done it.
+        if self._passed(self.args.save_agent_every):
             self.save_agent(step_checkpoint(self.folder, self.global_step, self.modification))
+        if self._passed(self.args.capture_video_every):
+            self.envs.record_next_game(video_path(self.folder, self.global_step), self.args.caption)
         evaluating = self.evaluations.due and not self._stopping
         if saving or self._stopping or evaluating or self.global_step >= self.total_timesteps:
             self.save()
@@ -318,6 +320,10 @@ class Run(Generic[ArgsT]):
 
     def _asked_to_stop(self) -> bool:
         return self.stop.requested or self.ranks.orphaned
+
+    def _passed(self, every: int) -> bool:
+        """Whether this round has come to a multiple of `every`; 0: never."""
+        return every > 0 and self.global_step // every > self._round_began // every
 
     def weights_change(self) -> None:
         """Call it before the agent's weights change: if they are to be evaluated, they are copied for that."""
@@ -374,7 +380,7 @@ class Run(Generic[ArgsT]):
         self.num_switches += 1
         self.evaluations.note(self.global_step, self.num_switches, modification)
         if self.args.capture_video:
-            self.envs.record_next_game(video_path(self.folder, self.global_step, modification))
+            self.envs.record_next_game(video_path(self.folder, self.global_step, modification), self.args.caption)
         _, info = self.envs.set_modifications(modification, self.args.switch_mode)
         self.games_ended(info["games"])
         self.log_games()
@@ -472,7 +478,7 @@ class Run(Generic[ArgsT]):
             elif part is not None and name in saved:  # earlier versions did not save all that this one does
                 part.load_state_dict(saved[name])
         own = saved if self.ranks.is_main else saved["other_ranks"][self.ranks.rank - 1]
-        self.envs.set_state(own["envs"], self.folder / "videos" if self.args.capture_video else None)
+        self.envs.set_state(own["envs"], self.folder / "videos" if self.args.captures_video else None)
         set_generator_states(self._generators, own["generators"])
         for name, filed in self._filed.items():
             filed.load(self.folder / own["files"][name])
@@ -514,14 +520,17 @@ def derive_seeds(seed: int, number: int, *key: int) -> list[int]:
 def new_folder(setup: Setup[Any]) -> Path:
     """Create the folder of a new run."""
     args = setup.args
-    return create_run_folder(
-        "runs",
-        env_id=setup.game.env_id,
-        seed=args.seed,
-        exp_name=args.exp_name,
-        architecture=args.agent_name,
-        shrink_and_perturb=args.weights_change_at_switches,
-    )
+    try:
+        return create_run_folder(
+            args.runs_dir,
+            env_id=setup.game.env_id,
+            seed=args.seed,
+            exp_name=args.exp_name,
+            architecture=args.agent_name,
+            shrink_and_perturb=args.weights_change_at_switches,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rstrip('.')}, with `--runs_dir`") from None
 
 
 def open_games(setup: Setup[Any]) -> ModifiedVectorEnv:
@@ -573,6 +582,6 @@ def saying_how_to_resume(script: str, folder: Path, ranks: Ranks) -> Iterator[No
         raise
 
 
-def video_path(folder: Path, global_step: int, modification: str) -> Path:
-    """Where the first game after a switch is recorded, without suffix."""
-    return folder / "videos" / f"step{global_step:09d}_{slug(modification)}"
+def video_path(folder: Path, global_step: int, modification: str | None = None) -> Path:
+    """Where a game is recorded, without suffix. modification: None where it may be another one when a game begins."""
+    return folder / "videos" / f"step{global_step:09d}{'' if modification is None else '_' + slug(modification)}"

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -64,15 +65,15 @@ def create_run_folder(
     method = safe_name(architecture, 40) + ("_shrink_perturb" if shrink_and_perturb else "")
     start = int(time.time() if now is None else now)
     name = f"{safe_name(env_id, 60)}_s{seed}__{safe_name(exp_name, 80)}__{method}__{start}"
-    missing_parents = [folder for folder in (root, *root.parents) if not folder.exists()]
+    missing_parents = [folder for folder in (root, *root.parents) if not os.path.exists(folder)]
     try:
         root.mkdir(parents=True, exist_ok=True)
         return _new_folder(root, name)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: what no file system can hold
         for parent in missing_parents:  # innermost first; one that was not created or is in use stays
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 parent.rmdir()
-        reason = error.strerror or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             f"No run folder can be created in `{root}`: {reason}; choose a folder you can write."
         ) from None

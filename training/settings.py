@@ -23,6 +23,8 @@ class RunSettings:
     """JSON file with a schedule and any of these settings; what it says wins over the command line"""
     exp_name: str = "continual_training"
     """name of the experiment, part of the run folder's name"""
+    runs_dir: str = "runs"
+    """folder of all runs, in which each gets a folder of its own"""
     resume: str = ""
     """run folder of a stopped run: go on exactly where it was saved, with its settings"""
     start_from: str = ""
@@ -38,6 +40,9 @@ class RunSettings:
     """use only deterministic GPU kernels (slower on a GPU, no effect on a CPU)"""
     cuda: bool = True
     """train on the GPU if there is one"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where to train (auto: on a GPU of CUDA if there is one, else on a Mac's, mps, else on the CPU; with --no_cuda on
+    the CPU); one that is not there is an error"""
     amp: Literal["auto", "bf16", "off"] = "off"
     """arithmetic of the big layers: off is float32; auto is bfloat16 where the hardware is faster with it"""
     detect_anomaly: bool = False
@@ -114,6 +119,10 @@ class RunSettings:
     """where W&B keeps its local files, outside the run folder (default: the current folder)"""
     capture_video: bool = False
     """mp4 of environment 0: the first game after each switch"""
+    capture_video_every: int = 0
+    """mp4 of environment 0: the next game that begins after every so many agent steps (0: none)"""
+    caption: bool = False
+    """write the modification string and the score so far above the screen in these videos"""
     save_agent_wandb: bool = False
     """upload checkpoints as W&B artifacts"""
     test_modifs: tuple[str, ...] = ()
@@ -159,6 +168,11 @@ class RunSettings:
     def has_fixed_length(self) -> bool:
         """Whether what is computed depends on how long the run is, so that it cannot be made longer."""
         return bool(self.modification_factory)
+
+    @property
+    def captures_video(self) -> bool:
+        """Whether games are recorded."""
+        return self.capture_video or self.capture_video_every > 0
 
     @property
     def evaluates_continually(self) -> bool:
@@ -217,6 +231,11 @@ START = Belonging(
     lambda args: bool(args.start_from),
     "give `start_from`",
 )
+VIDEOS = Belonging(
+    "is written into videos, and none are made",
+    lambda args: args.captures_video,
+    "add `--capture_video` or `--capture_video_every`",
+)
 WANDB = Belonging(
     "uploads to Weights & Biases, to which nothing is logged",
     lambda args: args.track,
@@ -228,6 +247,7 @@ RULES: dict[str, Rule] = {
     "save_agent_every": Rule(Range(0, MANY), changeable=True),
     "seed": Rule(Range(0, 2**63 - 1)),
     "cuda": Rule(changeable=True),
+    "device": Rule(changeable=True),
     "detect_anomaly": Rule(changeable=True),
     "total_timesteps": Rule(Range(1, MANY)),  # see `setup.may_extend`
     "num_envs": Rule(Range(1, 10_000)),
@@ -252,6 +272,8 @@ RULES: dict[str, Rule] = {
     "wandb_entity": Rule(changeable=True),
     "wandb_dir": Rule(changeable=True),
     "capture_video": Rule(changeable=True),
+    "capture_video_every": Rule(Range(0, MANY), changeable=True),
+    "caption": Rule(changeable=True, of=VIDEOS),
     "save_agent_wandb": Rule(changeable=True, of=WANDB),
     "modification_digest": Rule(of=OWN_RULES),
     **dict.fromkeys(("start_from_digest", "start_from_experiment"), Rule(of=START)),

@@ -5,6 +5,7 @@ Nothing is started or written here. A script says what is its own in a `Script`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -37,6 +38,7 @@ from continual_hackatari.training.config import (
     parse_command_line,
 )
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
+from continual_hackatari.training.devices import choose_device, device_line
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.rules import rules_of
@@ -143,9 +145,10 @@ def read_settings(
     """
     saved: dict[str, Any] | None = None
     args = parse_command_line(script.settings, argv, description=script.description, gone=GONE)
-    interrupted = folder_of_job("runs", ranks.job) if ranks.restarts else None
+    place = place_of_runs(args) if ranks.job else ""
+    interrupted = folder_of_job(place, ranks.job) if ranks.restarts else None
     if ranks.job and not ranks.restarts:
-        forget_job("runs", ranks.job)
+        forget_job(place, ranks.job)
     if args.resume:
         args, saved, lines = settings_of_run(script, args.resume, argv)
     elif interrupted is not None and (can_go_on(interrupted) or (interrupted / FINAL).exists()):
@@ -163,6 +166,13 @@ def read_settings(
     return args, saved
 
 
+def place_of_runs(args: RunSettings) -> str:
+    """`runs_dir`, which the config file may say."""
+    with contextlib.suppress(ConfigError):  # said where the file is read for a run
+        args = apply_config_file(args, args.config, gone=GONE)[0] if args.config else args
+    return args.runs_dir
+
+
 def check_settings(
     script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | None, ranks: Ranks, start: Checkpoint | None = None
 ) -> Setup[ArgsT]:
@@ -172,7 +182,7 @@ def check_settings(
     if not ranks.alone or saved is not None:
         check_ranks(args, saved, ranks)
     script.check(args, saved, ranks)
-    device, more = choose_device(args, ranks)
+    device = choose_device(args.device, args.cuda, ranks)
     game, notes = choose_game(args)
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     build = functools.partial(script.build, args)
@@ -200,7 +210,7 @@ def check_settings(
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
     notes += filter(None, [idle_note(args, script.rules, schedule, game), *script.notes(args, schedule)])
 
-    notes += more
+    notes.append(device_line("training", device, args.device, args.cuda))
     precision, line = choose_precision(args.amp, device)
     notes.append(line)
     # What `auto` chose holds for the whole run, on whatever machine it goes on.
@@ -221,23 +231,6 @@ def check_settings(
         notes = of_tests
     print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
     return setup
-
-
-def choose_device(args: RunSettings, ranks: Ranks) -> tuple[torch.device, list[str]]:
-    """Where the agent is trained, and lines for the user.
-
-    Raises:
-        ConfigError: this machine has fewer GPUs than processes.
-    """
-    if args.cuda and torch.cuda.is_available() and ranks.local_size > torch.cuda.device_count():
-        raise ConfigError(
-            f"`cuda`: torchrun has started {ranks.local_size} processes on this machine, which has "
-            f"{torch.cuda.device_count()} GPUs, and each needs its own; start fewer, or add `--no-cuda`"
-        )
-    device = torch.device("cuda" if args.cuda and torch.cuda.is_available() else "cpu")
-    if device.type == "cuda" and not ranks.alone:
-        device = torch.device("cuda", ranks.local_rank)
-    return device, ["no GPU found: training on the CPU"] if args.cuda and device.type == "cpu" else []
 
 
 def choose_game(args: RunSettings) -> tuple[GameConfig, list[str]]:
@@ -351,7 +344,11 @@ def settings_of_run(
         before, step = from_plain_dict(script.settings, saved["args"], GONE), saved["counters"]["global_step"]
     else:
         final = load_checkpoint(Path(folder) / FINAL)
-        before, step = from_plain_dict(script.settings, final.args, GONE), final.global_step or 0
+        step = final.global_step or 0
+        try:
+            before = from_plain_dict(script.settings, final.args, GONE)
+        except ConfigError as error:
+            raise ConfigError(f"the run in `{folder}` is finished, after {step:,} steps; {error}") from None
     args = parse_command_line(script.settings, argv, description=script.description, default=before)
     if args.amp == "auto":  # has chosen already
         args = replace(args, amp=before.amp)

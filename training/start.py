@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from continual_hackatari.training.checkpoint_settings import NETWORK_SETTINGS
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, trained_with
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.playing import with_weights
+from continual_hackatari.training.run_folder import FINAL, saved_agents
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.goals import goal_kind
@@ -27,6 +30,26 @@ GOAL_FLAGS = {
 }
 
 
+def last_agent(folder: Path) -> Path:
+    """The agent that a run folder stands for: that of its end, or the newest one of a run that goes on.
+
+    Raises:
+        CheckpointError: that of its end is damaged, or there is none yet.
+    """
+    final = folder / FINAL
+    agents: list[tuple[float, Path]] = [(saved.global_step, saved.path) for saved in saved_agents(folder)]
+    if final.exists():
+        steps = load_checkpoint(final).global_step
+        agents.append((math.inf if steps is None else steps, final))
+    if agents:
+        return max(reversed(agents), key=lambda agent: agent[0])[1]  # the last of equal ones
+    if (folder / "args.json").exists():
+        raise CheckpointError(
+            f"`{folder}` holds no agent yet: a run saves it at its end, and on the way with `--save_agent_every`"
+        )
+    raise CheckpointError(f"`{folder}` is not the folder of a run; give that, or the path of a .cleanrl_model file")
+
+
 def read_start(args: ArgsT) -> tuple[ArgsT, Checkpoint | None]:
     """The agent that a new run starts from, if any, and the settings with what is recorded of it.
 
@@ -37,6 +60,7 @@ def read_start(args: ArgsT) -> tuple[ArgsT, Checkpoint | None]:
         return args, None
     try:
         path = Path(args.start_from)
+        path = last_agent(path) if os.path.isdir(path) else path
         checkpoint = load_checkpoint(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except (CheckpointError, OSError, ValueError) as error:  # ValueError: no path at all
@@ -52,7 +76,7 @@ def read_start(args: ArgsT) -> tuple[ArgsT, Checkpoint | None]:
                 f"`{name}` is {getattr(args, name)}, but {args.start_from} has {value}: it is another agent; give the "
                 f"one that was recorded, or leave `{name}` out"
             )
-    return replace(args, **recorded), checkpoint
+    return replace(args, start_from=str(path), **recorded), checkpoint
 
 
 def check_start(

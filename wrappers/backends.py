@@ -6,10 +6,13 @@ processes and videos lie above and ask nothing else.
 
 from __future__ import annotations
 
+from functools import cache
+
 import gymnasium
 import numpy as np
 
 from continual_hackatari.wrappers.config import GameConfig
+from continual_hackatari.wrappers.emulator import load_game, new_emulator, possible_actions
 from continual_hackatari.wrappers.interfaces import Game, Observer
 from continual_hackatari.wrappers.modified_game import ModifiedGame
 from continual_hackatari.wrappers.observations import observation_kind
@@ -33,6 +36,13 @@ def observation_space(config: GameConfig) -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(low, high, shape, dtype)
 
 
-def action_names(config: GameConfig) -> list[str]:
+def action_names(config: GameConfig) -> tuple[str, ...]:
     """The emulator's names of the agent's actions (`NOOP`, `FIRE`, `UPFIRE`), in the order of their numbers."""
-    return [action.name for action in ModifiedGame(config, seed=0, modification_seed=0).actions]
+    return _action_names(config.rom, config.full_action_space)
+
+
+@cache  # an emulator is needed to tell
+def _action_names(rom: str, full_action_space: bool) -> tuple[str, ...]:
+    ale = new_emulator(0.0, 0)
+    load_game(ale, rom, seed=0)
+    return tuple(action.name for action in possible_actions(ale, full_action_space))

@@ -11,6 +11,10 @@ from ale_py import roms
 
 from continual_hackatari.wrappers.errors import GameError
 
+MOST_BEGINNINGS = 1000
+"""that are kept, of 15 KB each"""
+_beginnings: dict[tuple[Any, ...], bytes] = {}
+
 Emulator: TypeAlias = ale_py.ALEInterface
 Action: TypeAlias = ale_py.Action
 NOOP, FIRE = ale_py.Action.NOOP, ale_py.Action.FIRE
@@ -50,6 +54,27 @@ def load_game(ale: Emulator, rom: str, seed: int) -> None:
     if path is None:
         raise GameError(f"ale-py has no ROM of {rom}; run `pip install --force-reinstall ale-py`")
     ale.loadROM(path)
+
+
+def seed_game(ale: Emulator, rom: str, seed: int) -> None:
+    """Put an inserted game where `load_game` with this seed would, for a reset that follows (see `save`).
+
+    At once, where this process has seeded an emulator of these settings so before: an evaluation plays the same seeds
+    under every modification string and with every checkpoint.
+    """
+    settings = ale.getFloat("repeat_action_probability"), ale.getInt("max_num_frames_per_episode")
+    beginning = (*settings, rom, seed)
+    if beginning in _beginnings:
+        restore(ale, _beginnings[beginning])
+        return
+    load_game(ale, rom, seed)
+    if len(_beginnings) < MOST_BEGINNINGS:
+        _beginnings[beginning] = save(ale)
+
+
+def possible_actions(ale: Emulator, full_action_space: bool) -> list[Action]:
+    """The agent's actions in the inserted game: all 18 of a joystick, or those that do something different."""
+    return ale.getLegalActionSet() if full_action_space else ale.getMinimalActionSet()
 
 
 def save(ale: Emulator) -> bytes:

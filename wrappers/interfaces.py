@@ -100,8 +100,8 @@ class VectorGames(Protocol):
     def step_wait(self, group: int = 0) -> list[GameRecord]:
         """Wait for it; returns the records of games that ended, and fills `arrays`."""
 
-    def record_next_game(self, path: Path) -> None:
-        """Make a video of the next game that environment 0 starts: `path` without suffix."""
+    def record_next_game(self, path: Path, caption: bool = False) -> None:
+        """Make a video of the next game that environment 0 starts: `path` without suffix; with string and score."""
 
     def cut_games(self) -> list[GameRecord]:
         """Records of the games in progress, for the end of a run."""

@@ -18,7 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -34,7 +33,7 @@ from continual_hackatari.wrappers.modifications import (
     hackatari_is_missing,
     split_modifications,
 )
-from continual_hackatari.wrappers.video import FRAMES_PER_SECOND, encode
+from continual_hackatari.wrappers.video import FRAMES_PER_SECOND, captioned, encode
 
 PICTURE_ENDINGS = (".png", ".pdf", ".svg")
 VIDEO_ENDINGS = (".mp4",)
@@ -109,17 +108,6 @@ def played(
         screen = game.game.screen()
         yield captioned(screen, string, game.score) if caption else screen, record
         record = game.step(choose(observation, num_actions))[-1]
-
-
-def captioned(screen: np.ndarray, string: str, score: float) -> np.ndarray:
-    """The screen below black lines with the modification string, as many as it needs, and one with the score."""
-    width = screen.shape[1]
-    lines = [*textwrap.wrap(string or UNMODIFIED, width // 5), f"score {score:g}"]
-    above = np.zeros((10 * len(lines) + 2 * (len(lines) % 2), width, 3), np.uint8)  # an even height, as videos have
-    for number, line in enumerate(lines):
-        place = (2, 10 * number + 8)
-        cv2.putText(above, line, place, cv2.FONT_HERSHEY_PLAIN, 0.6, (255, 255, 255), lineType=cv2.LINE_AA)
-    return np.concatenate([above, screen])
 
 
 def random_play(config: GameConfig, string: str) -> Iterator[np.ndarray]:

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from continual_hackatari.wrappers.config import GameConfig
-from continual_hackatari.wrappers.emulator import FIRE, NOOP, Action, Emulator, load_game, new_emulator, restore, save
+from continual_hackatari.wrappers.emulator import (
+    FIRE,
+    NOOP,
+    Action,
+    Emulator,
+    load_game,
+    new_emulator,
+    possible_actions,
+    restore,
+    save,
+    seed_game,
+)
 from continual_hackatari.wrappers.errors import GameError
 from continual_hackatari.wrappers.modifications import ModificationRunner
 from continual_hackatari.wrappers.objects import ObjectDetector, why_missing
@@ -66,17 +77,16 @@ class ModifiedGame:
         detects_for_rewards = self._reward_function is not None and not why_missing("ocatari")
         self._detection_always = config.obs_mode == "obj" or detects_for_rewards
         self.before_last_frame: Callable[[], None] | None = None
-        self.actions: list[Action] = []
-        self.seed(seed)
+        load_game(ale, config.rom, seed)
+        self.actions: list[Action] = possible_actions(ale, config.full_action_space)
 
     def seed_modifications(self, seed: int) -> None:
         """Give the modifications, from the next `start` on, generators of this seed."""
         self.runner = ModificationRunner(self.config.game, self.view, seed, self.config.rules)
 
     def seed(self, seed: int) -> None:
-        """Seed the emulator, by inserting the game anew (about 80 ms)."""
-        load_game(self.ale, self.config.rom, seed)
-        self.actions = self.ale.getLegalActionSet() if self.config.full_action_space else self.ale.getMinimalActionSet()
+        """Seed the emulator, from the next `start` on."""
+        seed_game(self.ale, self.config.rom, seed)
 
     def start(self, names: tuple[str, ...], observe: Callable[[], None]) -> None:
         """Start a new game under `names`.

@@ -47,7 +47,8 @@ class ModifiedVectorEnv(VectorEnv):
     `GameRecord` of every game that ended.
 
     A call that is interrupted (Ctrl-C in a notebook) leaves the games somewhere inside a step: only `reset` and `close`
-    work then, until `reset` has begun new games.
+    work then, until `reset` has begun new games. One that came in the middle of a message to a worker ends the workers:
+    `reset` says so with a WorkerError, and a new environment is needed.
 
     Args:
         config: from `game_config`.
@@ -194,9 +195,9 @@ class ModifiedVectorEnv(VectorEnv):
         self._begun |= mode == "reset"
         return self._observations(), {"games": records}
 
-    def record_next_game(self, path: Path) -> None:
-        """Make an mp4 of the next game that environment 0 starts: `path` without suffix."""
-        self._everywhere("record_next_game", str(path.resolve()))
+    def record_next_game(self, path: Path, caption: bool = False) -> None:
+        """Make an mp4 of the next game that environment 0 starts: `path` without suffix; with string and score."""
+        self._everywhere("record_next_game", str(path.resolve()), caption)
 
     def restart_numbering(self) -> None:
         """Count every environment's games from 0 again: with ``reseed_every_game`` the same games come again."""
@@ -364,7 +365,9 @@ class ModifiedVectorEnv(VectorEnv):
         self._interrupted = True
         halfway = [worker for worker in self._workers if not worker.forget_answers()]
         if halfway:
-            self._stop_workers(WorkerError("the environments were interrupted between two halves of a message"))
+            self._stop_workers(
+                WorkerError("the environments were interrupted in the middle of a message to a worker; make new ones")
+            )
 
     def _stop_workers(self, error: Exception) -> None:
         """After one worker failed: no process is left behind, and no later call waits for one."""
@@ -401,6 +404,8 @@ def check_reset(seed: Any, options: dict[str, Any] | None) -> None:
     """Raise GameError for a seed or options that `reset` cannot use."""
     if seed is not None:
         check_whole("seed", seed, 0, 2**63 - 1, "; it is one for all games")
+    if options is not None and not isinstance(options, dict):
+        raise GameError(f"`options` must be a dict, such as {{'modifications': 'all_black_cars'}}, but is {options!r}")
     for name, value in (options or {}).items():
         if name != "modifications":
             raise GameError(f"`options` {name!r} is unknown; `reset` knows one option, `modifications`")

@@ -6,12 +6,17 @@ import itertools
 import os
 import queue
 import sys
+import textwrap
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+
+from continual_hackatari.wrappers.modifications import UNMODIFIED
 
 FRAMES_PER_SECOND = 15  # 60 emulated frames per second, one of four is an agent step
 SHORTEST_CUT_VIDEO = 4 * FRAMES_PER_SECOND
@@ -42,6 +47,23 @@ def encode(frames: Iterable[np.ndarray], path: Path) -> int:
     return number
 
 
+def captioned(screen: np.ndarray, string: str, score: float, height: int | None = None) -> np.ndarray:
+    """The screen below black lines with the modification string, as many as it needs, and one with the score.
+
+    height: of the result, where it must be that of an earlier one, whatever the string is now; what is too long is cut.
+    """
+    width = screen.shape[1]
+    lines = [*textwrap.wrap(string or UNMODIFIED, width // 5), f"score {score:g}"]
+    if height is not None:
+        number = (height - screen.shape[0]) // 10
+        lines = [*(lines[:-1] + [""] * number)[: number - 1], lines[-1]]
+    above = np.zeros((10 * len(lines) + 2 * (len(lines) % 2), width, 3), np.uint8)  # an even height, as videos have
+    for number, line in enumerate(lines):
+        place = (2, 10 * number + 8)
+        cv2.putText(above, line, place, cv2.FONT_HERSHEY_PLAIN, 0.6, (255, 255, 255), lineType=cv2.LINE_AA)
+    return np.concatenate([above, screen])
+
+
 class GameRecorder:
     """Records whole games of one environment on request.
 
@@ -50,51 +72,56 @@ class GameRecorder:
 
     def __init__(self) -> None:
         self._requested: Path | None = None
+        self._caption = False
+        self._height: int | None = None  # of the video in progress, from its first screen on
         self._writer: _VideoWriter | None = None
         self._closing: list[_VideoWriter] = []
 
-    def request(self, path: Path) -> None:
-        """Record the next game that starts into `path` (without suffix)."""
-        self._requested = path
+    def request(self, path: Path, caption: bool = False) -> None:
+        """Record the next game that starts into `path` (without suffix), with its string and score if asked for."""
+        self._requested, self._caption = path, caption
 
     def game_started(self) -> None:
         """Begin the recording that was requested, if any."""
         if self._requested is not None:
-            self._writer, self._requested = _VideoWriter(self._requested), None
+            self._writer, self._requested, self._height = _VideoWriter(self._requested), None, None
 
-    def get_state(self) -> dict[str, str | None]:
-        """Plain data: names of the video that was requested and of the one in progress."""
+    def get_state(self) -> dict[str, Any]:
+        """Plain data: names of the video that was requested and of the one in progress, and whether they have text."""
         return {
             "requested": None if self._requested is None else self._requested.name,
             "recording": None if self._writer is None else self._writer.path.name,
+            "caption": self._caption,
         }
 
-    def set_state(self, state: dict[str, str | None], folder: Path) -> None:
+    def set_state(self, state: dict[str, Any], folder: Path) -> None:
         """Continue from what `get_state` returned; the video in progress begins anew and wants all its frames again.
 
         Raises:
             ValueError: a name would lead out of `folder`.
         """
-        recording, requested = state["recording"], state["requested"]
+        recording, requested, caption = state["recording"], state["requested"], bool(state.get("caption"))
         for name in (recording, requested):
             if name is not None and (name in ("", "..") or Path(name).name != name):
                 raise ValueError(f"{name!r} is no name of a video")
         if recording is not None:
             (folder / f"{recording}_cut.mp4").unlink(missing_ok=True)  # what the stopped run left of it
-            self.request(folder / recording)
+            self.request(folder / recording, caption)
             self.game_started()
         if requested is not None:
-            self.request(folder / requested)
+            self.request(folder / requested, caption)
 
     @property
     def recording(self) -> bool:
         """Whether `add` wants frames."""
         return self._writer is not None
 
-    def add(self, screen: np.ndarray) -> None:
-        """Append one screen, uint8 [height, width, 3]."""
+    def add(self, screen: np.ndarray, string: str = "", score: float = 0.0) -> None:
+        """Append one screen, uint8 [height, width, 3], of a game under this string that has this score."""
         if self._writer is not None:
-            self._writer.add(screen)
+            shown = captioned(screen, string, score, self._height) if self._caption else screen
+            self._height = shown.shape[0]
+            self._writer.add(shown)
 
     def game_ended(self, cut: bool) -> None:
         """Finish the recording in the background."""

@@ -162,10 +162,10 @@ class GameHost:
         for game in self._games:
             game.restart_numbering()
 
-    def record_next_game(self, path: str) -> None:
+    def record_next_game(self, path: str, caption: bool = False) -> None:
         """Make an mp4 of the next game of environment 0, if it is played here."""
         for recorder in self._recorders.values():
-            recorder.request(Path(path))
+            recorder.request(Path(path), caption)
 
     def step(self, group: int) -> list[GameRecord]:
         """Play one agent step in every game of `group`; returns the records of games that ended."""
@@ -229,7 +229,7 @@ class GameHost:
 
     def _add_frame(self, game: AgentGame, recorder: GameRecorder) -> None:
         if recorder.recording:
-            recorder.add(game.game.screen())
+            recorder.add(game.game.screen(), game.modification, game.score)
 
     def _game_started(self, game: AgentGame) -> None:
         if game.index in self._recorders:

@@ -8,6 +8,7 @@ so that nobody plays other rules under the same names.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import types
 from functools import cache
@@ -44,7 +45,7 @@ def rule_file(path: str, digest: str = "", *copies: Path) -> RuleFile:
     """
     if not path:
         return NO_FILE
-    candidates = [candidate for candidate in (*copies, Path(path)) if candidate.is_file()]
+    candidates = [candidate for candidate in (*copies, Path(path)) if os.path.isfile(candidate)]
     if not candidates:
         raise ModificationError(
             f"`modification_file`: there is no file {path}; give a Python file that defines MODIFICATIONS"

@@ -1,0 +1,109 @@
+"""Which device is chosen, and what is said of it. PyTorch is asked what there is, and here it lies."""
+
+import pytest
+import torch
+from conftest import ROOT
+from siblings import EVERY
+
+from continual_hackatari import eval as evaluation
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.devices import choose_device, device_line
+from continual_hackatari.training.ranks import ALONE, Ranks
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Makes this machine one with these GPUs."""
+
+    def has(*kinds, number=1):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in kinds)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: number if "cuda" in kinds else 0)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Model {device}")
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in kinds)
+
+    return has
+
+
+@pytest.mark.parametrize(
+    ("kinds", "device", "cuda", "chosen", "line"),
+    [
+        ("", "auto", True, "cpu", "no GPU found: training on the CPU"),
+        ("", "auto", False, "cpu", "training on the CPU"),
+        ("cuda", "auto", True, "cuda", "training on the GPU: Model cuda"),
+        ("cuda", "auto", False, "cpu", "training on the CPU"),
+        ("cuda mps", "auto", True, "cuda", "training on the GPU: Model cuda"),
+        (
+            "mps",
+            "auto",
+            True,
+            "mps",
+            "training on the GPU of this Mac (mps), which was never tested; .*",
+        ),
+        ("mps", "auto", False, "cpu", "training on the CPU"),
+        ("cuda", "cpu", True, "cpu", "training on the CPU"),
+        ("cuda mps", "mps", True, "mps", "training on the GPU of this Mac .*"),
+        ("mps", "mps", False, "mps", "training on the GPU of this Mac .*"),
+        ("cuda", "cuda", True, "cuda", "training on the GPU: Model cuda"),
+    ],
+)
+def test_what_is_there_is_chosen_and_said(kinds, device, cuda, chosen, line, machine):
+    machine(*kinds.split())
+    found = choose_device(device, cuda)
+    assert found == torch.device(chosen)
+    begin, _, any_end = line.partition(".*")
+    said = device_line("training", found, device, cuda)
+    assert said.startswith(begin)
+    assert any_end == "" or said == begin
+
+
+@pytest.mark.parametrize(
+    ("kinds", "device", "cuda", "ranks", "sentence"),
+    [
+        ("", "cuda", True, ALONE, "`device` cuda: PyTorch finds no such GPU on this machine; choose cpu, or auto"),
+        ("cuda", "mps", True, ALONE, "`device` mps: PyTorch finds no such GPU .* choose cuda or cpu, or auto"),
+        ("cuda", "cuda", False, ALONE, "`device` cuda and `--no_cuda` contradict each other"),
+        ("mps", "mps", True, Ranks(0, 2, 0, 2), "`device` mps: torchrun has started 2 processes.* `--device cpu`"),
+        ("cuda", "cuda", True, Ranks(0, 2, 0, 2), "`cuda`: torchrun has started 2 processes .* which has 1 GPUs"),
+    ],
+)
+def test_what_cannot_be_is_a_sentence(kinds, device, cuda, ranks, sentence, machine):
+    machine(*kinds.split())
+    with pytest.raises(ConfigError, match=sentence):
+        choose_device(device, cuda, ranks)
+
+
+def test_each_process_has_its_own_gpu(machine):
+    machine("cuda", number=2)
+    assert choose_device("auto", True, Ranks(3, 4, 1, 2)) == torch.device("cuda", 1)
+    machine("mps")
+    assert choose_device("auto", True, Ranks(1, 2, 1, 2)) == torch.device("cpu")
+
+
+@EVERY
+def test_a_script_trains_where_it_is_told(sibling, machine, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    machine()
+    flags = ["--env_id", "ALE/Freeway-v5", "--total_timesteps", "32"]
+    assert sibling.prepare([*flags, "--device", "cpu"]).device == torch.device("cpu")
+    assert capsys.readouterr().out.splitlines().count("training on the CPU") == 1
+    sibling.prepare(flags)
+    assert capsys.readouterr().out.splitlines().count("no GPU found: training on the CPU") == 1
+    with pytest.raises(SystemExit) as refused:
+        sibling.main([*flags, "--device", "cuda"])
+    assert refused.value.code == 2
+    assert capsys.readouterr().err.startswith("error: `device` cuda: PyTorch finds no such GPU")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_evaluation_plays_where_it_is_told(machine, capsys, tmp_path):
+    machine()
+    path = str(ROOT / "trained" / "breakout.cleanrl_model")
+    words = ["--agent_path", path, "--play", str(tmp_path / "game.mp4"), "--seconds", "0.2"]
+    evaluation.main([*words, "--device", "cpu"])
+    assert "evaluating on the CPU\n" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        evaluation.main([*words, "--device", "mps"])
+    assert capsys.readouterr().err.startswith("error: `device` mps: PyTorch finds no such GPU")
+    with pytest.raises(SystemExit):
+        evaluation.main(["--run", str(tmp_path), "--device", "cpu"])
+    assert "`device` is for one checkpoint; leave it out with `--run`" in capsys.readouterr().err

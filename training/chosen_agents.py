@@ -1,0 +1,165 @@
+"""Which agents are played, in which game and under which strings: what `eval.py` asks for, completed by checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
+from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
+from continual_hackatari.training.config import ConfigError, Range, check_ranges
+from continual_hackatari.training.devices import choose_device, device_line
+from continual_hackatari.training.playing import load_agent
+from continual_hackatari.training.rules import rules_for
+from continual_hackatari.training.start import last_agent
+from continual_hackatari.training.strings import canonical_strings
+from continual_hackatari.wrappers.config import GameConfig
+
+
+@dataclass
+class PlayingSettings:
+    agent_path: tuple[str, ...] = ()
+    """the checkpoint, a .cleanrl_model file, or a run folder, whose last agent it is; several are several training
+    seeds of one method"""
+    modifs: tuple[str, ...] = ()
+    """modification strings (no_modif or nothing: the unmodified game)"""
+    deterministic: bool = False
+    """take the most probable action instead of sampling"""
+    seed: int = 1
+    """seed of games and actions; game k is the same under every string"""
+    cuda: bool = True
+    """play on the GPU if there is one"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where the agent computes, as in training"""
+
+    # the game; by default as in the checkpoint
+    env_id: str | None = None
+    """the game; it must have as many actions as the one trained on"""
+    backend: Literal["HackAtari", "OCAtari", "Gym"] | None = None
+    """where the game comes from"""
+    frameskip: int | None = None
+    """emulated frames per agent step"""
+    game_start: Literal["auto", "frames", "steps", "original", "none"] = "auto"
+    """how a game starts (auto: as in training; a checkpoint of the original system: original)"""
+    max_pool: bool | None = None
+    """--max_pool or --no_max_pool: frames are the maximum of a step's last two, or the last one"""
+    sticky: float | None = None
+    """probability that an emulated frame repeats the last action (with another env_id: that id's own)"""
+    time_limit: int | None = None
+    """emulated frames after which a game is cut (with another env_id: that id's own)"""
+    modification_file: str = ""
+    """Python file with modifications of your own (it is executed; default: the copy beside a checkpoint whose training
+    had one)"""
+
+    # what the network was built for; a value that contradicts the checkpoint is an error
+    architecture: str | None = None
+    """PPO, PPO_OBJ or PPO_CBP, or `package.module:Class` of an agent of your own"""
+    obs_mode: Literal["dqn", "obj"] | None = None
+    """frames or object features"""
+    buffer_window_size: int | None = None
+    """number of past frames the agent sees"""
+    her: bool | None = None
+    """--her or --no_her: trained with or without hindsight"""
+    game_specific_goals: bool | None = None
+    """--game_specific_goals or --no_game_specific_goals: trained with or without the game's own goals"""
+
+
+PLAYING_RANGES = {
+    "frameskip": Range(1, 1000),
+    "sticky": Range(0, 1),
+    "time_limit": Range(1, 2**31 - 1),
+    "buffer_window_size": Range(1, 1000),
+    "seed": Range(0, 2**63 - 1),
+}
+
+
+class Chosen(NamedTuple):
+    """What is played."""
+
+    checkpoints: list[Checkpoint]
+    agents: list[Any]
+    """on `device`"""
+    settings: dict[str, Any]
+    """of `PlayingSettings`, as they were completed"""
+    game: GameConfig
+    strings: list[str]
+    device: torch.device
+    notes: list[str]
+    """lines for the user"""
+
+
+def choose_agents(args: PlayingSettings) -> Chosen:
+    """Read the checkpoints, and choose what they and the flags say.
+
+    Raises:
+        AgentError, CheckpointError, ConfigError, GameError, ModificationError: one sentence.
+    """
+    if not args.agent_path:
+        raise ConfigError("`agent_path` is missing; give it a checkpoint or a run folder, or give `--run` a run folder")
+    named = {folder: str(last_agent(Path(folder))) for folder in args.agent_path if Path(folder).is_dir()}
+    args = replace(args, agent_path=tuple(named.get(path, path) for path in args.agent_path))
+    checkpoints = [load_checkpoint(path) for path in args.agent_path]
+    settings, game, notes = choose_common_game(args, checkpoints)
+    notes = [*(f"the last agent of {folder} is {Path(agent).name}" for folder, agent in named.items()), *notes]
+    strings, warnings = canonical_strings("modifs", args.modifs or [""], game)
+    device = choose_device(args.device, args.cuda)
+    agents = [
+        load_agent(path, checkpoint, settings["architecture"], game).to(device)
+        for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
+    ]
+    chosen = {"env_id": game.env_id, "modification_file": game.modification_file, "agent_path": args.agent_path}
+    notes += [*warnings, device_line("evaluating", device, args.device, args.cuda)]
+    return Chosen(checkpoints, agents, {**settings, **game.chosen, **chosen}, game, strings, device, notes)
+
+
+def choose_common_game(
+    args: PlayingSettings, checkpoints: Sequence[Checkpoint]
+) -> tuple[dict[str, Any], GameConfig, list[str]]:
+    """Settings and game that all checkpoints agree on, and lines that a user should see.
+
+    Raises:
+        ConfigError: what `checked_settings` raises, a checkpoint twice, or checkpoints that do not agree.
+        GameError: unknown game or backend, or a combination that cannot work.
+    """
+    (settings, game, notes), *others = (
+        (settings := checked_settings(args, checkpoint), *game_of(args, path, settings, checkpoint))
+        for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
+    )
+    first, *paths = args.agent_path
+    for path, (other, other_game, _) in zip(paths, others, strict=True):
+        if args.agent_path.count(path) > 1:
+            raise ConfigError(f"`agent_path` names {path} twice; name every checkpoint once")
+        pairs = ((game, settings), (other_game, other))
+        one, two = ({**asdict(game), **settings, **game.chosen, "modification_file": ""} for game, settings in pairs)
+        differing = [name for name in one if one[name] != two[name]]
+        if differing:
+            name = differing[0]
+            raise ConfigError(
+                f"`agent_path`: `{name}` is {one[name]!r} for {first}, but {two[name]!r} for {path}; several "
+                "checkpoints must be of one method on one game, so evaluate these one by one"
+            )
+    return settings, game, notes
+
+
+def game_of(
+    args: PlayingSettings, path: str, settings: dict[str, Any], checkpoint: Checkpoint
+) -> tuple[GameConfig, list[str]]:
+    """See `choose_game`; with the modifications that `rules_for` allows."""
+    rules, lines = rules_for(checkpoint, Path(path), args.modification_file, settings)
+    game, notes = choose_game(settings, checkpoint, rules)
+    return game, notes + lines
+
+
+def checked_settings(args: PlayingSettings, checkpoint: Checkpoint) -> dict[str, Any]:
+    """See `complete_settings`.
+
+    Raises:
+        ConfigError: what that raises, or a number out of range, in the checkpoint too.
+    """
+    settings = complete_settings(vars(args), checkpoint)
+    check_ranges(replace(args, **settings), PLAYING_RANGES)
+    return settings
