@@ -96,7 +96,7 @@ def run(code: Path, folder: Path, cores: int, sleep: float, words: Sequence[str]
     return measured, EventAccumulator(str(run_folder)).Reload()
 
 
-def wait_until_quiet(cores: float, seconds: float = 5.0, patience: float = 3600.0) -> None:
+def wait_until_quiet(cores: float, seconds: float = 3.0, patience: float = 3600.0) -> None:
     """Wait until other programs have used less than so many cores for a while, or patience ends."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -116,11 +116,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("beside", help="a commit, or a folder: with the second process")
     parser.add_argument("between", help="a commit, or a folder: evaluating between two updates")
-    parser.add_argument("--steps", type=int, default=20_480)
-    parser.add_argument("--eval_every", type=int, default=10_240)
-    parser.add_argument("--time_limit", type=int, default=1000, help="frames of a game")
+    parser.add_argument("--steps", type=int, default=10_240)
+    parser.add_argument("--eval_every", type=int, default=5_120)
+    parser.add_argument("--time_limit", type=int, default=500, help="frames of a game")
     parser.add_argument("--pairs", type=int, default=3, help="that count, per condition")
-    parser.add_argument("--tries", type=int, default=8, help="pairs at most, per condition")
+    parser.add_argument("--tries", type=int, default=20, help="pairs at most, per condition")
     parser.add_argument("--quiet", type=float, default=0.15)
     parser.add_argument("--conditions", nargs="+", default=["sleep 1", "sleep 2", "update 2", "update 1"])
     args = parser.parse_args()
@@ -133,25 +133,32 @@ def main() -> None:
             name: stack.enter_context(checked_out(getattr(args, name), place / name)) for name in ("beside", "between")
         }
         number = iter(range(10**6))
+
+        def measure(name: str, cores: int, sleep: float, flags: Sequence[str]) -> tuple[Measured, EventAccumulator]:
+            return run(codes[name], place / str(next(number)), cores, sleep, flags)
+
+        def alone(cores: int, sleep: float) -> tuple[Measured, EventAccumulator]:
+            """Without evaluations, as soon as the machine is quiet for so long."""
+            while True:
+                wait_until_quiet(args.quiet)
+                measured, events = measure("between", cores, sleep, words)
+                if measured.others < args.quiet:
+                    return measured, events
+
         for condition in args.conditions:
             kind, cores = condition.split()[0], int(condition.split()[1])
-            wait_until_quiet(args.quiet)
-            alone, events = run(codes["between"], place / str(next(number)), cores, 0.0, words)
+            without, events = alone(cores, 0.0)
             sleep = rollout_seconds(events) / 5 if kind == "sleep" else 0.0
             if kind == "sleep":
-                alone, _ = run(codes["between"], place / str(next(number)), cores, sleep, words)
-            print(f"{condition}: without evaluations {alone.seconds:.1f} s, sleep {sleep:.3f} s", flush=True)
+                without, _ = alone(cores, sleep)
+            print(f"{condition}: without evaluations {without.seconds:.1f} s, sleep {sleep:.3f} s", flush=True)
             pairs: list[dict[str, Measured]] = []
-            for turn in range(args.tries):
-                if sum(is_quiet(pair, args.quiet) for pair in pairs) >= args.pairs:
-                    break
+            while sum(is_quiet(pair, args.quiet) for pair in pairs) < args.pairs and len(pairs) < args.tries:
                 wait_until_quiet(args.quiet)
-                order = ("beside", "between") if turn % 2 == 0 else ("between", "beside")
-                pairs.append(
-                    {name: run(codes[name], place / str(next(number)), cores, sleep, evaluated)[0] for name in order}
-                )
+                order = ("beside", "between") if len(pairs) % 2 == 0 else ("between", "beside")
+                pairs.append({name: measure(name, cores, sleep, evaluated)[0] for name in order})
                 print(json.dumps({name: [round(x, 2) for x in one] for name, one in pairs[-1].items()}), flush=True)
-            results.append(summary(condition, alone, sleep, pairs, args.quiet))
+            results.append(summary(condition, without, sleep, pairs, args.quiet))
             print(json.dumps(results[-1]), flush=True)
     content = {"title": "evaluations", "settings": vars(args), "machine": machine(), "conditions": results}
     (RESULTS / "evaluations.json").write_text(json.dumps(content, indent=2) + "\n")
