@@ -60,6 +60,7 @@ from continual_hackatari.training.evaluation_files import (
     write_summary,
 )
 from continual_hackatari.training.playing import play
+from continual_hackatari.training.resume import ResumeError
 from continual_hackatari.training.run_folder import create_run_folder
 from continual_hackatari.training.summary import Result, summarise, table
 from continual_hackatari.training.tracking import Tracker, check_wandb
@@ -69,7 +70,10 @@ from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.modifications import rule_file
 
 Door: TypeAlias = tuple[type[Any], Callable[[Any], None], str | None]
-USER_ERRORS = (AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError, RunFolderError)
+USER_ERRORS = (
+    *(AgentError, CheckpointError, ConfigError, GameError, ModificationError, OutputError),
+    *(ResumeError, RunFolderError),
+)
 
 
 @dataclass

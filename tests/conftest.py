@@ -69,13 +69,9 @@ def sibling(request):
 
 @pytest.fixture(scope="session", autouse=True)
 def _evaluation_for_tests():
-    """Of usual priority: with the lowest, it would get almost nothing of a machine that is busy with other tests.
-
-    What it costs is told by a few steps, not by seconds of play before each training.
-    """
+    """What evaluation costs is told by a few steps, not by seconds of play before each training."""
     with pytest.MonkeyPatch.context() as patch:
         if find_spec("torch"):  # some tests need none, and are run where it is not installed
-            patch.setattr("continual_hackatari.training.evaluations.yield_to_others", lambda pid: None)
             patch.setattr("continual_hackatari.training.cost.PROBED_STEPS", 60)
         yield
 

@@ -16,9 +16,13 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents import PPOCBP, make_agent
 from continual_hackatari.agents.hindsight import Relabelling
 from continual_hackatari.agents.restartable_adam import RestartableAdam
+from continual_hackatari.reporting.plan import Label
+from continual_hackatari.training import evaluations
+from continual_hackatari.training.evaluations import Evaluator, RunEvaluation
 from continual_hackatari.training.hindsight import scale_halves
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.rollouts import Rollout
+from continual_hackatari.wrappers.config import game_config
 
 STEPS, GAMES, ACTIONS, UPDATES = 6, 8, 3, 5
 METHODS = ("PPO", "PPO_CBP", "HER")
@@ -118,6 +122,21 @@ def scaled_rewards(ranks):
     return {"scaled": torch.from_numpy(np.stack(scaled)), "state": [scaler.state_dict() for scaler in scalers]}
 
 
+def evaluate(ranks, folder):
+    """Six jobs of one game each, into `folder`: whether it was done, with a stop and without, after how many words."""
+    folder.mkdir(exist_ok=True)
+    game, _ = game_config("ALE/Breakout-v5", frameskip=40)
+    splits = {"": "train", "left_drift": "train", "right_drift": "held_out"}
+    agent = make_agent("PPO", (4, 84, 84), 4, generator=torch.Generator().manual_seed(3)).eval()
+    words = []
+    evaluations.SECONDS_WITHOUT_A_WORD = 0.0
+    with contextlib.closing(Evaluator(RunEvaluation(folder, 1, game, splits, 1, 0), ranks)) as evaluator:
+        jobs = ranks.from_main(lambda: evaluator.missing([[Label(0, 0, "")]]))
+        stopped = evaluator.play(jobs, lambda _: agent, lambda: ranks.rank == ranks.size - 1)
+        done = evaluator.play(jobs, lambda _: agent, lambda: bool(words.append(0)))
+    return {"jobs": len(jobs), "done": (stopped, done), "words": len(words)}
+
+
 def talk(ranks):
     """The messages themselves; two ranks."""
     rank = ranks.rank
@@ -146,4 +165,6 @@ def everything(ranks=ALONE):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with Ranks.of_this_process() as ranks:
-        torch.save({**everything(ranks), "talk": talk(ranks)}, Path(sys.argv[1]) / f"rank{ranks.rank}.pt")
+        folder = Path(sys.argv[1])
+        found = {**everything(ranks), "talk": talk(ranks), "evaluated": evaluate(ranks, folder / "run")}
+        torch.save(found, folder / f"rank{ranks.rank}.pt")

@@ -7,17 +7,12 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
-from lives import Life
+from conftest import ROOT, assert_refused, only_run, read_csv, write_config
 from made_up_runs import make_run
 from siblings import PPO, Q_LEARNER
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -34,10 +29,10 @@ from continual_hackatari.training import evaluations, playing, run_evaluation
 from continual_hackatari.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.ending import log_continual_metrics
-from continual_hackatari.training.evaluations import yield_to_others
+from continual_hackatari.training.evaluations import ContinualEvaluation, Evaluator, RunEvaluation
 from continual_hackatari.training.plan import Places, place_evaluations, write_plan
+from continual_hackatari.training.resume import exclusive
 from continual_hackatari.training.strings import choose_evaluated
-from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.wrappers.config import game_config
 
 SMALL = ["--num_envs", "2", "--num_steps", "16", "--num_workers", "0", "--no-cuda"]
@@ -69,10 +64,10 @@ def train(folder, *flags, config=BREAKOUT, sibling=PPO):
     return only_run(folder)
 
 
-def train_while_another_process_evaluates(folder, *flags, config=BREAKOUT):
-    """The same, but its own evaluations fail at once; the snapshots stay."""
+def train_and_play_nothing(folder, *flags, config=BREAKOUT):
+    """The same, but no game of its evaluations is played."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluations, "script_path", lambda name: str(folder / "no_eval_script_here" / name))
+        patch.setattr(Evaluator, "play", lambda *_: True)
         return train(folder, *flags, config=config)
 
 
@@ -121,7 +116,7 @@ def played_independently(path, strings, games=1, num_envs=1, architecture="PPO")
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """A run with a switch that perturbs its weights, evaluated beside the training."""
+    """A run with a switch that perturbs its weights, evaluated while it trains."""
     return train(tmp_path_factory.mktemp("evaluated"), *EVALUATED, *PERTURBED, "--eval_every", "64")
 
 
@@ -153,7 +148,7 @@ def test_every_evaluation_is_there_once_and_right(evaluated):
         expected = played_independently(evaluated / f"{name}.cleanrl_model", list(splits))
         assert results_at(rows, step, phase) == expected
     assert results_at(rows, 44, 0) != results_at(rows, 44, 1), "shrunk in between"
-    assert not evaluations.snapshot_paths(evaluated)
+    assert [path.name for path in (evaluated / "evals").iterdir()] == ["plan.json"]
 
 
 def test_an_agent_of_ones_own_is_evaluated_while_it_trains_and_later(tmp_path, monkeypatch, capsys):
@@ -164,7 +159,7 @@ def test_an_agent_of_ones_own_is_evaluated_while_it_trains_and_later(tmp_path, m
     first, second = (load_checkpoint(each / "model.cleanrl_model").model_weights for each in (plain, run))
     assert all(torch.equal(first[name], second[name]) for name in first), "evaluation changes nothing"
     assert (plain / "episodes.csv").read_bytes() == (run / "episodes.csv").read_bytes()
-    assert labels(run) == EXPECTED, (run / "evals" / "log.txt").read_text()
+    assert labels(run) == EXPECTED
     rows, own = read_csv(run / "evals.csv"), "q_learner:QNetwork"
     expected = played_independently(run / "model.cleanrl_model", ["", "right_drift"], architecture=own)
     assert results_at(rows, 128, 1) == expected
@@ -322,28 +317,24 @@ def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
     assert read_csv(run / "evals.csv") == kept
 
 
-class EnoughSeenError(Exception):
-    """Ends an evaluation before its first game."""
-
-
-@pytest.mark.parametrize(("games", "beside_each_other"), [(3, 3), (8, 8), (9, 8)])
-def test_at_most_eight_games_are_played_beside_each_other(games, beside_each_other, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("games", "num_workers", "opened"),
+    [(3, 0, [(3, 0)]), (8, 1, [(8, 1)]), (9, 2, [(8, 1)] * 2), (9, 16, [(8, 8)] * 2)],
+)
+def test_at_most_eight_games_are_played_beside_each_other(games, num_workers, opened, tmp_path, monkeypatch):
     """How many share the random numbers of a batch decides which actions are sampled, so it is always the same."""
     seen = []
-
-    def note(*_, **settings):
-        seen.append((settings["episodes"], settings["num_envs"]))
-        raise EnoughSeenError
-
-    monkeypatch.setattr(run_evaluation, "evaluate", note)
-    monkeypatch.setattr(run_evaluation, "load_agent", lambda *_: None)
-    path = tmp_path / "model.cleanrl_model"
-    save_checkpoint(path, model_weights={"w": torch.zeros(1)}, args={}, global_step=0)
-    game, _ = game_config("ALE/Breakout-v5")
-    run = run_evaluation.RunEvaluation(tmp_path, 42, game, "PPO", {"": "train"}, games, 1, 0)
-    with pytest.raises(EnoughSeenError):
-        run_evaluation.evaluate_weights(run, path, [Label(0, 0, "")])
-    assert seen == [(games, beside_each_other)]
+    monkeypatch.setattr(
+        evaluations,
+        "evaluation_games",
+        lambda game, num_envs, *, seed, num_workers: seen.append((num_envs, num_workers)) or seen,
+    )
+    how = RunEvaluation(tmp_path, 42, game_config("ALE/Breakout-v5")[0], {"": "train"}, games, num_workers)
+    assert Evaluator(how).play([], None)
+    assert not seen, "nothing to play"
+    monkeypatch.setattr(evaluations, "play_one", lambda *_, **__: iter(()))
+    Evaluator(how)._open()
+    assert seen == opened
 
 
 @pytest.mark.slow
@@ -358,35 +349,21 @@ def test_nine_games_are_those_of_a_batch_of_eight(evaluated, tmp_path):
 
 
 def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):
-    """Two switches in one rollout, without shrink and perturb; the evaluating process fails at once."""
+    """Two switches in one rollout, without shrink and perturb."""
     schedule = {"num_total_steps": 64, "modifications": ["", "left_drift", ""], "switching_thresholds": [8, 20]}
     config = {**BREAKOUT, "modification_factory_kwargs": schedule}
-    run = train_while_another_process_evaluates(tmp_path, *EVALUATED, config=config)
+    run = train(tmp_path, *EVALUATED, config=config)
     out = capfd.readouterr().out
     assert "evaluations: 6, of which 2 are played" in out
-    assert out.count("warning: the process that evaluates failed") == 1
-    assert f"eval.py --run {run.relative_to(tmp_path)}" in out
-    first, last = evaluations.snapshot_paths(run)
+    assert re.findall(r"^evaluating .*$", out, re.M) == [
+        f"evaluating the weights of step {step}: 4 games" for step in (0, 64)
+    ]
     expected = [(0, 0, ""), (8, 0, ""), (8, 1, "left_drift"), (20, 1, "left_drift"), (20, 2, "")]
-    assert evaluations.labels_of(first, load_checkpoint(first)) == expected
-    assert load_checkpoint(first).model_weights.keys() == load_checkpoint(last).model_weights.keys()
-
-    begin = time.monotonic()
-    command = [sys.executable, str(ROOT / "eval.py"), "--run", str(run), "--num_workers", "0"]
-    process = subprocess.Popen(command)
-    while not (run / "evals.csv").exists() and process.poll() is None:
-        assert time.monotonic() < begin + PATIENCE
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert labels(run) == expected, "whole, and the one that was being played is not there"
-    evaluate_later(run)
     assert labels(run) == [*expected, (64, 2, "")]
     rows = read_csv(run / "evals.csv")
     for step, phase, _ in expected[1:]:
         assert results_at(rows, step, phase) == results_at(rows, 0, 0)
     assert len(rows) == 6 * 2 * 2
-    assert not evaluations.snapshot_paths(run)
 
 
 def test_a_file_is_whole_after_a_fault(tmp_path, monkeypatch):
@@ -433,6 +410,14 @@ def test_a_renamed_run_gives_its_name_to_its_own_rows_alone(tmp_path):
     assert [line.split(",")[:2] for line in lines[1:]] == [["other", "2"], ["new", "1"], ["new", "1"]]
 
 
+def watched(folder, said=print):
+    """The evaluations of a run in `folder` that goes on at step 32."""
+    how = RunEvaluation(folder, 1, game_config("ALE/Breakout-v5")[0], PLAN.splits, PLAN.games, 0)
+    agent = functools.partial(torch.nn.Linear, 1, 1)
+    saved = {"counters": {"global_step": 32}}
+    return ContinualEvaluation(how, plan=PLAN, batch_size=32, make_agent=agent, saved=saved, report=said)
+
+
 @pytest.mark.parametrize("foreign", ["a note", '"half a quotation', "x,1,zero,0,,train,0,1,0,2,1,5,", ",,,\x00,\xff"])
 def test_a_foreign_line_is_one_warning_and_left_out(foreign, tmp_path):
     said, logged = [], []
@@ -440,32 +425,21 @@ def test_a_foreign_line_is_one_warning_and_left_out(foreign, tmp_path):
     evaluations.add_results(tmp_path, [results_row()])
     with open(tmp_path / "evals.csv", "a") as file:
         file.write(foreign)
-    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
-    with evaluations.ContinualEvaluation(
-        tmp_path, command, by_hand="", args={}, plan=PLAN, batch_size=32, resume_step=32, report=said.append
-    ) as evaluation:
-        evaluation.log(tracker)
+    with watched(tmp_path, said.append) as evaluation:
+        assert evaluation.evaluate(tracker)
         evaluations.add_results(tmp_path, [results_row(step=8, score=3.0)])
-        evaluation.log(tracker)
-        text = (tmp_path / "evals.csv").read_text()
-        (tmp_path / "evals.csv").write_text("a,b\n1,2\n")  # worse: nothing of it can be read
-        evaluation.log(tracker)
-        (tmp_path / "evals.csv").write_text(text)
         assert [row["score"] for row in evaluation.finish(tracker)] == ["2.0", "3.0"]
     assert logged == [("eval/no_modif/sampled", 2.0, 0), ("eval/no_modif/sampled", 3.0, 8)]
     (warning,) = said
     assert "in line 3 what is no evaluation; it is left out" in warning
 
 
-def test_other_columns_at_the_end_of_a_training_are_one_warning(tmp_path):
-    said, command = [], [sys.executable, "-c", "import sys; sys.stdin.read()"]
-    with evaluations.ContinualEvaluation(
-        tmp_path, command, by_hand="", args={}, plan=PLAN, batch_size=32, report=said.append
-    ) as evaluation:
+def test_other_columns_end_a_training_with_a_sentence(tmp_path):
+    """Its state is saved; once the file is as it was, it goes on."""
+    with watched(tmp_path) as evaluation:
         (tmp_path / "evals.csv").write_text("a,b\n1,2\n")
-        assert evaluation.finish(SimpleNamespace()) == []
-    (warning,) = said
-    assert "has other columns than" in warning
+        with pytest.raises(RunFolderError, match="has other columns than"):
+            evaluation.finish(SimpleNamespace())
 
 
 def test_what_a_run_does_again_is_forgotten(tmp_path):
@@ -489,26 +463,11 @@ def test_what_a_run_does_again_is_forgotten(tmp_path):
     assert [path.stem for path in evaluations.snapshot_paths(tmp_path)] == ["30", "32"]
 
 
-def test_one_process_at_a_time(evaluated, monkeypatch, capsys):
-    monkeypatch.setattr(run_evaluation, "evaluating", functools.partial(evaluations.evaluating, patience=0.0))
-    with evaluations.evaluating(evaluated), pytest.raises(SystemExit) as stopped:
+def test_one_process_at_a_time(evaluated, capsys):
+    with exclusive(evaluated), pytest.raises(SystemExit) as stopped:
         evaluate_later(evaluated)
     assert stopped.value.code == 2
-    assert "error: another process evaluates" in capsys.readouterr().err
-
-
-def test_one_that_is_just_ending_is_waited_for(tmp_path):
-    held = "import sys; from pathlib import Path; from continual_hackatari.training.evaluations import evaluating"
-    script = f"{held}; hold = evaluating(Path(sys.argv[1])); hold.__enter__(); print(); sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout.read(1)
-        with pytest.raises(ConfigError, match="another process"), evaluations.evaluating(tmp_path, patience=0.0):
-            pass
-        threading.Timer(0.5, other.kill).start()
-        with evaluations.evaluating(tmp_path, patience=PATIENCE):
-            pass
+    assert "error: another process is running in" in capsys.readouterr().err
 
 
 # ----------------------------------------------------------------------------------------------------------- the plan
@@ -612,7 +571,6 @@ QUICK = {
         ({"held_out_modifs": ["right_drift", " right_drift"]}, ["held_out_modifs", "twice"]),
         ({"eval_modifs": ["", "no_modif"]}, ["eval_modifs", "'no_modif'", "twice"]),
         ({"eval_modifs": ["left_drft"]}, ["left_drft", "left_drift"]),
-        ({"eval_modifs": "left_drift"}, ["eval_modifs", "list"]),
         ({"eval_every": -1}, ["eval_every", "-1"]),
         ({"eval_every": 0, "eval_games": 0}, ["eval_games", "0"]),
         ({"eval_games": 3}, ["eval_games", "--eval_every"]),
@@ -635,7 +593,6 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_starts(config, word
         (["--run", "RUN", "--seed", "2"], ["seed", "evals.csv"]),
         (["--run", "RUN", "--held_out_modifs", "left_drift"], ["left_drift", "is trained on"]),
         (["--agent_path", "x", "--eval_modifs", "left_drift"], ["eval_modifs", "--run"]),
-        (["--agent_path", "x", "--follow", "1"], ["follow", "--run"]),
         (["--agent_path", "RUN/model.cleanrl_model", "--play", "x.mp4", "--format", "csv"], ["`format`", "`play`"]),
         (["--agent_path", "RUN/model.cleanrl_model", "--play", "x.mp4", "--eval_episodes", "3"], ["`eval_episodes`"]),
     ],
@@ -665,7 +622,7 @@ def test_the_settings_are_as_given_and_the_plan_says_what_came_of_them(evaluated
 
 def test_what_is_chosen_by_default_is_in_the_plan_alone(tmp_path, monkeypatch):
     config = {**BREAKOUT, "eval_every": 0, "eval_games": 1}
-    run = train_while_another_process_evaluates(tmp_path, config=config)
+    run = train_and_play_nothing(tmp_path, config=config)
     settings = json.loads((run / "args.json").read_text())
     assert (settings["eval_modifs"], settings["held_out_modifs"], settings["total_timesteps"]) == ([], [], None)
     # The end of the run was not reached yet: what will be trained on is evaluated all the same.
@@ -752,7 +709,7 @@ def test_all_seeds_of_a_random_schedule_are_one_group(tmp_path, capsys):
     runs = []
     for seed in ("1", "2"):
         folder = tmp_path / seed
-        runs.append(train_while_another_process_evaluates(folder, "--eval_every", "0", "--seed", seed, config=config))
+        runs.append(train_and_play_nothing(folder, "--eval_every", "0", "--seed", seed, config=config))
     plans = [read_plan(run) for run in runs]
     assert plans[0].splits == plans[1].splits
     assert plans[0].labels != plans[1].labels
@@ -785,96 +742,63 @@ def test_labels_are_required(tmp_path):
 # --------------------------------------------------------------------------------------------- kills, stops and resume
 
 
-def begin(folder, *flags, fault=None):
-    config = write_config(folder, **BREAKOUT)
-    flags = [*SMALL, *EVALUATED, *PERTURBED, "--eval_every", "64", "--checkpoint_every", "32", *flags]
-    return Life(folder, "--config", config, *flags, fault=fault)
+class GoneError(BaseException):
+    """The process is gone, in the middle of what it did."""
 
 
-def go_on(folder, fault=None):
-    return Life(folder, "--resume", str(only_run(folder).relative_to(folder)), fault=fault)
+def at_results(number, act):
+    """Call `act` before the results of the job of this number are added to evals.csv."""
+    calls, add = iter(range(1, 10**9)), evaluations.add_results
+
+    def replacement(*args):
+        if next(calls) == number:
+            act()
+        add(*args)
+
+    return replacement
 
 
-def said(folder):
-    output = folder / "output.txt"
-    return output.read_text() if output.exists() else ""
+def die():
+    raise GoneError
 
 
-def evaluators(run):
-    """Process ids of everything that evaluates this run."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:  # it has ended
-            continue
-        if b"--follow" in words and run.name.encode() in b" ".join(words):
-            found.append(int(path.parent.name))
-    return found
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
 
 
-def unordered(run):
-    return sorted(tuple({**row, "run": ""}.values()) for row in read_csv(run / "evals.csv"))
+def go_on(run):
+    training.main(["--resume", str(run)])
 
 
-@pytest.mark.slow
-def test_killed_and_continued_every_evaluation_is_there_once(evaluated, tmp_path):
-    # the first call is of the game that is played before the start, for its speed; the second begins the games
-    assert begin(tmp_path, fault=("die_in_switch", "set_modifications", 3)).end() == -signal.SIGKILL
+def of_rows(run):
+    return [{**row, "run": ""} for row in read_csv(run / "evals.csv")]
+
+
+def interrupted(act, number, begin):
+    """Call `begin`, in which `act` happens before the results of the job of this number are added to evals.csv."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluations, "SECONDS_WITHOUT_A_WORD", 0.0)  # so that jobs end one by one, however fast they are
+        patch.setattr(evaluations, "add_results", at_results(number, act))
+        begin()
+
+
+@pytest.mark.parametrize(("act", "error", "done"), [(die, GoneError, 0), (interrupt, SystemExit, 1)])
+def test_what_is_interrupted_is_not_played_again(act, error, done, evaluated, tmp_path, monkeypatch, capfd):
+    """A kill or a stop in the middle of two evaluations of four jobs each: of a rollout's beginning, and of the weights
+    between a switch's perturbation and the update.
+
+    A job that is done before a stop is obeyed counts. Both evaluations begin with a save, as `checkpoint_every` is far.
+    """
+    flags = [*EVALUATED, *PERTURBED, "--eval_every", "64", "--checkpoint_every", "10000"]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error):
+        interrupted(act, 3, lambda: train(tmp_path, *flags))
     run = only_run(tmp_path)
-    deadline = time.monotonic() + PATIENCE
-    while evaluators(run):
-        assert time.monotonic() < deadline, "an orphan"
-        time.sleep(0.05)
-    # what was made after the save is evaluated by hand: when the run goes on, it makes that again
-    evaluate_later(run, "--no-cuda")
-    assert labels(run)[-1] == (44, 0, "")
-    assert go_on(tmp_path, fault=("die_while_renaming", 3)).end() == -signal.SIGKILL
-    assert go_on(tmp_path).end() == 0, said(tmp_path)
-    assert unordered(run) == unordered(evaluated)
-    assert not evaluations.snapshot_paths(run)
-    shown = [EventAccumulator(str(r), purge_orphaned_data=False).Reload() for r in (run, evaluated)]
-    for name in ("eval/no_modif/greedy", "eval/right_drift/sampled"):
-        first, second = ([(event.step, event.value) for event in events.Scalars(name)] for events in shown)
-        assert sorted(first) == sorted(second)
-
-
-@pytest.mark.slow
-def test_a_signal_ends_the_wait_and_says_how_to_do_the_rest(evaluated, tmp_path):
-    life = begin(tmp_path)
-    life.wait_for(lambda: "waiting for evaluations" in said(tmp_path))
-    life.kill(signal.SIGINT)
-    assert life.end() == 130, said(tmp_path)
-    run = only_run(tmp_path)
-    assert re.search(
-        rf"^evaluate the \d snapshots that are left: python .*eval.py --run runs/{run.name}$", said(tmp_path), re.M
-    )
-    assert not evaluators(run)
-    evaluate_later(run, "--no-cuda")
-    assert unordered(run) == unordered(evaluated)
-
-
-@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux only")
-def test_evaluations_have_what_the_training_leaves_and_the_usual_priority_after_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluations, "yield_to_others", yield_to_others)
-    said_at_its_end = "import os, sys; sys.stdin.read(); open(sys.argv[1], 'w').write(str(os.sched_getscheduler(0)))"
-    command = [sys.executable, "-c", said_at_its_end, str(tmp_path / "policy")]
-    with evaluations.ContinualEvaluation(
-        tmp_path, command, by_hand="", args={}, plan=PLAN, batch_size=32
-    ) as evaluation:
-        assert os.sched_getscheduler(evaluation._process.pid) == os.SCHED_IDLE
-        evaluation.note(0, 0, "")
-        evaluation.snapshot(torch.nn.Linear(1, 1))
-        assert evaluation.finish(Tracker(tmp_path, active=False)) == []
-    assert (tmp_path / "policy").read_text() == str(os.SCHED_OTHER)
-
-
-def test_where_that_is_forbidden_it_has_the_lowest_priority(monkeypatch):
-    def forbidden(*_):
-        raise PermissionError
-
-    calls = []
-    monkeypatch.setattr("os.sched_setscheduler", forbidden, raising=False)
-    monkeypatch.setattr("os.setpriority", lambda *call: calls.append(call))
-    yield_to_others(4711)
-    assert calls == [(os.PRIO_PROCESS, 4711, 19)]
+    assert len(read_csv(run / "evals.csv")) == 2 + done
+    with pytest.raises(error):
+        interrupted(act, 8, lambda: go_on(run))
+    go_on(run)
+    said = re.findall(r"^evaluating the weights of step (.*) games$", capfd.readouterr().out, re.M)
+    left = 2 - done  # a run that goes on evaluates it together with what its next rollout asks for
+    assert said == ["0: 4", f"0 and 44: {left + 8}", f"44 and 64: {left + 8 - 7 - done + 4}", "128: 4"]
+    assert of_rows(run) == of_rows(evaluated)

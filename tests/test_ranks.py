@@ -30,7 +30,8 @@ def together(tmp_path_factory):
     folder = tmp_path_factory.mktemp("math")
     codes = end(start_ranks([HERE / "rank_math.py", folder], folder))
     assert codes == [0, 0], (folder / "rank0.txt").read_text() + (folder / "rank1.txt").read_text()
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in (0, 1)]
+    ranks = [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in (0, 1)]
+    return [{**rank, "folder": folder} for rank in ranks]
 
 
 @pytest.mark.parametrize("method", rank_math.METHODS)
@@ -74,6 +75,18 @@ def test_messages(together):
         assert heard["mean"].tolist() == [0.5, 3]
         assert heard["from_main"] == {"rank": 0, "pi": 3.14}
         assert "raised" not in heard
+
+
+def test_evaluations_are_shared_and_a_stop_of_one_is_for_all(together, tmp_path, monkeypatch):
+    monkeypatch.setattr("continual_hackatari.training.evaluations.SECONDS_WITHOUT_A_WORD", 1.0)  # put back afterwards
+    alone = rank_math.evaluate(Ranks(), tmp_path / "run")
+    assert alone["jobs"] == 6
+    assert len(read_csv(tmp_path / "run" / "evals.csv")) == 6
+    assert (together[0]["folder"] / "run" / "evals.csv").read_bytes() == (tmp_path / "run" / "evals.csv").read_bytes()
+    first, second = (rank["evaluated"] for rank in together)
+    assert first == second
+    assert first["done"] == alone["done"] == (False, True)
+    assert 6 < first["words"] < 0.8 * alone["words"], "they talk in the middle of games, and each plays a part"
 
 
 # ----------------------------------------------------------------------------------------------------------- whole runs

@@ -296,7 +296,7 @@ def test_a_run_that_is_alive_cannot_be_continued(tmp_path):
     life.kill(signal.SIGSTOP)
     before = {path.name: path.stat().st_mtime_ns for path in only_run(tmp_path).iterdir()}
     assert go_on(tmp_path).end() == 2
-    assert re.search(r"^error: `resume`: another process is running in `runs/.*`", said(tmp_path), re.M)
+    assert re.search(r"^error: another process is running in `runs/.*`", said(tmp_path), re.M)
     assert {path.name: path.stat().st_mtime_ns for path in only_run(tmp_path).iterdir()} == before
     life.kill()
     life.end()

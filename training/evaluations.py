@@ -1,51 +1,56 @@
 """Continual evaluation: which weights of a run are evaluated when, and the one file of all results, `evals.csv`.
 
-The training process only writes *snapshots*, ordinary checkpoints in the run folder's `evals/`. Another process plays
-the games, adds the rows to `evals.csv` and removes the snapshot. So training computes the same with and without, and
-what a crash leaves undone can be done later.
+The games are played between two updates, where a run can be saved, in worker processes of their own, with generators of
+their own. So training computes the same with and without. The run is saved first: what a stop or a crash interrupts
+goes on from there.
 """
 
-import contextlib
 import csv
 import io
-import os
-import shlex
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from continual_hackatari.agents.player import Player
 from continual_hackatari.reporting.plan import Label, Plan
 from continual_hackatari.reporting.rows import (
     EVALUATION_COLUMNS,
     RESULTS,
     UNMODIFIED,
-    RunFolderError,
     is_row,
     read_lines,
     read_results,
 )
 from continual_hackatari.reporting.runs import Run
-from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from continual_hackatari.training.config import ConfigError, as_plain_dict
-from continual_hackatari.training.files import atomic_path, try_lock
+from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.plan import is_due, write_plan
+from continual_hackatari.training.playing import PlayedGame, evaluation_games, play_one
+from continual_hackatari.training.ranks import ALONE, Ranks
+from continual_hackatari.training.resume import can_go_on, load_state
 from continual_hackatari.training.run_folder import FINAL, saved_agents
 from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.tracking import Tracker
-from continual_hackatari.training.versions import evaluation_command, script_path
+from continual_hackatari.wrappers.config import GameConfig
+from continual_hackatari.wrappers.interfaces import GameRecord, VectorGames
+from continual_hackatari.wrappers.vector import ModifiedVectorEnv
+
+T = TypeVar("T")
 
 SNAPSHOTS = "evals"
+AT_ONCE = 8
+"""Games beside each other, at most. Always the same: in one batch all games share the random numbers."""
+SECONDS_WITHOUT_A_WORD = 1.0
+"""After so long, processes of a job tell each other what they have done, and a stop is obeyed."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the file
@@ -85,62 +90,50 @@ def _write(path: Path, content: bytes) -> None:
         raise CheckpointError(f"`{path}` could not be written: {error.strerror or error}.") from error
 
 
-@contextlib.contextmanager
-def evaluating(folder: Path, patience: float = 5.0) -> Iterator[None]:
-    """Be the only process that changes a run's evaluations; wait `patience` seconds for another one to end.
-
-    A process that was killed needs a moment: it holds the lock until the system has closed its files.
-
-    Raises ConfigError where another process evaluates the run, or the folder cannot be written.
-    """
-    try:
-        descriptor = os.open(folder / ".evals.lock", os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise ConfigError(f"`{folder}` cannot be written: {error.strerror}.") from None
-    try:
-        deadline = time.monotonic() + patience
-        while not try_lock(descriptor):
-            if time.monotonic() >= deadline:
-                raise ConfigError(
-                    f"another process evaluates `{folder}`, as the training itself does while it runs; wait for it or "
-                    "stop it."
-                )
-            time.sleep(0.1)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def forget_after(folder: Path, global_step: int) -> None:
-    """Drop rows and snapshots of steps after `global_step`: a run that goes on from there makes them again.
-
-    Raises ConfigError where another process evaluates the run.
-    """
-    if not (folder / RESULTS).exists() and not (folder / SNAPSHOTS).exists():
-        return
-    with evaluating(folder, patience=20.0):
-        remove_unfinished(folder)
-        for path in snapshot_paths(folder):
-            if any(label.global_step > global_step for label in labels_of(path, load_checkpoint(path))):
-                path.unlink()
-        rows = read_results(folder)
-        kept = [row for row in rows if int(row["global_step"]) <= global_step]
-        if len(kept) < len(rows):
-            _write(folder / RESULTS, _as_csv([EVALUATION_COLUMNS, *(tuple(row.values()) for row in kept)]))
+    """Drop rows and snapshots of steps after `global_step`: a run that goes on from there makes them again."""
+    for path in snapshot_paths(folder):
+        if any(label.global_step > global_step for label in labels_of(path, load_checkpoint(path))):
+            path.unlink()
+    rows = read_results(folder)
+    kept = [row for row in rows if int(row["global_step"]) <= global_step]
+    if len(kept) < len(rows):
+        _write(folder / RESULTS, _as_csv([EVALUATION_COLUMNS, *(tuple(row.values()) for row in kept)]))
 
 
 # ------------------------------------------------------------------------------------------------------------- weights
 
 
+class Weights(NamedTuple):
+    """Weights of an agent that are to be evaluated."""
+
+    labels: list[Label]
+    """where in the run they were taken: at one place, or at several without an update in between"""
+    tensors: dict[str, Tensor]
+    """the agent's state, on the CPU"""
+
+
+def pending_in(saved: Mapping[str, Any]) -> list[Weights]:
+    """What was still to be evaluated when the state of a run was saved."""
+    pending = saved.get("pending_evaluations", ())
+    return [Weights([Label(*label) for label in labels], tensors) for labels, tensors in pending]
+
+
 def snapshot_paths(folder: Path) -> list[Path]:
-    """Snapshots that are not evaluated yet, in the order of training."""
+    """Files in `evals/` in which earlier versions kept weights until they were evaluated, in the order of training."""
     return sorted((folder / SNAPSHOTS).glob("*.cleanrl_model"))
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove snapshots that a killed training was just writing."""
-    for path in (folder / SNAPSHOTS).glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+def snapshots(folder: Path) -> list[Weights]:
+    """What they hold."""
+    found = [(path, load_checkpoint(path)) for path in snapshot_paths(folder)]
+    return [Weights(labels_of(path, checkpoint), checkpoint.model_weights) for path, checkpoint in found]
+
+
+def unevaluated(folder: Path) -> list[Weights]:
+    """Weights that a run that was stopped, or is of an earlier version, has left to be evaluated."""
+    saved = load_state(folder)[0] if can_go_on(folder) else {}
+    return [*snapshots(folder), *pending_in(saved)]
 
 
 def labels_of(path: Path, checkpoint: Checkpoint) -> list[Label]:
@@ -183,178 +176,265 @@ def trained_strings(folder: Path) -> list[str]:
     """The modification strings that a run was trained on so far, as its switches and checkpoints tell."""
     strings = [row[side] for row in Run(folder).switches for side in ("from", "to")]
     labels = [labels for _, labels in saved_weights(folder)]
-    labels += [labels_of(path, load_checkpoint(path)) for path in snapshot_paths(folder)]
+    labels += [weights.labels for weights in unevaluated(folder)]
     return list(dict.fromkeys([*strings, *(label.trained_on for some in labels for label in some)]))
 
 
-# ------------------------------------------------------------------------------------------------- beside the training
+# --------------------------------------------------------------------------------------------------------------- games
 
 
-def _start(
-    command: Sequence[str], log: Path, *, beside_training: bool, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen:
-    """Start `command`, deaf to the terminal's Ctrl-C, which is for the training; beside it with the lowest priority."""
-    # Not in a session of its own: where the kernel groups processes by session, it would get as much as the training.
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None  # a new process inherits this
-    try:
-        with open(log, "ab") as file:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment)
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGINT, before)
-    if beside_training:
-        yield_to_others(process.pid)  # from its first moment on: even its imports would slow the training
-    return process
+class RunEvaluation(NamedTuple):
+    """How the weights of one run are evaluated: all alike, whether during the training or later."""
+
+    folder: Path
+    seed: int
+    """of the training"""
+    game: GameConfig
+    splits: Mapping[str, str]
+    """modification string -> `train` or `held_out`"""
+    games: int
+    """per string, once greedy and once sampled"""
+    num_workers: int
+    """processes that run the games; 0: none"""
+    evaluation_seed: int = 1
 
 
-def yield_to_others(pid: int) -> None:
-    """Let a process have only what others leave of the processor.
+class Job(NamedTuple):
+    """The games of an agent under one string, all greedy or all sampled."""
 
-    Linux counts a core that plays for such a process as free, and gives it at once to whoever wakes up: with the lowest
-    of the usual priorities the training took a sixth longer on two cores.
+    agent: int
+    """number of its weights"""
+    labels: list[Label]
+    """where in the run these were taken, as far as it is not in evals.csv yet"""
+    string: str
+    deterministic: bool
+
+
+class Evaluator:
+    """Plays what is missing in a run's evals.csv and adds it there; its games stay open until `close`.
+
+    There are two sets of games where there are workers for both: while those of one are emulated, the agent thinks
+    about the other's. With several processes, each plays a part of the jobs; the main one writes.
     """
-    if hasattr(os, "SCHED_IDLE"):
-        with contextlib.suppress(OSError):  # some sandboxes forbid it
-            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
-            return
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, pid, 19)
+
+    def __init__(self, how: RunEvaluation, ranks: Ranks = ALONE) -> None:
+        self.how, self._ranks = how, ranks
+        self._sets: list[ModifiedVectorEnv] = []
+
+    def missing(self, taken: Sequence[Sequence[Label]]) -> list[Job]:
+        """What is not in the file yet, in its order. taken: of all weights, where in the run they were taken.
+
+        Raises RunFolderError where the file has other columns.
+        """
+        names = ("global_step", "phase", "modification", "deterministic")
+        present = {tuple(row[name] for name in names) for row in read_results(self.how.folder)}
+        jobs = [
+            Job(number, [at for at in labels if (*map(str, at[:2]), string, mode) not in present], string, mode == "1")
+            for number, labels in enumerate(taken)
+            for mode in ("0", "1")
+            for string in self.how.splits
+        ]
+        return [job for job in jobs if job.labels]
+
+    def play(
+        self, jobs: Sequence[Job], agent_of: Callable[[int], Player], stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Play these jobs, the same on all ranks; each is in the file, as a whole, soon after it is done.
+
+        agent_of: of a number of weights. stopped: asked every moment; returns False where any rank says so, and what
+        was not finished is to be played again.
+
+        Raises:
+            CheckpointError, RunFolderError: the file cannot be written.
+            WorkerError: a worker process failed.
+        """
+        playing = self._play(jobs, range(self._ranks.rank, len(jobs), self._ranks.size), agent_of)
+        finished: dict[int, list[GameRecord]] = {}
+        written, going = 0, bool(jobs)
+        num_threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
+        try:
+            while going:
+                # Ranks may wait for each other for some minutes only, and a stop is for all of them.
+                new, more = _advance(playing, SECONDS_WITHOUT_A_WORD)
+                finished |= self._ranks.gather(new)
+                while written in finished:  # in order, whichever is done first
+                    add_results(self.how.folder, self._rows(jobs[written], finished.pop(written)))
+                    written += 1
+                stop, going = self._ranks.any(stopped(), more)
+                if stop:
+                    self.close()  # in the middle of a step
+                    return False
+        finally:
+            torch.set_num_threads(num_threads)
+        return True
+
+    def close(self) -> None:
+        """End the worker processes."""
+        while self._sets:
+            self._sets.pop().close()
+
+    def _play(
+        self, jobs: Sequence[Job], numbers: Iterable[int], agent_of: Callable[[int], Player]
+    ) -> Iterator[tuple[int, list[GameRecord]] | None]:
+        """Play the jobs with these numbers; yields often, and each job's number and games once they have ended."""
+        self._open()
+        agent_of, waiting = cache(agent_of), deque(numbers)
+        under_way: dict[int, tuple[int, Generator[int, None, list[PlayedGame]]]] = {}  # by set of games
+        while waiting or under_way:
+            for each, envs in enumerate(self._sets):
+                if each not in under_way and waiting:
+                    number = waiting.popleft()
+                    under_way[each] = number, self._begin(jobs[number], agent_of(jobs[number].agent), envs)
+                if each in under_way:
+                    number, games = under_way[each]
+                    try:
+                        next(games)
+                    except StopIteration as end:
+                        del under_way[each]
+                        yield number, [played.record for played in end.value]
+                    else:
+                        yield None
+
+    def _begin(self, job: Job, agent: Player, envs: ModifiedVectorEnv) -> Generator[int, None, list[PlayedGame]]:
+        return play_one(
+            agent,
+            envs,
+            job.string,
+            episodes=self.how.games,
+            seed=self.how.evaluation_seed,
+            deterministic=job.deterministic,
+            device=torch.device("cpu"),
+        )
+
+    def _open(self) -> None:
+        how = self.how
+        sets = min(2, max(1, how.num_workers))
+        num_envs = min(how.games, AT_ONCE)
+        while len(self._sets) < sets:
+            num_workers = how.num_workers // sets
+            games = evaluation_games(how.game, num_envs, seed=how.evaluation_seed, num_workers=num_workers)
+            self._sets.append(games)
+
+    def _rows(self, job: Job, records: Sequence[GameRecord]) -> list[tuple[Any, ...]]:
+        """Rows of evals.csv: every game once for each place in the run that these weights stand for."""
+        how, string, run = self.how, job.string, self.how.folder.resolve().name
+        return [
+            (
+                *(run, how.seed, label.phase, label.global_step, string, how.splits[string], episode),
+                *(how.evaluation_seed, int(job.deterministic), record.score, record.length, record.lives),
+                label.trained_on,
+            )
+            for label in job.labels
+            for episode, record in enumerate(records)
+        ]
+
+
+def _advance(playing: Iterator[T | None], seconds: float) -> tuple[list[T], bool]:
+    """Let it go on for so long; returns what came of it, and whether there is more to come."""
+    end, new = time.perf_counter() + seconds, []
+    for result in playing:
+        if result is not None:
+            new.append(result)
+        if time.perf_counter() > end:
+            return new, True
+    return new, False
+
+
+# ------------------------------------------------------------------------------------------------- between two updates
 
 
 class ContinualEvaluation:
-    """The training's side: notes what is to be evaluated, writes snapshots, logs results as they come.
+    """Notes what is to be evaluated, keeps weights until it is, and plays the games between two updates.
 
-    A context manager: leaving it ends the evaluating process and says what is left to do.
+    Whenever the run is saved, what is pending is saved with it. A context manager: leaving it ends worker processes.
     """
 
     def __init__(
         self,
-        folder: Path,
-        command: Sequence[str],
+        how: RunEvaluation,
         *,
-        by_hand: str,
-        args: Mapping[str, Any],
         plan: Plan | None,
         batch_size: int,
-        resume_step: int | None = None,
-        logged: Iterable[Sequence[Any]] = (),
+        make_agent: Callable[[], nn.Module],
+        ranks: Ranks = ALONE,
+        saved: Mapping[str, Any] | None = None,
         report: Callable[[str], None] = print,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the plan and start the evaluating process; without a plan nothing is evaluated.
+        """Write the plan; without one nothing is evaluated.
 
         Args:
-            command: evaluates snapshots until its standard input is closed.
-            by_hand: what a user types to evaluate the rest.
-            args: settings of the run, for the snapshots.
             batch_size: as for `is_due`.
-            resume_step: a run that goes on: the step from which it does.
-            logged: with it: `state_dict` of then.
-            environment: of the evaluating process; by default that of this one.
-
-        Raises ConfigError where another process evaluates the run.
+            make_agent: an agent of the run's kind, on the CPU, whatever its weights.
+            saved: the state of a run that goes on.
         """
-        self._folder, self._command, self._by_hand, self._args, self._report = folder, command, by_hand, args, report
-        self._every, self._batch_size = None if plan is None else plan.every, batch_size
-        self._environment, self._logged = environment, {tuple(key) for key in logged}
+        self._folder, self._plan, self._batch_size, self._report = how.folder, plan, batch_size, report
+        self._make_agent, self._ranks, self._evaluator = make_agent, ranks, Evaluator(how, ranks)
         self._noted: list[Label] = []
-        self._known: set[tuple[int, int]] = set()  # (global_step, phase) that is evaluated or has a snapshot
-        self._seen: tuple[int, int] | None = None
-        self._process: subprocess.Popen | None = None
-        self._failed = self._warned = False
-        if resume_step is not None:
-            forget_after(folder, resume_step)
-            self._known = {(int(row["global_step"]), int(row["phase"])) for row in read_results(folder)}
-            for path in snapshot_paths(folder):
-                self._known |= {label[:2] for label in labels_of(path, load_checkpoint(path))}
+        self._pending: list[Weights] = []
+        self._logged: set[tuple[Any, ...]] = set()
+        self._warned = False
+        if saved is not None:
+            ranks.from_main(lambda: forget_after(how.folder, saved["counters"]["global_step"]))
+            self._logged = {tuple(key) for key in saved.get("evaluations", ())}
+            self._pending = [*ranks.from_main(lambda: snapshots(how.folder)), *pending_in(saved)]
         if plan is not None:
-            with evaluating(folder, patience=20.0):  # another one would remove the file before it has its name
-                write_plan(folder, plan)
-            self._process = self._start(beside_training=True)
+            ranks.from_main(lambda: write_plan(how.folder, plan))
 
-    def state_dict(self) -> list[list[Any]]:
-        """What has been logged, as plain values for the run's saved state."""
-        return [list(key) for key in sorted(self._logged)]
+    def state_dict(self) -> dict[str, Any]:
+        """What has been logged and what is pending, as plain values for the run's saved state."""
+        pending = [[[list(label) for label in labels], tensors] for labels, tensors in self._pending]
+        return {"evaluations": [list(key) for key in sorted(self._logged)], "pending_evaluations": pending}
+
+    @property
+    def due(self) -> bool:
+        """Whether weights wait to be evaluated."""
+        return bool(self._pending)
 
     def begin_rollout(self, global_step: int, phase: int, trained_on: str) -> None:
         """Ask for an evaluation of the weights with which this rollout begins, if one is due."""
-        if self._every is not None and is_due(global_step, self._every, self._batch_size):
+        if self._plan is not None and is_due(global_step, self._plan.every, self._batch_size):
             self.note(global_step, phase, trained_on)
 
     def note(self, global_step: int, phase: int, trained_on: str) -> None:
-        """Ask for an evaluation of the present weights; `snapshot` must follow before they change."""
-        if self._every is not None and (global_step, phase) not in self._known:
-            self._known.add((global_step, phase))
-            self._noted.append(Label(global_step, phase, trained_on))
+        """Ask for an evaluation of the present weights; `keep` must follow before they change."""
+        label = Label(global_step, phase, trained_on)
+        if self._plan is not None and label not in self._noted:
+            self._noted.append(label)
 
-    def snapshot(self, agent: nn.Module) -> None:
-        """Call it before the weights change: saves them if an evaluation was asked for since the last change.
+    def keep(self, agent: nn.Module) -> None:
+        """Call it before the weights change: copies them if an evaluation was asked for since the last change."""
+        if self._noted:
+            tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in agent.state_dict().items()}
+            self._pending.append(Weights(self._noted, tensors))
+            self._noted = []
 
-        Raises CheckpointError where the disk refuses it.
+    def evaluate(self, tracker: Tracker, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Play what is pending, as far as it is not in evals.csv yet, and log it; on all ranks.
+
+        stopped: see `Evaluator.play`. Returns False where that ended it; all stays pending then.
         """
-        if not self._noted:
-            return
-        first = self._noted[0]
-        save_checkpoint(
-            self._folder / SNAPSHOTS / f"step{first.global_step:012d}_phase{first.phase:05d}.cleanrl_model",
-            model_weights=agent.state_dict(),
-            args=self._args,
-            global_step=first.global_step,
-            modification=first.trained_on,
-            evaluations=[list(label) for label in self._noted],
-        )
-        self._noted.clear()
-
-    def log(self, tracker: Tracker) -> None:
-        """Log the mean scores of evaluations that were finished meanwhile, each at its own step."""
-        if self._process is None:
-            return
-        self._look_after_process()
-        try:
-            status = os.stat(self._folder / RESULTS)
-        except FileNotFoundError:
-            return
-        if self._seen == (status.st_ino, status.st_size):
-            return
-        self._seen = (status.st_ino, status.st_size)
-
-        def key(row: dict[str, str]) -> tuple[int, int, str, str]:
-            mode = "greedy" if row["deterministic"] == "1" else "sampled"
-            return int(row["global_step"]), int(row["phase"]), row["modification"] or UNMODIFIED, mode
-
-        try:
-            results = read_results(self._folder, self._warn)
-        except RunFolderError as error:  # somebody changed the file, which is no reason to end a training
-            self._warn(f"warning: {error}")
-            return
-        for evaluation, rows in groupby(sorted(results, key=key), key=key):
-            if evaluation not in self._logged:
-                self._logged.add(evaluation)
-                step, _, modification, mode = evaluation
-                tracker.scalar(f"eval/{modification}/{mode}", fmean(float(row["score"]) for row in rows), step)
+        taken = [weights.labels for weights in self._pending]
+        jobs = self._ranks.from_main(lambda: self._evaluator.missing(taken))
+        if jobs:
+            steps = " and ".join(dict.fromkeys(f"{job.labels[0].global_step:,}" for job in jobs))
+            games = len(jobs) * self._plan.games if self._plan else 0
+            self._report(f"evaluating the weights of step {steps}: {games:,} games")
+        if not self._evaluator.play(jobs, self._agent, stopped):
+            return False
+        self._pending = []
+        if self._ranks.is_main:
+            self._log(tracker)
+            for path in snapshot_paths(self._folder):
+                path.unlink()
+        return True
 
     def finish(self, tracker: Tracker) -> list[dict[str, str]]:
-        """Wait until everything is evaluated and log it; returns the rows of `evals.csv`, none without evaluations."""
-        if self._process is None:
+        """Evaluate what is left; returns the rows of `evals.csv`, none without evaluations."""
+        if self._plan is None:
             return []
-        if snapshot_paths(self._folder) and self._process.poll() is None:
-            self._start_again_with_usual_priority()
-        assert self._process.stdin is not None
-        self._process.stdin.close()  # says that no more snapshots come
-        left = None
-        while self._process.poll() is None:
-            now = len(snapshot_paths(self._folder))
-            if now and now != left:
-                self._report(f"waiting for evaluations, {now} left (Ctrl-C ends the wait; they can be done later)")
-            left = now
-            self.log(tracker)
-            time.sleep(0.2)
-        self.log(tracker)
-        try:
-            return read_results(self._folder)
-        except RunFolderError:  # `log` has said it
-            return []
+        self.evaluate(tracker)
+        return read_results(self._folder)
 
     def __enter__(self) -> "ContinualEvaluation":
         return self
@@ -362,12 +442,26 @@ class ContinualEvaluation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is None:
-            return
-        self._kill_process()
-        left = len(snapshot_paths(self._folder))
-        if left:
-            self._report(f"evaluate the {left} snapshots that are left: {self._by_hand}")
+        self._evaluator.close()
+
+    def _agent(self, number: int) -> Any:
+        agent = self._make_agent()
+        agent.load_state_dict(self._pending[number].tensors)
+        return agent.eval()
+
+    def _log(self, tracker: Tracker) -> None:
+        """Log the mean scores of evaluations that were not logged yet, each at its own step."""
+
+        def key(row: dict[str, str]) -> tuple[int, int, str, str]:
+            mode = "greedy" if row["deterministic"] == "1" else "sampled"
+            return int(row["global_step"]), int(row["phase"]), row["modification"] or UNMODIFIED, mode
+
+        results = read_results(self._folder, self._warn)
+        for evaluation, rows in groupby(sorted(results, key=key), key=key):
+            if evaluation not in self._logged:
+                self._logged.add(evaluation)
+                step, _, modification, mode = evaluation
+                tracker.scalar(f"eval/{modification}/{mode}", fmean(float(row["score"]) for row in rows), step)
 
     def _warn(self, sentence: str) -> None:
         """Report that `evals.csv` is not as it should be, once."""
@@ -375,62 +469,24 @@ class ContinualEvaluation:
             self._warned = True
             self._report(sentence)
 
-    @property
-    def _log_of_process(self) -> Path:
-        return self._folder / SNAPSHOTS / "log.txt"
 
-    def _kill_process(self) -> None:
-        """End the evaluating process: what it is playing is played again later; files appear whole or not at all."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+def open_evaluations(
+    setup: Setup[Any], folder: Path, envs: VectorGames, report: Callable[[str], None]
+) -> ContinualEvaluation:
+    """What evaluates a run while it trains; does nothing unless that was asked for. envs: of the training."""
+    args, plan = setup.args, setup.plan
 
-    def _start_again_with_usual_priority(self) -> None:
-        """The training is done: nothing needs to be yielded to it, and other runs on this machine would take it all.
+    def make_agent() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):  # whatever a new agent draws, the training does not notice
+            return setup.script.build(args, envs.observation_shape, envs.num_actions, torch.Generator())
 
-        A new process, because Linux lets no ordinary user raise the priority of a process again.
-        """
-        self._kill_process()
-        self._process = self._start(beside_training=False)
-
-    def _start(self, *, beside_training: bool) -> subprocess.Popen:
-        log, environment = self._log_of_process, self._environment
-        return _start(self._command, log, beside_training=beside_training, environment=environment)
-
-    def _look_after_process(self) -> None:
-        """Say once that the process has failed."""
-        assert self._process is not None
-        code, log = self._process.poll(), self._log_of_process
-        if code and not self._failed:
-            self._failed = True
-            self._report(
-                f"warning: the process that evaluates failed (exit code {code}, `{log}` says why); training goes on, "
-                f"and the rest can be evaluated later: {self._by_hand}"
-            )
-
-
-def open_evaluations(setup: Setup[Any], folder: Path, report: Callable[[str], None]) -> ContinualEvaluation:
-    """What evaluates snapshots in another process beside the training; does nothing unless that was asked for.
-
-    On the main rank only: elsewhere it does nothing either.
-    """
-    is_main, saved, script = setup.ranks.is_main, setup.saved, script_path("eval.py")
-    architecture, own = setup.args.architecture, str(Path(setup.script.file).resolve().parent)
-    words, environment = ["--run", str(folder), "--follow", str(os.getpid())], None
-    if ":" in architecture:  # its class is in the training script or beside it, and this run trusts it
-        words += ["--architecture", architecture]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))}
+    splits, games = ({}, 1) if plan is None else (plan.splits, plan.games)
     return ContinualEvaluation(
-        folder,
-        [sys.executable, script, *words],
-        by_hand=shlex.join(evaluation_command(architecture, setup.script.file, "--run", str(folder))),
-        args=as_plain_dict(replace(setup.args, resume="")),
-        plan=setup.plan if is_main else None,
-        batch_size=setup.args.batch_size,
-        resume_step=None if saved is None or not is_main else saved["counters"]["global_step"],
-        logged=() if saved is None else saved.get("evaluations", ()),
+        RunEvaluation(folder, args.seed, setup.game, splits, games, setup.workers_per_rank),
+        plan=plan,
+        batch_size=args.batch_size,
+        make_agent=make_agent,
+        ranks=setup.ranks,
+        saved=setup.saved,
         report=report,
-        environment=environment,
     )

@@ -14,7 +14,7 @@ from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path
 
 MAX_EVALUATIONS = 1000
-"""More would take longer than any training, and a snapshot of PPO takes 7 MB until it is evaluated."""
+"""More would take longer than any training."""
 
 
 class Places(NamedTuple):

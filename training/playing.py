@@ -2,7 +2,7 @@
 
 import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +42,6 @@ def evaluate(agent: Player, game: GameConfig, strings: Sequence[str], **settings
     return {string: [played.record for played in games[string]] for string in games}
 
 
-@torch.no_grad()
 def play(
     agent: Player,
     game: GameConfig,
@@ -62,47 +61,83 @@ def play(
     Environment i plays games i, i + num_envs, ... whatever their lengths, so that short games are not favoured.
     Returns the games per string, in their order.
     """
-    num_envs = min(num_envs, episodes)
-    config = replace(game, episodic_life=False, reward_file="", seed=seed, reseed_every_game=True)
-    fire = {number for number, name in enumerate(action_names(config)) if "FIRE" in name}
-    envs = ModifiedVectorEnv(config, num_envs, num_workers=num_workers, copy=False)
+    envs = evaluation_games(game, min(num_envs, episodes), seed=seed, num_workers=num_workers)
     played: dict[str, list[PlayedGame]] = {}
-    unsaid = [math.nan] * num_envs
+
+    def collect(string: str) -> Iterator[int]:
+        played[string] = yield from play_one(
+            agent, envs, string, episodes=episodes, seed=seed, deterministic=deterministic, device=device
+        )
+
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
     try:
         with tqdm(total=episodes * len(strings), unit="game", disable=None) as progress:
             for string in strings:
                 progress.set_postfix_str(string or UNMODIFIED)
-                generator = torch.Generator(device).manual_seed(seed)
-                finished: dict[int, PlayedGame] = {}
                 if video_folder is not None:
                     envs.record_next_game(video_folder / slug(string), caption)
-                envs.restart_numbering()
-                observation, _ = envs.set_modifications(string, "reset")
-                steps: list[list[tuple[float, ...]]] = [[] for _ in range(num_envs)]  # of the games in progress
-                while len(finished) < episodes:
-                    seen = torch.from_numpy(observation).to(device)
-                    action, said = act_and_describe(agent, seen, deterministic=deterministic, generator=generator)
-                    value, entropy = (said[name].tolist() if name in said else unsaid for name in ("value", "entropy"))
-                    chosen = action.cpu().numpy()
-                    observation, rewards, terminated, _, info = envs.step(chosen)
-                    pressed = [number in fire for number in chosen.tolist()]
-                    new = zip(rewards.tolist(), pressed, value, entropy, strict=True)
-                    for own, step in zip(steps, new, strict=True):
-                        own.append(step)
-                    for record in info.get("games", ()):
-                        number = record.env + record.number * num_envs
-                        own, steps[record.env] = steps[record.env], []
-                        if number < episodes:
-                            cut_short = not terminated[record.env]
-                            finished[number] = PlayedGame(record, as_trace(own, cut_short))
-                            progress.update()
-                played[string] = [finished[number] for number in range(episodes)]
+                for ended in collect(string):
+                    progress.update(ended)
     finally:
         envs.close()
         torch.set_num_threads(num_threads)
     return played
+
+
+def evaluation_games(game: GameConfig, num_envs: int, *, seed: int, num_workers: int | None) -> ModifiedVectorEnv:
+    """Whole games, as an agent is evaluated on them: each has its own seed, the same under every string."""
+    config = replace(game, episodic_life=False, reward_file="", seed=seed, reseed_every_game=True)
+    return ModifiedVectorEnv(config, num_envs, num_workers=num_workers, copy=False)
+
+
+def play_one(
+    agent: Player,
+    envs: ModifiedVectorEnv,
+    string: str,
+    *,
+    episodes: int,
+    seed: int,
+    deterministic: bool,
+    device: torch.device,
+) -> Generator[int, None, list[PlayedGame]]:
+    """Play the first `episodes` games under one string; see `play`.
+
+    Yields the number of games that have just ended while the emulators play the next step: meanwhile the agent can
+    think about other games.
+    """
+    num_envs = envs.num_envs
+    fire = {number for number, name in enumerate(action_names(envs.config)) if "FIRE" in name}
+    unsaid = [math.nan] * num_envs
+    generator = torch.Generator(device).manual_seed(seed)
+    finished: dict[int, PlayedGame] = {}
+    envs.restart_numbering()
+    envs.set_modifications(string, "reset")
+    steps: list[list[tuple[float, ...]]] = [[] for _ in range(num_envs)]  # of the games in progress
+    ended = 0
+    while len(finished) < episodes:
+        seen = torch.from_numpy(envs.arrays.observations).to(device)
+        with torch.no_grad():
+            action, said = act_and_describe(agent, seen, deterministic=deterministic, generator=generator)
+        value, entropy = (said[name].tolist() if name in said else unsaid for name in ("value", "entropy"))
+        chosen = action.cpu().numpy()
+        envs.step_async(chosen)
+        yield ended
+        records = envs.step_wait()
+        pressed = [number in fire for number in chosen.tolist()]
+        new = zip(envs.arrays.rewards.tolist(), pressed, value, entropy, strict=True)
+        for own, step in zip(steps, new, strict=True):
+            own.append(step)
+        ended = 0
+        for record in records:
+            number = record.env + record.number * num_envs
+            own, steps[record.env] = steps[record.env], []
+            if number < episodes:
+                cut_short = not envs.arrays.terminated[record.env]
+                finished[number] = PlayedGame(record, as_trace(own, cut_short))
+                ended += 1
+    yield ended
+    return [finished[number] for number in range(episodes)]
 
 
 def as_trace(steps: Sequence[tuple[float, ...]], cut_short: bool) -> Trace:

@@ -221,7 +221,9 @@ class SaveClock:
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the run folder: no second process can continue the run meanwhile. The system lets go of it in any exit.
+    """Hold the run folder: no second process can continue the run or evaluate it meanwhile.
+
+    The system lets go of it in any exit.
 
     Raises ResumeError where another process holds it. A folder that is still empty afterwards is removed.
     """
@@ -232,7 +234,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         raise ResumeError(f"`{folder}` cannot be written: {error.strerror}.") from None
     try:
         if not try_lock(descriptor):
-            raise ResumeError(f"`resume`: another process is running in `{folder}`; wait for it or stop it.")
+            raise ResumeError(f"another process is running in `{folder}`; wait for it or stop it.")
         yield
     finally:
         os.close(descriptor)

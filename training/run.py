@@ -71,7 +71,6 @@ from continual_hackatari.training.timing import PhaseTimer
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.training.versions import made_by
 from continual_hackatari.wrappers.interfaces import GameRecord, VectorGames
-from continual_hackatari.wrappers.processes import available_cores
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 
@@ -140,7 +139,7 @@ class Run(Generic[ArgsT]):
     # ------------------------------------------------------------------------------------------------- open and close
 
     def __enter__(self) -> Run[ArgsT]:
-        """Open the run folder, its files, the games and what evaluates beside them."""
+        """Open the run folder, its files, the games and what evaluates between them."""
         args, ranks, saved, enter = self.args, self.ranks, self.setup.saved, self._stack.enter_context
         self.folder: Path = ranks.from_main(lambda: Path(args.resume) if saved is not None else new_folder(self.setup))
         with contextlib.ExitStack() as stack:  # closes what is open already where the next cannot be opened
@@ -156,7 +155,7 @@ class Run(Generic[ArgsT]):
             self.progress = enter(ProgressBar(played, enabled=ranks.is_main, **shown))
             self.stop = enter(StopSignals(supervised=bool(ranks.job), quiet=not ranks.is_main))
             self.evaluations: ContinualEvaluation = enter(
-                ranks.main_first(lambda: open_evaluations(self.setup, self.folder, self.progress.write))
+                open_evaluations(self.setup, self.folder, self.envs, self.progress.write)
             )
             self._stack = stack.pop_all()
         self.progress.write(f"run folder: {self.folder}")
@@ -213,7 +212,7 @@ class Run(Generic[ArgsT]):
         self._save_clock = SaveClock(self.args.checkpoint_every, self.global_step)
 
     def finish(self) -> None:
-        """The run has come to its end: write the last checkpoint, wait for evaluations, log what comes of them.
+        """The run has come to its end: write the last checkpoint, do the last evaluations, log what comes of all.
 
         Raises SystemExit where the run was stopped; it is saved.
         """
@@ -301,30 +300,34 @@ class Run(Generic[ArgsT]):
         index = self._modification_index.setdefault(self.modification, len(self._modification_index))
         self.log(numbers)
         self.log({"charts/SPS": self.global_step / self._seconds, "charts/modification_index": index})
-        self.evaluations.log(self.tracker)
         self.log({f"time/{phase}": seconds for phase, seconds in self.timer.take().items()})
-        self._stopping, saving = self.ranks.any(
-            self.stop.requested or self.ranks.orphaned, self._save_clock.due(self.global_step)
-        )
+        self._stopping, saving = self.ranks.any(self._asked_to_stop(), self._save_clock.due(self.global_step))
         # Before the state from which a run goes on, which then has done it.
         if self._passed(self.args.save_agent_every):
             self.save_agent(step_checkpoint(self.folder, self.global_step, self.modification))
         if self._passed(self.args.capture_video_every):
             self.envs.record_next_game(video_path(self.folder, self.global_step), self.args.caption)
-        if saving or self._stopping or self.global_step >= self.total_timesteps:
+        evaluating = self.evaluations.due and not self._stopping
+        if saving or self._stopping or evaluating or self.global_step >= self.total_timesteps:
             self.save()
             self._save_clock.saved(self.global_step)
+        self.timer.lap("logging")
+        if evaluating:
+            self._stopping = not self.evaluations.evaluate(self.tracker, self._asked_to_stop)
+            self.timer.lap("evaluation")
         if self._stopping:
             self.stop.request()
-        self.timer.lap("logging")
+
+    def _asked_to_stop(self) -> bool:
+        return self.stop.requested or self.ranks.orphaned
 
     def _passed(self, every: int) -> bool:
         """Whether this round has come to a multiple of `every`; 0: never."""
         return every > 0 and self.global_step // every > self._round_began // every
 
     def weights_change(self) -> None:
-        """Call it before the agent's weights change: if they are to be evaluated, they are saved for that."""
-        self.evaluations.snapshot(self._agent)
+        """Call it before the agent's weights change: if they are to be evaluated, they are copied for that."""
+        self.evaluations.keep(self._agent)
 
     @contextlib.contextmanager
     def updating(self, losses: Sequence[Tensor], names: Sequence[str]) -> Iterator[None]:
@@ -460,7 +463,7 @@ class Run(Generic[ArgsT]):
             "other_ranks": of_all_ranks[1:],
             "tracker": tracked,
             "progress": {"initial_step": self.global_step, "recent_returns": self.progress.recent_returns},
-            "evaluations": self.evaluations.state_dict(),
+            **self.evaluations.state_dict(),
         }
         save_state(self.folder, state)
         files = [name for rank in of_all_ranks for name in rank["files"].values()]
@@ -532,15 +535,13 @@ def new_folder(setup: Setup[Any]) -> Path:
 
 def open_games(setup: Setup[Any]) -> ModifiedVectorEnv:
     """This process' games, in two groups, so that one is emulated while the agent thinks about the other."""
-    args, ranks, share, num_workers = setup.args, setup.ranks, setup.games_per_rank, setup.args.num_workers
-    if num_workers is None and not ranks.alone:
-        num_workers = max(1, available_cores() // ranks.local_size)
+    args, ranks, share = setup.args, setup.ranks, setup.games_per_rank
     return ModifiedVectorEnv(
         setup.game,
         share,
         first_env=ranks.rank * share,
         total_envs=args.num_envs,
-        num_workers=num_workers,
+        num_workers=setup.workers_per_rank,
         num_groups=min(2, share),
         copy=False,
         worker_timeout=args.worker_timeout,

@@ -2,22 +2,18 @@
 
     python eval.py --run runs/<folder>
 
-The training does the same in a process beside it. The game, the network and the strings are those of the run.
+The training does the same between its updates. The game, the network and the strings are those of the run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import select
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from continual_hackatari.reporting.asked import still_to_do
 from continual_hackatari.reporting.plan import PLAN, Label, Plan, read_plan
@@ -27,21 +23,19 @@ from continual_hackatari.training.checkpoint_settings import choose_game, comple
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint, trained_with
 from continual_hackatari.training.config import ConfigError, Range, check_ranges
 from continual_hackatari.training.evaluations import (
-    add_results,
-    evaluating,
-    labels_of,
+    Evaluator,
+    RunEvaluation,
     read_results,
-    remove_unfinished,
     saved_weights,
     snapshot_paths,
     trained_strings,
+    unevaluated,
 )
-from continual_hackatari.training.playing import evaluate, load_agent
+from continual_hackatari.training.playing import load_agent
+from continual_hackatari.training.resume import exclusive
 from continual_hackatari.training.rules import rules_of_folder
 from continual_hackatari.training.strings import canonical_strings, choose_evaluated
-from continual_hackatari.wrappers.config import GameConfig
-from continual_hackatari.wrappers.interfaces import GameRecord
-from continual_hackatari.wrappers.worker import die_with
+from continual_hackatari.wrappers.processes import available_cores
 
 
 @dataclass
@@ -64,8 +58,6 @@ class Args:
     """`package.module:Class` of an agent of your own, if you trust that code"""
     modification_file: str = ""
     """the file of that name of the training, where the run folder has no copy of it"""
-    follow: int | None = None
-    """used by the training: its process id; evaluate snapshots as they come"""
 
 
 RANGES = {
@@ -75,44 +67,28 @@ RANGES = {
 }
 
 
-class RunEvaluation(NamedTuple):
-    """How the weights of one run are evaluated: all alike, whether during the training or later."""
-
-    folder: Path
-    seed: int
-    """of the training"""
-    game: GameConfig
-    architecture: str
-    splits: dict[str, str]
-    """modification string -> `train` or `held_out`"""
-    games: int
-    """per string, once greedy and once sampled"""
-    evaluation_seed: int
-    num_workers: int | None
-
-
 def evaluate_run(args: Args) -> None:
     """Evaluate all weights of a run that are not in its evals.csv yet.
 
     Raises:
         USER_ERRORS: one sentence; what was evaluated before it is in the file.
     """
-    if args.follow is not None and sys.platform == "linux":
-        die_with(args.follow)  # elsewhere this process ends by itself: standard input ends, no snapshots come
     check_ranges(args, RANGES)
     folder = Path(args.run)
-    with evaluating(folder) if folder.is_dir() else contextlib.nullcontext():
-        evaluation, notes = plan_run(args, folder)
+    settings = settings_of(folder)
+    with exclusive(folder):
+        how, architecture, notes = plan_run(args, folder, settings)
         print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "", flush=True)
-        if args.follow is None:
-            remove_unfinished(folder)
-        for path in arriving_snapshots(folder) if args.follow is not None else iter(snapshot_paths(folder)):
-            evaluate_weights(evaluation, path)
-            path.unlink()
-        for path, labels in saved_weights(folder) if args.follow is None else ():
-            evaluate_weights(evaluation, path, labels)
+        with contextlib.closing(Evaluator(how)) as evaluator:
+            for labels, tensors in unevaluated(folder):
+                checkpoint = Checkpoint(tensors, settings, None)
+                evaluate_weights(evaluator, labels, f"{folder}", checkpoint, architecture)
+            for path in snapshot_paths(folder):
+                path.unlink()
+            for path, labels in saved_weights(folder):
+                evaluate_weights(evaluator, labels, str(path), load_checkpoint(path), architecture)
         results = read_results(folder)
-        if args.follow is None and (line := what_cannot_be_done(folder, results)):
+        if line := what_cannot_be_done(folder, results):
             print(line)
         print(f"results: {folder / 'evals.csv'}, {len(results):,} games")
 
@@ -132,29 +108,25 @@ def what_cannot_be_done(folder: Path, results: Sequence[Mapping[str, str]]) -> s
     )
 
 
-def arriving_snapshots(folder: Path) -> Iterator[Path]:
-    """Snapshots in the order of training, as they come, until standard input is closed and none is left."""
-    ended = False
-    while True:
-        paths = snapshot_paths(folder)
-        if paths:
-            yield paths[0]
-        elif ended:
-            return
-        else:
-            ended = bool(select.select([sys.stdin], [], [], 0.5)[0])
-
-
-def plan_run(args: Args, folder: Path) -> tuple[RunEvaluation, list[str]]:
-    """What to evaluate and how, from the run's own settings, and lines for the user.
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The settings of the run in this folder.
 
     Raises:
-        ConfigError, GameError, ModificationError: the folder is not that of a run, or the flags do not fit it.
+        ConfigError: it is not that of a run.
     """
     try:
-        settings = json.loads((folder / "args.json").read_text(encoding="utf-8"))
+        settings: dict[str, Any] = json.loads((folder / "args.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ConfigError(f"`run` names `{folder}`, which is not the folder of a run; it has no args.json.") from None
+    return settings
+
+
+def plan_run(args: Args, folder: Path, settings: dict[str, Any]) -> tuple[RunEvaluation, str, list[str]]:
+    """How to evaluate the run with these settings, the agent's architecture, and lines for the user.
+
+    Raises:
+        ConfigError, GameError, ModificationError: the flags do not fit it.
+    """
     trained = Checkpoint({}, settings, None)
     network = complete_settings({"architecture": args.architecture}, trained)
     game, notes = choose_game(network, trained, rules_of_folder(folder, trained, args.modification_file))
@@ -177,11 +149,9 @@ def plan_run(args: Args, folder: Path) -> tuple[RunEvaluation, list[str]]:
                 f"`eval_games` {games} and `seed` {args.seed} are not those of `{folder / 'evals.csv'}`, {before[0]} "
                 f"and {before[1]}; leave the flags out, or move the file away"
             )
-    num_workers = args.num_workers if args.follow is None else 0
-    seed = trained_with(trained, "seed", 0)
-    architecture = network["architecture"]
-    evaluation = RunEvaluation(folder, seed, game, architecture, splits, games, args.seed, num_workers)
-    return evaluation, notes + more
+    num_workers = available_cores() if args.num_workers is None else args.num_workers
+    how = RunEvaluation(folder, trained_with(trained, "seed", 0), game, splits, games, num_workers, args.seed)
+    return how, network["architecture"], notes + more
 
 
 def named_strings(trained: Checkpoint, plan: Plan | None) -> dict[str, list[str]]:
@@ -192,63 +162,20 @@ def named_strings(trained: Checkpoint, plan: Plan | None) -> dict[str, list[str]
     return {name: plan.strings(split) for name, split in zip(names, SPLITS, strict=True)}
 
 
-def evaluate_weights(evaluation: RunEvaluation, path: Path, labels: Sequence[Label] = ()) -> None:
-    """Evaluate one checkpoint as far as it is not in evals.csv yet, and add all its rows at once.
+def evaluate_weights(
+    evaluator: Evaluator, labels: Sequence[Label], path: str, checkpoint: Checkpoint, architecture: str
+) -> None:
+    """Evaluate the weights of a checkpoint as far as they are not in evals.csv yet.
 
-    labels: where in the run the weights were taken; a snapshot knows it itself.
+    labels: where in the run they were taken. path: of the checkpoint, for errors.
 
     Raises:
-        CheckpointError: the file is damaged, or the results cannot be written.
+        CheckpointError: they fit no agent of this architecture, or the results cannot be written.
     """
-    begin, checkpoint = time.perf_counter(), load_checkpoint(path)
-    labels = labels or labels_of(path, checkpoint)
-    names = ("global_step", "phase", "modification", "deterministic")
-    present = {tuple(row[name] for name in names) for row in read_results(evaluation.folder)}
-    rows: list[tuple[Any, ...]] = []
-    agent = None
-    for deterministic in (False, True):
-        missing = {
-            string: [
-                label
-                for label in labels
-                if (str(label.global_step), str(label.phase), string, str(int(deterministic))) not in present
-            ]
-            for string in evaluation.splits
-        }
-        strings = [string for string, of in missing.items() if of]
-        if strings:
-            agent = agent or load_agent(str(path), checkpoint, evaluation.architecture, evaluation.game)
-            games = evaluate(
-                agent,
-                evaluation.game,
-                strings,
-                episodes=evaluation.games,
-                seed=evaluation.evaluation_seed,
-                deterministic=deterministic,
-                num_envs=min(evaluation.games, 8),  # fixed: in one batch all games share the random numbers
-                num_workers=evaluation.num_workers,
-                device=torch.device("cpu"),
-            )
-            rows += evaluation_rows(evaluation, missing, games, deterministic)
-    if rows:
-        add_results(evaluation.folder, sorted(rows, key=lambda row: (row[3], row[2])))
+    begin, jobs = time.perf_counter(), evaluator.missing([labels])
+    if jobs:
+        agent = load_agent(path, checkpoint, architecture, evaluator.how.game)
+        evaluator.play(jobs, lambda _: agent)
         where = ", ".join(f"{label.global_step:,} (phase {label.phase})" for label in labels)
-        print(f"step {where}: {len(rows)} rows, {time.perf_counter() - begin:.1f} s", flush=True)
-
-
-def evaluation_rows(
-    evaluation: RunEvaluation,
-    missing: Mapping[str, Sequence[Label]],
-    games: Mapping[str, Sequence[GameRecord]],
-    deterministic: bool,
-) -> Iterator[tuple[Any, ...]]:
-    """Rows of evals.csv: every game once for each place in the run that these weights stand for."""
-    run = evaluation.folder.resolve().name
-    for string, records in games.items():
-        for label in missing[string]:
-            for episode, record in enumerate(records):
-                yield (
-                    *(run, evaluation.seed, label.phase, label.global_step, string, evaluation.splits[string], episode),
-                    *(evaluation.evaluation_seed, int(deterministic), record.score, record.length, record.lives),
-                    label.trained_on,
-                )
+        rows = sum(len(job.labels) for job in jobs) * evaluator.how.games
+        print(f"step {where}: {rows} rows, {time.perf_counter() - begin:.1f} s", flush=True)

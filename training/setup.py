@@ -50,6 +50,7 @@ from continual_hackatari.training.system import memory_of
 from continual_hackatari.training.tracking import check_wandb
 from continual_hackatari.wrappers.config import GameConfig, check_string, game_config, waiting_note
 from continual_hackatari.wrappers.errors import GameError, ModificationError
+from continual_hackatari.wrappers.processes import available_cores
 
 ArgsT = TypeVar("ArgsT", bound=RunSettings)
 
@@ -112,6 +113,12 @@ class Setup(Generic[ArgsT]):
     def games_per_rank(self) -> int:
         """Games that each process of the job plays."""
         return self.args.num_envs // self.ranks.size
+
+    @property
+    def workers_per_rank(self) -> int:
+        """Processes that run the games of each process of the job."""
+        own = self.args.num_workers
+        return max(1, available_cores() // self.ranks.local_size) if own is None else own
 
     def modification_at(self, step: int) -> str:
         """What the schedule asks for at this step, as the games take it."""
