@@ -122,6 +122,7 @@ def play(num_envs, episodes, seed=1):
     return games
 
 
+@pytest.mark.slow
 def test_the_first_games_count_whatever_their_length(monkeypatch):
     """Game k is the one that a lone environment plays as its k-th, under each string; the longest are not left out."""
     ended = []
@@ -501,6 +502,7 @@ def test_a_failing_start_of_tracking_takes_the_folder_away_again(checkpoint, cap
 # ------------------------------------------------------------------------------------------------ from the shell
 
 
+@pytest.mark.slow
 def test_from_the_shell(checkpoint, workdir):
     result = run_script("--agent_path", checkpoint.name, *FEW, *SHORT, cwd=workdir)
     assert result.returncode == 0, result.stderr

@@ -398,6 +398,7 @@ def two_agents(workdir):
     return paths
 
 
+@pytest.mark.slow
 def test_several_agents_are_several_seeds_of_one_method(two_agents, workdir, capsys):
     flags = ["--modifs", "no_modif, left_drift", "--output_dir", "all", "--format", "csv", "--eval_episodes", "1"]
     flags += ["--seeds", "1", "2"]

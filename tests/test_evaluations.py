@@ -151,6 +151,7 @@ def test_every_evaluation_is_there_once_and_right(evaluated):
     assert [path.name for path in (evaluated / "evals").iterdir()] == ["plan.json"]
 
 
+@pytest.mark.slow
 def test_an_agent_of_ones_own_is_evaluated_while_it_trains_and_later(tmp_path, monkeypatch, capsys):
     """By the class that its `architecture` names; it has no actor and no critic."""
     flags = [*EVALUATED, "--eval_every", "64", "--save_agent_with_switch"]
@@ -286,6 +287,7 @@ def test_the_training_logs_each_result_at_its_own_step(evaluated):
     assert (final.step, final.value) == (128, score), "of the only task that is evaluated, sampled"
 
 
+@pytest.mark.slow
 def test_agents_that_were_saved_every_so_many_steps_are_evaluated_later(tmp_path, capsys):
     """At 32, 64, 96 and, as its last one, at 128; the switch was at 44."""
     run = train(tmp_path, "--save_agent_every", "20")
@@ -348,6 +350,7 @@ def test_nine_games_are_those_of_a_batch_of_eight(evaluated, tmp_path):
     assert results_at(read_csv(run / "evals.csv"), 128, 1) == eight != nine
 
 
+@pytest.mark.slow
 def test_weights_that_did_not_change_are_played_once(tmp_path, capfd):
     """Two switches in one rollout, without shrink and perturb."""
     schedule = {"num_total_steps": 64, "modifications": ["", "left_drift", ""], "switching_thresholds": [8, 20]}
@@ -620,6 +623,7 @@ def test_the_settings_are_as_given_and_the_plan_says_what_came_of_them(evaluated
     assert plan == Plan(64, 1, {"": "train", "right_drift": "held_out"}, labels(evaluated))
 
 
+@pytest.mark.slow
 def test_what_is_chosen_by_default_is_in_the_plan_alone(tmp_path, monkeypatch):
     config = {**BREAKOUT, "eval_every": 0, "eval_games": 1}
     run = train_and_play_nothing(tmp_path, config=config)
@@ -676,6 +680,7 @@ def test_a_damaged_plan_is_one_sentence(content, evaluated, tmp_path, capsys):
     assert Run(run).evaluations().strings == ["", "right_drift"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_made_longer_has_its_plan(tmp_path, monkeypatch):
     """Its rollouts are shifted, from step 48 on: what is planned at 64 and 96 is evaluated at 80 and 112."""
     monkeypatch.chdir(tmp_path)
@@ -702,6 +707,7 @@ def test_a_plan_is_whole_after_a_fault(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "evals").iterdir()] == ["plan.json"]
 
 
+@pytest.mark.slow
 def test_all_seeds_of_a_random_schedule_are_one_group(tmp_path, capsys):
     """What is evaluated of both is the same; the draw, and with it the plan's places, is not."""
     schedule = {"num_total_steps": 64, "modifications": ["", "left_drift", "right_drift"], "num_repetitions": 16}

@@ -362,6 +362,7 @@ def test_minibatches_are_drawn_from_both_halves_and_every_row_once_per_epoch(tmp
     assert torch.equal(rollout.actions[:, :2], rollout.actions[:, 2:])
 
 
+@pytest.mark.slow
 def test_logged_shares_are_neither_zero_nor_one_on_real_play(tmp_path, monkeypatch):
     flags = ["--env_id", "Freeway", *HER, "--num_steps", "96", "--total_timesteps", "384", "--learning_rate", "1e-9"]
     run = train_in(tmp_path, monkeypatch, *flags)
@@ -540,6 +541,7 @@ def test_impossible_settings_are_refused_before_anything_is_written(workdir, cap
         assert not list(workdir.iterdir())
 
 
+@pytest.mark.slow
 def test_a_continued_run_has_the_scales_that_it_would_have_had(tmp_path, monkeypatch):
     flags = ["--env_id", "Freeway", *HER, "--no_anneal_lr", "--total_timesteps"]
     whole = train_in(tmp_path / "whole", monkeypatch, *flags, "192")
@@ -578,7 +580,8 @@ def levels(seeds, rollouts, knocks=0.0, scale=scale_halves, **settings):
     return np.array([crossings[-(rollouts // 4) :].mean() for crossings in trainings])
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_with_hindsight_the_chicken_learns_to_cross_and_does_it_as_often_as_can_be(seed):
     """32 rollouts. Of 10 seeds all came to 0.96 or more of the best; with one scale for both halves, none to 0.8."""
     assert levels([seed], 32, her=True) > 0.9 * BEST

@@ -121,6 +121,7 @@ def test_car_speeds_are_drawn_at_the_switch():
     envs.close()
 
 
+@pytest.mark.slow
 def test_it_is_the_same_for_any_number_of_workers_and_after_a_resume():
     config, _ = game_config("ALE/Frostbite-v5", **SHORT)
     first = {0: ("", "reset"), 30: ("full_igloo", "live"), 90: ("ice_inactive", "live")}

@@ -417,6 +417,7 @@ def convolutions(shape, generator):
     return agent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_the_update_starts_from_what_the_switch_made_of_the_weights(name, monkeypatch, tmp_path):
     flags, small, plane_shape = ELSEWHERE[name]

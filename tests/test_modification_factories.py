@@ -767,6 +767,7 @@ ADVERSARIAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kwargs"), ADVERSARIAL)
 def test_fifty_million_steps_are_no_burden(name: str, kwargs: dict[str, Any]) -> None:
     factory = make_factory(name, kwargs, seed=1)

@@ -345,6 +345,7 @@ def train(folder, monkeypatch, *flags, **config):
     return only_run(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [

@@ -191,6 +191,7 @@ def test_without_replacements_it_is_ppo_bit_for_bit(tmp_path, monkeypatch, flags
     assert all(record["age"].any() == ("--maturity_threshold" in flags) for record in records)
 
 
+@pytest.mark.slow
 def test_units_are_replaced_after_each_gradient_step_and_at_no_other_time(tmp_path, monkeypatch):
     """Every step of the optimizer is followed by one of continual backpropagation, also around rollouts and tests."""
     order = []
@@ -231,6 +232,7 @@ def test_the_same_seed_gives_the_same_run(tmp_path, monkeypatch):
     assert min(record["replaced"] for record in records) > 0
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_all_that_going_on_needs_and_evaluates_without_flags(tmp_path, monkeypatch, capsys):
     run = train_in(tmp_path, monkeypatch, *BUSY, "--utility", "adaptable_contribution", config=TWO_REGIMES)
     path = run / "model.cleanrl_model"

@@ -140,6 +140,7 @@ def test_signals_save_first_and_say_how_to_go_on(sibling, tmp_path, uninterrupte
     assert_same_run(only_run(tmp_path), uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once_and_the_last_whole_file_stays(tmp_path):
     """Both in the middle of the fourth update, which is 8 gradient steps."""
     assert begin(tmp_path, "--num_workers", "1", fault=("two_signals", 28)).end() == 128 + signal.SIGTERM
@@ -186,8 +187,9 @@ def stopped(sibling, tmp_path_factory):
     return only_run(folder)
 
 
-@pytest.mark.parametrize("number", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1)), 2])
-@EVERY_BUT_SLOWLY
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1, 2])
+@EVERY
 def test_killed_at_its_end_a_run_is_ended_or_finished(sibling, number, tmp_path, uninterrupted):
     """Before its model is there, with the model and both states, with the model and one of them."""
     life = begin(tmp_path, *sibling.method, every=0, fault=("die_at_the_end", number), sibling=sibling)
@@ -250,7 +252,8 @@ def test_a_finished_run_says_so_in_one_line(sibling, uninterrupted, tmp_path, mo
     assert "`total_timesteps` cannot change" in capsys.readouterr().err
 
 
-@EVERY_BUT_SLOWLY
+@pytest.mark.slow
+@EVERY
 def test_a_finished_run_does_what_was_asked_for_as_at_its_end(sibling, tmp_path, monkeypatch, capsys):
     """The same games, so the same table, as where the run itself was asked. This one can be made longer."""
     monkeypatch.chdir(tmp_path)
@@ -302,7 +305,8 @@ def test_a_run_that_is_alive_cannot_be_continued(tmp_path):
     life.end()
 
 
-@EVERY_BUT_SLOWLY
+@pytest.mark.slow
+@EVERY
 def test_an_update_that_is_not_finite_is_not_kept(sibling, tmp_path, uninterrupted):
     """In the fifth update, the one after step 160, the third gradient step."""
     number = 4 * sibling.gradient_steps + 3

@@ -236,6 +236,7 @@ def failing_wandb(calls):
     )
 
 
+@pytest.mark.slow
 def test_a_run_outlives_wandb(workdir, monkeypatch, capsys):
     settings = {**SWITCHING, "save_agent_with_switch": True, "capture_video": True}
     for folder, flags in (("without", []), ("with", ["--track", "--save_agent_wandb"])):

@@ -2,6 +2,7 @@
 
 import statistics
 
+import pytest
 import torch
 from conftest import ROOT
 
@@ -13,6 +14,7 @@ PATH = ROOT / "trained" / "breakout.cleanrl_model"
 RANDOM_SCORE = 1.7  # a random agent's mean in Breakout (Mnih et al. 2015)
 
 
+@pytest.mark.slow
 def test_the_shipped_agent_is_small_and_plays_clearly_better_than_chance():
     assert PATH.stat().st_size < 7_000_000
     checkpoint = load_checkpoint(PATH)

@@ -486,6 +486,7 @@ def optuna():
     return pytest.importorskip("optuna", reason="Bayesian search needs Optuna, which `pip install optuna` brings")
 
 
+@pytest.mark.slow
 def test_bayesian_runs_are_remembered_and_end_at_max_runs(fake, optuna, capsys):
     write_sweep({"x": {"min": 0.0, "max": 1.0}}, method="bayes")
     assert sweep.main(["tiny.yaml", "--max_runs", "2"]) == 0
@@ -520,6 +521,7 @@ def test_bayesian_search_waits_for_results_before_it_chooses(fake, optuna, monke
     assert known == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_failed_bayesian_run_is_tried_again_and_the_search_goes_on(fake, optuna, capsys):
     write_sweep({"score": {"value": 1.0}, "fail": {"values": ["", "no"]}, "seed": {"value": 1}}, method="bayes")
     assert sweep.main(["tiny.yaml", "--max_runs", "9"]) == 1
@@ -540,6 +542,7 @@ def test_a_bayesian_search_does_not_take_over_the_runs_of_another(fake, optuna, 
     assert len(calls()) == 4
 
 
+@pytest.mark.slow
 def test_two_bayesian_sweeps_share_one_search(fake, optuna):
     write_sweep({"x": {"min": 0.0, "max": 1.0}}, method="bayes", run_cap=5)
     Path("hold").touch()
@@ -598,6 +601,7 @@ def test_a_run_without_anything_saved_starts_anew(fake):
     assert calls() == [["--score=1.0", "--seed=1"]] * 2
 
 
+@pytest.mark.slow
 def test_after_a_killed_sweep_its_runs_are_waited_for_not_doubled(fake):
     write_sweep({"score": {"value": 1.0}, "seed": {"values": [1, 2]}})
     Path("hold").touch()
@@ -752,6 +756,7 @@ def test_an_array_task_is_the_run_of_its_number(cluster, capsys):
     assert array_task("tiny.yaml").wait(PATIENCE) != 0, "submitted without --array"
 
 
+@pytest.mark.slow
 def test_an_array_task_at_its_time_limit_is_saved_requeued_and_goes_on(cluster):
     write_sweep({"score": {"value": 1.0}, "seed": {"values": [1, 2]}})
     Path("hold").touch()

@@ -287,6 +287,7 @@ def test_offline_run_holds_scalars_video_and_artifact(tmp_path):
     assert read_scalars(tmp_path / "runs" / "some_run")["charts/SPS"] == [(128, 1234.5), (512, 2345.5)]
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_continued_under_its_id(tmp_path):
     arguments = "{'wandb_run_id': 'abc123', 'wandb_dir': 'elsewhere'}"
     done = run_code(tmp_path, TRACKED, WANDB_MODE="offline", TRACKER_ARGUMENTS=arguments)

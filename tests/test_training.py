@@ -207,6 +207,7 @@ def test_a_cut_step_is_bootstrapped_with_the_last_observation_of_the_old_regime(
     assert torch.equal(rollout["next_values"][others], rollout["values"][[t + 1 for t in others]])
 
 
+@pytest.mark.slow
 def test_shrink_one_noise_zero_is_the_identity(tmp_path, monkeypatch):
     plain = train_in(tmp_path / "plain", monkeypatch, config=TWO_REGIMES)
     flags = ["--shrink_and_perturb", "--shrink_factor", "1", "--noise_scale", "0", "--perturb_optimizer", "keep"]

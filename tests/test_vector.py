@@ -279,6 +279,7 @@ def test_a_reset_with_a_seed_plays_what_a_new_environment_plays(num_workers):
         fresh.close()
 
 
+@pytest.mark.slow
 def test_a_reset_with_a_seed_counts_evaluation_games_from_the_first():
     config = replace(game_config("ALE/Breakout-v5", episodic_life=False, frameskip=40)[0], reseed_every_game=True)
     runs = []

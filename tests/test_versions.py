@@ -105,6 +105,7 @@ def test_commits_are_named_by_their_first_letters():
     assert mixed_versions(runs) == f"the runs were made by different versions: commit {'a' * 12} and {'b' * 12}"
 
 
+@pytest.mark.slow
 def test_metrics_and_report_say_when_a_group_mixes_versions(workdir, capsys):
     made = [{"torch": "2.1"}, {"torch": "2.13"}]
     runs = [make_run(workdir / "runs", seed=seed, versions=made[seed], evaluated=lambda *_: 1.0) for seed in (0, 1)]
