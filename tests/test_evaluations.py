@@ -628,16 +628,22 @@ def test_what_is_chosen_by_default_is_in_the_plan_alone(tmp_path, monkeypatch):
     # The end of the run was not reached yet: what will be trained on is evaluated all the same.
     monkeypatch.setattr(run_evaluation, "trained_strings", lambda folder: [""])
     args = run_evaluation.Args(run=str(run))
-    planned, _ = run_evaluation.plan_run(args, run)
+    planned, _ = planned_for(args, run)
     assert planned.splits == {"": "train", "left_drift": "train"}
     named = ("no_modif", "color_all_blocks_red")
-    further, _ = run_evaluation.plan_run(run_evaluation.Args(run=str(run), eval_modifs=named), run)
+    further, _ = planned_for(run_evaluation.Args(run=str(run), eval_modifs=named), run)
     assert further.splits == {**planned.splits, "color_all_blocks_red": "train"}
     assert Run(run).asked.strings == ["", "left_drift"]
     (run / "evals" / "plan.json").unlink()
-    planned, (note,) = run_evaluation.plan_run(args, run)
+    planned, (note,) = planned_for(args, run)
     assert planned.splits == {"": "train"}
     assert note.endswith("plan.json is gone, so what is evaluated is chosen anew: no_modif")
+
+
+def planned_for(args, run):
+    """How `eval.py --run` would evaluate it, and its lines."""
+    how, _, notes = run_evaluation.plan_run(args, run, run_evaluation.settings_of(run))
+    return how, notes
 
 
 def as_by_an_earlier_version(run):
