@@ -632,16 +632,22 @@ def test_what_is_chosen_by_default_is_in_the_plan_alone(tmp_path, monkeypatch):
     # The end of the run was not reached yet: what will be trained on is evaluated all the same.
     monkeypatch.setattr(run_evaluation, "trained_strings", lambda folder: [""])
     args = run_evaluation.Args(run=str(run))
-    planned, _ = run_evaluation.plan_run(args, run)
+    planned, _ = planned_for(args, run)
     assert planned.splits == {"": "train", "left_drift": "train"}
     named = ("no_modif", "color_all_blocks_red")
-    further, _ = run_evaluation.plan_run(run_evaluation.Args(run=str(run), eval_modifs=named), run)
+    further, _ = planned_for(run_evaluation.Args(run=str(run), eval_modifs=named), run)
     assert further.splits == {**planned.splits, "color_all_blocks_red": "train"}
     assert Run(run).asked.strings == ["", "left_drift"]
     (run / "evals" / "plan.json").unlink()
-    planned, (note,) = run_evaluation.plan_run(args, run)
+    planned, (note,) = planned_for(args, run)
     assert planned.splits == {"": "train"}
     assert note.endswith("plan.json is gone, so what is evaluated is chosen anew: no_modif")
+
+
+def planned_for(args, run):
+    """How `eval.py --run` would evaluate it, and its lines."""
+    how, _, notes = run_evaluation.plan_run(args, run, run_evaluation.settings_of(run))
+    return how, notes
 
 
 def as_by_an_earlier_version(run):
@@ -788,23 +794,46 @@ def interrupted(act, number, begin):
         begin()
 
 
-@pytest.mark.parametrize(("act", "error", "done"), [(die, GoneError, 0), (interrupt, SystemExit, 1)])
-def test_what_is_interrupted_is_not_played_again(act, error, done, evaluated, tmp_path, monkeypatch, capfd):
-    """A kill or a stop in the middle of two evaluations of four jobs each: of a rollout's beginning, and of the weights
-    between a switch's perturbation and the update.
+@pytest.mark.parametrize(
+    ("act", "error", "by_hand", "then"),
+    [(die, GoneError, True, "44: 8"), (interrupt, SystemExit, False, "0 and 44: 9")],
+)
+def test_what_is_interrupted_is_not_played_again(act, error, by_hand, then, evaluated, tmp_path, monkeypatch, capfd):
+    """A kill or a stop in the middle of two evaluations: of four jobs for the weights of the beginning, and of four
+    each for those before a switch and those between its perturbation and the update.
 
     A job that is done before a stop is obeyed counts. Both evaluations begin with a save, as `checkpoint_every` is far.
+    A run that goes on evaluates what is left together with what its next rollout asks for, unless somebody did before.
     """
     flags = [*EVALUATED, *PERTURBED, "--eval_every", "64", "--checkpoint_every", "10000"]
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error):
         interrupted(act, 3, lambda: train(tmp_path, *flags))
     run = only_run(tmp_path)
-    assert len(read_csv(run / "evals.csv")) == 2 + done
+    assert len(read_csv(run / "evals.csv")) == (2 if act is die else 3)
+    if by_hand:
+        evaluate_later(run)
+        assert len(read_csv(run / "evals.csv")) == 4
     with pytest.raises(error):
         interrupted(act, 8, lambda: go_on(run))
     go_on(run)
     said = re.findall(r"^evaluating the weights of step (.*) games$", capfd.readouterr().out, re.M)
-    left = 2 - done  # a run that goes on evaluates it together with what its next rollout asks for
-    assert said == ["0: 4", f"0 and 44: {left + 8}", f"44 and 64: {left + 8 - 7 - done + 4}", "128: 4"]
+    assert said == ["0: 4", then, "44 and 64: 5", "128: 4"]
     assert of_rows(run) == of_rows(evaluated)
+
+
+def test_what_an_earlier_version_left_is_evaluated(evaluated, tmp_path):
+    """It kept weights in files until another process had evaluated them."""
+    run = Path(shutil.copytree(evaluated, tmp_path / evaluated.name))
+    expected = results_at(read_csv(run / "evals.csv"), 128, 1)
+    evaluations.forget_after(run, 44)
+    label = [64, 1, "left_drift"]
+    weights = load_checkpoint(run / "model.cleanrl_model").model_weights
+    save_checkpoint(
+        run / "evals" / "x.cleanrl_model", model_weights=weights, args={}, global_step=64, evaluations=[label]
+    )
+    (run / "model.cleanrl_model").unlink()
+    evaluate_later(run)
+    assert labels(run) == [*EXPECTED[:3], tuple(label)]
+    assert results_at(read_csv(run / "evals.csv"), 64, 1) == expected
+    assert not evaluations.snapshot_paths(run)

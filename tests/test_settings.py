@@ -252,10 +252,16 @@ def test_a_string_that_the_run_evaluates_already_may_be_named_again(tmp_path):
     settings = {"env_id": "ALE/Freeway-v5", "eval_modifs": ["", "disable_cars"], "seed": 1}
     (tmp_path / "args.json").write_text(json.dumps(settings))
     names = ("no_modif", "disable_all_cars", "all_pink_cars")
-    plan, _ = run_evaluation.plan_run(run_evaluation.Args(run=str(tmp_path), eval_modifs=names), tmp_path)
+    plan, *_ = run_evaluation.plan_run(
+        run_evaluation.Args(run=str(tmp_path), eval_modifs=names), tmp_path, run_evaluation.settings_of(tmp_path)
+    )
     assert plan.splits == dict.fromkeys(["", "disable_cars", "all_pink_cars"], "train")
     with pytest.raises(ConfigError, match="`eval_modifs` names 'no_modif' twice"):
-        run_evaluation.plan_run(run_evaluation.Args(run=str(tmp_path), eval_modifs=("no_modif", "")), tmp_path)
+        run_evaluation.plan_run(
+            run_evaluation.Args(run=str(tmp_path), eval_modifs=("no_modif", "")),
+            tmp_path,
+            run_evaluation.settings_of(tmp_path),
+        )
 
 
 # -------------------------------------------------------------------------------------------------- cost and last words
