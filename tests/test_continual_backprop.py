@@ -175,7 +175,10 @@ def check_adam(optimizer: RestartableAdam, layers: list[Any], expected: list[dic
             assert torch.equal(state[moment].flatten() == 0, recorded == 0)
 
 
-@pytest.mark.parametrize("two_heads", [False, True], ids=["one consumer", "two heads"])
+@pytest.mark.parametrize(
+    "two_heads",
+    [pytest.param(False, id="one consumer"), pytest.param(True, id="two heads", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_recorded_traces_replay(name: str, two_heads: bool) -> None:
     recording = Recording(SCENARIOS[name])

@@ -796,7 +796,7 @@ def interrupted(act, number, begin):
 
 @pytest.mark.parametrize(
     ("act", "error", "by_hand", "then"),
-    [(die, GoneError, True, "44: 8"), (interrupt, SystemExit, False, "0 and 44: 9")],
+    [pytest.param(die, GoneError, True, "44: 8", marks=pytest.mark.slow), (interrupt, SystemExit, False, "0 and 44: 9")],
 )
 def test_what_is_interrupted_is_not_played_again(act, error, by_hand, then, evaluated, tmp_path, monkeypatch, capfd):
     """A kill or a stop in the middle of two evaluations: of four jobs for the weights of the beginning, and of four

@@ -121,7 +121,8 @@ def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(sib
     assert [saved.global_step for saved in saved_agents(run)] == [128, 224, 320], "at the first border after each 100"
 
 
-@EVERY_BUT_SLOWLY
+@pytest.mark.slow
+@EVERY
 def test_signals_save_first_and_say_how_to_go_on(sibling, tmp_path, uninterrupted):
     life = begin(tmp_path, *sibling.method, "--num_workers", "1", every=0, sibling=sibling)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -388,7 +389,7 @@ def test_flags_that_leave_the_past_alone_are_accepted_and_said(sibling, stopped,
     }
     flags = ["--num_workers", "1", "--test_modifs", "no_modif", "--checkpoint_every", "64", "--seed", "42"]
     setup = sibling.prepare(["--resume", str(stopped), *flags])
-    changes = {"num_workers": 1, "test_modifs": "no_modif", "checkpoint_every": 64, "resume": str(stopped)}
+    changes = {"num_workers": 1, "test_modifs": ["no_modif"], "checkpoint_every": 64, "resume": str(stopped)}
     assert as_plain_dict(setup.args) == {**saved, **changes}
     out = capsys.readouterr().out
     assert "--resume changes num_workers: 0 -> 1" in out

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("_letters_for_names")
 @pytest.fixture
 def _letters_for_names(monkeypatch):
     """Made-up names, which no game has."""
-    monkeypatch.setattr(mf, "_checked_as_in_training", lambda path: [])
+    monkeypatch.setattr(mf, "_checked_as_in_training", lambda path, modification_file: [])
 
 
 COMBINED = {

@@ -30,7 +30,7 @@ RANDOM = {
 @pytest.fixture
 def _letters_for_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Made-up names, which no game has."""
-    monkeypatch.setattr(mf, "_checked_as_in_training", lambda path: [])
+    monkeypatch.setattr(mf, "_checked_as_in_training", lambda path, modification_file: [])
 
 
 def _write(tmp_path: Path, config: Any) -> str:
