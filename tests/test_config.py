@@ -375,6 +375,7 @@ def check_fuzzed(content: bytes) -> None:
         line.encode("utf-8")
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(KEYS, JSON_VALUES, max_size=3))
 def test_fuzzed_objects_are_accepted_or_refused_in_one_sentence(values):

@@ -104,6 +104,7 @@ def test_games_continue_after_every_kind_of_switch():
     assert_continues(envs, resumed, 80, first=first, then=then)
 
 
+@pytest.mark.slow
 def test_a_pending_switch_is_taken_at_the_next_game_start():
     envs, resumed = make("ALE/Breakout-v5", 2, 0), make("ALE/Breakout-v5", 2, 2)
     first = {0: ("", "reset"), 30: ("sample_new_brick_colors", "episode"), 60: ("color_all_blocks_red", "episode")}
@@ -115,6 +116,7 @@ def test_a_pending_switch_is_taken_at_the_next_game_start():
     resumed.close()
 
 
+@pytest.mark.slow
 def test_a_switch_right_before_or_after_the_save():
     for step in (40, 39):
         envs, resumed = make("ALE/Pong-v5", 2, 0), make("ALE/Pong-v5", 2, 0)
@@ -183,6 +185,7 @@ def test_scores_and_numbers_go_on_across_the_save():
     resumed.close()
 
 
+@pytest.mark.slow
 def test_evaluation_games_continue():
     def build(workers):
         config, _ = game_config("ALE/Breakout-v5", seed=5)
@@ -210,6 +213,7 @@ def test_a_reward_file_keeps_what_it_remembers(tmp_path):
     assert_continues(envs, resumed, 250, 50, first={0: ("", "reset")})  # several games
 
 
+@pytest.mark.slow
 @NEEDS_OCATARI
 def test_saving_changes_nothing():
     def run(every):
@@ -226,6 +230,7 @@ def test_saving_changes_nothing():
     assert_same(run(False), run(True))
 
 
+@pytest.mark.slow
 def test_a_process_that_knows_nothing_but_the_file(tmp_path):
     """Another interpreter, another number of workers, and two saves in a row."""
     path = tmp_path / "state.pickle"
@@ -431,6 +436,7 @@ def frames(path):
     return found
 
 
+@pytest.mark.slow
 def test_a_video_in_progress_is_made_again_whole(tmp_path):
     def start(name):
         envs = make("ALE/Breakout-v5", 1, 1)

@@ -183,6 +183,7 @@ def test_whole_games_are_scored_by_the_emulator():
     assert (record.score, record.length, record.lives) == (score, length, 5)
 
 
+@pytest.mark.slow
 def test_same_seed_same_games_also_with_other_workers(checkpoint):
     flags = ["--modifs", "no_modif, left_drift", "--num_envs", "2", *SHORT]
     first, again, workers = (

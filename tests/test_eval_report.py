@@ -82,6 +82,7 @@ def longest_streak(rewards):
     return best
 
 
+@pytest.mark.slow
 def test_every_life_as_on_the_bare_emulator():
     seen_events = 0
     for number, game in enumerate(lively_games()):
@@ -364,6 +365,7 @@ def test_what_values_were_trained_on(workdir):
             value_target(replace(checkpoint, extra={"reward_variance": variance}))
 
 
+@pytest.mark.slow
 def test_training_saves_the_scale_of_its_values(workdir):
     from continual_hackatari import continual_training_example as training
 

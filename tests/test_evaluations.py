@@ -794,9 +794,10 @@ def interrupted(act, number, begin):
         begin()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "error", "by_hand", "then"),
-    [pytest.param(die, GoneError, True, "44: 8", marks=pytest.mark.slow), (interrupt, SystemExit, False, "0 and 44: 9")],
+    [(die, GoneError, True, "44: 8"), (interrupt, SystemExit, False, "0 and 44: 9")],
 )
 def test_what_is_interrupted_is_not_played_again(act, error, by_hand, then, evaluated, tmp_path, monkeypatch, capfd):
     """A kill or a stop in the middle of two evaluations: of four jobs for the weights of the beginning, and of four

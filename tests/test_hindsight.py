@@ -347,6 +347,7 @@ def test_the_second_half_of_a_rollout_is_computed_under_its_new_goals(
             assert advantages[t, column].item() == pytest.approx(total.item(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_minibatches_are_drawn_from_both_halves_and_every_row_once_per_epoch(tmp_path, monkeypatch):
     recorder = Recorder(monkeypatch)
     flags = ["--env_id", "Freeway", "--her", "--total_timesteps", "80"]  # two rollouts of 16 steps and one of 8
@@ -505,6 +506,7 @@ def test_importance_weights_of_a_run_follow_the_two_policies(tmp_path, monkeypat
     assert (rollout.weights[:, 2:][late] == 1.05).all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_with_hindsight_whatever_the_number_of_workers(tmp_path, monkeypatch):
     flags = ["--env_id", "Kangaroo", *HER, "--game_specific_goals", "--total_timesteps", "128"]
     first = train_in(tmp_path / "first", monkeypatch, *flags)
@@ -632,6 +634,7 @@ def test_hindsight_solves_it_for_other_seeds_too(seed):
 # -------------------------------------------------------------------------------------------------------- evaluation
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_hindsight_evaluates_with_no_flag_repeated(tmp_path, monkeypatch, capsys):
     from continual_hackatari import eval as evaluation
 

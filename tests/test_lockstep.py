@@ -110,11 +110,19 @@ def play_both(game, string, steps, obs_mode="dqn", seed=7):
     return games
 
 
+AT_ONCE = ("Breakout", "Kangaroo", "Pong")
+"""Games whose cases are not slow; `test_game_digests.py` holds every modification of all games."""
+
+
 @NEEDS_HACKATARI
 @pytest.mark.parametrize(
     ("game", "string", "steps"),
     [
-        pytest.param(*case[:3], marks=[pytest.mark.slow] if case[3] else [], id=f"{case[0]}-{case[1] or 'unmodified'}")
+        pytest.param(
+            *case[:3],
+            marks=[pytest.mark.slow] if case[3] or case[0] not in AT_ONCE else [],
+            id=f"{case[0]}-{case[1] or 'unmodified'}",
+        )
         for case in CASES
     ],
 )
@@ -145,6 +153,7 @@ def test_object_features_equal_hackataris(game, string):
     play_both(game, string, 400, obs_mode="obj")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("game", "settings"),
     [("Breakout", {"backend": "Gym"}), ("Pong", {"backend": "Gym"}), ("Breakout", {"max_pool": True})],

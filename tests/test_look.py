@@ -102,6 +102,7 @@ def test_what_is_marked_is_what_differs_from_the_unmodified_game(pong):
         assert bool(tile.note) == (not differs.any()), "a tile says that it looks the same exactly if it does"
 
 
+@pytest.mark.slow
 @NEEDS_HACKATARI
 def test_the_moment_is_the_earliest_at_which_most_modifications_show(monkeypatch):
     moments = range(4, 61, 8)

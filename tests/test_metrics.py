@@ -289,6 +289,7 @@ def assert_close(metrics, units):
         assert bool(metric.reason) == (len(defined) < len(expected) or not expected), name
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(random_rows())
 def test_equals_the_slow_implementation(rows):

@@ -93,6 +93,7 @@ def _expand(segments: Any) -> list[str]:
 
 
 # ----------------------------------------------------------------------------------------------------------- purity
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(config=configs, seed=seeds, shuffle=st.randoms(use_true_random=False))
 def test_any_order_and_number_of_queries_gives_the_same_timeline(config: Any, seed: int, shuffle: Any) -> None:
@@ -292,6 +293,7 @@ def test_eps_sequential_is_what_the_definition_plays(kwargs: dict[str, Any], see
     assert _timeline(schedule_from_config(config, seed=seed)) == _brute_force(config, seed)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(config=_combined(configs).filter(lambda c: c["modification_factory"].startswith("Eps")), seed=seeds)
 def test_eps_combined_is_what_the_definition_plays(config: dict[str, Any], seed: int) -> None:

@@ -174,7 +174,7 @@ def replacements(units, steps, rate, maturity):
 @pytest.mark.parametrize(
     ("amp", "flags"),
     [
-        ("off", ["--replacement_rate", "0"]),
+        pytest.param("off", ["--replacement_rate", "0"], marks=pytest.mark.slow),
         pytest.param("bf16", ["--replacement_rate", "0"], marks=pytest.mark.slow),
         ("off", ["--maturity_threshold", "9999"]),
     ],
@@ -254,6 +254,7 @@ def test_a_checkpoint_holds_all_that_going_on_needs_and_evaluates_without_flags(
     assert capsys.readouterr().out.splitlines()[-1].endswith(" (one game: no deviation)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["reset", pytest.param("keep", marks=pytest.mark.slow)])
 def test_shrink_and_perturb_resets_the_records_with_adams_state(tmp_path, monkeypatch, choice):
     """A switch at vector step 20, after 16 gradient steps; 48 follow."""

@@ -163,6 +163,7 @@ def test_the_schedule_is_that_of_one_process(uninterrupted, tmp_path, monkeypatc
     assert (runs[0] / "episodes.csv").read_bytes() == (runs[1] / "episodes.csv").read_bytes(), "Freeway: all cut"
 
 
+@pytest.mark.slow
 def test_environments_play_the_same_games_in_every_division():
     config, _ = game_config("ALE/Breakout-v5", seed=3)
     names = ["right_drift", "color_all_blocks_red"]

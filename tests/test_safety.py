@@ -194,6 +194,7 @@ def test_no_name_leaves_its_folder(tmp_path_factory, text, other, step):
     assert slug(text).split("/") == [slug(text)]
 
 
+@pytest.mark.slow
 def test_everything_that_a_run_writes_lies_in_its_folder(workdir):
     (workdir / "deep" / "place").mkdir(parents=True)
     os.chdir(workdir / "deep" / "place")

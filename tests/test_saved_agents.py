@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from siblings import EVERY
+from siblings import EVERY_BUT_SLOWLY
 from test_training import train_in
 
 from continual_hackatari import continual_training_example as training
@@ -15,7 +15,7 @@ from continual_hackatari.training.run_folder import saved_agents
 from continual_hackatari.training.start import last_agent
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_an_agent_is_saved_at_the_first_border_after_each_multiple(sibling, tmp_path, monkeypatch):
     """Rounds end at 32, 64 and 68: the last one is short and holds no multiple of 40 or 64."""
     done, save, save_agent = [], Run.save, Run.save_agent

@@ -142,6 +142,7 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 def test_custom_classes_that_import_this_module_work_from_the_shell(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from modification_factories import ModificationFactory, ScheduleError\n"

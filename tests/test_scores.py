@@ -59,6 +59,7 @@ def test_interval_agrees_with_scipy():
     assert high == pytest.approx(reference.confidence_interval.high, abs=0.03 * width)
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_mean_about_95_times_in_100():
     generator = np.random.default_rng(0)
     covered = 0

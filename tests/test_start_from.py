@@ -12,7 +12,7 @@ import torch
 from conftest import only_run, write_config
 from jobs import HERE, end, notes_of, start_ranks
 from rank_job import digest
-from siblings import EVERY, PPO, SIBLINGS
+from siblings import EVERY_BUT_SLOWLY, PPO, SIBLINGS
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.reporting.groups import group_runs
@@ -63,7 +63,7 @@ def train(sibling, folder, monkeypatch, *flags):
     return only_run(folder), began[0]
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_a_run_begins_with_the_weights_alone_and_goes_on_without_the_file(sibling, agents, tmp_path, monkeypatch):
     path = Path(shutil.copy(agent_of(sibling, agents), tmp_path))
     weights = load_checkpoint(path).model_weights

@@ -342,6 +342,7 @@ def search_of_training(parameters):
     write_sweep({**REAL, **parameters}, program=script, method="bayes", run_cap=5)
 
 
+@pytest.mark.slow
 def test_a_search_checks_every_combination_that_it_may_try(checked_here, workdir, monkeypatch, capsys):
     """The last of 4 * 3 * 5 combinations, of a list, a distribution and whole numbers, is refused."""
     pytest.importorskip("optuna")
@@ -404,6 +405,7 @@ def test_where_a_run_is_played_is_no_method(fake, capsys):
     assert rows == [["all", "seeds", "4/4", "3", "2", "4"]]
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_all_and_the_table_has_the_best_first(fake, capsys):
     write_sweep({"score": {"values": [1.0, 4.0, 2.0]}, "seed": {"values": [1, 2, 3]}})
     assert sweep.main(["tiny.yaml", "--jobs", "2"]) == 0

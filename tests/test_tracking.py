@@ -215,6 +215,7 @@ def test_leaving_with_an_exception_still_closes_the_files(tmp_path):
     tracker.scalar("a", 2.0, 2)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_once_and_no_row_is_lost_when_it_has_room_again(tmp_path):
     # A limit on the size of files stands for the full disk: writes beyond it fail, the one at the limit is cut short.
     code = """
@@ -369,6 +370,7 @@ def test_not_logged_in_is_said_at_the_start(tmp_path, server):
     assert "WANDB_MODE=offline" in line
 
 
+@pytest.mark.slow
 def test_a_server_out_of_reach_is_said_at_the_start(tmp_path):
     line = refused(tmp_path, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="0" * 40)
     assert "cannot reach the W&B server at http://127.0.0.1:9" in line
@@ -381,6 +383,7 @@ def test_a_refused_or_malformed_key_is_said_at_the_start(tmp_path, server):
     assert "refused the login" in refused(tmp_path, WANDB_BASE_URL=server, WANDB_API_KEY="short")
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_late_removes_its_traces(tmp_path):
     line = refused(tmp_path, WANDB_MODE="offline", TRACKER_ARGUMENTS="{'wandb_run_id': 'not/allowed'}")
     assert "could not start" in line
@@ -391,6 +394,7 @@ def test_wandb_files_may_not_lie_in_the_run_folder(tmp_path):
     assert "`wandb_dir` must lie outside" in line
 
 
+@pytest.mark.slow
 def test_missing_wandb_names_the_pip_line(tmp_path):
     done = run_code(tmp_path, "import sys\nsys.modules['wandb'] = None\n" + textwrap.dedent(TRACKED))
     assert done.returncode == 2

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NEEDS_OCATARI, PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
-from siblings import EVERY, EVERY_BUT_SLOWLY, PPO, Q_LEARNER, SMALL
+from siblings import EVERY_BUT_SLOWLY, PPO, Q_LEARNER, SMALL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
@@ -152,7 +152,7 @@ def expected_switches():
     ]
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(sibling, tmp_path, monkeypatch):
     config = {
         **TWO_REGIMES,
@@ -238,7 +238,7 @@ def test_one_checkpoint_per_switch_before_the_weights_shrink(tmp_path, monkeypat
     assert load_checkpoint(run / names[0]).global_step == 32
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_a_switch_is_in_all_files_and_cuts_the_games(sibling, tmp_path, monkeypatch):
     """At step 40 of 128; both games are cut there and at the end."""
     run = train_in(tmp_path, monkeypatch, "--save_agent_with_switch", config=TWO_REGIMES, sibling=sibling)
@@ -292,6 +292,7 @@ def test_object_features_train_and_evaluate(tmp_path, monkeypatch, capsys):
     assert re.fullmatch(r"-?\d+\.\d\d \(one game: no deviation\)", capsys.readouterr().out.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_final_evaluation_and_videos(tmp_path, monkeypatch, capsys):
     flags = ["--env_id", "ALE/Breakout-v5", "--frameskip", "40", "--total_timesteps", "128", "--capture_video"]
     flags += ["--test_modifs", "no_modif, color_all_blocks_red", "--eval_episodes", "2"]
@@ -308,7 +309,7 @@ def test_final_evaluation_and_videos(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_weights_and_biases_offline(sibling, tmp_path):
     result = run_script(
         sibling.file,
@@ -455,7 +456,7 @@ def test_bad_input_of_another_script_is_one_sentence_too(number, workdir, capsys
     assert_refused(Q_LEARNER.main, config, words, workdir, capsys)
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_bad_files_and_flags(sibling, workdir, capsys):
     (workdir / "broken.json").write_text('{"num_envs": 4,}')
     for flags, words in [
@@ -482,7 +483,7 @@ def test_a_bad_file_from_the_shell(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_runs_go_where_the_settings_say_and_go_on_where_they_are(sibling, workdir, capsys):
     """The file wins over the command line, as for all settings."""
     config = write_config(workdir, env_id="ALE/Freeway-v5", runs_dir="else/where")
@@ -511,7 +512,7 @@ def test_a_folder_of_all_runs_that_cannot_be_is_a_sentence(place, workdir, capsy
     assert [entry.name for entry in workdir.iterdir()] == ["config.json"]
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_a_run_folder_that_cannot_be_written(sibling, workdir, capsys):
     (workdir / "runs").write_text("a file where the folder should be")
     with pytest.raises(SystemExit) as stopped:
@@ -520,7 +521,7 @@ def test_a_run_folder_that_cannot_be_written(sibling, workdir, capsys):
     assert "runs" in capsys.readouterr().err
 
 
-@EVERY
+@EVERY_BUT_SLOWLY
 def test_tracking_is_checked_before_anything_is_written(sibling, workdir, monkeypatch, capsys):
     def fail():
         raise ConfigError("`--track` needs a login")

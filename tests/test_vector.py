@@ -59,7 +59,7 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("num_workers", "num_groups"), [pytest.param(1, 1, marks=SLOW), (3, 1), pytest.param(2, 1, marks=SLOW), (2, 2)]
+    ("num_workers", "num_groups"), [(2, 2), *(pytest.param(*split, marks=SLOW) for split in ((1, 1), (2, 1), (3, 1)))]
 )
 def test_the_number_of_workers_and_groups_changes_nothing(num_workers, num_groups):
     switches = {
@@ -78,6 +78,7 @@ def test_the_number_of_workers_and_groups_changes_nothing(num_workers, num_group
         in_process.close()
 
 
+@pytest.mark.slow
 def test_random_modifications_are_seeded_per_environment():
     switches = {0: ("stop_random_car", "reset")}
     runs = []
@@ -128,8 +129,10 @@ def interrupt_next_answer(envs, worker, monkeypatch):
     monkeypatch.setattr(worker, "_readable", Interrupting(worker._readable))
 
 
-@pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize("interrupted", ["step", "reset", "set_modifications"])
+@pytest.mark.parametrize("which", [pytest.param(0, marks=SLOW), 1])
+@pytest.mark.parametrize(
+    "interrupted", ["step", *(pytest.param(n, marks=SLOW) for n in ("reset", "set_modifications"))]
+)
 def test_after_an_interrupted_call_only_a_reset_goes_on_and_no_old_answer_is_taken_for_a_new_one(
     interrupted, which, monkeypatch
 ):
@@ -238,6 +241,7 @@ def test_a_switch_that_waits_for_the_next_game_begins_none():
     assert_same(play(envs, 5), play(fresh, 5))
 
 
+@pytest.mark.slow
 def test_groups_can_be_awaited_in_any_order():
     runs = []
     for order in ((0, 1), (1, 0)):
@@ -257,7 +261,7 @@ def test_groups_can_be_awaited_in_any_order():
     assert_same(*runs)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=SLOW)])
 def test_a_reset_with_a_seed_plays_what_a_new_environment_plays(num_workers):
     settings = {"num_envs": 3, "env_id": "ALE/Freeway-v5"}
     used, fresh = make(num_workers=num_workers, seed=8, **settings), make(seed=21, **settings)
@@ -500,6 +504,7 @@ def test_games_start_with_noops_and_fire(monkeypatch):
     assert quiet.game.ale.getEpisodeFrameNumber() == 0
 
 
+@pytest.mark.slow
 def test_evaluation_games_are_seeded_by_their_number_alone():
     config, _ = game_config("ALE/Breakout-v5", episodic_life=False, frameskip=16, seed=9)
     config = replace(config, reseed_every_game=True)
@@ -626,7 +631,7 @@ def proportional_memory(pids):
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") for pid in pids)
 
 
-@pytest.mark.parametrize("switches", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("switches", [30, pytest.param(1000, marks=pytest.mark.slow)])
 def test_switches_start_no_process_and_leak_nothing(switches):
     envs = make("ALE/Freeway-v5", num_envs=2, num_workers=2, noop_max=5)
     strings = ["all_black_cars", "stop_random_car", "", "all_white_cars align_all_cars"]
