@@ -3,6 +3,7 @@
 import math
 import random
 import sys
+from importlib.util import find_spec
 
 import ale_py
 import cv2
@@ -452,7 +453,8 @@ def test_games_that_blink_say_so_in_one_line():
         assert "\n" not in notes[0]
         for settings in ({"max_pool": True}, {"backend": "Gym"}, {"frameskip": 1}, {"frameskip": 3}):
             assert game_config(f"ALE/{game}-v5", **settings)[1] == []
-    assert game_config("ALE/MsPacman-v5", obs_mode="obj")[1] == []
+    if find_spec("ocatari"):  # objects are seen in every frame
+        assert game_config("ALE/MsPacman-v5", obs_mode="obj")[1] == []
     assert game_config("ALE/Breakout-v5")[1] == []
 
 

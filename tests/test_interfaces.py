@@ -161,7 +161,7 @@ def test_lives_scores_and_restarts_lie_above_the_game(hill):
     assert len(records) > 3
     assert max(record.lives for record in records) == 2
     first = steps[: records[0].length]
-    assert records[0].score == sum(reward for _, reward, *_ in first)
+    assert records[0].score == pytest.approx(sum(reward for _, reward, *_ in first))
     _, _, ends, cuts, _ = zip(*first, strict=True)
     assert sum(ends) + sum(cuts) == len(records[0].life_scores)
 

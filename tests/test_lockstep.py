@@ -48,6 +48,7 @@ CASES = [
 
 
 def hackatari_environment(env_id, obs_mode):
+    pytest.importorskip("hackatari", reason="it is not installed (from Python 3.13 on it cannot be)")
     from hackatari.core import HackAtari
 
     with warnings.catch_warnings():

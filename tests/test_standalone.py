@@ -253,7 +253,12 @@ NOT_SAME_STEP |= {f"{name}Observation" for name in ("Dtype", "Flatten", "Graysca
 """gymnasium allows them under NEXT_STEP only"""
 NO_FINAL_OBS = {"ArrayConversion", "NumpyToTorch"}
 """these cannot convert the `final_obs` of gymnasium's own vector environments either: it is an array of objects"""
-NEEDS = {"ArrayConversion": "array_api_compat", "NumpyToTorch": "array_api_compat", "RecordVideo": "moviepy"}
+NEEDS = {
+    "HumanRendering": "pygame",
+    "ArrayConversion": "array_api_compat",
+    "NumpyToTorch": "array_api_compat",
+    "RecordVideo": "moviepy",
+}
 """packages that only these wrappers need"""
 
 

@@ -140,14 +140,9 @@ def require_playable(game: str, name: str, argument: str = "modifs", file: RuleF
     if name in NO_KNOWN_MEANING.get(game, {}):
         raise ModificationError(f"{start}: the name {NO_KNOWN_MEANING[game][name]}; {advice}")
     near = difflib.get_close_matches(name, [other for other in known if not known[other].refused], n=3, cutoff=0.5)
-    if hackatari_missing:
-        nearest = f" (nearest: {', '.join(near)})" if near else ""
-        raise ModificationError(
-            f"{start}: this project has no modification of {game} of this name{nearest}, and {hackatari_missing}, "
-            f"or another name; {advice}"
-        )
     nearest = f"; did you mean {' or '.join(near)}?" if near else ";"
-    raise ModificationError(f"{start}: {game} has no modification of this name{nearest} {advice}")
+    of_hackatari = f"; {hackatari_missing}" if hackatari_missing else ""
+    raise ModificationError(f"{start}: {game} has no modification of this name{nearest} {advice}{of_hackatari}")
 
 
 def _conflicts(game: str, names: Sequence[str], file: RuleFile) -> Iterator[str]:
