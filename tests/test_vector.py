@@ -537,7 +537,7 @@ def test_a_bare_name_means_the_sticky_v5_game():
         ("CartPole-v1", {}, ["CartPole-v1", "not an Atari game"]),
         ("ALE/Freeway-v5", {"backend": "Hackatari"}, ["backend", "Hackatari", "did you mean HackAtari"]),
         ("ALE/Freeway-v5", {"obs_mode": "rgb"}, ["obs_mode", "dqn, obj"]),
-        ("ALE/Freeway-v5", {"backend": "Gym", "obs_mode": "obj"}, ["Gym", "OCAtari"]),
+        pytest.param("ALE/Freeway-v5", {"backend": "Gym", "obs_mode": "obj"}, ["Gym", "OCAtari"], marks=NEEDS_OCATARI),
         pytest.param("ALE/Qbert-v5", {"obs_mode": "obj"}, ["Qbert", "--obs_mode dqn"], marks=NEEDS_OCATARI),
         ("ALE/Freeway-v5", {"reward_file": "missing.py"}, ["new_rf", "missing.py"]),
         ("ALE/Freeway-v5", {"reward_file": "x.py", "backend": "Gym"}, ["new_rf", "Gym"]),
