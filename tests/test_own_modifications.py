@@ -188,7 +188,7 @@ def draws(game, name):
 def test_names_that_may_be_hackataris_are_refused_with_reason_and_remedy(monkeypatch, version, reason):
     monkeypatch.setattr(sys, "version_info", version)
     for game, name, words in (
-        ("Freeway", "stop_all_car", ["no modification of Freeway", "stop_all_cars", "or another name"]),
+        ("Freeway", "stop_all_car", ["Freeway has no modification of this name; did you mean stop_all_cars"]),
         ("Seaquest", "unlimited_oxygen", ["Seaquest has no modifications of this project's own"]),
     ):
         with pytest.raises(ModificationError) as refused:
