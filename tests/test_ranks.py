@@ -222,10 +222,11 @@ def test_a_signal_to_torchrun_stops_all_ranks_after_the_same_update(uninterrupte
     wait_until_gone(processes)
     assert "Traceback" not in job.said.split("torch/distributed")[0], job.said
     assert job.said.count("stopping: this update is finished and saved first") == 1
-    (command,) = re.findall(r"^resume: +torchrun --nproc_per_node=2 (.*)$", job.said, re.M)
+    commands = re.findall(r"^resume: +torchrun --nproc_per_node=2 (.*)$", job.said, re.M)
+    assert len(commands) == 1, job.said
     run = only_run(tmp_path)
     assert len(load_state(run)[0]["other_ranks"]) == 1
-    job = Job(tmp_path, *command.split()[1:], name="again.txt")
+    job = Job(tmp_path, *commands[0].split()[1:], name="again.txt")
     assert job.end() == 0, job.said
     assert_ranks_agree(tmp_path, saves=2)
     assert_same_run(run, only_run(uninterrupted))

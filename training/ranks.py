@@ -123,8 +123,8 @@ class Ranks(contextlib.AbstractContextManager["Ranks"]):
     def end(self, code: int) -> NoReturn:
         """End this process with an exit code, in a job at once.
 
-        Threads of the process group, which is left as it is after an error, would now and then abort the process while
-        the interpreter tidies up, so that its exit code is another.
+        Threads of the process group, also of one that is destroyed, would now and then abort the process while the
+        interpreter tidies up, so that its exit code is another.
         """
         if self.alone:
             raise SystemExit(code) from None

@@ -157,6 +157,7 @@ class Run(Generic[ArgsT]):
             self.evaluations: ContinualEvaluation = enter(
                 open_evaluations(self.setup, self.folder, self.envs, self.progress.write)
             )
+            ranks.any(False)  # from here on a signal reaches no rank that does not listen yet
             self._stack = stack.pop_all()
         self.progress.write(f"run folder: {self.folder}")
         return self

@@ -39,3 +39,5 @@ def main(script: Script[ArgsT], train: Callable[[Setup[ArgsT]], None], argv: Seq
         if ranks.alone or not isinstance(stop.code, int):
             raise
         ranks.end(stop.code)
+    if not ranks.alone:
+        ranks.end(0)
