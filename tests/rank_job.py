@@ -55,7 +55,7 @@ def take_notes(notes):
 
     def save_and_note(run):
         save(run)
-        counters, cbp = run.counters, run._parts["continual_backprop"]
+        counters, cbp = run.counters, next((one.units for one in run._parts["methods"] if hasattr(one, "units")), None)
         line = {
             "pid": os.getpid(),
             "step": counters.global_step,

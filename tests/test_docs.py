@@ -148,11 +148,11 @@ def test_logged_names_are_those_of_the_code():
 def test_logged_names_of_continual_backpropagation_are_those_of_its_summary():
     listed = set(re.findall(r"`(cbp/[^`]*)`", section("Continual backpropagation")))
     agent = make_agent("PPO_CBP", (4, 84, 84), 6)
-    cbp = ContinualBackprop(agent.cbp_layers(), replacement_rate=1.0, maturity_threshold=0, decay_rate=0.5)
+    cbp = ContinualBackprop(agent.hidden_layers(), replacement_rate=1.0, maturity_threshold=0, decay_rate=0.5)
     cbp.step(agent(torch.zeros(1, 4, 84, 84), True)[2])
     for record in cbp.records:
         record.age += 1  # units that were just replaced have no utility to log
-    layers = [layer.name for layer in agent.cbp_layers()]
+    layers = [layer.name for layer in agent.hidden_layers()]
     assert {name.replace("<layer>", layer) for name in listed for layer in layers} == {
         f"cbp/{name}" for name in cbp.summary()
     }
@@ -165,7 +165,7 @@ def test_logged_names_of_plasticity_are_those_of_its_probe():
     probe.observations = torch.zeros(1, 4, 84, 84)
     probe.measure(agent)
     logged = {f"plasticity/{name}" for name in (*probe.measure(agent), "gradient_norm")}
-    layers = [layer.name for layer in make_agent("PPO_CBP", (4, 84, 84), 6).cbp_layers()]
+    layers = [layer.name for layer in make_agent("PPO_CBP", (4, 84, 84), 6).hidden_layers()]
     assert {name.replace("<layer>", layer) for name in listed for layer in layers} == logged
 
 

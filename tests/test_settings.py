@@ -20,7 +20,7 @@ from siblings import EVERY, Q_LEARNER
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
-from continual_hackatari.training import cost, run_evaluation, sweeps
+from continual_hackatari.training import cost, earlier_flags, run_evaluation, sweeps
 from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 from continual_hackatari.training.help import groups_of
 from continual_hackatari.training.settings import RULES, WANDB
@@ -48,8 +48,8 @@ ON = {
     **{name: {"her": True} for name in ("her_rewards", "her_relabel", "her_weight", "her_importance_clip")},
     "encoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
     "decoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
-    **{name: {"architecture": "PPO_CBP"} for name in OF[training.UNITS]},
-    **{name: {"shrink_and_perturb": True} for name in OF[training.SHRINKING]},
+    **{name: {"architecture": "PPO_CBP"} for name in OF[earlier_flags.UNITS]},
+    **{name: {"shrink_and_perturb": True} for name in OF[earlier_flags.SHRINKING]},
     "eval_games": {"eval_every": 0},
     "eval_episodes": {"test_modifs": "no_modif"},
     "save_agent_wandb": {"track": True},
