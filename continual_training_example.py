@@ -253,7 +253,7 @@ def train(setup: Setup[Args]) -> None:
                 set_learning_rate(optimizer, share * args.learning_rate)
             if boundary_due(args, first):  # with `boundary` every:STEPS, between two rollouts
                 run.weights_change()
-                methods.boundary(period(args, first), period(args, first + 1), run.clock())
+                methods.boundary(period(args, first - args.batch_size), period(args, first), run.clock())
                 update.reset()
             acting_agent.refresh()  # in bf16 it acts with a copy of the weights
             if not on_gpu:

@@ -88,5 +88,5 @@ def boundary_due(args: RunSettings, step: int) -> bool:
 
 
 def period(args: RunSettings, step: int) -> str:
-    """What stands for a task with `boundary` every:STEPS: the number of the period that has the step before."""
-    return f"period {(step - 1) // args.boundary_every}"
+    """What stands for a task with `boundary` every:STEPS: the number of the period that has this step."""
+    return f"period {step // args.boundary_every}"
