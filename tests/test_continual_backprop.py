@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import mostly_slow
 from torch import Tensor, nn
 
 from continual_hackatari.agents import AgentError, make_agent
@@ -495,7 +496,7 @@ def test_old_entries_are_left_to_the_common_step() -> None:
     assert copy.deepcopy(optimizer)._young == {}
 
 
-@pytest.mark.parametrize("saved_at", [5, 6, 8, 12, 520])
+@pytest.mark.parametrize("saved_at", mostly_slow([6, 5, 8, 12, 520], 3))
 def test_a_continued_optimizer_takes_the_same_steps(saved_at: int) -> None:
     """Which entries still count as young must not depend on when the optimizer was loaded."""
 
@@ -669,7 +670,7 @@ class ByHand:
 
 @pytest.mark.parametrize("accumulate", [True, False])
 @pytest.mark.parametrize("count", ["eligible", "all"])
-@pytest.mark.parametrize("utility", UTILITIES)
+@pytest.mark.parametrize("utility", mostly_slow(UTILITIES, 4))
 def test_signed_features_through_all_kinds_of_layers_as_worked_out_by_hand(
     utility: str, count: str, accumulate: bool
 ) -> None:

@@ -173,6 +173,7 @@ def replacements(units, steps, rate, maturity):
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("amp", "flags"),
     [

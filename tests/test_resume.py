@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import only_run, read_csv, write_config
+from conftest import mostly_slow, only_run, read_csv, write_config
 from lives import Life
 from processes import wait_until_gone
 from siblings import EVERY, EVERY_BUT_SLOWLY, PPO, PPO_ALONE, Q_LEARNER
@@ -103,6 +103,15 @@ def children(pid):
 
 
 @EVERY_BUT_SLOWLY
+def test_killed_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path, uninterrupted):
+    fault = ("die_in_switch", "set_modifications", 3)
+    assert begin(tmp_path, *sibling.method, fault=fault, sibling=sibling).end() == -signal.SIGKILL
+    assert go_on(tmp_path, sibling=sibling).end() == 0, said(tmp_path)
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+@pytest.mark.slow
+@EVERY
 def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path, uninterrupted):
     killed = -signal.SIGKILL
     assert (
@@ -407,7 +416,7 @@ def test_what_is_not_exact_is_said(sibling, stopped, monkeypatch, capsys):
     assert f"saved with threads {threads} and goes on with {threads + 1}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("fast", mostly_slow([True, False], 2))
 def test_the_precision_that_auto_chose_is_kept_on_another_machine(fast, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("continual_hackatari.agents.acceleration._fast_bfloat16", lambda device: (fast, "a machine"))

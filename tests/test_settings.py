@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import ROOT, write_config
+from conftest import ROOT, mostly_slow, write_config
 from siblings import EVERY, Q_LEARNER
 
 from continual_hackatari import continual_training_example as training
@@ -294,7 +294,7 @@ def test_the_speed_is_that_of_a_game_of_this_run(sibling, workdir):
 SCRIPTS = ["continual_training_example.py", "eval.py", "metrics.py", "report.py", "sweep.py"]
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "modification_factories.py"])
+@pytest.mark.parametrize("script", mostly_slow([*SCRIPTS, "modification_factories.py"], 9))
 def test_help_that_nobody_reads_to_its_end_is_no_error(script):
     reading, writing = os.pipe()
     os.close(reading)
@@ -317,7 +317,7 @@ def children(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads processes from /proc")
-@pytest.mark.parametrize("moment", ["imports", "workers"])
+@pytest.mark.parametrize("moment", mostly_slow(["imports", "workers"], 2))
 def test_ctrl_c_in_the_first_second_ends_quietly_and_leaves_nobody(moment, tmp_path):
     script = str(ROOT / "continual_training_example.py")
     words = [script, "--no-cuda", "--num_envs", "2", "--num_workers", "2", "--total_timesteps", "100000"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NEEDS_OCATARI, PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
-from siblings import EVERY_BUT_SLOWLY, PPO, Q_LEARNER, SMALL
+from siblings import EVERY, EVERY_BUT_SLOWLY, PPO, Q_LEARNER, SMALL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
@@ -152,7 +152,8 @@ def expected_switches():
     ]
 
 
-@EVERY_BUT_SLOWLY
+@pytest.mark.slow
+@EVERY
 def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(sibling, tmp_path, monkeypatch):
     config = {
         **TWO_REGIMES,

@@ -19,12 +19,8 @@ LAST_LINE = {
 }
 
 
-SLOW = {"Stable-Baselines3": [pytest.mark.slow]}  # it plays eight thousand steps
-
-
-@pytest.mark.parametrize(
-    ("heading", "code"), [pytest.param(*example, id=example[0], marks=SLOW.get(example[0], [])) for example in EXAMPLES]
-)
+@pytest.mark.slow  # they train for thousands of steps
+@pytest.mark.parametrize(("heading", "code"), [pytest.param(*example, id=example[0]) for example in EXAMPLES])
 def test_an_example_runs(heading, code, tmp_path):
     if "stable_baselines3" in code:
         pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 is not installed")
