@@ -126,7 +126,8 @@ class ActorCritic(nn.Module, ABC):
         """
         logits, value = self(x)
         log_probs = logits.log_softmax(-1)
-        drawn = sample_actions(log_probs.detach().exp(), generator)
+        uniform = torch.rand(len(x), 1, generator=generator).to(log_probs.device)  # a generator of the CPU
+        drawn = choose_actions(log_probs.detach().exp(), uniform)
         return {"log_prob": log_probs.gather(-1, drawn.unsqueeze(-1)).squeeze(-1), "value": value}
 
     def act(self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
@@ -192,7 +193,11 @@ def sample_actions(probs: Tensor, generator: torch.Generator | None = None) -> T
     A single uniform number per row: several times cheaper than `torch.distributions.Categorical` on the few rows of a
     rollout step, where its checks cost more than the policy head.
     """
-    uniform = torch.rand(probs.shape[0], 1, generator=generator, device=probs.device)
+    return choose_actions(probs, torch.rand(probs.shape[0], 1, generator=generator, device=probs.device))
+
+
+def choose_actions(probs: Tensor, uniform: Tensor) -> Tensor:
+    """The actions `[B]` that numbers `[B, 1]` between 0 and 1 stand for."""
     # The first action whose cumulative probability exceeds the number; one of probability zero is never that.
     action = torch.searchsorted(probs.cumsum(-1), uniform, right=True).squeeze(-1)
     return action.clamp_max(probs.shape[1] - 1)  # rounding can leave the last cumulative probability just below 1

@@ -99,6 +99,8 @@ class Method:
     `fisher` terms, an `initialise`r"""
     restarts: ClassVar[bool] = False
     """It makes single rows and columns start over in the optimizer, which must be a `RestartableAdam`."""
+    changes_weights: ClassVar[bool] = False
+    """It changes the agent's weights at boundaries, so that both are evaluated, those before and those after."""
     not_with: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Methods, architectures and flags with which it cannot work, each with why: the end of "`a` and `b`: ..."."""
 

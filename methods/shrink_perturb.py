@@ -30,6 +30,7 @@ class ShrinkPerturb(Method):
 
     ranges: ClassVar = {"factor": (0, 1), "noise_scale": (0, 1e30)}
     needs = frozenset({"initialise"})
+    changes_weights = True
 
     def boundary(self, boundary: Boundary) -> Changed:
         shrink_and_perturb(

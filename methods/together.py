@@ -17,19 +17,23 @@ class Methods:
     def __init__(
         self, methods: Mapping[str, Method] | None = None, *, prefixes: Mapping[str, str] | None = None
     ) -> None:
-        """methods: by name, in their order. prefixes: of what is logged, where it is not `methods/<name>`."""
+        """methods: by name, in their order. prefixes: of what is logged, where it is not `methods/<name>/`."""
         self._methods = dict(methods or {})
-        self._prefixes = {name: f"methods/{name}" for name in self._methods} | dict(prefixes or {})
+        self._acting_at: dict[str, list[Method]] = {}
+        self._prefixes = {name: f"methods/{name}/" for name in self._methods} | dict(prefixes or {})
         self.needs_hidden = any("hidden" in method.needs for method in self)
         self.adds_to_loss = bool(self._acting("loss"))
         self.keeps_rows = bool(self._acting("rows"))
+        self.has_large_state = bool(self._acting("large_state"))
         self.acts_at_boundaries = bool(self._acting("before_boundary") or self._acting("boundary"))
 
     def __iter__(self) -> Any:
         return iter(self._methods.values())
 
     def _acting(self, moment: str) -> list[Method]:
-        return [method for method in self._methods.values() if acts_at(type(method), moment)]
+        if moment not in self._acting_at:
+            self._acting_at[moment] = [method for method in self if acts_at(type(method), moment)]
+        return self._acting_at[moment]
 
     def rows(self, rows: Rows) -> None:
         """2: rows of one task were collected, before they are learned from."""
@@ -71,7 +75,7 @@ class Methods:
     def numbers(self) -> dict[str, float]:
         """Numbers to log."""
         return {
-            f"{self._prefixes[name]}/{key}": number
+            f"{self._prefixes[name]}{key}": number
             for name, method in self._methods.items()
             for key, number in method.numbers().items()
         }

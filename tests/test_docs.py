@@ -134,9 +134,12 @@ def test_columns_of_the_csv_files():
 
 def test_logged_names_are_those_of_the_code():
     logged = set(
-        re.findall(r"`((?:charts|losses|switch|time|eval|cbp|her|plasticity)/[^`]*)`", section("Tracking and videos"))
+        re.findall(
+            r"`((?:charts|losses|switch|time|eval|cbp|methods|her|plasticity)/[^`]*)`", section("Tracking and videos")
+        )
     )
     files = [ROOT / "continual_training_example.py", ROOT / "eval.py", ROOT / "agents" / "hindsight.py"]
+    files.append(ROOT / "methods" / "together.py")
     source = "".join(path.read_text() for path in [*files, *(ROOT / "training").glob("*.py")])
     for name in logged:
         group, leaf = name.split("/", 1)

@@ -1,15 +1,20 @@
 """The interface of methods: their settings, their moments, and that they go together."""
 
+import copy
 import dataclasses
 import io
 import itertools
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import q_learner
 import torch
 from conftest import write_config
+from pages import rows as rows_of_table
+from pages import section
 from siblings import Q_LEARNER
 from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 
@@ -129,7 +134,7 @@ def test_every_setting_has_a_text_and_a_default_in_its_range(name):
 
 
 def test_a_script_without_a_place_for_a_method_refuses_it(workdir):
-    with pytest.raises(ConfigError, match="continual_backprop acts after every gradient step, for which q_learner"):
+    with pytest.raises(ConfigError, match="continual_backprop looks at hidden layers, for which q_learner"):
         Q_LEARNER.prepare(["--config", write_config(workdir, **FREEWAY), "--methods", "continual_backprop"])
 
 
@@ -333,7 +338,14 @@ def small(*names, kind="PPO_OBJ"):
     return args
 
 
-BUSY = {"continual_backprop": {"replacement_rate": 0.2, "maturity_threshold": 1}}
+BUSY = {
+    "continual_backprop": {"replacement_rate": 0.2, "maturity_threshold": 1},
+    "ewc": {"samples": 5, "strength": 10.0},
+    "l2_init": {"strength": 0.1},
+    "online_ewc": {"samples": 5, "strength": 10.0},
+    "redo": {"every": 1, "threshold": 0.5},
+    "soft_shrink_perturb": {"factor": 0.99, "noise_scale": 0.01},
+}
 """Settings with which a method does much."""
 
 
@@ -353,7 +365,14 @@ def assert_it_goes_on_alike(args, kind):
 
 LEARNERS = {"PPO": {}, "PPO_OBJ": {}}
 """Learner -> methods that it refuses, with a part of the sentence."""
-REFUSED_PAIRS = {}
+REFUSED_PAIRS = {
+    ("continual_backprop", "crelu"): "a unit of CReLU has two outputs",
+    ("crelu", "redo"): "none is ever dormant",
+    ("ewc", "from_scratch"): "nothing to remember",
+    ("ewc", "online_ewc"): "both hold weights where earlier tasks left them",
+    ("from_scratch", "online_ewc"): "nothing to remember",
+    ("from_scratch", "shrink_perturb"): "cannot be shrunk",
+}
 """Pairs that are refused, with a part of the sentence."""
 
 
@@ -365,6 +384,52 @@ def test_every_method_works_with_every_learner_or_says_why_not(learner, name):
             small(name, kind=learner)
         return
     assert_it_goes_on_alike(small(name, kind=learner), learner)
+
+
+OF_THE_Q_LEARNER = ("l2_init", "reset_optimizer")
+"""Methods that need nothing of an agent but its weights."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_moments_work_in_a_script_of_another_kind(name):
+    args = complete_methods(q_learner.Args(methods=(name,)))
+    if name not in OF_THE_Q_LEARNER:
+        with pytest.raises(ConfigError, match=f"{name} .*, for which q_learner.py has no place"):
+            check_methods(args, q_learner.SCRIPT.moments, "q_learner.py")
+        return
+    check_methods(args, q_learner.SCRIPT.moments, "q_learner.py")
+    frames = torch.randint(256, (4, 1, 84, 84), dtype=torch.uint8, generator=seeded(3))
+    batch = {"observations": frames, "next_observations": frames.flip(0), "actions": torch.arange(4) % 3}
+    batch |= {"rewards": torch.ones(4), "terminated": torch.zeros(4, dtype=torch.bool)}
+
+    def learner():
+        agent = q_learner.build(args, (1, 84, 84), 3, seeded(1))
+        optimizer = torch.optim.Adam(agent.parameters(), 1e-3)
+        return agent, optimizer, make_methods(args, agent, optimizer, ALONE)
+
+    def learn(agent, optimizer, methods):
+        q_learner.minibatch_step(args, agent, target, optimizer, batch, ALONE, methods)
+        methods.boundary("a", "b", Clock(1, 0, None))
+
+    target, _, _ = learner()
+    one, two = learner(), learner()
+    learn(*one)
+    for mine, its in zip(two, one, strict=True):
+        mine.load_state_dict(copy.deepcopy(its.state_dict()))
+    for each in (one, two):
+        learn(*each)
+    assert_same_weights(one[0].state_dict(), two[0].state_dict())
+
+
+def test_the_table_of_what_goes_with_what_is_that_of_the_code():
+    table = {row[0].strip("`"): row[1:] for row in rows_of_table(section("What goes with what"), columns=5)}
+    assert list(table) == NAMES
+    for name, (ppo, objects, q, refused) in table.items():
+        assert (ppo, objects) == tuple("no" if name in LEARNERS[learner] else "yes" for learner in LEARNERS)
+        assert q == ("yes" if name in OF_THE_Q_LEARNER else "no")
+        others = {word.removeprefix("--") for word in re.findall(r"`([\w-]+)`", refused)}
+        pairs = {other for pair in REFUSED_PAIRS if name in pair for other in pair} - {name}
+        assert others == pairs | ({*all_methods()[name].not_with} - {*NAMES})
 
 
 @pytest.mark.parametrize("pair", [*itertools.combinations(NAMES, 2)], ids="+".join)

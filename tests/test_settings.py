@@ -50,6 +50,7 @@ ON = {
     "decoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
     **{name: {"architecture": "PPO_CBP"} for name in OF[earlier_flags.UNITS]},
     **{name: {"shrink_and_perturb": True} for name in OF[earlier_flags.SHRINKING]},
+    "boundary": {"methods": ["ewc"]},
     "eval_games": {"eval_every": 0},
     "eval_episodes": {"test_modifs": "no_modif"},
     "save_agent_wandb": {"track": True},

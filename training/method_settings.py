@@ -87,6 +87,8 @@ def check_methods(args: Any, offered: frozenset[str], script: str) -> None:
         raise ConfigError(
             f"`boundary` is {args.boundary!r}; allowed are schedule, none, and every:STEPS with a number."
         )
+    if args.boundary_every and "every" not in offered:
+        raise ConfigError(f"`boundary` {args.boundary}: {script} tells methods of switches only; leave it out.")
     for name in set(args.methods) & set(getattr(args, "earlier_methods", {})):
         raise ConfigError(f"`methods`: {name} is on already, by the flag that it had before; leave one of them out.")
     for name, settings in chosen.items():

@@ -23,7 +23,8 @@ from continual_hackatari.training.settings import RunSettings
 
 FIRST_SEEDS = {"shrink_perturb": 3, "continual_backprop": 4}
 """Which word of the run's seed methods have that were there before `--methods`; the others' follow from the name."""
-EARLIER_PREFIXES = {"continual_backprop": "cbp", "shrink_perturb": "shrink_and_perturb"}
+EARLIER_PREFIXES = {"continual_backprop": "cbp/"}
+"""Of what is logged of methods that go by their earlier flags."""
 
 
 def make_methods(
@@ -63,7 +64,7 @@ class LargeState:
 
 def files_of(methods: Methods) -> dict[str, LargeState]:
     """What `Run.start` saves in files of their own."""
-    return {"methods": LargeState(methods)} if methods.keeps_rows else {}
+    return {"methods": LargeState(methods)} if methods.has_large_state else {}
 
 
 def played(run: Run[Any], rollout: Rollout, start: int, stop: int) -> Rows:

@@ -201,8 +201,8 @@ class RunSettings:
     @property
     def weights_change_at_switches(self) -> bool:
         """Whether the weights after a switch are other ones than before, so that both are evaluated."""
-        acting = [name for name in self.chosen_methods if acts_at(all_methods()[name], "boundary")]
-        return self.boundary == "schedule" and bool(acting)
+        changing = [name for name in self.chosen_methods if all_methods()[name].changes_weights]
+        return self.boundary == "schedule" and bool(changing)
 
     @property
     def has_fixed_length(self) -> bool:
