@@ -43,6 +43,23 @@ METHODS = {
     "HER": ["--her", "--switch_mode", "live"],
     "Q_LEARNER": Q_LEARNER.method,
 }
+BUSY = {
+    "continual_backprop": [
+        *("--continual_backprop.replacement_rate", "0.02"),
+        *("--continual_backprop.maturity_threshold", "2"),
+    ],
+    "ewc": ["--ewc.samples", "20"],
+    "l2_init": ["--l2_init.strength", "0.01"],
+    "online_ewc": ["--online_ewc.samples", "20"],
+    "redo": ["--redo.every", "3", "--redo.threshold", "0.3"],
+    "soft_shrink_perturb": ["--soft_shrink_perturb.factor", "0.999", "--soft_shrink_perturb.noise_scale", "0.01"],
+}
+TOGETHER = [
+    ("layer_norm", "l2_init", "redo", "soft_shrink_perturb", "ewc"),
+    ("crelu", "online_ewc", "shrink_perturb"),
+    ("continual_backprop", "from_scratch", "reset_optimizer"),
+]
+"""All methods, several in each run."""
 TIMES = re.compile(r"time/.*|charts/SPS|switch/seconds")
 
 
@@ -108,6 +125,18 @@ def test_killed_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path
     assert begin(tmp_path, *sibling.method, fault=fault, sibling=sibling).end() == -signal.SIGKILL
     assert go_on(tmp_path, sibling=sibling).end() == 0, said(tmp_path)
     assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("methods", TOGETHER, ids="+".join)
+def test_with_methods_killed_in_a_switch_it_ends_as_if_nothing_had_happened(methods, tmp_path):
+    """What a method needs at a boundary it has kept, also where the run was killed between a save and the boundary."""
+    flags = ["--methods", *methods, *(word for name in methods for word in BUSY.get(name, []))]
+    assert begin(tmp_path / "whole", *flags, every=0).end() == 0, said(tmp_path / "whole")
+    cut = tmp_path / "cut"
+    assert begin(cut, *flags, fault=("die_in_switch", "set_modifications", 3)).end() == -signal.SIGKILL
+    assert go_on(cut).end() == 0, said(cut)
+    assert_same_run(only_run(cut), only_run(tmp_path / "whole"))
 
 
 @pytest.mark.slow
