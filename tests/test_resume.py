@@ -293,10 +293,11 @@ def test_a_finished_run_does_what_was_asked_for_as_at_its_end(sibling, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_tracked_run_goes_on_under_its_id(tmp_path):
-    died = begin(tmp_path, "--track", fault=("track_offline", ("die_in_switch", "switch", 3)))
+@EVERY
+def test_a_tracked_run_goes_on_under_its_id(sibling, tmp_path):
+    died = begin(tmp_path, "--track", fault=("track_offline", ("die_in_switch", "switch", 3)), sibling=sibling)
     assert died.end() == -signal.SIGKILL, said(tmp_path)
-    assert go_on(tmp_path, fault=("track_offline",)).end() == 0
+    assert go_on(tmp_path, fault=("track_offline",), sibling=sibling).end() == 0
     first, second = sorted(path.name for path in (tmp_path / "wandb").glob("offline-run-*"))
     identity = load_checkpoint(only_run(tmp_path) / "model.cleanrl_model").extra["wandb_run_id"]
     assert first.endswith(identity)
