@@ -322,10 +322,11 @@ def test_a_finished_run_does_what_was_asked_for_as_at_its_end(sibling, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_tracked_run_goes_on_under_its_id(tmp_path):
-    died = begin(tmp_path, "--track", fault=("track_offline", ("die_in_switch", "switch", 3)))
+@EVERY
+def test_a_tracked_run_goes_on_under_its_id(sibling, tmp_path):
+    died = begin(tmp_path, "--track", fault=("track_offline", ("die_in_switch", "switch", 3)), sibling=sibling)
     assert died.end() == -signal.SIGKILL, said(tmp_path)
-    assert go_on(tmp_path, fault=("track_offline",)).end() == 0
+    assert go_on(tmp_path, fault=("track_offline",), sibling=sibling).end() == 0
     first, second = sorted(path.name for path in (tmp_path / "wandb").glob("offline-run-*"))
     identity = load_checkpoint(only_run(tmp_path) / "model.cleanrl_model").extra["wandb_run_id"]
     assert first.endswith(identity)
@@ -524,16 +525,37 @@ def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(method, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sibling", ["q_learner"], indirect=True)
-def test_a_replay_that_is_missing_or_damaged_is_one_sentence(sibling, tmp_path, stopped):
-    (replay,) = stopped.glob(f"replay_step{load_state(stopped)[0]['counters']['global_step']}.pt")
+@pytest.mark.parametrize("words", ["damaged or cut short", "cannot be read"], ids=["damaged", "missing"])
+def test_a_replay_that_is_missing_or_damaged_gives_way_to_the_one_before(
+    words, sibling, tmp_path, stopped, uninterrupted
+):
+    """Also where the run is killed again, in its next save: until that is whole, the one before stays."""
     run = Path(shutil.copytree(stopped, tmp_path / "runs" / stopped.name))
-    copied = run / replay.name
-    copied.write_bytes(copied.read_bytes()[:-1])
-    for words in ("damaged or cut short", "cannot be read"):
-        (tmp_path / "output.txt").write_text("")
-        assert go_on(tmp_path, sibling=sibling).end() == 2
-        (line,) = re.findall(r"^error: .*$", said(tmp_path), re.M)
-        assert replay.name in line
-        assert words in line
-        assert "Traceback" not in said(tmp_path)
-        copied.unlink(missing_ok=True)
+    before, last = (run / f"replay_step{step}.pt" for step in (0, 32))
+    if words == "cannot be read":
+        last.unlink()
+    else:
+        last.write_bytes(last.read_bytes()[:-1])
+    renames = ("args.json", "the replay", "the state")
+    assert go_on(tmp_path, fault=("die_while_renaming", len(renames)), sibling=sibling).end() == -signal.SIGKILL
+    (note,) = re.findall(r"^note: .*$", said(tmp_path), re.M)
+    assert re.search(rf"{RESUME} needs .*{last.name}` {words if words[0] == 'c' else 'is ' + words}.*{PREVIOUS}", note)
+    assert not (run / RESUME).exists()
+    assert before.exists()
+    assert go_on(tmp_path, sibling=sibling).end() == 0, said(tmp_path)
+    assert_same_run(run, uninterrupted)
+    assert not list(run.glob("replay_*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sibling", ["q_learner"], indirect=True)
+def test_a_run_without_any_replay_is_one_sentence(sibling, tmp_path, stopped):
+    run = Path(shutil.copytree(stopped, tmp_path / "runs" / stopped.name))
+    for replay in run.glob("replay_*"):
+        replay.unlink()
+    assert go_on(tmp_path, sibling=sibling).end() == 2
+    (line,) = re.findall(r"^error: .*$", said(tmp_path), re.M)
+    assert "replay_step32.pt" in line
+    assert "replay_step0.pt" in line
+    assert line.endswith("this run cannot be continued.")
+    assert "Traceback" not in said(tmp_path)
