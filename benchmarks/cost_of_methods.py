@@ -33,12 +33,20 @@ def made_up_rollout() -> Rollout:
     """32 steps of 8 games, with the channels last as in training."""
     draw, rows = torch.Generator().manual_seed(1), (32, 8)
     frames = torch.randint(256, (*rows, 84, 84, 4), dtype=torch.uint8, generator=draw).permute(0, 1, 4, 2, 3)
-    actions = torch.randint(3, rows, generator=draw)
-    numbers = [torch.randn(rows, generator=draw) for _ in range(3)]
-    ends = np.zeros(rows, np.bool_)
-    achieved = np.zeros((*rows, 0), np.float32)
+    values, advantages, returns = (torch.randn(rows, generator=draw) for _ in range(3))
     return Rollout(
-        frames, actions, torch.full(rows, -1.1), *numbers, np.zeros(rows), ends, ends.copy(), achieved, None, None
+        observations=frames,
+        actions=torch.randint(3, rows, generator=draw),
+        log_probs=torch.full(rows, -1.1),
+        values=values,
+        advantages=advantages,
+        returns=returns,
+        rewards=np.zeros(rows),
+        terminated=np.zeros(rows, np.bool_),
+        done=np.zeros(rows, np.bool_),
+        achieved=np.zeros((*rows, 0), np.float32),
+        goals=None,
+        weights=None,
     )
 
 
