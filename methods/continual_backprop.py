@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from continual_hackatari.agents.continual_backprop import ContinualBackprop
+from continual_hackatari.agents.continual_backprop import ContinualBackprop, check_continual_backprop
 from continual_hackatari.methods.moments import Method
 
 
@@ -43,6 +43,11 @@ class ContinualBackpropMethod(Method):
         "crelu": "a unit of CReLU has two outputs, and a utility is defined for one",
         "cuda_graphs": "a recorded gradient step cannot decide anew which units to replace",
     }
+
+    @classmethod
+    def check(cls, settings: Any) -> None:
+        names = ("replacement_rate", "maturity_threshold", "decay_rate", "utility", "init", "count")
+        check_continual_backprop(*(getattr(settings, name) for name in names))
 
     def begin(self) -> None:
         learner = self.learner

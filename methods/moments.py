@@ -104,6 +104,10 @@ class Method:
     not_with: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Methods, architectures and flags with which it cannot work, each with why: the end of "`a` and `b`: ..."."""
 
+    @classmethod
+    def check(cls, settings: Any) -> None:
+        """Raise AgentError for settings that cannot work, where `ranges` do not say it."""
+
     def __init__(self, settings: Any, learner: Learner) -> None:
         self.settings, self.learner = settings, learner
         self.begin()

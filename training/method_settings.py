@@ -78,7 +78,7 @@ def complete_methods(args: ArgsT) -> ArgsT:
 
 
 def check_methods(args: Any, offered: frozenset[str], script: str) -> None:
-    """Raise ConfigError for methods that cannot work with each other, with these settings or in this script.
+    """Raise ConfigError or AgentError for methods that cannot work with each other, with these settings or in this script.
 
     offered: the moments at which the script calls methods, and what else it has for them; see `Method.needs`.
     """
@@ -95,6 +95,7 @@ def check_methods(args: Any, offered: frozenset[str], script: str) -> None:
         method = methods[name]
         ranges = {f"{name}.{key}": Range(*limits) for key, limits in method.ranges.items()}
         check_ranges(SimpleNamespace(**{f"{name}.{key}": value for key, value in vars(settings).items()}), ranges)
+        method.check(settings)
         moments = moments_of(method)
         missing = [each for each in (*moments, *sorted(method.needs)) if each not in offered]
         if missing:
