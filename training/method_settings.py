@@ -78,7 +78,7 @@ def complete_methods(args: ArgsT) -> ArgsT:
 
 
 def check_methods(args: Any, offered: frozenset[str], script: str) -> None:
-    """Raise ConfigError or AgentError for methods that cannot work with each other, with these settings or in this script.
+    """Raise ConfigError or AgentError for methods that cannot work together, with these settings or in this script.
 
     offered: the moments at which the script calls methods, and what else it has for them; see `Method.needs`.
     """
