@@ -46,6 +46,7 @@ from continual_hackatari.agents import (
 )
 from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep
 from continual_hackatari.agents.hindsight import RewardRule, frame_rows, means_of_halves, normalise_halves, show_goals
+from continual_hackatari.agents.own import is_own
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
 from continual_hackatari.agents.restartable_adam import RestartableAdam
 from continual_hackatari.methods.moments import MOMENTS
@@ -124,9 +125,9 @@ class Args(EarlierFlags):
     """divide rewards by the running deviation of the return, keep only their sign (clip), or leave them"""
 
     # agent
-    architecture: Literal["PPO", "PPO_OBJ", "PPO_CBP"] = "PPO"
+    architecture: str = "PPO"
     """PPO: convolutions over frames; PPO_OBJ: an MLP over object features (obs_mode obj); PPO_CBP: PPO with continual
-    backpropagation"""
+    backpropagation; package.module:Class: an actor and critic of your own"""
     encoder_dims: tuple[int, ...] = (256, 512, 1024, 512)
     """hidden layers of PPO_OBJ's encoder"""
     decoder_dims: tuple[int, ...] = (512,)
@@ -532,7 +533,7 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
     check_architecture(args.architecture)
     if args.cuda_graphs and args.detect_anomaly:
         raise ConfigError("`detect_anomaly` looks at operations that `cuda_graphs` replays unseen; leave one out")
-    if (args.obs_mode == "obj") != (args.architecture == "PPO_OBJ"):
+    if not is_own(args.architecture) and (args.obs_mode == "obj") != (args.architecture == "PPO_OBJ"):
         raise ConfigError(
             f"`architecture` {args.architecture} does not fit `obs_mode` {args.obs_mode}; "
             "PPO_OBJ goes with `--obs_mode obj`, the others with `--obs_mode dqn`"

@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from continual_hackatari.agents.own import is_own
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "continual-hackatari"
 PACKAGES = ("numpy", "torch", "ale-py", "hackatari", "ocatari")
@@ -22,11 +24,13 @@ def script_path(name: str) -> str:
 
 
 def evaluation_command(architecture: str, script: str, *words: str) -> list[str]:
-    """What a user types to evaluate an agent; with where its class is, if `script` has its own (`module:Class`)."""
+    """What a user types to evaluate an agent; with where the class of a `module:Class` is."""
     command = ["python", script_path("eval.py"), *words]
-    if ":" not in architecture:
+    if not is_own(architecture):
         return command
-    folder = os.path.relpath(Path(script).resolve().parent)
+    name = architecture.partition(":")[0]
+    file = getattr(sys.modules.get(name), "__file__", None) or script
+    folder = os.path.relpath(Path(file).resolve().parents[name.count(".")])
     return ["env", f"PYTHONPATH={folder}", *command, "--architecture", architecture]
 
 
