@@ -20,6 +20,7 @@ from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
+from continual_hackatari import sweep
 from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.layers import HiddenLayer
 from continual_hackatari.methods import all_methods
@@ -111,6 +112,14 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, conten
         training.prepare(["--config", write_config(workdir, **FREEWAY, **content), *words])
     assert "\n" not in str(refused.value)
     assert not (workdir / "runs").exists()
+
+
+def test_a_sweep_varies_a_setting_unless_the_file_holds_it(workdir):
+    for content, fault in (({}, None), ({"shrink_perturb": {"factor": 0.3}}, "`shrink_perturb.factor` is varied, but")):
+        path = write_config(workdir, **FREEWAY, **content)
+        words = ["--config", path, "--methods", "shrink_perturb", "--shrink_perturb.factor=0.5"]
+        found = sweep.first_fault([({"shrink_perturb.factor": 0.5}, words)], ["shrink_perturb.factor"])
+        assert found is None if fault is None else found.startswith(fault)
 
 
 def test_help_shows_the_settings_of_the_methods_that_are_named(capsys):
