@@ -269,7 +269,7 @@ def apply_config_file(
         if key in gone:
             raise ConfigError(f"`{key}` in {path.name} is no argument any more: {gone[key]}.")
         if key not in hints:
-            advice = _nearest(key, hints) or "; --help lists them"
+            advice = nearest(key, hints) or "; --help lists them"
             raise ConfigError(f"`{_shorten(key)}` in {path.name} is not a known argument{advice}.")
         try:
             new = _convert(value, hints[key])
@@ -287,7 +287,7 @@ def apply_config_file(
         if new != old and key != "notes":  # free text changes nothing
             verb = "sets " if "." not in key and _is_hidden(type(args), key) else "overrides --"
             warning = "warning: " if key in given else ""
-            lines.append(f"{warning}{path.name} {verb}{key}: {_shown(old)} -> {_shown(new)}")
+            lines.append(f"{warning}{path.name} {verb}{key}: {shown(old)} -> {shown(new)}")
     own = {key: value for key, value in changes.items() if "." not in key}
     args = dataclasses.replace(args, **own)  # type: ignore[type-var]
     return with_prefixed(args, {key: value for key, value in changes.items() if "." in key}), lines
@@ -309,17 +309,17 @@ def _without_sections(content: Mapping[str, Any], sections: Mapping[str, type], 
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:
-    shown = _shorten(str(path))
+    place = _shorten(str(path))
     try:
         with path.open(encoding="utf-8-sig") as file:  # some editors put a byte order mark in front
             text = file.read(_LARGEST_FILE + 1)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"`config` names {shown}, which is not a text file in UTF-8: {error.reason}.") from None
+        raise ConfigError(f"`config` names {place}, which is not a text file in UTF-8: {error.reason}.") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"`config` names {shown}, which cannot be read: {reason}.") from None
+        raise ConfigError(f"`config` names {place}, which cannot be read: {reason}.") from None
     if len(text) > _LARGEST_FILE:  # a device, or a file of another kind
-        raise ConfigError(f"`config` names {shown}, which is too large to be a configuration.")
+        raise ConfigError(f"`config` names {place}, which is too large to be a configuration.")
     try:
         parsed = json.loads(
             text,
@@ -443,7 +443,7 @@ def _convert_literal(value: Any, allowed: tuple[Any, ...]) -> Any:
     for option in allowed:
         if value == option and type(value) is type(option):  # True == 1, so types must agree too
             return option
-    near = _nearest(value, [str(option) for option in allowed]) if isinstance(value, str) else ""
+    near = nearest(value, [str(option) for option in allowed]) if isinstance(value, str) else ""
     raise _TypeMismatchError(_describe(Literal[allowed]), near)
 
 
@@ -492,7 +492,7 @@ def _json_type(value: Any) -> str:
     return "null" if value is None else "a list" if isinstance(value, list) else "an object"
 
 
-def _nearest(name: str, known: typing.Iterable[str]) -> str:
+def nearest(name: str, known: typing.Iterable[str]) -> str:
     """The ending of an error sentence that names the known name nearest to `name`; empty when none is near."""
     known = list(known)
     wanted = name.strip().lstrip("-").replace("-", "_").lower()
@@ -501,7 +501,7 @@ def _nearest(name: str, known: typing.Iterable[str]) -> str:
     return f"; the nearest is `{by_spelling[near[0]]}`" if near else ""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value on one line: strings bare where they are readable, all else as JSON."""
     if isinstance(value, str) and value.isprintable() and value.strip():
         return _shorten(value)
@@ -546,7 +546,7 @@ def check_ranges(args: Any, ranges: Mapping[str, Range | tuple[float | None, flo
         for value in given if isinstance(given, (tuple, list)) else (given,):
             if value is not None and not _inside(value, allowed):
                 which = "each number of it" if value is not given else "it"
-                raise ConfigError(f"`{name}` is {_shown(given)}, but {which} must be {_describe_range(allowed)}.")
+                raise ConfigError(f"`{name}` is {shown(given)}, but {which} must be {_describe_range(allowed)}.")
 
 
 def check_belongings(args: Any, table: Mapping[str, Belonging], accepted: Any = None) -> None:
@@ -557,9 +557,9 @@ def check_belongings(args: Any, table: Mapping[str, Belonging], accepted: Any = 
     before = set() if accepted is None else set(_idle(accepted, table))
     for name in _idle(args, table):
         if name not in before:
-            default = _shown(getattr(type(args)(), name))
+            default = shown(getattr(type(args)(), name))
             raise ConfigError(
-                f"`{name}` {_shown(getattr(args, name))} {table[name].why}; {table[name].remedy}, or leave `{name}` at "
+                f"`{name}` {shown(getattr(args, name))} {table[name].why}; {table[name].remedy}, or leave `{name}` at "
                 f"its default, {default}"
             )
 
@@ -609,7 +609,7 @@ def from_plain_dict(
         except (KeyError, _TypeMismatchError):
             since = f"; {gone[key]}" if key in gone else ""
             raise ConfigError(
-                f"`{key}`, {_shown(value)}, is a setting that this version does not know{since}; the version that made "
+                f"`{key}`, {shown(value)}, is a setting that this version does not know{since}; the version that made "
                 "the run can go on with it."
             ) from None
     return with_prefixed(cls(**converted), prefixed)
