@@ -154,7 +154,7 @@ def _parse_section(cls: type, prefix: str, words: list[str]) -> dict[str, Any]:
 def _known_section(cls: type, prefix: str, given: str) -> type:
     sections = sections_of(cls)
     if prefix not in sections:
-        near = _nearest(prefix, sections) or (f"; these do: {', '.join(sections)}" if sections else "")
+        near = nearest(prefix, sections) or (f"; these do: {', '.join(sections)}" if sections else "")
         raise ConfigError(f"`{_shorten(given)}`: nothing called `{_shorten(prefix)}` has settings here{near}.")
     return sections[prefix]
 
@@ -162,7 +162,7 @@ def _known_section(cls: type, prefix: str, given: str) -> type:
 def _known_setting(section: type, prefix: str, name: str) -> None:
     if name not in _type_hints(section):
         names = [f"{prefix}.{known}" for known in _type_hints(section)]
-        near = _nearest(f"{prefix}.{name}", names) or (f"; it has {', '.join(names)}" if names else "; it has none")
+        near = nearest(f"{prefix}.{name}", names) or (f"; it has {', '.join(names)}" if names else "; it has none")
         raise ConfigError(f"`{_shorten(f'{prefix}.{name}')}` is not a setting of {prefix}{near}.")
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import moments_of
-from continual_hackatari.training.config import ConfigError, Range, _nearest, check_ranges, with_prefixed
+from continual_hackatari.training.config import ConfigError, Range, check_ranges, nearest, with_prefixed
 
 ArgsT = TypeVar("ArgsT")
 
@@ -63,7 +63,7 @@ def complete_methods(args: ArgsT) -> ArgsT:
     methods = all_methods()
     for name in names:
         if name not in methods:
-            near = _nearest(name, methods) or f"; there are {', '.join(methods)}"
+            near = nearest(name, methods) or f"; there are {', '.join(methods)}"
             raise ConfigError(f"`methods` names `{name}`, which is none{near}.")
         if names.count(name) > 1:
             raise ConfigError(f"`methods` names `{name}` twice; name it once.")
