@@ -465,7 +465,9 @@ def test_a_run_records_its_methods_and_can_be_evaluated(tmp_path, monkeypatch, c
         "0.05",
     ]
     words += ["--continual_backprop.maturity_threshold", "2", "--update_epochs", "1"]
-    run = train_in(tmp_path, monkeypatch, *words, config=TWO_REGIMES)
+    kwargs = {**TWO_REGIMES["modification_factory_kwargs"], "num_total_steps": 64, "switching_thresholds": [20]}
+    short = {**TWO_REGIMES, "modification_factory_kwargs": kwargs}
+    run = train_in(tmp_path, monkeypatch, *words, config=short)
     assert run.name.split("__")[2] == "PPO_layer_norm_continual_backprop_shrink_perturb"
     settings = json.loads((run / "args.json").read_text())
     assert settings["methods"] == ["layer_norm", "continual_backprop", "shrink_perturb"]
@@ -474,7 +476,7 @@ def test_a_run_records_its_methods_and_can_be_evaluated(tmp_path, monkeypatch, c
     checkpoint = load_checkpoint(run / "model.cleanrl_model")
     assert "norm.fc.weight" in checkpoint.model_weights, "eval.py builds the network that the method changed"
     assert checkpoint.extra["continual_backprop"]["records"][3]["replaced"] > 0
-    evaluation.main(["--agent_path", str(run), "--eval_episodes", "1", "--frameskip", "400", "--num_workers", "0"])
+    evaluation.main(["--agent_path", str(run), "--eval_episodes", "1", "--time_limit", "400", "--num_workers", "0"])
     assert capsys.readouterr().out.splitlines()[-1].endswith(" (one game: no deviation)")
 
 
