@@ -56,7 +56,8 @@ def take_notes(sibling, notes):
 
     def save_and_note(run):
         save(run)
-        counters, cbp = run.counters, run._parts.get("continual_backprop")
+        counters, methods = run.counters, run._parts["methods"]
+        cbp = next((one.units for one in methods if hasattr(one, "units")), None)
         parts = {name: None if part is None else digest(part.state_dict()) for name, part in run._parts.items()}
         parts.pop("plasticity", None)  # looks at the rank's own games, and the main one logs it
         line = {

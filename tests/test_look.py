@@ -80,7 +80,9 @@ def test_a_caption_stands_above_the_screen_and_leaves_it_alone():
 
 def test_there_is_a_tile_for_the_unmodified_game_and_each_modification_in_their_order(pong):
     refused = {name: entry.refused for name, entry in catalogue("Pong").items() if entry.refused}
-    assert [tile.name for tile in pong.tiles] == ["", *(name for name in catalogue("Pong") if name not in refused)]
+    modes = ["mode_1", "difficulty_1", "difficulty_2", "difficulty_3"]
+    names = [name for name in catalogue("Pong") if name not in refused]
+    assert [tile.name for tile in pong.tiles] == ["", *names, *modes]
     assert (pong.game, pong.step, pong.seed, pong.left_out) == ("Pong", STEP, SEED, refused)
 
 
@@ -109,7 +111,7 @@ def test_the_moment_is_the_earliest_at_which_most_modifications_show(monkeypatch
     monkeypatch.setattr(look, "MOMENTS_LOOKED_AT", moments)
     known = catalogue("Pong")
     fewer = {name: known[name] for name in ("hidden_enemy", "lazy_enemy", "parallel_enemy_after_hit", "up_drift")}
-    monkeypatch.setattr(look, "catalogue", lambda *_: fewer)
+    monkeypatch.setattr(look, "in_gallery", lambda *_: fewer)
     gallery = look.make_gallery("Pong", SEED)
     config = replace(game_config("ALE/Pong-v5")[0], seed=SEED)
     plays = {name: list(islice(look.random_play(config, name), 61)) for name in ["", *fewer]}
@@ -142,7 +144,7 @@ def test_what_does_not_show_is_said(visible, entry, words):
 def test_a_modification_that_cannot_be_played_is_left_out_and_named(monkeypatch):
     known = catalogue("Pong")
     fewer = {"lazy_enemy": known["lazy_enemy"], "up_drift": replace(known["up_drift"], refused="for a reason")}
-    monkeypatch.setattr(look, "catalogue", lambda *_: fewer)
+    monkeypatch.setattr(look, "in_gallery", lambda *_: fewer)
     gallery = look.make_gallery("Pong", SEED, 3)
     assert [tile.name for tile in gallery.tiles] == ["", "lazy_enemy"]
     assert gallery.left_out == {"up_drift": "for a reason"}
@@ -172,7 +174,7 @@ def test_the_screens_are_in_the_picture(pong, tmp_path):
 def test_the_command_draws_a_gallery(tmp_path, capsys):
     path = tmp_path / "pong.png"
     assert main(["ALE/Pong-v5", "--gallery", str(path), "--step", "12", "--seed", "3"]) == 0
-    playable = sum(not modification.refused for modification in catalogue("Pong").values())
+    playable = sum(not modification.refused for modification in look.in_gallery("Pong").values())
     assert capsys.readouterr().out.endswith(f"{path}: {playable} modifications of Pong at step 12\n")
     assert cv2.imread(str(path)) is not None
 
@@ -193,7 +195,10 @@ def with_gallery():
 @pytest.mark.parametrize("game", list(with_gallery()))
 def test_every_game_with_modifications_has_a_gallery(game, tmp_path):
     gallery = look.make_gallery(game, 1)
-    assert [tile.name for tile in gallery.tiles] == ["", *(n for n, e in catalogue(game).items() if not e.refused)]
+    assert [tile.name for tile in gallery.tiles] == [
+        "",
+        *(n for n, e in look.in_gallery(game).items() if not e.refused),
+    ]
     look.draw_gallery(str(tmp_path / "game.png"), gallery)
     assert [path.name for path in tmp_path.iterdir()] == ["game.png"]
 
@@ -245,7 +250,7 @@ def test_a_game_without_modifications_can_be_recorded(tmp_path, capsys):
         (["--gallery", "F/a.png"], ["`game` is missing"]),
         (["Freeway", "--play", "F/a.mp4", "--modifs", "all_blak_cars"], ["all_black_cars"]),
         (["Adventure", "--play", "F/a.mp4", "--modifs", "easy"], ["Adventure has no modifications"]),
-        (["Adventure", "--gallery", "F/a.png"], ["Adventure has no modifications"]),
+        (["Koolaid", "--gallery", "F/a.png"], ["Koolaid has no modifications"]),
         (["Freeway", "--play", "F/a.avi"], ["`play`", ".mp4", "a.avi"]),
         (["Freeway", "--gallery", "F/a.gif"], ["`gallery`", ".png", "a.gif"]),
         (["Freeway", "--gallery", "F/no/a.png"], ["`gallery`", "no folder", "F/no"]),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import only_run, read_csv, write_config
+from conftest import mostly_slow, only_run, read_csv, write_config
 from lives import Life
 from processes import wait_until_gone
 from siblings import EVERY, EVERY_BUT_SLOWLY, PPO, PPO_ALONE, Q_LEARNER
@@ -43,6 +43,23 @@ METHODS = {
     "HER": ["--her", "--switch_mode", "live"],
     "Q_LEARNER": Q_LEARNER.method,
 }
+BUSY = {
+    "continual_backprop": [
+        *("--continual_backprop.replacement_rate", "0.02"),
+        *("--continual_backprop.maturity_threshold", "2"),
+    ],
+    "ewc": ["--ewc.samples", "20"],
+    "l2_init": ["--l2_init.strength", "0.01"],
+    "online_ewc": ["--online_ewc.samples", "20"],
+    "redo": ["--redo.every", "3", "--redo.threshold", "0.3"],
+    "soft_shrink_perturb": ["--soft_shrink_perturb.factor", "0.999", "--soft_shrink_perturb.noise_scale", "0.01"],
+}
+TOGETHER = [
+    ("layer_norm", "l2_init", "redo", "soft_shrink_perturb", "ewc"),
+    ("crelu", "online_ewc", "shrink_perturb"),
+    ("continual_backprop", "from_scratch", "reset_optimizer"),
+]
+"""All methods, several in each run."""
 TIMES = re.compile(r"time/.*|charts/SPS|switch/seconds")
 
 
@@ -103,6 +120,27 @@ def children(pid):
 
 
 @EVERY_BUT_SLOWLY
+def test_killed_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path, uninterrupted):
+    fault = ("die_in_switch", "set_modifications", 3)
+    assert begin(tmp_path, *sibling.method, fault=fault, sibling=sibling).end() == -signal.SIGKILL
+    assert go_on(tmp_path, sibling=sibling).end() == 0, said(tmp_path)
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("methods", TOGETHER, ids="+".join)
+def test_with_methods_killed_in_a_switch_it_ends_as_if_nothing_had_happened(methods, tmp_path):
+    """What a method needs at a boundary it has kept, also where the run was killed between a save and the boundary."""
+    flags = ["--methods", *methods, *(word for name in methods for word in BUSY.get(name, []))]
+    assert begin(tmp_path / "whole", *flags, every=0).end() == 0, said(tmp_path / "whole")
+    cut = tmp_path / "cut"
+    assert begin(cut, *flags, fault=("die_in_switch", "set_modifications", 3)).end() == -signal.SIGKILL
+    assert go_on(cut).end() == 0, said(cut)
+    assert_same_run(only_run(cut), only_run(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+@EVERY
 def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path, uninterrupted):
     killed = -signal.SIGKILL
     assert (
@@ -408,7 +446,7 @@ def test_what_is_not_exact_is_said(sibling, stopped, monkeypatch, capsys):
     assert f"saved with threads {threads} and goes on with {threads + 1}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("fast", mostly_slow([True, False], 2))
 def test_the_precision_that_auto_chose_is_kept_on_another_machine(fast, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("continual_hackatari.agents.acceleration._fast_bfloat16", lambda device: (fast, "a machine"))

@@ -99,6 +99,7 @@ def test_csv_and_tensorboard_hold_what_was_reported(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_an_untracked_run_never_imports_wandb(tmp_path):
     done = run_code(
         tmp_path,

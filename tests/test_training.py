@@ -152,7 +152,8 @@ def expected_switches():
     ]
 
 
-@EVERY_BUT_SLOWLY
+@pytest.mark.slow
+@EVERY
 def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(sibling, tmp_path, monkeypatch):
     config = {
         **TWO_REGIMES,
@@ -344,7 +345,7 @@ BAD_CONFIGS = [
     ({"modifs": "all_purple_cars", "env_id": "ALE/Freeway-v5"}, ["all_purple_cars", "wrappers.modifications"]),
     ({"modifs": "all_black_cars", "env_id": "ALE/Qbert-v5"}, ["all_black_cars", "Qbert"]),
     ({"architecture": "PPO_CPB"}, ["architecture", "PPO_CBP"]),
-    ({"architecture": "PPO_CBP", "cuda_graphs": True}, ["cuda_graphs", "PPO_CBP"]),
+    ({"architecture": "PPO_CBP", "cuda_graphs": True}, ["cuda_graphs", "continual_backprop"]),
     ({"architecture": "PPO_CBP", "obs_mode": "obj"}, ["obs_mode", "PPO_CBP"]),
     ({"replacement_rate": 1.5}, ["replacement_rate", "1.5"]),
     ({"architecture": "PPO_CBP", "decay_rate": 1.0}, ["decay_rate", "just below 1"]),

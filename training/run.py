@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from continual_hackatari.agents.finite import NotFiniteError, not_finite
+from continual_hackatari.methods.moments import Clock
 from continual_hackatari.training import ending
 from continual_hackatari.training.checkpoints import CheckpointError, save_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
@@ -362,6 +363,12 @@ class Run(Generic[ArgsT]):
             )
         self.timer.lap("update")
 
+    def clock(self) -> Clock:
+        """Where the run is, for methods."""
+        regimes = self.setup.schedule.segments(self._last_switch, self.total_timesteps)
+        ends = next((stop for _, stop, _ in regimes if stop > self.global_step), self.total_timesteps)
+        return Clock(self.global_step, self._last_switch, ends)
+
     # -------------------------------------------------------------------------------------------------------- switches
 
     def asked_for(self) -> str:
@@ -529,7 +536,6 @@ def new_folder(setup: Setup[Any]) -> Path:
             seed=args.seed,
             exp_name=args.exp_name,
             architecture=args.agent_name,
-            shrink_and_perturb=args.weights_change_at_switches,
         )
     except ConfigError as error:
         raise ConfigError(f"{str(error).rstrip('.')}, with `--runs_dir`") from None

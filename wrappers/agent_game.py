@@ -13,7 +13,7 @@ from continual_hackatari.wrappers.backends import open_game
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.errors import GameError
 from continual_hackatari.wrappers.interfaces import Game, GameRecord
-from continual_hackatari.wrappers.modifications import wait_for_start
+from continual_hackatari.wrappers.modifications import waits
 
 
 class AgentGame:
@@ -62,17 +62,18 @@ class AgentGame:
     def set_modifications(self, names: tuple[str, ...], mode: str) -> GameRecord | None:
         """Take new modifications: at once in a new game, at the next game start, or in mid-game.
 
-        Where one of them acts at the start of a game only, ``live`` is ``episode`` for all of them: half of a string
-        would be something that nobody asked for, and has no name for the record.
+        Where one of them acts at the start of a game only (`waits`), ``live`` is ``episode`` for all of them: half of a
+        string would be something that nobody asked for, and has no name for the record.
 
         Returns the record of the game that mode ``reset`` cut short, if it had begun.
         """
         self._next_names = names
-        if mode == "episode" or (mode == "live" and wait_for_start(self.config.game, names, self.config.rules)):
+        old, rules = self.game.names, self.config.rules
+        if mode == "episode" or (mode == "live" and waits(self.config.game, old, names, rules)):
             return None
         if mode == "live":
             self._live_changes.append((len(self._actions), names))
-            self._live_switches += names != self.game.names
+            self._live_switches += names != old
             self.game.change(names)
             return None
         record = self.cut()

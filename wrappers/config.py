@@ -16,11 +16,13 @@ from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.goals import GOALS, Goal
 from continual_hackatari.wrappers.modifications import (
     RuleFile,
+    Switches,
     catalogue,
     check_modifications,
     games_of,
     rule_file,
     split_modifications,
+    switches_of,
     wait_for_start,
 )
 from continual_hackatari.wrappers.objects import supports_object_features, supports_objects, why_missing
@@ -239,10 +241,11 @@ def waiting_note(config: GameConfig, strings: Sequence[str]) -> str | None:
     waiting = wait_for_start(config.game, list(names), config.rules)
     if len(strings) < 2 or not waiting:
         return None
+    leaving = "; so it does to leave a mode or a difficulty" if switches_of(waiting) != Switches() else ""
     return (
         f"note: {', '.join(f'`{name}`' for name in waiting)} act{'s' * (len(waiting) == 1)} at the start of a game "
         "only: with `switch_mode` live each game takes a string with such a name at its own next start, and plays on "
-        "under the old one until then"
+        f"under the old one until then{leaving}"
     )
 
 

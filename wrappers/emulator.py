@@ -14,6 +14,7 @@ from continual_hackatari.wrappers.errors import GameError
 MOST_BEGINNINGS = 1000
 """that are kept, of 15 KB each"""
 _beginnings: dict[tuple[Any, ...], bytes] = {}
+_numbers: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
 Emulator: TypeAlias = ale_py.ALEInterface
 Action: TypeAlias = ale_py.Action
@@ -31,6 +32,11 @@ def ale_games() -> list[str]:
     """All games that ale-py registers, as named in ``ALE/<game>-v5``."""
     matches = (re.fullmatch(r"ALE/(\w+)-v5", env_id) for env_id in registered_games())
     return sorted(match[1] for match in matches if match)
+
+
+def rom_of(game: str) -> str:
+    """The name of the ROM (``space_invaders``) of a game (``SpaceInvaders``)."""
+    return str(registered_games()[f"ALE/{game}-v5"]["game"])
 
 
 def new_emulator(sticky: float, time_limit: int) -> Emulator:
@@ -54,6 +60,22 @@ def load_game(ale: Emulator, rom: str, seed: int) -> None:
     if path is None:
         raise GameError(f"ale-py has no ROM of {rom}; run `pip install --force-reinstall ale-py`")
     ale.loadROM(path)
+    _numbers[rom] = tuple(ale.getAvailableModes()), tuple(ale.getAvailableDifficulties())
+
+
+def console_numbers(rom: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The numbers of the console's modes and difficulties that a game (name of the ROM) takes."""
+    if rom not in _numbers:
+        load_game(new_emulator(0.0, 0), rom, seed=0)
+    return _numbers[rom]
+
+
+def set_console(ale: Emulator, mode: int | None, difficulty: int | None) -> None:
+    """Set the console's switches, for the resets that follow; None leaves one as it is."""
+    if mode is not None:
+        ale.setMode(mode)
+    if difficulty is not None:
+        ale.setDifficulty(difficulty)
 
 
 def seed_game(ale: Emulator, rom: str, seed: int) -> None:
@@ -77,13 +99,13 @@ def possible_actions(ale: Emulator, full_action_space: bool) -> list[Action]:
     return ale.getLegalActionSet() if full_action_space else ale.getMinimalActionSet()
 
 
-def save(ale: Emulator) -> bytes:
-    """The emulator's own state, its generator included.
+def save(ale: Emulator, generator: bool = True) -> bytes:
+    """The emulator's own state, its generator included, or without: `restore` then leaves the generator as it is.
 
     It does not hold everything (ale-py 0.12: which action a sticky action would repeat, some registers of the
     television chip); at a reset the emulator clears what it lacks.
     """
-    return ale.cloneState(include_rng=True).serialize()
+    return ale.cloneState(include_rng=generator).serialize()
 
 
 def restore(ale: Emulator, state: bytes) -> None:

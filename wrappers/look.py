@@ -27,9 +27,12 @@ from continual_hackatari.wrappers.config import GameConfig, game_config
 from continual_hackatari.wrappers.errors import ModificationError, OutputError
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.modifications import (
+    NO_FILE,
     UNMODIFIED,
     Modification,
+    RuleFile,
     catalogue,
+    console_modifications,
     hackatari_is_missing,
     split_modifications,
 )
@@ -167,7 +170,7 @@ class Tile(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """All tiles of a game, the unmodified game first, then its modifications in the order of `catalogue`."""
+    """All tiles of a game, the unmodified game first, then its modifications in the order of `in_gallery`."""
 
     game: str
     step: int
@@ -176,6 +179,12 @@ class Gallery(NamedTuple):
     tiles: list[Tile]
     left_out: dict[str, str]
     """modifications that cannot be played, and why"""
+
+
+def in_gallery(game: str, file: RuleFile = NO_FILE) -> dict[str, Modification]:
+    """What a gallery shows, by name: `catalogue`, then modes and difficulties but those that the console begins in."""
+    modes = {name: entry for name, entry in console_modifications(game).items() if not entry.no_effect}
+    return {**catalogue(game, file), **modes}
 
 
 def make_gallery(game: str, seed: int, step: int | None = None, modification_file: str = "") -> Gallery:
@@ -187,7 +196,7 @@ def make_gallery(game: str, seed: int, step: int | None = None, modification_fil
         ModificationError: the game has none, or `modification_file` cannot be used.
     """
     config = replace(game_config(f"ALE/{game}-v5", modification_file=modification_file)[0], seed=seed)
-    known = catalogue(game, config.rules)
+    known = in_gallery(game, config.rules)
     playable = {name: entry for name, entry in known.items() if not entry.refused}
     if not playable:
         missing = "; ".join(["", *hackatari_is_missing()])

@@ -19,9 +19,10 @@ from continual_hackatari.wrappers.emulator import (
     restore,
     save,
     seed_game,
+    set_console,
 )
 from continual_hackatari.wrappers.errors import GameError
-from continual_hackatari.wrappers.modifications import ModificationRunner
+from continual_hackatari.wrappers.modifications import ModificationRunner, Switches, first_numbers, switches_of
 from continual_hackatari.wrappers.objects import ObjectDetector, why_missing
 from continual_hackatari.wrappers.rewards import load_reward_function, plain_globals
 
@@ -78,6 +79,8 @@ class ModifiedGame:
         self._detection_always = config.obs_mode == "obj" or detects_for_rewards
         self.before_last_frame: Callable[[], None] | None = None
         load_game(ale, config.rom, seed)
+        self._untouched = save(ale, generator=False)
+        self._switches = Switches()
         self.actions: list[Action] = possible_actions(ale, config.full_action_space)
 
     def seed_modifications(self, seed: int) -> None:
@@ -87,12 +90,14 @@ class ModifiedGame:
     def seed(self, seed: int) -> None:
         """Seed the emulator, from the next `start` on."""
         seed_game(self.ale, self.config.rom, seed)
+        self._switches = Switches()
 
     def start(self, names: tuple[str, ...], observe: Callable[[], None]) -> None:
         """Start a new game under `names`.
 
         `observe` is called where hackatari takes the reset observation: before the modifications of the reset run.
         """
+        self._set_console(switches_of(names))
         self.ale.reset_game()
         self.view.org_reward = self.view.org_return = 0.0
         self.set_modifications(names)
@@ -102,8 +107,21 @@ class ModifiedGame:
         for modify in self.runner.after_detection:
             modify()
 
+    def _set_console(self, switches: Switches) -> None:
+        """Set the console's switches for the next reset; they stay as they are until they are set otherwise."""
+        if switches == self._switches:
+            return
+        first = first_numbers(self.config.game)
+        chosen = []
+        for old, new, unset in zip(self._switches, switches, first, strict=True):
+            if new is None and old is not None and unset is None:
+                restore(self.ale, self._untouched)  # no number is what the console begins with
+            chosen.append(unset if new is None and old is not None else new)
+        set_console(self.ale, *chosen)
+        self._switches = switches
+
     def set_modifications(self, names: tuple[str, ...]) -> None:
-        """Take other modifications in place, with fresh state for each."""
+        """Take other modifications in place, with fresh state for each; the console's switches wait for `start`."""
         self.names = names
         self.runner.start_game(names)
         if self._detection_always or self.runner.needs_objects:
@@ -167,11 +185,17 @@ class ModifiedGame:
         Whatever else there is begins anew with `start`: handlers of modifications and the detector's objects too.
         """
         memory = {} if self._reward_function is None else plain_globals(self._reward_function)
-        return {"emulator": save(self.ale), "modifications": self.runner.random_state(), "reward_file": memory}
+        return {
+            "emulator": save(self.ale),
+            "console": list(self._switches),
+            "modifications": self.runner.random_state(),
+            "reward_file": memory,
+        }
 
     def carry_over(self, state: dict[str, Any]) -> None:
         """Take over what `carried_over` returned in another process; good for `start`, not for `step` (see `save`)."""
         restore(self.ale, state["emulator"])
+        self._switches = Switches(*state.get("console", ()))  # files of earlier versions have none
         self.runner.set_random_state(state["modifications"])
         if self._reward_function is not None:
             self._reward_function.__globals__.update(state["reward_file"])

@@ -22,7 +22,7 @@ from continual_hackatari.wrappers.backends import observation_layout, observatio
 from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, game_config
 from continual_hackatari.wrappers.errors import GameError
 from continual_hackatari.wrappers.interfaces import GameRecord
-from continual_hackatari.wrappers.modifications import split_modifications, wait_for_start
+from continual_hackatari.wrappers.modifications import split_modifications, waits
 from continual_hackatari.wrappers.vector import WORKER_TIMEOUT, ModifiedVectorEnv, check_reset
 from continual_hackatari.wrappers.video import FRAMES_PER_SECOND
 from continual_hackatari.wrappers.worker import WAIT
@@ -192,8 +192,11 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         observations, _ = super().set_modifications(string, mode)
         if mode == "reset":
             return observations, self._all_began()
-        if mode == "live" and not wait_for_start(self.config.game, self.modifications, self.config.rules):
-            self._places[:] = place_of(" ".join(self.modifications), self.strings)
+        if mode == "live":
+            new = place_of(" ".join(self.modifications), self.strings)
+            for row, old in enumerate(self._places):
+                if not waits(self.config.game, self.strings[old].split(), self.modifications, self.config.rules):
+                    self._places[row] = new
         return observations, {}
 
     def render(self) -> tuple[np.ndarray, ...] | None:

@@ -8,27 +8,36 @@
 modification.py    what a modification is, and the names of a string
 installed.py       what the installed hackatari offers
 supplementary.py   our own, for names that the installed hackatari lacks
+console.py         the console's own switches, its game modes and difficulties
 rule_file.py       somebody's own, from a file outside this project
-catalogue.py       all modifications of a game, and the check of a string
+names.py           all modifications of a game, and the check of a string
 runner.py          running them
 __main__.py        the command
 
 Names come from the installed hackatari first, then from our own collection; where hackatari is not installed, from the
-latter alone.
+latter alone. `mode_<n>` and `difficulty_<n>` are the console's.
 """
 
+from continual_hackatari.wrappers.modifications.console import (
+    Switches,
+    console_modifications,
+    first_numbers,
+    switches_of,
+)
 from continual_hackatari.wrappers.modifications.modification import UNMODIFIED, Modification, split_modifications
 from continual_hackatari.wrappers.modifications.names import (
     catalogue,
     check_modifications,
     hackatari_is_missing,
     wait_for_start,
+    waits,
 )
-from continual_hackatari.wrappers.modifications.rule_file import RuleFile, games_of, rule_file
+from continual_hackatari.wrappers.modifications.rule_file import NO_FILE, RuleFile, games_of, rule_file
 from continual_hackatari.wrappers.modifications.runner import ModificationRunner
 from continual_hackatari.wrappers.modifications.supplementary import ConstantWrites, Hooks, Rule
 
 __all__ = [
+    "NO_FILE",
     "UNMODIFIED",
     "ConstantWrites",
     "Hooks",
@@ -36,11 +45,16 @@ __all__ = [
     "ModificationRunner",
     "Rule",
     "RuleFile",
+    "Switches",
     "catalogue",
     "check_modifications",
+    "console_modifications",
+    "first_numbers",
     "games_of",
     "hackatari_is_missing",
     "rule_file",
     "split_modifications",
+    "switches_of",
     "wait_for_start",
+    "waits",
 ]

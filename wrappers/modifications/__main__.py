@@ -19,6 +19,7 @@ from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError
 from continual_hackatari.wrappers.modifications import UNMODIFIED, RuleFile, catalogue, hackatari_is_missing
+from continual_hackatari.wrappers.modifications.console import CONSOLE, console_rows
 from continual_hackatari.wrappers.modifications.installed import package_folder
 
 
@@ -34,6 +35,7 @@ def _table(game: str, file: RuleFile, width: int) -> str:
         elif modification.objects_only:
             text += " Shows with obs_mode obj only."
         rows.append((modification.name, modification.origin, modification.runs, text))
+    rows += [(name, CONSOLE, "reset", text) for name, text in console_rows(game)]
     widths = [max(len(row[i]) for row in rows) + 2 for i in range(3)]
     indent = " " * sum(widths)
     lines = []
@@ -45,10 +47,10 @@ def _table(game: str, file: RuleFile, width: int) -> str:
 
 def _list(game: str, file: RuleFile) -> list[str]:
     """Lines that describe all modifications of a game."""
-    if not catalogue(game, file):
-        own = "" if package_folder() else " of this project's own"
-        return [f'{game} has no modifications{own}; only the unmodified game ("") can be played.']
+    own = "" if package_folder() else " of this project's own"
+    nothing = f"{game} has no modifications{own} but the console's modes and difficulties."
     return [
+        *([] if catalogue(game, file) else [nothing, ""]),
         _table(game, file, shutil.get_terminal_size((120, 24)).columns),
         "",
         "runs: frame = before every emulated frame, reset = once after a reset, post = after each agent step",
@@ -63,6 +65,7 @@ def _overview(games: Sequence[str]) -> str:
     others = "the other games have none" if package_folder() else "this project has none of other games"
     lines.append(f"{sum(counts.values())} modifications in {len(lines)} games; {others}.")
     lines += hackatari_is_missing()
+    lines.append("Every game also has the console's own modes and difficulties, mode_<n> and difficulty_<n>.")
     return "\n".join([*lines, "One game: python -m wrappers.modifications ALE/Freeway-v5"])
 
 

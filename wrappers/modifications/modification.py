@@ -18,7 +18,7 @@ class Modification:
 
     name: str
     origin: str
-    """``hackatari`` or ``continual-hackatari``"""
+    """``hackatari``, ``continual-hackatari``, ``console`` or the name of somebody's file"""
     runs: str
     """``frame``, ``reset``, ``post`` or several, as in ``frame + post`` (see `MOMENTS`)"""
     description: str

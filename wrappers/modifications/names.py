@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import installed
+from continual_hackatari.wrappers.modifications.console import (
+    console_modifications,
+    is_switch,
+    require_known,
+    require_one_of_each,
+    switches_of,
+)
 from continual_hackatari.wrappers.modifications.modification import UNMODIFIED, Modification, split_modifications
 from continual_hackatari.wrappers.modifications.rule_file import NO_FILE, RuleFile, rules_of
 from continual_hackatari.wrappers.modifications.supplementary import (
@@ -25,7 +32,9 @@ from continual_hackatari.wrappers.objects import why_missing
 
 @cache
 def catalogue(game: str, file: RuleFile = NO_FILE) -> dict[str, Modification]:
-    """All modifications of a game (name as in the environment id, ``Freeway``), by name; refused ones are marked.
+    """All rules of a game (name as in the environment id, ``Freeway``), by name; refused ones are marked.
+
+    The console's own switches are not among them, see `known_names`.
 
     Raises:
         ModificationError: somebody's `file` cannot be used, or gives a name that exists already.
@@ -39,6 +48,11 @@ def catalogue(game: str, file: RuleFile = NO_FILE) -> dict[str, Modification]:
             )
         found[name] = _described(name, rule, file.name)
     return dict(sorted(found.items()))
+
+
+def known_names(game: str, names: Iterable[str], file: RuleFile = NO_FILE) -> dict[str, Modification]:
+    """`catalogue`, and the console's own switches where one of `names` is such."""
+    return {**catalogue(game, file), **(console_modifications(game) if any(map(is_switch, names)) else {})}
 
 
 def _without_file(game: str) -> dict[str, Modification]:
@@ -85,9 +99,10 @@ def check_modifications(
     were replaced, names that write the same RAM cells, names without effect.
 
     Raises:
-        ModificationError: an unknown name, one that is refused, or any name for a game without modifications.
+        ModificationError: an unknown name, one that is refused, two modes or difficulties, or any other name for a game
+            without modifications.
     """
-    known = catalogue(game, file)
+    known = known_names(game, split_modifications(string), file)
     names: list[str] = []
     warnings: list[str] = []
     for written in split_modifications(string):
@@ -97,6 +112,7 @@ def check_modifications(
             warnings.append(f"`{written}` is played as `{name}`, the present name of that modification of {game}")
         if name not in names:
             names.append(name)
+    require_one_of_each(names, argument)
     for name in names:
         if known[name].no_effect:
             warnings.append(f"`{name}` has no visible effect in {game}: {known[name].no_effect}")
@@ -110,7 +126,17 @@ def check_modifications(
 
 def wait_for_start(game: str, names: Sequence[str], file: RuleFile = NO_FILE) -> list[str]:
     """Those of `names` that act at the start of a game only: in mid-game they can but wait for the next one."""
-    return [name for name in names if catalogue(game, file)[name].runs == "reset"]
+    known = known_names(game, names, file)
+    return [name for name in names if known[name].runs == "reset"]
+
+
+def waits(game: str, old: Sequence[str], new: Sequence[str], file: RuleFile = NO_FILE) -> bool:
+    """Whether a game that is played under `old` can take `new` at its next start only.
+
+    Where a name of `new` acts at a start only, and where the console's switches are to be set otherwise, or left.
+    """
+    rules = [name for name in new if not is_switch(name)]
+    return bool(wait_for_start(game, rules, file)) or switches_of(old) != switches_of(new)
 
 
 def _current_name(game: str, name: str, file: RuleFile) -> str:
@@ -120,10 +146,13 @@ def _current_name(game: str, name: str, file: RuleFile) -> str:
 
 
 def require_playable(game: str, name: str, argument: str = "modifs", file: RuleFile = NO_FILE) -> None:
+    start = f"`{argument}` {name!r}"
+    if is_switch(name):
+        require_known(game, name, start)
+        return
     known = catalogue(game, file)
     if name in known and not known[name].refused:
         return
-    start = f"`{argument}` {name!r}"
     if name == UNMODIFIED:
         raise ModificationError(f"{start} is the unmodified game, so it stands alone; leave out it or the other names")
     if name in known:
@@ -133,8 +162,8 @@ def require_playable(game: str, name: str, argument: str = "modifs", file: RuleF
         raise ModificationError(f"{start}: {game} has no modifications of this project's own, and {hackatari_missing}")
     if not known:
         raise ModificationError(
-            f'{start}: {game} has no modifications, only "" can be played; '
-            "`python -m wrappers.modifications` lists the games that have some"
+            f"{start}: {game} has no modifications but the console's modes and difficulties, which "
+            f"`python -m wrappers.modifications ALE/{game}-v5` lists"
         )
     advice = f"`python -m wrappers.modifications ALE/{game}-v5` lists all {len(known)}"
     if name in NO_KNOWN_MEANING.get(game, {}):
@@ -147,7 +176,7 @@ def require_playable(game: str, name: str, argument: str = "modifs", file: RuleF
 
 def _conflicts(game: str, names: Sequence[str], file: RuleFile) -> Iterator[str]:
     """A line for each two names that write the same RAM cells, with which of them has the last word."""
-    known, theirs = catalogue(game, file), installed.selections(game)
+    known, theirs = known_names(game, names, file), installed.selections(game)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             shared = set(known[first].writes) & set(known[second].writes)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from continual_hackatari.wrappers.errors import ModificationError
+from continual_hackatari.wrappers.modifications.console import is_switch
 from continual_hackatari.wrappers.modifications.modification import MOMENTS, UNMODIFIED
 from continual_hackatari.wrappers.modifications.supplementary import ConstantWrites, Rule
 
@@ -105,8 +106,10 @@ def _load(file: RuleFile) -> dict[str, Rules]:
 
 def _check(file: RuleFile, game: str, name: object, rule: object) -> None:
     start = f"`modification_file`: {file.name}, {game} {name!r}"
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", name) or name == UNMODIFIED:
-        raise ModificationError(f"{start}: a name is a letter, then letters, digits, _ and -, and not {UNMODIFIED}")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", name) or name == UNMODIFIED or is_switch(name):
+        raise ModificationError(
+            f"{start}: a name is a letter, then letters, digits, _ and -; {UNMODIFIED} and mode_<n> are taken"
+        )
     if not isinstance(rule, (ConstantWrites, Rule)):
         raise ModificationError(f"{start} must be a ConstantWrites or a Rule, but it is {rule!r}")
     moments = rule.runs.split(" + ")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from continual_hackatari.wrappers.modifications import installed
+from continual_hackatari.wrappers.modifications.console import CONSOLE
 from continual_hackatari.wrappers.modifications.modification import MOMENTS, Hook
-from continual_hackatari.wrappers.modifications.names import catalogue, require_playable
+from continual_hackatari.wrappers.modifications.names import known_names, require_playable
 from continual_hackatari.wrappers.modifications.rule_file import NO_FILE, RuleFile, rules_of
 from continual_hackatari.wrappers.modifications.supplementary import SUPPLEMENT
 from continual_hackatari.wrappers.state import mersenne_state, set_mersenne_state
@@ -46,12 +47,12 @@ class ModificationRunner:
         """
         for name in names:
             require_playable(self._game, name, file=self._file)
-        known = catalogue(self._game, self._file)
+        known = known_names(self._game, names, self._file)
         environment = installed.HandlerEnvironment(self._view)
         own = {**SUPPLEMENT.get(self._game, {}), **rules_of(self._file, self._game)}
         hooks = self._handler_hooks([name for name in names if known[name].origin == "hackatari"], environment, names)
         for position, name in enumerate(names):
-            if known[name].origin != "hackatari":
+            if known[name].origin not in ("hackatari", CONSOLE):
                 hooks_of_rule = own[name].start(environment, self._python, self._numpy)
                 for moment, hook in zip(MOMENTS, hooks_of_rule, strict=True):
                     if hook is not None:
