@@ -79,6 +79,12 @@ class Run:
         return str(self.args.get("env_id", ""))
 
     @property
+    def script(self) -> str:
+        """The training script that made it, as it was called."""
+        words = str(self.args.get("command", "")).split()
+        return next((word for word in words if word.endswith(".py")), "continual_training_example.py")
+
+    @property
     def finished(self) -> bool:
         """Whether it went to its end."""
         return (self.folder / "model.cleanrl_model").exists()
@@ -179,7 +185,7 @@ class Run:
         if self.events and not self.scalars:
             notes.append("There are no TensorBoard events: losses, plasticity and speed cannot be shown.")
         if not self.finished:
-            command = f"python continual_training_example.py --resume {self.folder}"
+            command = f"python {self.script} --resume {self.folder}"
             notes.append(
                 f"The run is not finished (it has no model.cleanrl_model). If it was stopped, go on: `{command}`"
             )
