@@ -20,6 +20,7 @@ from continual_hackatari.agents import AgentError
 from continual_hackatari.agents.acceleration import choose_precision
 from continual_hackatari.reporting.plan import Plan
 from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.runs import Run as RunFolder
 from continual_hackatari.schedules.factories import (
     ScheduleError,
     key_of,
@@ -341,12 +342,16 @@ def settings_of_run(
     allowed = changeable(script.rules)
     saved: dict[str, Any] | None = None
     lines: list[str] = []
+    check_script(script, folder)
     if can_go_on(folder) or not (Path(folder) / FINAL).exists():
         saved, lines = load_state(folder)
         saved = with_methods_part(saved)
         missing = [name for name in (*REQUIRED, *script.parts) if name not in saved]
         if missing:
-            raise ResumeError(f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run")
+            raise ResumeError(
+                f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run of "
+                f"{Path(script.file).name}"
+            )
         before, step = from_plain_dict(script.settings, saved["args"], GONE), saved["counters"]["global_step"]
     else:
         final = load_checkpoint(Path(folder) / FINAL)
@@ -377,6 +382,16 @@ def settings_of_run(
         line += "" if asked else " (`--test_modifs` would evaluate its agent)"
         return replace(args, test_modifs=asked), None, [line]
     return args, saved, lines
+
+
+def check_script(script: Script[Any], folder: str) -> None:
+    """Raise ResumeError for a run of another script, which is still there to go on with it."""
+    run, name = RunFolder(Path(folder), events=False), Path(script.file).name
+    if run.script and Path(run.script).name != name:
+        raise ResumeError(
+            f"`resume`: the run in `{folder}` is one of {Path(run.script).name}, and {name} cannot go on with it; type "
+            f"`{run.resume_command}`"
+        )
 
 
 def may_extend(name: str, args: RunSettings, saved: dict[str, Any]) -> bool:
