@@ -12,7 +12,7 @@ from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.words import shown
 
-MADE_BY = ("versions", "processor", "command", "resumed")
+MADE_BY = ("versions", "processor", "command", "script", "resumed")
 """Keys of args.json that say what made a run; they are no settings."""
 
 NOT_OF_EXPERIMENT = frozenset(

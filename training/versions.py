@@ -34,12 +34,13 @@ def evaluation_command(architecture: str, script: str, *words: str) -> list[str]
     return ["env", f"PYTHONPATH={folder}", *command, "--architecture", architecture]
 
 
-def made_by(folder: Path, global_step: int) -> dict[str, Any]:
-    """`versions`, `processor` and `command` for the args.json of the run in `folder`, at its start or where it goes on.
+def made_by(folder: Path, global_step: int, script: str) -> dict[str, Any]:
+    """What args.json says of how the run in `folder` is made, besides its settings, at its start or where it goes on.
 
     A run that goes on keeps what it began with; what made it since is added to a list, `resumed`, with the step.
     """
-    now = {"versions": versions(), "processor": processor(), "command": shlex.join(sys.orig_argv)}
+    now: dict[str, Any] = {"versions": versions(), "processor": processor(), "command": shlex.join(sys.orig_argv)}
+    now["script"] = os.path.abspath(script)
     try:
         before = json.loads((folder / "args.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
