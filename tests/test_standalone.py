@@ -1,6 +1,9 @@
 """The games as gymnasium's own environments: `gymnasium.make` and `gymnasium.make_vec`, without training."""
 
+import importlib
 import os
+import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -15,6 +18,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 
 import continual_hackatari  # noqa: F401 - with this import gymnasium knows the games
+from continual_hackatari.training.versions import evaluation_command
+from continual_hackatari.wrappers import commands
 from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 
@@ -453,6 +458,12 @@ print(loaded)
 """
 
 
+def with_folders_of_the_same_names(project):
+    for number, folder in enumerate(("agents", "wrappers"), start=1):
+        (project / folder).mkdir()
+        (project / folder / "__init__.py").write_text(f"MINE = {number}\n")
+
+
 @pytest.mark.parametrize(
     ("imports", "loaded"),
     mostly_slow(
@@ -466,9 +477,7 @@ print(loaded)
 )
 def test_a_project_with_folders_of_the_same_names_can_use_it(tmp_path, imports, loaded):
     """From a clone that is not installed; torch stays out, and before gymnasium so does all that is heavy."""
-    for number, folder in enumerate(("agents", "wrappers"), start=1):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "__init__.py").write_text(f"MINE = {number}\n")
+    with_folders_of_the_same_names(tmp_path)
     (tmp_path / "mine.py").write_text(textwrap.dedent(ELSEWHERE.format(imports=imports)))
     done = subprocess.run(
         [sys.executable, "mine.py"],
@@ -479,3 +488,36 @@ def test_a_project_with_folders_of_the_same_names_can_use_it(tmp_path, imports, 
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{loaded}\n"
+
+
+def advised():
+    """The command that an unknown name advises to."""
+    with pytest.raises(ModificationError) as raised:
+        gymnasium.make(FREEWAY, modifications="all_purple_cars")
+    return str(raised.value).split("`")[-2]
+
+
+def test_the_command_that_errors_advise_to_works_in_such_a_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert advised() == "python -m wrappers.modifications ALE/Freeway-v5"
+    with_folders_of_the_same_names(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    command = [sys.executable if word == "python" else word for word in shlex.split(advised())]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "all_black_cars" in done.stdout
+
+
+def test_an_installation_advises_to_its_console_commands(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "ROOT", tmp_path)
+    assert advised() == "continual-hackatari-modifications ALE/Freeway-v5"
+    assert commands.script_words("report.py") == ["continual-hackatari-report"]
+    assert evaluation_command("PPO", "mine.py", "--run", "a") == ["continual-hackatari-eval", "--run", "a"]
+
+
+@pytest.mark.parametrize("name", ["modifications", "report", "eval"])
+def test_the_console_commands_exist(name):
+    text = (ROOT / "pyproject.toml").read_text()
+    module, function = re.search(rf'^continual-hackatari-{name} = "(.+):(.+)"$', text, re.M).groups()
+    assert callable(getattr(importlib.import_module(module), function))

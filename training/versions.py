@@ -10,20 +10,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from continual_hackatari.wrappers.commands import script_words
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "continual-hackatari"
 PACKAGES = ("numpy", "torch", "ale-py", "hackatari", "ocatari")
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 
-def script_path(name: str) -> str:
-    """Where a script of this project is, seen from the current folder, for commands."""
-    return os.path.relpath(ROOT / name)
-
-
 def evaluation_command(architecture: str, script: str, *words: str) -> list[str]:
     """What a user types to evaluate an agent; with where its class is, if `script` has its own (`module:Class`)."""
-    command = ["python", script_path("eval.py"), *words]
+    command = [*script_words("eval.py"), *words]
     if ":" not in architecture:
         return command
     folder = os.path.relpath(Path(script).resolve().parent)
