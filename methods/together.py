@@ -41,9 +41,9 @@ class Methods:
             method.rows(rows)
 
     def loss(self, observations: Tensor, outputs: Mapping[str, Tensor], hidden: Sequence[Tensor]) -> Tensor:
-        """3: what is added to the loss of this forward pass, where something is."""
-        terms = [method.loss(observations, outputs, hidden) for method in self._acting("loss")]
-        return sum(terms[1:], start=terms[0])
+        """3: what is added to the loss of this forward pass."""
+        terms = (method.loss(observations, outputs, hidden) for method in self._acting("loss"))
+        return sum(terms, start=torch.zeros(()))
 
     def gradients(self) -> None:
         """4: the gradients are there, before they are clipped."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 
-from continual_hackatari.methods.together import NO_METHODS, Methods
+from continual_hackatari.methods.together import Methods
 from continual_hackatari.training import scripts
 from continual_hackatari.training.config import Range
 from continual_hackatari.training.ranks import Ranks
@@ -60,6 +60,8 @@ OWN_RULES = {
     **dict.fromkeys(("replay_size", "minibatch_size"), Rule(Range(1, 100_000))),
     **dict.fromkeys(("target_every", "exploration_steps"), Rule(Range(1, MANY))),
 }
+
+Batch = dict[str, Tensor]  # [B, ...] by name
 
 
 class QNetwork(nn.Module):
@@ -107,7 +109,7 @@ class Replay:
             self.columns[name][rows] = values
         self.added += len(rows)
 
-    def sample(self, number: int, generator: torch.Generator, device: torch.device) -> dict[str, Tensor]:
+    def sample(self, number: int, generator: torch.Generator, device: torch.device) -> Batch:
         """So many steps, drawn with replacement, `[number, ...]` by name."""
         rows = torch.randint(len(self), (number,), generator=generator).numpy()
         return {name: torch.from_numpy(column[rows]).to(device) for name, column in self.columns.items()}
@@ -136,12 +138,9 @@ def train(setup: Setup[Args]) -> None:
         methods = make_methods(args, agent, optimizer, ranks)
         replay = Replay(args.replay_size, envs.observation_shape)
         autocast = torch.autocast(device.type, setup.precision, enabled=setup.precision != torch.float32)
-        run.start(
-            agent,
-            parts={"optimizer": optimizer, "target": target, "methods": methods},
-            generators={"exploration": exploration, "drawing": drawing},
-            files={"replay": replay},
-        )
+        parts = {"optimizer": optimizer, "target": target, "methods": methods}
+        generators = {"exploration": exploration, "drawing": drawing}
+        run.start(agent, parts=parts, generators=generators, files={"replay": replay})
         while run.goes_on:
             steps, first = run.begin_round(), run.global_step
             agent.epsilon.fill_(max(args.final_epsilon, 1 - (1 - args.final_epsilon) * first / args.exploration_steps))
@@ -168,27 +167,20 @@ def train(setup: Setup[Args]) -> None:
             if first // args.target_every < run.global_step // args.target_every:
                 target.load_state_dict(agent.state_dict())
             # ============================== LOG + CHECKPOINT ==============================
-            numbers = {"losses/td_loss": float(torch.cat(losses).mean()), "charts/epsilon": float(agent.epsilon)}
-            run.end_round(numbers | methods.numbers())
+            run.log({"losses/td_loss": float(torch.cat(losses).mean()), "charts/epsilon": float(agent.epsilon)})
+            run.end_round(methods.numbers())
         run.finish()
 
 
 def minibatch_step(
-    args: Args,
-    agent: QNetwork,
-    target: QNetwork,
-    optimizer: Optimizer,
-    batch: Mapping[str, Tensor],
-    ranks: Ranks,
-    methods: Methods = NO_METHODS,
+    args: Args, agent: QNetwork, target: QNetwork, optimizer: Adam, batch: Batch, ranks: Ranks, methods: Methods
 ) -> Tensor:
     """A gradient step towards reward + gamma * what follows is worth to the target network (Mnih et al. 2015)."""
     with torch.no_grad():
         future = torch.where(batch["terminated"], 0, target(batch["next_observations"]).amax(-1))
     q = agent(batch["observations"]).gather(-1, batch["actions"][:, None])[:, 0]
     loss = nn.functional.smooth_l1_loss(q, batch["rewards"].sign() + args.gamma * future)
-    if methods.adds_to_loss:
-        loss = loss + methods.loss(batch["observations"], {"q": q}, [])
+    loss = loss + methods.loss(batch["observations"], {"q": q}, [])
     optimizer.zero_grad()
     loss.backward()
     losses = ranks.mean_gradients(agent, loss.detach().reshape(1))
