@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from continual_hackatari.reporting.runs import with_its_class
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "continual-hackatari"
 PACKAGES = ("numpy", "torch", "ale-py", "hackatari", "ocatari")
@@ -23,11 +25,7 @@ def script_path(name: str) -> str:
 
 def evaluation_command(architecture: str, script: str, *words: str) -> list[str]:
     """What a user types to evaluate an agent; with where its class is, if `script` has its own (`module:Class`)."""
-    command = ["python", script_path("eval.py"), *words]
-    if ":" not in architecture:
-        return command
-    folder = os.path.relpath(Path(script).resolve().parent)
-    return ["env", f"PYTHONPATH={folder}", *command, "--architecture", architecture]
+    return with_its_class(["python", script_path("eval.py"), *words], architecture, script)
 
 
 def made_by(folder: Path, global_step: int, script: str) -> dict[str, Any]:
