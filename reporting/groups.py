@@ -42,6 +42,15 @@ def experiment_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in NOT_OF_EXPERIMENT}
 
 
+def _shared_settings(run: Run) -> dict[str, Any]:
+    """`experiment_settings`, with the game by its full name, of which people may give a short one."""
+    settings = experiment_settings(run.args)
+    name = settings.get("env_id")
+    if isinstance(name, str) and "/" not in name and "-v" not in name:
+        settings["env_id"] = f"ALE/{name}-v5"
+    return settings
+
+
 @dataclass(frozen=True)
 class Group:
     """Runs that differ in nothing but their seed, or one run alone."""
@@ -58,10 +67,10 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     found: dict[str, list[Run]] = {}
     for run in runs:
         # Without settings nothing tells whether two runs are repetitions.
-        key = json.dumps(experiment_settings(run.args), sort_keys=True) if run.args else str(run.folder)
+        key = json.dumps(_shared_settings(run), sort_keys=True) if run.args else str(run.folder)
         found.setdefault(key, []).append(run)
     groups = list(found.values())
-    settings = [experiment_settings(group[0].args) for group in groups]
+    settings = [_shared_settings(group[0]) for group in groups]
     differing = differences(settings)
     labels = _labels([group[0] for group in groups], differing)
     names = [name for name in differing if any(each.get(name) != settings[0].get(name) for each in settings)]

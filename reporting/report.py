@@ -79,7 +79,7 @@ def read_evaluations(runs: Sequence[Run]) -> tuple[dict[str, Evaluations], Mode,
     found, notes = {}, []
     for run in runs:
         if not (run.folder / RESULTS).exists():
-            command = f"`python eval.py --run {run.folder}`"
+            command = f"`{run.evaluation_command}`"
             notes.append(f"{run.name} has no {RESULTS}; {command} makes it from the run's checkpoints.")
             continue
         try:

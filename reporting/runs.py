@@ -93,6 +93,12 @@ class Run:
         return shlex.join(["python", self.script or "continual_training_example.py", "--resume", str(self.folder)])
 
     @property
+    def evaluation_command(self) -> str:
+        """What a user types to have it evaluated as far as it is not yet."""
+        command = ["python", "eval.py", "--run", str(self.folder)]
+        return shlex.join(with_its_class(command, str(self.args.get("architecture", "")), self.script))
+
+    @property
     def finished(self) -> bool:
         """Whether it went to its end."""
         return (self.folder / "model.cleanrl_model").exists()
@@ -235,7 +241,7 @@ class Run:
 
         from continual_hackatari.reporting.evaluations import Evaluations
 
-        path, command = self.folder / RESULTS, f"`python eval.py --run {self.folder}`"
+        path, command = self.folder / RESULTS, f"`{self.evaluation_command}`"
         if not path.is_file():
             raise RunFolderError(f"`{self.folder}` has no {RESULTS}; {command} makes it")
         try:
@@ -257,6 +263,14 @@ class Run:
 
 
 # ------------------------------------------------------------------------------------------------------------- folders
+
+
+def with_its_class(command: Sequence[str], architecture: str, script: str) -> list[str]:
+    """A command that plays an agent; if its class is of its own (`module:Class`), with where that is, if known."""
+    if ":" not in architecture:
+        return [*command]
+    place = ["env", f"PYTHONPATH={os.path.relpath(Path(script).resolve().parent)}"] if script else []
+    return [*place, *command, "--architecture", architecture]
 
 
 def run_folders(paths: Sequence[str], argument: str = "runs") -> list[Run]:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -138,7 +138,7 @@ def train(setup: Setup[Args]) -> None:
         methods = make_methods(args, agent, optimizer, ranks)
         replay = Replay(args.replay_size, envs.observation_shape)
         autocast = torch.autocast(device.type, setup.precision, enabled=setup.precision != torch.float32)
-        parts = {"optimizer": optimizer, "target": target, "methods": methods}
+        parts: dict[str, Any] = {"optimizer": optimizer, "target": target, "methods": methods}
         generators = {"exploration": exploration, "drawing": drawing}
         run.start(agent, parts=parts, generators=generators, files={"replay": replay})
         while run.goes_on:

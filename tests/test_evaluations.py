@@ -573,6 +573,15 @@ QUICK = {
         ({"held_out_modifs": ["color_all_blocks_red left_drift"]}, ["held_out_modifs", "is trained on"]),
         ({"held_out_modifs": ["no_modif"]}, ["held_out_modifs", "'no_modif'", "is trained on"]),
         ({"held_out_modifs": ["right_drift"], "eval_modifs": ["right_drift"]}, ["is in `eval_modifs` too"]),
+        (
+            {
+                "held_out_modifs": ["color_all_blocks_red right_drift"],
+                "eval_modifs": ["right_drift color_all_blocks_red"],
+            },
+            ["is in `eval_modifs` too"],
+        ),
+        ({"eval_modifs": ['["no_modif", "right_drift"']}, ["`eval_modifs` has", "no list that can be read"]),
+        ({"eval_modifs": ["right_drift,"]}, ["`eval_modifs` has right_drift,", "nothing stands beside a comma"]),
         ({"held_out_modifs": ["right_drift", " right_drift"]}, ["held_out_modifs", "twice"]),
         ({"eval_modifs": ["", "no_modif"]}, ["eval_modifs", "'no_modif'", "twice"]),
         ({"eval_modifs": ["left_drft"]}, ["left_drft", "left_drift"]),

@@ -311,6 +311,13 @@ def test_what_is_no_run(workdir, capsys, three_seeds):
     assert "`runs` names `bare`, which is no run folder" in error_of(capsys, "bare")
     (workdir / "bare" / "args.json").write_text("{}")
     assert "`bare` has no evals.csv; `python eval.py --run bare` makes it" in error_of(capsys, "bare")
+    own = {"architecture": "my_q:QNetwork", "script": str(workdir / "mine" / "my_q.py")}
+    (workdir / "bare" / "args.json").write_text(json.dumps(own))
+    foreign = "python eval.py --run bare --architecture my_q:QNetwork"
+    assert f"`bare` has no evals.csv; `{foreign}` makes it" in error_of(capsys, "bare")
+    (workdir / "mine").mkdir()
+    (workdir / "mine" / "my_q.py").touch()
+    assert f"`bare` has no evals.csv; `env PYTHONPATH=mine {foreign}` makes it" in error_of(capsys, "bare")
     (workdir / "bare" / "evals.csv").write_text("")
     (workdir / "bare" / "args.json").unlink()
     assert "args.json cannot be read" in error_of(capsys, "bare")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from q_learner import Args, QNetwork, Replay, build, minibatch_step
 
+from continual_hackatari.methods.together import NO_METHODS
 from continual_hackatari.training.ranks import Ranks
 
 SHAPE = (1, 84, 84)
@@ -29,7 +30,7 @@ def test_the_loss_is_that_of_the_formula(terminated):
         error = abs(1.0 + follows - float(agent(batch["observations"])[0, 2]))  # the sign of the reward
         before = agent(batch["observations"])[0, 2]
     optimizer = torch.optim.SGD(agent.parameters(), 1e-3)
-    (loss,) = minibatch_step(Args(gamma=0.9), agent, target, optimizer, batch, Ranks())
+    (loss,) = minibatch_step(Args(gamma=0.9), agent, target, optimizer, batch, Ranks(), NO_METHODS)
     assert float(loss) == pytest.approx(0.5 * error**2 if error < 1 else error - 0.5, rel=1e-4)
     with torch.no_grad():
         after = abs(1.0 + follows - float(agent(batch["observations"])[0, 2]))
@@ -46,7 +47,7 @@ def test_it_learns_what_each_action_is_worth():
     batch = {"observations": seen, "next_observations": seen, "actions": actions, "rewards": 1.0 - actions}
     batch["terminated"] = torch.ones(12, dtype=torch.bool)
     for _ in range(100):
-        minibatch_step(Args(), agent, target, optimizer, batch, Ranks())
+        minibatch_step(Args(), agent, target, optimizer, batch, Ranks(), NO_METHODS)
     assert agent(seen[:1])[0].tolist() == pytest.approx([1.0, 0.0, -1.0], abs=0.3)
     assert agent.act(seen, deterministic=True).tolist() == [0] * 12
 

@@ -152,6 +152,14 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
     assert [group.label for group in groups] == ["learning_rate null", "learning_rate 0.1"]
 
 
+def test_a_game_by_its_short_name_is_the_same_game(tmp_path):
+    names = ("Freeway", "ALE/Freeway-v5", "Freeway-v4")
+    runs = [Run(make_run(tmp_path, seed=seed, env_id=name)) for seed, name in enumerate(names)]
+    groups = group_runs(runs)
+    assert [[run.seed for run in group.runs] for group in groups] == [["0", "1"], ["2"]]
+    assert groups[0].title.startswith("ALE/Freeway-v5")
+
+
 @pytest.mark.parametrize("name", sorted(NOT_OF_EXPERIMENT - {"seed"}))
 def test_what_makes_no_other_experiment_makes_none_for_report_and_metrics(name, tmp_path):
     folders = [make_run(tmp_path, seed=seed, evaluated=lambda *_: 1.0, **{name: seed}) for seed in (1, 2)]

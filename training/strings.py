@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from continual_hackatari.reporting.rows import UNMODIFIED
-from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.config import ConfigError, shown
 from continual_hackatari.wrappers.config import GameConfig, check_string
 
 MAX_EVALUATED = 8  # modification strings by default; more only when they are named
@@ -24,11 +24,11 @@ def choose_evaluated(
     trained_on = list(dict.fromkeys(trained_on))
     chosen, warnings = canonical_strings("eval_modifs", strings, game)
     withheld, more = canonical_strings("held_out_modifs", held_out, game)
-    names = {tuple(sorted(string.split())): string for string in trained_on}
+    of_training, of_evaluation = ({frozenset(string.split()) for string in some} for some in (trained_on, chosen))
     for string in withheld:
-        same = names.get(tuple(sorted(string.split())))
-        if same is not None or string in chosen:
-            where = "is trained on" if same is not None else "is in `eval_modifs` too"
+        names = frozenset(string.split())
+        if names in of_training | of_evaluation:
+            where = "is trained on" if names in of_training else "is in `eval_modifs` too"
             raise ConfigError(
                 f"`held_out_modifs` names {string or UNMODIFIED!r}, which {where}; what is held out is evaluated only, "
                 "so take it from one of the two"
@@ -50,12 +50,29 @@ def canonical_strings(argument: str, words: Sequence[str], game: GameConfig) -> 
     """The modification strings of a flag, one or several with commas in each word, as the games take them; warnings.
 
     Raises:
-        ConfigError: one of them twice.
+        ConfigError: one of them twice, or a word that is no list.
         ModificationError: the game cannot play one of them.
     """
-    checked = [check_string(game, string, argument) for word in words for string in word.split(",")]
+    strings = [string for word in words for string in _strings_of(argument, word)]
+    checked = [check_string(game, string, argument) for string in strings]
     canonical = [string for string, _ in checked]
     for string in canonical:
         if canonical.count(string) > 1:
             raise ConfigError(f"`{argument}` names {string or UNMODIFIED!r} twice; name every modification string once")
     return canonical, [warning for _, warnings in checked for warning in warnings]
+
+
+def _strings_of(argument: str, word: str) -> list[str]:
+    """The strings of one word, which has commas between them."""
+    if word.lstrip().startswith(("[", "(")):  # a whole list is read with the command line
+        raise ConfigError(
+            f"`{argument}` has {shown(word)}, which is no list that can be read; write one string after another, or "
+            f'one list in JSON, such as ["{UNMODIFIED}", "..."]'
+        )
+    strings = word.split(",")
+    if len(strings) > 1 and not all(string.strip() for string in strings):
+        raise ConfigError(
+            f"`{argument}` has {shown(word)}, where nothing stands beside a comma; leave the comma out, or write "
+            f"{UNMODIFIED} for the unmodified game"
+        )
+    return strings
