@@ -152,7 +152,10 @@ def test_what_only_a_checkpoint_names_is_not_run(trained, tmp_path, monkeypatch,
     rules_of.cache_clear()
     with pytest.raises(SystemExit):
         evaluate("--agent_path", str(alone), *SOME)
-    assert "no modification of this name" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no modification of this name" in error
+    assert "; the agent was trained with modifications of a file my_rules.py, and no copy" in error
+    assert "`--modification_file` names it" in error
     evaluate("--agent_path", str(alone), "--eval_episodes", "1")
     assert "note: the agent was trained with modifications of a file my_rules.py" in capsys.readouterr().out
     assert not list(place.rglob("*.trace"))

@@ -429,6 +429,10 @@ def test_what_cannot_be_played_is_said():
         with pytest.raises(ModificationError, match="did you mean all_black_cars"):
             one.reset(options={"modifications": "all_black_car"})
         one.close()
+    with pytest.raises(GameError, match=r"`modifications` must be one string.*but it is None"):
+        make_vec().unwrapped.set_modifications(None)
+    with pytest.raises(GameError, match="`mode` 'now' is not one of reset, episode, live"):
+        make_vec().unwrapped.set_modifications("", "now")
     with pytest.raises(GameError, match="`autoreset_mode` 'Disabled' is not one of NextStep, SameStep"):
         make_vec(autoreset_mode=AutoresetMode.DISABLED)
 

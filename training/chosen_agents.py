@@ -14,10 +14,11 @@ from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
 from continual_hackatari.training.config import ConfigError, Range, check_ranges
 from continual_hackatari.training.devices import choose_device, device_line
 from continual_hackatari.training.playing import load_agent
-from continual_hackatari.training.rules import rules_for
+from continual_hackatari.training.rules import NO_COPY, rules_for
 from continual_hackatari.training.start import last_agent
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.wrappers.config import GameConfig
+from continual_hackatari.wrappers.errors import ModificationError
 
 
 @dataclass
@@ -105,7 +106,11 @@ def choose_agents(args: PlayingSettings) -> Chosen:
     checkpoints = [load_checkpoint(path) for path in args.agent_path]
     settings, game, notes = choose_common_game(args, checkpoints)
     notes = [*(f"the last agent of {folder} is {Path(agent).name}" for folder, agent in named.items()), *notes]
-    strings, warnings = canonical_strings("modifs", args.modifs or [""], game)
+    try:
+        strings, warnings = canonical_strings("modifs", args.modifs or [""], game)
+    except ModificationError as error:
+        why = next((f"; {line.removeprefix('note: ')}" for line in notes if line.startswith(NO_COPY)), "")
+        raise ModificationError(f"{error}{why}") from None
     device = choose_device(args.device, args.cuda)
     agents = [
         load_agent(path, checkpoint, settings["architecture"], game).to(device)

@@ -16,6 +16,7 @@ from continual_hackatari.wrappers.modifications import RuleFile, rule_file
 
 COPY = "modification_file.py"
 """In the run folder, whatever the file was called."""
+NO_COPY = "note: the agent was trained with modifications of a file"
 
 
 def rules_of(args: RunSettings) -> RuleFile:
@@ -75,8 +76,7 @@ def rules_for(
     if copy.is_file():
         return rule_file(str(copy), recorded), []
     return rule_file(""), [
-        f"note: the agent was trained with modifications of a file {name}, and no copy of it is beside the checkpoint; "
-        "`--modification_file` names it"
+        f"{NO_COPY} {name}, and no copy of it is beside the checkpoint; `--modification_file` names it"
     ]
 
 

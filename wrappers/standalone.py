@@ -44,6 +44,7 @@ ARGUMENTS = {
     "`her` with `game_specific_goals`": "`goal_kind='game_specific'`",
     "has goals for `her`": "has goals for `goal_kind='position'`",
     "`her`": "`goal_kind`",
+    "`switch_mode`": "`mode`",
     "`--max_pool`": "`max_pool=True`",
     "`--no_max_pool`": "`max_pool=False`",
 }
@@ -214,6 +215,7 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
 
     def set_modifications(self, string: str, mode: str = "reset") -> tuple[np.ndarray, dict[str, Any]]:
         """Switch every game: ``reset`` at once in a new game, ``episode`` at its next one, ``live`` in mid-game."""
+        _check_types({"modifications": string})
         with _in_arguments():
             observations, _ = super().set_modifications(string, mode)
         if mode == "reset":

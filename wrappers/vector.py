@@ -411,7 +411,7 @@ def check_reset(seed: Any, options: dict[str, Any] | None, num_envs: int = 0) ->
     many = num_envs > 0 and isinstance(seed, (list, tuple, np.ndarray))
     if many and len(seed) != num_envs:
         raise GameError(f"`seed` must be one for all games or a list of {num_envs}, but it is a list of {len(seed)}")
-    advice = f", nor a list of {num_envs} such numbers" if num_envs > 0 and not many else ""
+    advice = f"; a list of {num_envs} such numbers would do too" if num_envs > 0 and not many else ""
     for one in seed if many else [seed]:
         if one is not None:
             check_whole("seed", one, 0, 2**63 - 1, advice)
