@@ -94,9 +94,13 @@ class Run:
 
     @property
     def evaluation_command(self) -> str:
-        """What a user types to have it evaluated as far as it is not yet."""
-        command = ["python", "eval.py", "--run", str(self.folder)]
-        return shlex.join(with_its_class(command, str(self.args.get("architecture", "")), self.script))
+        """What a user types to have it evaluated as far as it is not yet; it names a class (`module:Class`) anew."""
+        command, architecture = ["python", "eval.py", "--run", str(self.folder)], str(self.args.get("architecture", ""))
+        if ":" in architecture:
+            command += ["--architecture", architecture]
+        if self.script and Path(self.script).stem == architecture.partition(":")[0]:
+            command = ["env", f"PYTHONPATH={os.path.dirname(self.script) or '.'}", *command]
+        return shlex.join(command)
 
     @property
     def finished(self) -> bool:
@@ -263,14 +267,6 @@ class Run:
 
 
 # ------------------------------------------------------------------------------------------------------------- folders
-
-
-def with_its_class(command: Sequence[str], architecture: str, script: str) -> list[str]:
-    """A command that plays an agent; if its class is of its own (`module:Class`), with where that is, if known."""
-    if ":" not in architecture:
-        return [*command]
-    place = ["env", f"PYTHONPATH={os.path.relpath(Path(script).resolve().parent)}"] if script else []
-    return [*place, *command, "--architecture", architecture]
 
 
 def run_folders(paths: Sequence[str], argument: str = "runs") -> list[Run]:

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from continual_hackatari.reporting.runs import with_its_class
+from continual_hackatari.agents.own import is_own
 from continual_hackatari.wrappers.commands import script_words
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,9 +20,14 @@ OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "o
 
 
 def evaluation_command(architecture: str, script: str, *words: str) -> list[str]:
-    """What a user types to evaluate an agent; with where the class of a `module:Class` is, if not in `script`."""
-    file = getattr(sys.modules.get(architecture.partition(":")[0]), "__file__", None) or script
-    return with_its_class([*script_words("eval.py"), *words], architecture, file)
+    """What a user types to evaluate an agent; with where the class of a `module:Class` is."""
+    command = [*script_words("eval.py"), *words]
+    if not is_own(architecture):
+        return command
+    name = architecture.partition(":")[0]
+    file = getattr(sys.modules.get(name), "__file__", None) or script
+    folder = os.path.relpath(Path(file).resolve().parents[name.count(".")])
+    return ["env", f"PYTHONPATH={folder}", *command, "--architecture", architecture]
 
 
 def made_by(folder: Path, global_step: int, script: str) -> dict[str, Any]:
