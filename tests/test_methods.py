@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import q_learner
 import torch
-from conftest import write_config
+from conftest import ROOT, write_config
 from pages import rows as rows_of_table
 from pages import section
 from siblings import Q_LEARNER
@@ -118,7 +118,9 @@ def test_a_sweep_varies_a_setting_unless_the_file_holds_it(workdir):
     for content, fault in (({}, None), ({"shrink_perturb": {"factor": 0.3}}, "`shrink_perturb.factor` is varied, but")):
         path = write_config(workdir, **FREEWAY, **content)
         words = ["--config", path, "--methods", "shrink_perturb", "--shrink_perturb.factor=0.5"]
-        found = sweep.first_fault(sweep.TRAINING, [({"shrink_perturb.factor": 0.5}, words)], ["shrink_perturb.factor"])
+        found = sweep.first_fault(
+            str(ROOT / sweep.TRAINING), [({"shrink_perturb.factor": 0.5}, words)], ["shrink_perturb.factor"]
+        )
         assert found is None if fault is None else found.startswith(fault)
 
 
