@@ -39,25 +39,24 @@ import torch
 from torch import Tensor, nn
 
 from continual_hackatari.agents import (
-    PPOCBP,
     ActorCritic,
-    ContinualBackprop,
     RewardScaler,
     check_architecture,
     make_agent,
-    shrink_and_perturb,
 )
 from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep
-from continual_hackatari.agents.continual_backprop import check_continual_backprop
 from continual_hackatari.agents.hindsight import RewardRule, frame_rows, means_of_halves, normalise_halves, show_goals
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
 from continual_hackatari.agents.restartable_adam import RestartableAdam
+from continual_hackatari.methods.moments import MOMENTS
+from continual_hackatari.methods.together import NO_METHODS, Methods
 from continual_hackatari.schedules.factories import decay_note
 from continual_hackatari.training import scripts
 from continual_hackatari.training import setup as setups
 from continual_hackatari.training.annealing import annealing_borders, remaining_share, set_learning_rate
 from continual_hackatari.training.config import Belonging, ConfigError, Range
 from continual_hackatari.training.devices import choose_device
+from continual_hackatari.training.earlier_flags import EARLIER_RULES, EarlierFlags
 from continual_hackatari.training.hindsight import fill_relabelled_half, join_relabelling, scale_halves
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import ResumeError
@@ -76,15 +75,15 @@ from continual_hackatari.training.rollouts import (
     to_device,
 )
 from continual_hackatari.training.run import Part, Run, derive_seeds
-from continual_hackatari.training.settings import LARGE, MANY, Rule, RunSettings
-from continual_hackatari.training.settings import RULES as RUN_RULES
+from continual_hackatari.training.run_methods import boundary_due, files_of, make_methods, period, played
+from continual_hackatari.training.settings import LARGE, MANY, Rule
 from continual_hackatari.training.setup import Script, Setup
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.goals import goal_kind
 
 
 @dataclass
-class Args(RunSettings):
+class Args(EarlierFlags):
     exp_name: str = "continual_training_example"
     """name of the experiment, part of the run folder's name"""
 
@@ -132,20 +131,6 @@ class Args(RunSettings):
     """hidden layers of PPO_OBJ's encoder"""
     decoder_dims: tuple[int, ...] = (512,)
     """hidden layers of PPO_OBJ's decoder"""
-    replacement_rate: float = 1e-5
-    """PPO_CBP: share of the eligible units of a layer that is replaced per gradient step (0: none, the same as PPO)"""
-    init: Literal["default", "xavier", "lecun", "kaiming", "orthogonal"] = "kaiming"
-    """PPO_CBP: distribution of the incoming weights of new units (orthogonal: that of the network's own start)"""
-    maturity_threshold: int = 100
-    """PPO_CBP: gradient steps for which a new unit is protected"""
-    decay_rate: float = 0.99
-    """PPO_CBP: decay of the running averages of utility and output"""
-    utility: Literal["contribution", "zero_contribution", "adaptation", "adaptable_contribution"] = "contribution"
-    """PPO_CBP: what makes a unit useful"""
-    accumulate: bool = True
-    """PPO_CBP: fractions of a unit add up until one is due; without it they are its probability in each step"""
-    count: Literal["eligible", "all"] = "eligible"
-    """PPO_CBP: the replacement rate applies to the eligible units, or to all units of the layer"""
     compile: bool = False
     """compile the network with torch.compile (slower start)"""
     cuda_graphs: bool = False
@@ -168,26 +153,9 @@ class Args(RunSettings):
     her_importance_clip: float = 0.0
     """with her: weigh relabelled steps by how likely their action is under the new goal, at most this (0: do not)"""
 
-    # switch
-    shrink_and_perturb: bool = False
-    """at every switch: weights <- shrink_factor * weights + noise_scale * noise"""
-    shrink_factor: float = 0.7
-    """factor on all weights (1: unchanged). PPO's logits pass five layers and shrink by about factor**5: 0.7 makes a
-    policy nearly random at once (on Freeway 18.6 crossings per game became 1.9, with 0.9 they became 13.4)"""
-    noise_scale: float = 0.01
-    """scale of the noise added to all weights (0: none)"""
-    perturb_noise: Literal["gaussian", "initialiser"] = "gaussian"
-    """noise from N(0, 1), or a fresh draw of each layer's own initialiser"""
-    perturb_optimizer: Literal["reset", "keep"] = "reset"
-    """what shrink and perturb does to Adam's state and to PPO_CBP's record of its units"""
-
     @property
     def goal_kind(self) -> str:
         return goal_kind(self.her, self.game_specific_goals)
-
-    @property
-    def weights_change_at_switches(self) -> bool:
-        return self.shrink_and_perturb
 
     @property
     def has_fixed_length(self) -> bool:
@@ -200,21 +168,11 @@ OBJECTS = Belonging(
     lambda args: args.architecture == "PPO_OBJ",
     "choose `--architecture PPO_OBJ --obs_mode obj`",
 )
-UNITS = Belonging(
-    "says how PPO_CBP replaces units, which is another architecture",
-    lambda args: args.architecture == "PPO_CBP",
-    "choose `--architecture PPO_CBP`",
-)
-SHRINKING = Belonging(
-    "says how shrink and perturb works, which is off",
-    lambda args: args.shrink_and_perturb,
-    "add `--shrink_and_perturb`",
-)
 DECAY = Belonging(
     "says how the learning rate decays, and it does not", lambda args: args.anneal_lr, "leave out `--no_anneal_lr`"
 )
 RULES = {
-    **RUN_RULES,
+    **EARLIER_RULES,
     "learning_rate": Rule(Range(0, LARGE, above=True)),
     "anneal_lr_per_regime": Rule(of=DECAY, at_switches=True),
     "gamma": Rule(Range(0, 1)),
@@ -228,18 +186,10 @@ RULES = {
     "target_kl": Rule(Range(0, LARGE, above=True)),
     "encoder_dims": Rule(Range(1, 10**9), of=OBJECTS),
     "decoder_dims": Rule(Range(1, 10**9), of=OBJECTS),
-    "replacement_rate": Rule(Range(0, 1), of=UNITS),
-    "maturity_threshold": Rule(Range(0, MANY), of=UNITS),
-    "decay_rate": Rule(Range(0, 1), of=UNITS),
-    **dict.fromkeys(("init", "utility", "accumulate", "count"), Rule(of=UNITS)),
     "plasticity_every": Rule(Range(0, MANY)),
     **dict.fromkeys(("game_specific_goals", "her_rewards", "her_relabel"), Rule(of=HINDSIGHT)),
     "her_weight": Rule(Range(0, LARGE), of=HINDSIGHT),
     "her_importance_clip": Rule(Range(0, LARGE), of=HINDSIGHT),
-    "shrink_and_perturb": Rule(at_switches=True),
-    "shrink_factor": Rule(Range(0, 1), of=SHRINKING),
-    "noise_scale": Rule(Range(0, LARGE), of=SHRINKING),
-    **dict.fromkeys(("perturb_noise", "perturb_optimizer"), Rule(of=SHRINKING)),
 }
 
 LOSSES = ("value_loss", "policy_loss", "entropy", "old_approx_kl", "approx_kl", "clipfrac")
@@ -255,14 +205,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def train(setup: Setup[Args]) -> None:
     """The whole run: schedule -> games -> rollouts -> updates -> logs and checkpoints."""
     args, device, ranks, goal = setup.args, setup.device, setup.ranks, setup.game.goal
-    weights_seed, action_seed, minibatch_seed, perturb_seed, cbp_seed = derive_seeds(args.seed, 5)
+    weights_seed, action_seed, minibatch_seed = derive_seeds(args.seed, 3)
     if not ranks.is_main:  # what concerns games and rows of this process is its own, what concerns the agent is common
         action_seed, minibatch_seed = derive_seeds(args.seed, 2, ranks.rank)
     N = setup.games_per_rank  # noqa: N806 - as in the shape comments; games of this process
     generators = {
         "actions": torch.Generator(device).manual_seed(action_seed),
         "minibatches": torch.Generator().manual_seed(minibatch_seed),
-        "perturb": torch.Generator().manual_seed(perturb_seed),
     }
     num_threads = torch.get_num_threads()
 
@@ -272,16 +221,16 @@ def train(setup: Setup[Args]) -> None:
         agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(args, agent)
         pin(envs.arrays.observations, device)
-        cbp = continual_backprop(args, agent, optimizer, cbp_seed, ranks) if isinstance(agent, PPOCBP) else None
         if args.compile:
             agent.compile()
         autocast = torch.autocast(device.type, setup.precision, enabled=setup.precision != torch.float32)
         acting_agent = ActingAgent(agent, setup.precision)
         reward_scaler, her_scaler = scalers = make_scalers(args)
+        methods = make_methods(args, agent, optimizer, ranks, beside=scalers)  # each in a file of `methods/`
         rollout = empty_rollout(envs, args.num_steps, device, twice=args.her, weighed=bool(args.her_importance_clip))
         probe = PlasticityProbe(args.plasticity_every)
         update = GraphedStep(
-            functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout, cbp=cbp, ranks=ranks),
+            functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout, methods=methods, ranks=ranks),
             args.cuda_graphs and on_gpu,
         )
         length = (setup.schedule, setup.game, setup.total_timesteps, args.num_envs)
@@ -290,17 +239,22 @@ def train(setup: Setup[Args]) -> None:
         # ============================== RESUME ==============================
         # A run is saved between two updates: what happened before is in these and in what `run` itself knows (its
         # place, the games, files, generators of libraries). The schedule has no state, it is asked by step.
-        parts: dict[str, Part | None] = {"optimizer": optimizer, "continual_backprop": cbp, "plasticity": probe}
+        parts: dict[str, Part | None] = {"optimizer": optimizer, "methods": methods, "plasticity": probe}
         parts |= {"reward_scaler": reward_scaler, "her_scaler": her_scaler}
-        in_checkpoint = functools.partial(besides_weights, cbp, optimizer, reward_scaler)
-        run.start(agent, parts=parts, generators=generators, checkpoint=in_checkpoint)
+        saved_with_agent = functools.partial(besides_weights, methods, reward_scaler)
+        run.start(agent, parts=parts, generators=generators, files=files_of(methods), checkpoint=saved_with_agent)
 
         while run.goes_on:
             steps, first = run.begin_round(), run.global_step  # the last rollout may be shorter
             cuts: list[Cut] = []
+            shown = begun = 0  # the first step that methods have not seen, and the first that is learned from
             if args.anneal_lr:
                 share = remaining_share(annealing, first, first + (steps - 1) * args.num_envs)
                 set_learning_rate(optimizer, share * args.learning_rate)
+            if boundary_due(args, first):  # with `boundary` every:STEPS, between two rollouts
+                run.weights_change()
+                methods.boundary(period(args, first - args.batch_size), period(args, first), run.clock())
+                update.reset()
             acting_agent.refresh()  # in bf16 it acts with a copy of the weights
             if not on_gpu:
                 torch.set_num_threads(1)  # during the rollout the cores belong to the emulators
@@ -311,8 +265,9 @@ def train(setup: Setup[Args]) -> None:
                 # 1. The schedule asks for another modification string; the same one again is no switch. 2. The agent of
                 # the old regime is saved (with `save_agent_with_switch`) and noted for evaluation. 3. Mode `reset` cuts
                 # the games in progress: a truncation, so step t-1 is bootstrapped with the value of the last
-                # observation of the old regime. 4. With `shrink_and_perturb` all weights and biases are changed, and
-                # what they said of the rollout's earlier rows is computed anew. 5. The games change: at once, or
+                # observation of the old regime. 4. Methods see the rows of the old regime, look at the agent, then
+                # change what they will. Where that is the weights, what they said of the rollout's earlier rows is
+                # computed anew; where the agent begins anew, these rows are dropped. 5. The games change: at once, or
                 # in mode `episode` each at its own next start.
                 modification = run.asked_for()
                 switching = modification != run.modification
@@ -325,22 +280,20 @@ def train(setup: Setup[Args]) -> None:
                         reward_scaler.returns[:] = 0.0
                     elif args.switch_mode == "reset":
                         cut_running(rollout, cuts, envs, acting_agent, t - 1)
-                    if args.shrink_and_perturb:
-                        run.weights_change()
-                        shrink_and_perturb(
-                            agent,
-                            optimizer,
-                            shrink_factor=args.shrink_factor,
-                            noise_scale=args.noise_scale,
-                            noise=args.perturb_noise,
-                            optimizer_state=args.perturb_optimizer,
-                            generator=generators["perturb"],
-                        )
-                        if cbp is not None and args.perturb_optimizer == "reset":
-                            cbp.reset_statistics()  # what was measured of the old weights
-                        acting_agent.refresh()
+                    if methods.keeps_rows:
+                        methods.rows(played(run, rollout, shown, t))
+                        shown = t
+                    if methods.acts_at_boundaries and args.boundary == "schedule":
+                        if args.weights_change_at_switches:
+                            run.weights_change()
+                        changed = methods.boundary(run.modification, modification, run.clock())
                         update.reset()  # the optimizer's state may be new
-                        evaluate_anew(acting_agent, rollout, cuts, t, envs.groups)
+                        acting_agent.refresh()
+                        if changed.everything:
+                            begun = t
+                            cuts.clear()
+                        elif changed.weights:
+                            evaluate_anew(acting_agent, rollout, cuts, t, envs.groups)
                     run.begin_regime(modification)
 
                 # ============================== ROLLOUT ==============================
@@ -363,6 +316,8 @@ def train(setup: Setup[Args]) -> None:
             for group in range(len(envs.groups)):
                 wait_for(steps - 1, group)
             run.log_games()
+            if methods.keeps_rows:
+                methods.rows(played(run, rollout, shown, steps))
 
             if not on_gpu:
                 torch.set_num_threads(num_threads)
@@ -378,7 +333,8 @@ def train(setup: Setup[Args]) -> None:
             # columns of the rollout's goals, relabelled, actions, log_probs, values and weights, and added to `cuts`;
             # `agents/hindsight.py` says what each step means and which part of this is on-policy.
             if goal is None:
-                scaled = scale_rewards(reward_scaler, rewards, done, ranks)  # float32 [steps, M]
+                counted = np.arange(steps)[:, None].repeat(N, 1) >= begun
+                scaled = scale_rewards(reward_scaler, rewards, done, ranks, counted)  # float32 [steps, M]
             else:
                 relabelling = fill_relabelled_half(
                     *(rollout, goal, acting_agent, done, last, cuts),
@@ -409,7 +365,8 @@ def train(setup: Setup[Args]) -> None:
             losses: list[Tensor] = []
             with run.updating(losses, OF_GRADIENT_STEP + HINDSIGHT_LOSSES):  # a number that is not finite ends the run
                 for _ in range(args.update_epochs):
-                    order = torch.randperm(values.numel(), generator=generators["minibatches"]).to(device)
+                    order = torch.randperm(values[begun:].numel(), generator=generators["minibatches"]).to(device)
+                    order = order + begun * values.shape[1] if begun else order
                     for rows in order.tensor_split(min(args.num_minibatches, len(order))):
                         losses.append(update(rows))
                     if args.target_kl is not None and losses[-1][LOSSES.index("approx_kl")] > args.target_kl:
@@ -419,15 +376,14 @@ def train(setup: Setup[Args]) -> None:
             # `end_round` writes `resume.pt` where that is due, never within a rollout, with what RESUME above names.
             # Agents are saved at the end, at switches with `save_agent_with_switch`, and before an update that made
             # numbers that are not finite: weights, settings, place in the run, and `besides_weights` below.
-            returns, values = ranks.join(returns), ranks.join(values)
+            returns, values = ranks.join(returns[begun:]), ranks.join(values[begun:])
             explained = 1 - (returns - values).var(correction=0) / returns.var(correction=0)
             of_last_step, of_update = losses[-1].tolist(), torch.stack(losses).mean(0).tolist()
             numbers = {f"losses/{name}": of_last_step[i] for i, name in enumerate(LOSSES)}
             numbers["losses/clipfrac"] = of_update[LOSSES.index("clipfrac")]
             numbers["losses/explained_variance"] = explained.item()
             numbers["charts/learning_rate"] = float(optimizer.param_groups[0]["lr"])
-            if cbp is not None:
-                numbers |= {f"cbp/{name}": number for name, number in cbp.summary().items()}
+            numbers |= methods.numbers()
             if goal is not None:
                 of_halves = zip(HINDSIGHT_LOSSES, of_update[len(OF_GRADIENT_STEP) :], strict=True)
                 shares = join_relabelling(relabelling, ranks).shares
@@ -452,10 +408,10 @@ def minibatch_step(
     autocast: torch.autocast,
     rollout: Rollout,
     rows: Tensor,
-    cbp: ContinualBackprop | None = None,
+    methods: Methods = NO_METHODS,
     ranks: Ranks = ALONE,
 ) -> Tensor:
-    """One gradient step on the rows `rows` of the rollout, then one of `cbp`.
+    """One gradient step on the rows `rows` of the rollout, with what `methods` do in it.
 
     Returns `OF_GRADIENT_STEP`, [7], with hindsight followed by `HINDSIGHT_LOSSES`, [11].
 
@@ -465,7 +421,7 @@ def minibatch_step(
     num_envs = rollout.observations.shape[1]
     advantage, returns = rollout.advantages.flatten()[rows], rollout.returns.flatten()[rows]
     old_values, old_log_probs = rollout.values.flatten()[rows], rollout.log_probs.flatten()[rows]
-    features: list[Tensor] = []
+    hidden: list[Tensor] = []  # outputs of hidden layers, for methods that look at them
     actions = rollout.actions.flatten()[rows]
     if rollout.goals is None or rollout.relabelled is None:
         observations = take_rows(rollout.observations, rows)
@@ -474,8 +430,8 @@ def minibatch_step(
         observations = take_rows(rollout.observations, frame_rows(rows, num_envs))
         show_goals(observations, rollout.goals.flatten(0, 1)[rows])
     with autocast:
-        if isinstance(agent, PPOCBP):
-            _, log_probs, entropy, values, features = agent.get_action_value_and_features(observations, actions)
+        if methods.needs_hidden:
+            _, log_probs, entropy, values, hidden = agent.get_action_value_and_hidden(observations, actions)
         else:
             _, log_probs, entropy, values = agent.get_action_and_value(observations, actions)
     log_ratio = log_probs - old_log_probs
@@ -501,6 +457,8 @@ def minibatch_step(
         weight = weight / ranks.join(weight).mean().clamp(min=1e-8)  # 0 where there are only rows that do not count
     policy_loss, value_loss = (weight * policy_error).mean(), 0.5 * (weight * value_error).mean()
     loss = policy_loss - args.ent_coef * entropy.mean() + args.vf_coef * value_loss
+    if methods.adds_to_loss:
+        loss = loss + methods.loss(observations, {"log_prob": log_probs, "entropy": entropy, "value": values}, hidden)
     with torch.no_grad():
         approx_kl = ((ratio - 1) - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html
         clipfrac = ((ratio - 1.0).abs() > args.clip_coef).float().mean()
@@ -514,10 +472,10 @@ def minibatch_step(
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     losses = ranks.mean_gradients(agent, losses)
+    methods.gradients()
     gradient_norm = nn.utils.clip_grad_norm_(agent.parameters(), args.max_grad_norm)
     optimizer.step()
-    if cbp is not None:
-        cbp.step(features)  # replaces units of low utility: outputs of this forward pass, weights after this step
+    methods.weights(hidden)  # outputs of this forward pass, weights after this step
     return torch.cat([losses[: len(LOSSES)], gradient_norm.reshape(1), losses[len(LOSSES) :]])
 
 
@@ -531,32 +489,14 @@ def make_optimizer(args: Args, agent: ActorCritic) -> torch.optim.Optimizer:
     """Adam with PPO's epsilon; on a GPU the learning rate is a tensor, so that a recorded graph sees it decay."""
     device, on_gpu = next(agent.parameters()).device, next(agent.parameters()).is_cuda
     rate = torch.tensor(args.learning_rate, device=device) if on_gpu else args.learning_rate
-    adam = RestartableAdam if isinstance(agent, PPOCBP) else torch.optim.Adam
+    adam = RestartableAdam if args.restarts_units else torch.optim.Adam
     return adam(agent.parameters(), lr=rate, eps=1e-5, fused=True, capturable=on_gpu)
 
 
-def continual_backprop(
-    args: Args, agent: PPOCBP, optimizer: torch.optim.Optimizer, seed: int, ranks: Ranks
-) -> ContinualBackprop:
-    """What replaces units of `agent`, with random numbers of its own; the same units on all ranks."""
-    names = ("replacement_rate", "maturity_threshold", "decay_rate", "utility", "init", "accumulate", "count")
-    return ContinualBackprop(
-        agent.cbp_layers(),
-        **{name: getattr(args, name) for name in names},
-        optimizer=optimizer,
-        generator=torch.Generator().manual_seed(seed),
-        average=ranks.mean,
-    )
-
-
-def besides_weights(
-    cbp: ContinualBackprop | None, optimizer: torch.optim.Optimizer, reward_scaler: RewardScaler
-) -> dict[str, Any]:
+def besides_weights(methods: Methods, reward_scaler: RewardScaler) -> dict[str, Any]:
     """What a saved agent holds besides its weights, its settings and its place in the run."""
-    extra: dict[str, Any] = {"reward_variance": reward_scaler.variance}  # without it nobody knows the unit of values
-    if cbp is not None:
-        extra |= {"continual_backprop": cbp.state_dict(), "optimizer": optimizer.state_dict()}
-    return extra
+    # Without the rewards' variance nobody knows the unit of values.
+    return {"reward_variance": reward_scaler.variance, **methods.in_checkpoint()}
 
 
 # ----------------------------------------------------------------------------------------------------- before the start
@@ -564,7 +504,8 @@ def besides_weights(
 
 def build(args: Args, shape: Sequence[int], num_actions: int, generator: torch.Generator) -> ActorCritic:
     """An untrained agent."""
-    dims = {"encoder_dims": args.encoder_dims, "decoder_dims": args.decoder_dims}
+    dims: Any = {"encoder_dims": args.encoder_dims, "decoder_dims": args.decoder_dims}
+    dims["changes"] = args.changes_of_network
     return make_agent(args.architecture, shape, num_actions, **dims, generator=generator)
 
 
@@ -589,14 +530,6 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
             "the game's own came to next to nothing, and that cannot be undone; start it anew"
         )
     check_architecture(args.architecture)
-    check_continual_backprop(
-        args.replacement_rate, args.maturity_threshold, args.decay_rate, args.utility, args.init, args.count
-    )
-    if args.cuda_graphs and args.architecture == "PPO_CBP":
-        raise ConfigError(
-            "`cuda_graphs` replays the same operations in every gradient step, but PPO_CBP decides in each one which "
-            "units to replace; leave one of the two out"
-        )
     if args.cuda_graphs and args.detect_anomaly:
         raise ConfigError("`detect_anomaly` looks at operations that `cuda_graphs` replays unseen; leave one out")
     if (args.obs_mode == "obj") != (args.architecture == "PPO_OBJ"):
@@ -633,7 +566,8 @@ SCRIPT = Script(
     description=__doc__ or "",
     settings=Args,
     rules=RULES,
-    parts=("optimizer", "continual_backprop", "reward_scaler"),
+    parts=("optimizer", "methods", "reward_scaler"),
+    moments=frozenset({*MOMENTS, "every", "hidden", "fisher", "initialise"}),
     check=check,
     notes=notes,
     memory=memory,

@@ -282,7 +282,6 @@ def new_folder(place: Path, args: Args, game: GameConfig) -> Path:
             seed=args.seed,
             exp_name=f"{'greedy' if args.deterministic else 'sampled'}_{Path(args.agent_path[0]).stem}",
             architecture=str(args.architecture),
-            shrink_and_perturb=False,
         )
     except ConfigError as error:
         raise ConfigError(f"{str(error).rstrip('.')}, with `--output_dir`") from None

@@ -297,7 +297,8 @@ def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequen
             return f"the training script does not accept {shlex.join(flags)}: {reason}"
         in_file = json.loads(text_of_config(flags) or "{}")
         for name in varied:
-            if name in in_file:
+            method, _, setting = name.partition(".")
+            if name in in_file or (setting and setting in dict(in_file.get(method, {}))):
                 return (
                     f"`{name}` is varied, but the config file holds it too and would win; remove it from one of them."
                 )

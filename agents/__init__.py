@@ -4,7 +4,9 @@ Everything here takes tensors or numbers and returns them; nothing knows about e
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -14,7 +16,6 @@ from continual_hackatari.agents.continual_backprop import ContinualBackprop
 from continual_hackatari.agents.errors import AgentError
 from continual_hackatari.agents.mismatch import explain_mismatch
 from continual_hackatari.agents.ppo import PPO
-from continual_hackatari.agents.ppo_cbp import PPOCBP
 from continual_hackatari.agents.ppo_obj import PPOObj
 from continual_hackatari.agents.reward_scaling import RewardScaler
 from continual_hackatari.agents.shrink_and_perturb import shrink_and_perturb
@@ -24,7 +25,6 @@ ARCHITECTURES = ("PPO", "PPO_OBJ", "PPO_CBP")
 __all__ = [
     "ARCHITECTURES",
     "PPO",
-    "PPOCBP",
     "ActorCritic",
     "AgentError",
     "ContinualBackprop",
@@ -53,14 +53,16 @@ def make_agent(
     *,
     encoder_dims: Sequence[int] = (256, 256),
     decoder_dims: Sequence[int] = (128,),
+    changes: Mapping[str, Any] = MappingProxyType({}),
     generator: torch.Generator | None = None,
 ) -> ActorCritic:
     """Build a freshly initialised agent, on the CPU and in float32.
 
-    architecture: `PPO` and `PPO_CBP` for frames, `PPO_OBJ` for object features.
+    architecture: `PPO` for frames (`PPO_CBP` is the same network), `PPO_OBJ` for object features.
     observation_shape: of one game, without the batch: `(planes, 84, 84)`, for PPO_OBJ `(window, features)`.
     num_actions: size of the discrete action space.
     encoder_dims, decoder_dims: hidden layer sizes of PPO_OBJ (see `PPOObj`); PPO has no use for them.
+    changes: what methods change of the network, by the names of the arguments that it goes by (see `methods/`).
     generator: a CPU generator for the initial weights; None draws from PyTorch's global one.
 
     Raises AgentError for an unknown architecture, or for sizes that it cannot be built with.
@@ -75,11 +77,11 @@ def make_agent(
                 f"`architecture` {architecture} reads frames of shape (planes, 84, 84), but the observations have "
                 f"shape {shape}; use obs_mode dqn, or architecture PPO_OBJ for object features."
             )
-        agent_class = PPOCBP if architecture == "PPO_CBP" else PPO
-        return agent_class(num_actions, num_planes=shape[0], generator=generator)
+        return PPO(num_actions, num_planes=shape[0], generator=generator, **changes)
     if len(shape) != 2 or min(shape) < 1:
         raise AgentError(
             "`architecture` PPO_OBJ reads object features of shape (window, features), but the observations have "
             f"shape {shape}; use obs_mode obj, or architecture PPO for frames."
         )
-    return PPOObj(num_actions, *shape, encoder_dims=encoder_dims, decoder_dims=decoder_dims, generator=generator)
+    dims: Any = {"encoder_dims": encoder_dims, "decoder_dims": decoder_dims}
+    return PPOObj(num_actions, shape[0], shape[1], **dims, generator=generator, **changes)

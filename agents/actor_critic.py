@@ -3,11 +3,14 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Literal, TypeVar, overload
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name everyone knows it by)
 from torch import Tensor, nn
+
+from continual_hackatari.agents.layers import HiddenLayer
 
 Self = TypeVar("Self", bound="ActorCritic")
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -58,9 +61,34 @@ class ActorCritic(nn.Module, ABC):
         """
         return {}, self.hidden(x)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits `[B, num_actions]` and value `[B]`: the whole network, without sampling (this is what to compile)."""
-        return self.heads(self.hidden(x))
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """The layers whose units may be measured and replaced, in the order of the forward pass."""
+        return []
+
+    def hidden_outputs(self, x: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """What each of `hidden_layers` gives after its activation, and the features that `hidden` gives.
+
+        `[B, channels, H, W]` of a convolution, `[B, units]` or `[B, frames, units]` of a fully connected layer.
+        """
+        return [], self.hidden(x)
+
+    @overload
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    @overload
+    def forward(self, x: Tensor, with_hidden: Literal[True]) -> tuple[Tensor, Tensor, list[Tensor]]: ...
+
+    def forward(
+        self, x: Tensor, with_hidden: bool = False
+    ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, list[Tensor]]:
+        """Logits `[B, num_actions]` and value `[B]`: the whole network, without sampling (this is what to compile).
+
+        with_hidden: the outputs of `hidden_layers` as well, detached and not copied: read them before the next pass.
+        """
+        if not with_hidden:
+            return self.heads(self.hidden(x))
+        outputs, features = self.hidden_outputs(x)
+        return (*self.heads(features), [output.detach() for output in outputs])
 
     def heads(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `[B, num_actions]` and value `[B]` of the features that `hidden` gave."""
@@ -82,6 +110,25 @@ class ActorCritic(nn.Module, ABC):
         """
         logits, value = self(x)
         return (*read_policy(logits, action, generator), value)
+
+    def get_action_value_and_hidden(
+        self, x: Tensor, action: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+        """What `get_action_and_value` gives for these actions, and the hidden outputs of the same forward pass."""
+        logits, value, outputs = self(x, True)
+        return (*read_policy(logits, action), value, outputs)
+
+    def fisher_terms(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Numbers `[B]` whose squared gradients, added up, are the Fisher information of what the agent says of `x`.
+
+        The log-probability of an action that the policy draws, and the value as the mean of a normal number of
+        deviation 1.
+        """
+        logits, value = self(x)
+        log_probs = logits.log_softmax(-1)
+        uniform = torch.rand(len(x), 1, generator=generator).to(log_probs.device)  # a generator of the CPU
+        drawn = choose_actions(log_probs.detach().exp(), uniform)
+        return {"log_prob": log_probs.gather(-1, drawn.unsqueeze(-1)).squeeze(-1), "value": value}
 
     def act(self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Action `[B]`: sampled, or with `deterministic` the most probable one (the lowest index among equals)."""
@@ -108,6 +155,8 @@ class ActorCritic(nn.Module, ABC):
                 layer.weight.copy_(gain * orthogonal(layer.weight.shape, generator))
                 if layer.bias is not None:
                     layer.bias.zero_()
+            elif isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
+                layer.reset_parameters()  # gain 1, offset 0
 
     def fresh_copy(self: Self, generator: torch.Generator | None = None) -> Self:
         """A newly initialised agent of the same sizes, dtype and device; this one is left as it is."""
@@ -144,7 +193,11 @@ def sample_actions(probs: Tensor, generator: torch.Generator | None = None) -> T
     A single uniform number per row: several times cheaper than `torch.distributions.Categorical` on the few rows of a
     rollout step, where its checks cost more than the policy head.
     """
-    uniform = torch.rand(probs.shape[0], 1, generator=generator, device=probs.device)
+    return choose_actions(probs, torch.rand(probs.shape[0], 1, generator=generator, device=probs.device))
+
+
+def choose_actions(probs: Tensor, uniform: Tensor) -> Tensor:
+    """The actions `[B]` that numbers `[B, 1]` between 0 and 1 stand for."""
     # The first action whose cumulative probability exceeds the number; one of probability zero is never that.
     action = torch.searchsorted(probs.cumsum(-1), uniform, right=True).squeeze(-1)
     return action.clamp_max(probs.shape[1] - 1)  # rounding can leave the last cumulative probability just below 1

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from continual_hackatari.agents.errors import AgentError
+from continual_hackatari.agents.layers import HiddenLayer, Layer, columns_per_unit
 
 UTILITIES = ("contribution", "zero_contribution", "adaptation", "adaptable_contribution")
 INITS = ("default", "xavier", "lecun", "kaiming", "orthogonal")
@@ -23,50 +24,43 @@ RELU_GAIN = math.sqrt(2)
 DORMANT = 0.025
 
 SAVED = ("utility", "mean_feature", "age", "accumulated", "replaced", "replaced_dormant")
-"""What a record must keep to go on."""
+COUNTED = ("times", "replaced_again")
+"""What a record must keep to go on; and what earlier versions did not count."""
 PER_UNIT = ("utility", "mean_feature", "age")
-
-Layer = nn.Linear | nn.Conv2d
-
-
-@dataclass(frozen=True)
-class CbpLayer:
-    """A layer whose units (neurons, or output channels) may be replaced, and the modules that read them.
-
-    Several consumers count as one stacked consumer: all their weights of a unit together are its outgoing weights. A
-    linear consumer of a convolution reads its flattened output, channel after channel.
-    """
-
-    layer: Layer
-    consumers: Sequence[Layer]
-    name: str = ""
-    """In the summary; default: the position, from 1."""
-    non_negative: bool = False
-    """The features are outputs of a ReLU: their mean is that of their magnitudes, one pass over them instead of two."""
 
 
 @dataclass
-class CbpRecord:
+class UnitRecord:
     """What is known of the units of one layer; one number per unit in each tensor."""
 
-    layer: Layer
-    consumers: Sequence[Layer]
+    hidden: HiddenLayer
     utility: Tensor
     """Running average of the utility, not corrected for its start at zero."""
     mean_feature: Tensor
     """Running average of the output, over batch and positions, not corrected either."""
     age: Tensor
     """Steps since the unit was made, int64. On the CPU: it decides in every step whether there is anything to do."""
+    times: Tensor
+    """How often each unit was replaced, int64, on the CPU."""
     accumulated: float = 0.0
     """Fraction of a replacement that is due. A Python float: in float32 some replacements would come a step late."""
     replaced: int = 0
     """Units replaced so far."""
     replaced_dormant: int = 0
     """How many of them were dormant in the features of that step, see `DORMANT`."""
+    replaced_again: int = 0
+    """How many of them took the place of a unit that was itself a replacement."""
     columns_per_unit: list[int] = field(default_factory=list)
     """Input columns of each consumer that belong to one unit: 1, or the positions of a flattened channel."""
     name: str = ""
-    non_negative: bool = False
+
+    @property
+    def layer(self) -> Layer:
+        return self.hidden.layer
+
+    @property
+    def consumers(self) -> Sequence[Layer]:
+        return self.hidden.consumers
 
 
 class ContinualBackprop:
@@ -91,7 +85,7 @@ class ContinualBackprop:
 
     def __init__(
         self,
-        layers: Sequence[CbpLayer],
+        layers: Sequence[HiddenLayer],
         *,
         replacement_rate: float,
         maturity_threshold: int,
@@ -131,7 +125,7 @@ class ContinualBackprop:
         self.optimizer = optimizer
         self.average = average or (lambda tensor: tensor)
         self.generator = generator or torch.Generator().manual_seed(torch.initial_seed())
-        self.records = [_new_record(cbp_layer, position) for position, cbp_layer in enumerate(layers)]
+        self.records = [_new_record(hidden, position) for position, hidden in enumerate(layers)]
         # One tensor for the units of all layers, of which each record holds its part: a step then makes a few big
         # operations instead of many small ones, whose number is what it would cost.
         self._utility, self._mean_feature, self._age = (self._joined(name) for name in PER_UNIT)
@@ -199,6 +193,7 @@ class ContinualBackprop:
         |---|---|
         | `replaced` | units replaced so far |
         | `replaced_dormant` | share of them that were dormant (see `DORMANT`); absent before the first one |
+        | `replaced_again` | share of them that hit a unit which had been replaced before |
         | `eligible` | share of the units that may be replaced |
         | `utility_q05`, `utility_q50`, `utility_q95` | quantiles of the corrected utilities; absent before any step |
         | `age_median` | in steps |
@@ -208,6 +203,7 @@ class ContinualBackprop:
             numbers[f"replaced/{r.name}"] = r.replaced
             if r.replaced:
                 numbers[f"replaced_dormant/{r.name}"] = r.replaced_dormant / r.replaced
+                numbers[f"replaced_again/{r.name}"] = r.replaced_again / r.replaced
             numbers[f"eligible/{r.name}"] = float((r.age > self.maturity_threshold).double().mean())
             known = (r.age > 0).to(r.utility.device)  # a unit just replaced has no utility yet
             if known.any():
@@ -219,7 +215,7 @@ class ContinualBackprop:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a continued run needs besides the weights and the optimizer: tensors and plain values."""
-        records = [{name: getattr(record, name) for name in SAVED} for record in self.records]
+        records = [{name: getattr(record, name) for name in SAVED + COUNTED} for record in self.records]
         copied = [{k: v.clone() if isinstance(v, Tensor) else v for k, v in record.items()} for record in records]
         return {"records": copied, "generator": self.generator.get_state()}
 
@@ -232,7 +228,7 @@ class ContinualBackprop:
                 f"{[len(record.age) for record in self.records]}; use the architecture it was trained with."
             )
         for record, saved in zip(self.records, state["records"], strict=True):
-            for name in SAVED:
+            for name in (*SAVED, *(name for name in COUNTED if name in saved)):
                 present = getattr(record, name)
                 if isinstance(present, Tensor):
                     present.copy_(saved[name])
@@ -258,31 +254,32 @@ class ContinualBackprop:
         utilities = [self._present_utility(*pair, mean) for pair, mean in zip(pairs, means, strict=True)]
         self._utility.mul_(self.decay_rate).add_(torch.cat(utilities), alpha=1 - self.decay_rate)
 
-    def _means_of_all(self, pairs: Sequence[tuple[CbpRecord, Tensor]]) -> Sequence[Tensor]:
+    def _means_of_all(self, pairs: Sequence[tuple[UnitRecord, Tensor]]) -> Sequence[Tensor]:
         """`_mean_per_column` of every layer, over the rows of all processes: one message for all layers."""
         means = [_mean_per_column(record, feature) for record, feature in pairs]
         return self.average(torch.cat(means)).split([len(mean) for mean in means])
 
-    def _present_utility(self, record: CbpRecord, feature: Tensor, mean: Tensor) -> Tensor:
+    def _present_utility(self, record: UnitRecord, feature: Tensor, mean: Tensor) -> Tensor:
         """Utility `[units]` in this step alone; `mean` is that of the features per column."""
         if self.utility == "adaptation":
             return 1 / _incoming_magnitude(record)
         if self.utility == "contribution":
-            magnitude = mean if record.non_negative else self.average(_mean_per_column(record, feature.abs()))
+            magnitude = mean if record.hidden.non_negative else self.average(_mean_per_column(record, feature.abs()))
         else:
             running = record.mean_feature / self._correction(record)
-            centred = feature.float() - running.reshape(-1, *[1] * (feature.dim() - 2))
+            places = feature.dim() - 2 if isinstance(record.layer, nn.Conv2d) else 0
+            centred = feature.float() - running.reshape(-1, *[1] * places)
             magnitude = self.average(_mean_per_column(record, centred.abs_()))
         outgoing = _mean_over_rows([consumer.weight for consumer in record.consumers])
         # A flattened channel has outgoing weights of its own at every position: the products, then their mean.
         utility = _mean_per_unit(record, outgoing * magnitude)
         return utility / _incoming_magnitude(record) if self.utility == "adaptable_contribution" else utility
 
-    def _correction(self, record: CbpRecord) -> Tensor:
+    def _correction(self, record: UnitRecord) -> Tensor:
         """What a running average started at zero has reached of the true one: `1 - decay^age` per unit."""
         return (1 - self.decay_rate ** record.age.double()).float().to(record.utility.device)
 
-    def _select(self, record: CbpRecord) -> Tensor:
+    def _select(self, record: UnitRecord) -> Tensor:
         eligible = record.age.numpy() > self.maturity_threshold  # [units], on the CPU
         number = int(eligible.sum())
         if number == 0:
@@ -304,10 +301,12 @@ class ContinualBackprop:
         record.mean_feature[units] = 0
         return units
 
-    def _count_replaced(self, record: CbpRecord, feature: Tensor, units: Tensor) -> None:
+    def _count_replaced(self, record: UnitRecord, feature: Tensor, units: Tensor) -> None:
         magnitude = _mean_per_unit(record, self.average(_mean_per_column(record, feature.abs())))
         dormant = magnitude <= DORMANT * magnitude.mean()
         record.replaced += len(units)
+        record.replaced_again += int((record.times[units] > 0).sum())
+        record.times[units] += 1
         record.replaced_dormant += int(dormant[units.to(dormant.device)].sum())
 
     def _replace(self, position: int, units: Tensor) -> None:
@@ -320,8 +319,12 @@ class ContinualBackprop:
         if record.layer.bias is not None:
             record.layer.bias[on_device] = 0
             self._reset_optimizer(record.layer.bias, 0, on_device)
-        for consumer, per_unit in zip(record.consumers, record.columns_per_unit, strict=True):
-            columns = (on_device.unsqueeze(1) * per_unit + torch.arange(per_unit, device=on_device.device)).flatten()
+        norm = record.hidden.norm
+        for parameter, value in zip(norm.parameters() if norm is not None else (), (1.0, 0.0), strict=False):
+            parameter[on_device] = value  # gain and offset
+            self._reset_optimizer(parameter, 0, on_device)
+        for consumer in record.consumers:
+            columns = record.hidden.columns_of(consumer, on_device)
             consumer.weight[:, columns] = 0
             self._reset_optimizer(consumer.weight, 1, columns)
         record.age[units] = 0
@@ -349,37 +352,14 @@ def incoming_bound(layer: Layer, init: str) -> float:
     return math.sqrt(3 / inputs) * (RELU_GAIN if init == "kaiming" else 1)
 
 
-def _new_record(cbp_layer: CbpLayer, position: int) -> CbpRecord:
-    layer, consumers = cbp_layer.layer, list(cbp_layer.consumers)
-    units = layer.weight.shape[0]
-    columns = []
-    for consumer in consumers:
-        per_unit, left = divmod(consumer.weight.shape[1], units)
-        flattens = isinstance(layer, nn.Conv2d) and isinstance(consumer, nn.Linear)
-        same_kind = isinstance(consumer, type(layer)) and per_unit == 1
-        if left or per_unit == 0 or not (flattens or same_kind):
-            raise AgentError(
-                f"`layers[{position}]` has {units} units, which a consumer with {consumer.weight.shape[1]} inputs "
-                f"({type(consumer).__name__}) cannot read; consumers must read exactly this layer's output."
-            )
-        columns.append(per_unit)
-    if len(set(columns)) != 1 or len({isinstance(consumer, nn.Linear) for consumer in consumers}) != 1:
-        raise AgentError(f"`layers[{position}]` needs consumers, at least one and all of one kind.")
-    zeros = torch.zeros(units, device=layer.weight.device)
-    age = torch.zeros(units, dtype=torch.int64)
-    return CbpRecord(
-        layer,
-        consumers,
-        zeros.clone(),
-        zeros.clone(),
-        age,
-        columns_per_unit=columns,
-        name=cbp_layer.name or str(position + 1),
-        non_negative=cbp_layer.non_negative,
-    )
+def _new_record(hidden: HiddenLayer, position: int) -> UnitRecord:
+    columns, zeros = columns_per_unit(hidden, position), torch.zeros(hidden.units, device=hidden.layer.weight.device)
+    age, again = (torch.zeros(hidden.units, dtype=torch.int64) for _ in range(2))
+    name = hidden.name or str(position + 1)
+    return UnitRecord(hidden, zeros.clone(), zeros.clone(), age, again, columns_per_unit=columns, name=name)
 
 
-def _mean_per_column(record: CbpRecord, feature: Tensor) -> Tensor:
+def _mean_per_column(record: UnitRecord, feature: Tensor) -> Tensor:
     """Mean of the features `[columns]` that each of the consumers' columns reads: over the batch, and over positions
     unless the consumer reads every position by itself.
 
@@ -389,6 +369,9 @@ def _mean_per_column(record: CbpRecord, feature: Tensor) -> Tensor:
     """
     if feature.dim() == 2:
         return feature.mean(0, dtype=torch.float32)
+    if feature.dim() == 3:  # at several frames, [B, frames, units]
+        every = feature.flatten(0, 1) if record.columns_per_unit[0] == 1 else feature.flatten(1)
+        return every.mean(0, dtype=torch.float32)
     if record.columns_per_unit[0] == 1:
         return feature.sum([2, 3]).sum(0, dtype=torch.float32) * (feature.shape[1] / feature.numel())
     if feature.is_contiguous():
@@ -397,9 +380,11 @@ def _mean_per_column(record: CbpRecord, feature: Tensor) -> Tensor:
     return feature.movedim(1, -1).sum(0).movedim(-1, 0).flatten().float() / len(feature)
 
 
-def _mean_per_unit(record: CbpRecord, per_column: Tensor) -> Tensor:
+def _mean_per_unit(record: UnitRecord, per_column: Tensor) -> Tensor:
     if len(per_column) == len(record.utility):
         return per_column
+    if isinstance(record.layer, nn.Linear):
+        return per_column.reshape(-1, len(record.utility)).mean(0)
     return per_column.reshape(len(record.utility), -1).mean(1)
 
 
@@ -409,17 +394,19 @@ def _mean_over_rows(weights: list[Tensor]) -> Tensor:
     return stacked.abs().sum([0, *range(2, stacked.dim())]) / (stacked.numel() // stacked.shape[1])
 
 
-def _incoming_magnitude(record: CbpRecord) -> Tensor:
+def _incoming_magnitude(record: UnitRecord) -> Tensor:
     """Mean abs(incoming weight) per unit `[units]`; a tiny number instead of zero, because it is divided by."""
     return record.layer.weight.flatten(1).abs().mean(1).float().clamp_min(1e-12)
 
 
-def _check_feature(record: CbpRecord, feature: Tensor) -> None:
-    dims = 4 if isinstance(record.layer, nn.Conv2d) else 2
-    if feature.dim() != dims or feature.shape[1] != len(record.age):
+def _check_feature(record: UnitRecord, feature: Tensor) -> None:
+    frames = record.hidden.frames
+    dims = 4 if isinstance(record.layer, nn.Conv2d) else 2 if frames == 1 else 3
+    if feature.dim() != dims or feature.shape[1 if dims == 4 else -1] != len(record.age):
         raise AgentError(
             f"`features` of a layer with {len(record.age)} units has shape {tuple(feature.shape)}; needed is "
-            f"{'[B, channels, H, W]' if dims == 4 else '[B, units]'}, as the layer gave it."
+            f"{'[B, channels, H, W]' if dims == 4 else '[B, frames, units]' if dims == 3 else '[B, units]'}, as the "
+            "layer gave it."
         )
     if dims == 4:
         positions = feature.shape[2] * feature.shape[3]

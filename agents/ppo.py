@@ -1,5 +1,6 @@
 """PPO on frames: the convolutional network of DQN with a policy and a value head."""
 
+from collections.abc import Callable
 from itertools import islice
 from typing import cast
 
@@ -8,8 +9,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from continual_hackatari.agents.actor_critic import ActorCritic, blank
+from continual_hackatari.agents.layers import CReLU, HiddenLayer, over_all
 
-HIDDEN_LAYERS = ("conv1", "conv2", "conv3", "fc")
+HIDDEN_LAYERS = {"conv1": 0, "conv2": 2, "conv3": 4, "fc": 7}
+"""Their places in `network`."""
 
 
 class PPO(ActorCritic):
@@ -20,27 +23,57 @@ class PPO(ActorCritic):
     For speed, on any device: `agent.to(memory_format=torch.channels_last)`, autocast to bfloat16, `torch.compile`.
     """
 
-    def __init__(self, num_actions: int, num_planes: int = 4, *, generator: torch.Generator | None = None) -> None:
-        """num_planes: the stacked frames, plus goal planes where hindsight is used; generator: see `make_agent`."""
+    def __init__(
+        self,
+        num_actions: int,
+        num_planes: int = 4,
+        *,
+        layer_norm: bool = False,
+        crelu: float = 0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """num_planes: the stacked frames, plus goal planes where hindsight is used. layer_norm, crelu: see
+        `agents/layers.py`. generator: see `make_agent`."""
         super().__init__()
+        self.crelu = bool(crelu)
+        channels = [max(1, round((crelu or 1) * units)) for units in (32, 64, 64, 512)]
+        activate: Callable[..., nn.Module] = CReLU if crelu else nn.ReLU
+        seen = [units * (1 + self.crelu) for units in channels]
         self.network = nn.Sequential(
-            blank(nn.Conv2d, num_planes, 32, 8, stride=4),  # -> [B, 32, 20, 20]
-            nn.ReLU(inplace=True),
-            blank(nn.Conv2d, 32, 64, 4, stride=2),  # -> [B, 64, 9, 9]
-            nn.ReLU(inplace=True),
-            blank(nn.Conv2d, 64, 64, 3, stride=1),  # -> [B, 64, 7, 7]
+            blank(nn.Conv2d, num_planes, channels[0], 8, stride=4),  # -> [B, 32, 20, 20]
+            activate(inplace=True),
+            blank(nn.Conv2d, seen[0], channels[1], 4, stride=2),  # -> [B, 64, 9, 9]
+            activate(inplace=True),
+            blank(nn.Conv2d, seen[1], channels[2], 3, stride=1),  # -> [B, 64, 7, 7]
             nn.Flatten(),  # before the ReLU: in channels-last memory its gradient then passes the ReLU in one order
-            nn.ReLU(inplace=True),
-            blank(nn.Linear, 64 * 7 * 7, 512),
-            nn.ReLU(inplace=True),
+            activate(inplace=True),
+            blank(nn.Linear, seen[2] * 7 * 7, channels[3]),
+            activate(inplace=True),
         )
-        self.actor = blank(nn.Linear, 512, num_actions)
-        self.critic = blank(nn.Linear, 512, 1)
+        self.actor = blank(nn.Linear, seen[3], num_actions)
+        self.critic = blank(nn.Linear, seen[3], 1)
+        if layer_norm:
+            self.norm = nn.ModuleDict({n: over_all(units) for n, units in zip(HIDDEN_LAYERS, channels, strict=True)})
         self.initialise(generator)
 
     def hidden(self, x: Tensor) -> Tensor:
         """Features `[B, 512]`."""
         return self.features(x)[-1]
+
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """Three convolutions and the fully connected layer; the policy and the value head together read the last."""
+        layers = [cast(nn.Conv2d | nn.Linear, self.network[place]) for place in HIDDEN_LAYERS.values()]
+        readers: list[list[nn.Conv2d | nn.Linear]] = [*([layer] for layer in layers[1:]), [self.actor, self.critic]]
+        norms = [self.norm[name] for name in HIDDEN_LAYERS] if hasattr(self, "norm") else [None] * len(layers)
+        return [
+            HiddenLayer(layer, reads, name, non_negative=True, norm=norm, halves=self.crelu)
+            for layer, reads, name, norm in zip(layers, readers, HIDDEN_LAYERS, norms, strict=True)
+        ]
+
+    def hidden_outputs(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Those of `features`, and the last of them."""
+        features = self.features(x)
+        return features, features[-1]
 
     def inspect(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Outputs of the four hidden layers, `[B, H, W, channels]` three times and `[B, 512]`; and the last of them."""
@@ -55,12 +88,16 @@ class PPO(ActorCritic):
         # Grey levels become 0..1 by scaling the 8 x 8 filters instead of every pixel: the same sum, and the conversion
         # from uint8, exact even in bfloat16, is the only pass over the frames.
         x = F.conv2d(x, first.weight * (1 / 255), first.bias, stride=4)
+        norms = iter(self.norm.values()) if hasattr(self, "norm") else None
+        x = x if norms is None else next(norms)(x)
         outputs = []
         for layer in islice(self.network, 1, None):  # a slice of the Sequential would build a new module at every call
             x = layer(x)
-            if isinstance(layer, nn.ReLU):
+            if norms is not None and isinstance(layer, (nn.Conv2d, nn.Linear)):
+                x = next(norms)(x)
+            if isinstance(layer, (nn.ReLU, CReLU)):
                 outputs.append(x)
-        outputs[2] = outputs[2].unflatten(1, (64, 7, 7))
+        outputs[2] = outputs[2].unflatten(1, (-1, 7, 7))
         return outputs
 
 

@@ -44,7 +44,7 @@ class LineAgent(ActorCritic):
     def hidden(self, x: Tensor) -> Tensor:
         return self.layers(x.flatten(1).double() / 255)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """As every agent's, but in double precision to the end."""
         features = self.hidden(x)
         return self.actor(features), self.critic(features).squeeze(-1)

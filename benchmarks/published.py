@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Training, require_finished, train_all
 from benchmarks.training import ROOT
+from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.checkpoints import load_checkpoint
@@ -38,7 +39,6 @@ GROUPS: dict[str, dict[str, Any]] = {group["config"]: group for group in PUBLISH
 NAMES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("published_names.json").read_text())
 """rows of game, published name, our name ("": it did nothing; None: not playable here), evidence"""
 EVAL_EPISODES = 21
-UNMODIFIED = "no_modif"
 AFTER_TRAINING = "at the end of training"
 
 

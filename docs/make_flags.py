@@ -19,9 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from continual_hackatari import continual_training_example, metrics, report, sweep
 from continual_hackatari import eval as evaluation
+from continual_hackatari.methods import all_methods
 from continual_hackatari.schedules import factories
 from continual_hackatari.training import run_evaluation, watching
-from continual_hackatari.training.help import Flag, groups_of
+from continual_hackatari.training.help import Flag, groups_of, prefixed_flags
 from continual_hackatari.wrappers.modifications import __main__ as modifications
 
 PAGE = Path(__file__).parent / "reference" / "flags.md"
@@ -62,6 +63,13 @@ def page() -> str:
         for group, flags in groups.items():
             parts += [f"**{group[0].upper()}{group[1:]}**\n"] if group else []
             parts.append(table([row_of(flag, limits.get(flag.name), names) for flag in flags]))
+    parts.append("## Settings of methods\n")
+    parts.append("Each belongs to a method of `--methods`; see [methods](../methods/index.md#switching-methods-on).\n")
+    for name, method in all_methods().items():
+        flags = prefixed_flags(name, method.Settings)
+        if flags:
+            limits = {f"{name}.{key}": limit for key, limit in method.ranges.items()}
+            parts.append(table([row_of(flag, limits.get(flag.name), []) for flag in flags]))
     for title, parser in (
         ("Preview: modification_factories.py", factories._parser()),
         ("Modifications: wrappers.modifications", modifications._parser()),

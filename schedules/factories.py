@@ -1090,7 +1090,7 @@ def _plot(preview: _Preview, target: Path) -> None:
         title=f"{preview.title}: {preview.factory.label}, seed {preview.seed}",
         subtitle=f"{preview.stop:,} steps in {preview.num_envs} games, {about}{count - 1:,} switches,"
         f" {survey.mean_length:,.0f} steps per regime on average",
-        regimes=survey.regimes,
+        regimes=[(start, stop, name or UNMODIFIED) for start, stop, name in survey.regimes],
         sampled=not survey.complete,
         phases=list(_leaf_phases(preview.factory, preview.stop)),
         stop=preview.stop,

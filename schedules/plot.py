@@ -179,7 +179,6 @@ def _draw_shares(axes: Any, rows: Bands) -> None:
 
 
 def _short(name: str, letters: int = 50) -> str:
-    name = name or "no_modif"
     return name if len(name) <= letters else name[: letters - 3] + "..."
 
 

@@ -33,6 +33,16 @@ NEEDS_HACKATARI = _needs("hackatari")
 NEEDS_OCATARI = _needs("ocatari")
 
 
+def mostly_slow(cases, every):
+    """`cases` for `parametrize`, more of the same: one in `every` is always run, the others are slow."""
+    cases = [
+        case if hasattr(case, "marks") else pytest.param(*(case if type(case) is tuple else (case,))) for case in cases
+    ]
+    return [
+        case if i % every == 0 else case._replace(marks=[*case.marks, pytest.mark.slow]) for i, case in enumerate(cases)
+    ]
+
+
 MOST_WORKERS = 16
 PATIENCE = 600
 """Seconds after which a test takes what it waits for to hang. Nothing else may depend on it: machines are busy."""

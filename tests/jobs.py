@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from conftest import PATIENCE
+from siblings import PPO
 
 HERE = Path(__file__).resolve().parent
 
@@ -55,14 +56,14 @@ def end(processes, timeout=PATIENCE):
 
 
 class Job:
-    """torchrun with the training script; output of all processes in `output.txt`."""
+    """torchrun with a training script; output of all processes in `output.txt`."""
 
-    def __init__(self, folder, *flags, torchrun=("--nproc_per_node=2",), fault="-", name="output.txt"):
+    def __init__(self, folder, *flags, torchrun=("--nproc_per_node=2",), fault="-", name="output.txt", sibling=PPO):
         self.folder, self.name = folder, name
         if not any("--rdzv" in option or "--standalone" in option for option in torchrun):
             torchrun = (*torchrun, f"--master_port={free_port()}")
-        script = [HERE / "rank_job.py", folder, fault, *flags]
-        self.process = start(["-m", "torch.distributed.run", *torchrun, *script], folder, name)
+        words = [HERE / "rank_job.py", sibling.name, folder, fault, *flags]
+        self.process = start(["-m", "torch.distributed.run", *torchrun, *words], folder, name)
 
     @property
     def said(self):

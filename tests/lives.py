@@ -13,6 +13,7 @@ from siblings import PPO
 
 import continual_hackatari.training.resume
 import continual_hackatari.training.run
+from continual_hackatari.training import cost, evaluations
 from continual_hackatari.training.run import Run
 from continual_hackatari.training.run_folder import FINAL
 from continual_hackatari.training.tracking import Tracker
@@ -61,6 +62,7 @@ def _live(folder, flags, fault, sibling):
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    cost.PROBED_STEPS = 60  # as in conftest.py
     training = importlib.import_module(sibling.module)
     if fault is not None:
         name, *arguments = fault
@@ -141,6 +143,13 @@ def die_in_switch(training, method, number):
     setattr(owner, method, _at_call(getattr(owner, method), number, _die))
 
 
+def die_in_evaluation(training, name, number):
+    """SIGKILL in continual evaluation: before the results of the job of this number are written (`add_results`), or
+    this many steps into its games (`_advance`), while worker processes play them."""
+    evaluations.SECONDS_WITHOUT_A_WORD = 0.0  # so that every step is one, and jobs end one by one
+    setattr(evaluations, name, _at_call(getattr(evaluations, name), number, _die))
+
+
 def disk_full(training, after):
     """No room for another resume file after this many."""
     import errno
@@ -218,6 +227,7 @@ FAULTS = {
         die_while_writing,
         die_while_renaming,
         die_at_the_end,
+        die_in_evaluation,
         die_in_switch,
         disk_full,
         folder_replaced,

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from continual_hackatari.methods.together import NO_METHODS, Methods
 from continual_hackatari.training import scripts
 from continual_hackatari.training.config import Range
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.resume import read_sealed, write_sealed
 from continual_hackatari.training.run import Run, derive_seeds
+from continual_hackatari.training.run_methods import make_methods
 from continual_hackatari.training.settings import LARGE, MANY, RULES, Rule, RunSettings
 from continual_hackatari.training.setup import Script, Setup
 from continual_hackatari.training.signals import end_on_interrupt
@@ -131,11 +133,12 @@ def train(setup: Setup[Args]) -> None:
         agent: QNetwork = run.new_agent(torch.Generator().manual_seed(weights_seed))
         target = copy.deepcopy(agent)
         optimizer = Adam(agent.parameters(), args.learning_rate)
+        methods = make_methods(args, agent, optimizer, ranks)
         replay = Replay(args.replay_size, envs.observation_shape)
         autocast = torch.autocast(device.type, setup.precision, enabled=setup.precision != torch.float32)
         run.start(
             agent,
-            parts={"optimizer": optimizer, "target": target},
+            parts={"optimizer": optimizer, "target": target, "methods": methods},
             generators={"exploration": exploration, "drawing": drawing},
             files={"replay": replay},
         )
@@ -147,6 +150,8 @@ def train(setup: Setup[Args]) -> None:
                 modification = run.asked_for()
                 if modification != run.modification:
                     run.end_regime()
+                    if args.boundary == "schedule":
+                        methods.boundary(run.modification, modification, run.clock())
                     run.begin_regime(modification)
                 # ============================== ROLLOUT ==============================
                 seen = envs.arrays.observations.copy()
@@ -159,26 +164,37 @@ def train(setup: Setup[Args]) -> None:
             with run.updating(losses, ["td_loss"]), autocast:
                 for _ in range(steps):
                     batch = replay.sample(args.minibatch_size, drawing, device)
-                    losses.append(minibatch_step(args, agent, target, optimizer, batch, ranks))
+                    losses.append(minibatch_step(args, agent, target, optimizer, batch, ranks, methods))
             if first // args.target_every < run.global_step // args.target_every:
                 target.load_state_dict(agent.state_dict())
             # ============================== LOG + CHECKPOINT ==============================
-            run.end_round({"losses/td_loss": float(torch.cat(losses).mean()), "charts/epsilon": float(agent.epsilon)})
+            numbers = {"losses/td_loss": float(torch.cat(losses).mean()), "charts/epsilon": float(agent.epsilon)}
+            run.end_round(numbers | methods.numbers())
         run.finish()
 
 
 def minibatch_step(
-    args: Args, agent: QNetwork, target: QNetwork, optimizer: Optimizer, batch: Mapping[str, Tensor], ranks: Ranks
+    args: Args,
+    agent: QNetwork,
+    target: QNetwork,
+    optimizer: Optimizer,
+    batch: Mapping[str, Tensor],
+    ranks: Ranks,
+    methods: Methods = NO_METHODS,
 ) -> Tensor:
     """A gradient step towards reward + gamma * what follows is worth to the target network (Mnih et al. 2015)."""
     with torch.no_grad():
         future = torch.where(batch["terminated"], 0, target(batch["next_observations"]).amax(-1))
     q = agent(batch["observations"]).gather(-1, batch["actions"][:, None])[:, 0]
     loss = nn.functional.smooth_l1_loss(q, batch["rewards"].sign() + args.gamma * future)
+    if methods.adds_to_loss:
+        loss = loss + methods.loss(batch["observations"], {"q": q}, [])
     optimizer.zero_grad()
     loss.backward()
     losses = ranks.mean_gradients(agent, loss.detach().reshape(1))
+    methods.gradients()
     optimizer.step()
+    methods.weights([])
     return losses
 
 
@@ -190,7 +206,8 @@ def build(args: Args, shape: Sequence[int], num_actions: int, generator: torch.G
     return agent
 
 
-SCRIPT = Script(__file__, __doc__ or "", Args, RULES | OWN_RULES, build, parts=("optimizer", "target"))
+MOMENTS = frozenset({"loss", "gradients", "weights", "before_boundary", "boundary"})
+SCRIPT = Script(__file__, __doc__ or "", Args, RULES | OWN_RULES, build, ("optimizer", "target"), moments=MOMENTS)
 main = functools.partial(scripts.main, SCRIPT, train)
 
 if __name__ == "__main__":

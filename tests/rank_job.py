@@ -1,6 +1,6 @@
-"""One process of a job of several: the training script with a fault and with notes of what each rank has.
+"""One process of a job of several: a training script with a fault and with notes of what each rank has.
 
-    rank_job.py <folder of the notes> <fault> <flags of the training script>
+    rank_job.py <one of siblings.py> <folder of the notes> <fault> <flags of the training script>
 
 Faults are `-` (none) or `<name>:<rank>:<number>`; they happen in a job's first start only.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
+from siblings import SIBLINGS
 
-from continual_hackatari import continual_training_example as training
 from continual_hackatari.training import run as run_module
 from continual_hackatari.training.run import Run
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
@@ -44,8 +44,9 @@ def digest(value):
     return sha.hexdigest()[:16]
 
 
-def take_notes(notes):
-    """At every save: what every rank should have alike, and its generators, which it has for itself."""
+def take_notes(sibling, notes):
+    """At every save: what every rank should have alike, and its generator, which it has for itself."""
+    training = sibling.load()
     save, minibatch_step = Run.save, training.minibatch_step
     of_update = []
 
@@ -55,20 +56,22 @@ def take_notes(notes):
 
     def save_and_note(run):
         save(run)
-        counters, cbp = run.counters, run._parts["continual_backprop"]
+        counters, methods = run.counters, run._parts["methods"]
+        cbp = next((one.units for one in methods if hasattr(one, "units")), None)
+        parts = {name: None if part is None else digest(part.state_dict()) for name, part in run._parts.items()}
+        parts.pop("plasticity", None)  # looks at the rank's own games, and the main one logs it
         line = {
             "pid": os.getpid(),
             "step": counters.global_step,
             "switches": counters.num_switches,
             "modification": counters.modification,
-            "agent": digest(run._agent.state_dict()),
-            "optimizer": digest(run._parts["optimizer"].state_dict()),
-            "cbp": None if cbp is None else digest(cbp.state_dict()),
+            "parts": parts,
             "replaced": None if cbp is None else sum(record.replaced for record in cbp.records),
-            "rewards": digest(run._parts["reward_scaler"].state_dict()),
-            "actions": digest(run._generators["actions"].get_state()),
-            "log_ratio": abs(float(of_update[0][training.LOSSES.index("old_approx_kl")])) if of_update else 0.0,
+            "actions": digest(run._generators[sibling.generator].get_state()),
         }
+        if hasattr(training, "LOSSES"):  # PPO's
+            ratio = of_update[0][training.LOSSES.index("old_approx_kl")] if of_update else 0.0
+            line["log_ratio"] = abs(float(ratio))
         of_update.clear()
         with open(notes / f"rank{RANK}.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
@@ -76,7 +79,7 @@ def take_notes(notes):
     Run.save, training.minibatch_step = save_and_note, step
 
 
-def install(fault):
+def install(training, fault):
     name, rank, number = fault.split(":")
     if int(rank) != RANK or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
         return
@@ -95,7 +98,7 @@ def install(fault):
         if next(calls) == int(number):
             if name == "differ":
                 with torch.no_grad():
-                    args[1].critic.bias += 1e-6
+                    next(args[1].parameters()).add_(1e-6)
             else:
                 os.kill(os.getpid(), signal.SIGKILL)
         return original(*args, **kwargs)
@@ -104,9 +107,10 @@ def install(fault):
 
 
 if __name__ == "__main__":
-    folder, fault, *flags = sys.argv[1:]
-    take_notes(Path(folder))
+    name, folder, fault, *flags = sys.argv[1:]
+    script = SIBLINGS[name]
+    take_notes(script, Path(folder))
     if fault != "-":
-        install(fault)
-    sys.argv = ["continual_training_example.py", *flags]
-    training.main(flags)
+        install(script.load(), fault)
+    sys.argv = [script.file.name, *flags]
+    script.main(flags)

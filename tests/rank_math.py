@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from continual_hackatari import continual_training_example as training
-from continual_hackatari.agents import PPOCBP, make_agent
+from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.hindsight import Relabelling
 from continual_hackatari.agents.restartable_adam import RestartableAdam
 from continual_hackatari.reporting.plan import Label
@@ -22,6 +22,7 @@ from continual_hackatari.training.evaluations import Evaluator, RunEvaluation
 from continual_hackatari.training.hindsight import scale_halves
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.rollouts import Rollout
+from continual_hackatari.training.run_methods import make_methods
 from continual_hackatari.wrappers.config import game_config
 
 STEPS, GAMES, ACTIONS, UPDATES = 6, 8, 3, 5
@@ -81,13 +82,14 @@ def update(method, ranks):
     rollout = rollout_of(method, games)
     args = training.Args(num_envs=GAMES, num_steps=STEPS, her=method == "HER", her_weight=0.7)
     planes = rollout.observations.shape[2]
-    architecture = "PPO_CBP" if method == "PPO_CBP" else "PPO"
-    agent = make_agent(architecture, (planes, 84, 84), ACTIONS, generator=torch.Generator().manual_seed(1))
+    args.architecture = "PPO_CBP" if method == "PPO_CBP" else "PPO"
+    agent = make_agent(args.architecture, (planes, 84, 84), ACTIONS, generator=torch.Generator().manual_seed(1))
     start = copy.deepcopy(agent.state_dict())
-    adam = RestartableAdam if isinstance(agent, PPOCBP) else torch.optim.Adam
+    adam = RestartableAdam if method == "PPO_CBP" else torch.optim.Adam
     optimizer = adam(agent.parameters(), lr=1e-3, eps=1e-5)
     args.replacement_rate, args.maturity_threshold, args.utility = 0.01, 1, "adaptable_contribution"
-    cbp = training.continual_backprop(args, agent, optimizer, 3, ranks) if isinstance(agent, PPOCBP) else None
+    methods = make_methods(args, agent, optimizer, ranks)
+    cbp = next((one.units for one in methods), None)
     autocast = torch.autocast("cpu", enabled=False)
     losses = []
     blocks = rollout.values.numel() // share
@@ -95,7 +97,7 @@ def update(method, ranks):
         rows = torch.cat(
             [rows_of(group, number, ranks, blocks) for group in (0, 1) if ranks.alone or group == ranks.rank]
         )
-        losses.append(training.minibatch_step(args, agent, optimizer, autocast, rollout, rows, cbp=cbp, ranks=ranks))
+        losses.append(training.minibatch_step(args, agent, optimizer, autocast, rollout, rows, methods, ranks))
     return {
         "start": start,
         "agent": agent.state_dict(),

@@ -24,6 +24,12 @@ class Sibling(NamedTuple):
     loss: str
     files: int
     """that a save writes: `resume.pt`, and before it what has a file of its own"""
+    generator: str
+    """of its actions, which each rank of a job has for itself"""
+
+    @property
+    def name(self) -> str:
+        return next(name for name, one in SIBLINGS.items() if one is self)
 
     def load(self) -> Any:
         return importlib.import_module(self.module)
@@ -46,6 +52,7 @@ PPO = Sibling(
     gradient_steps=8,
     loss="policy_loss",
     files=1,
+    generator="actions",
 )
 # The replay is full after three rounds and the target network renewed in every second one.
 Q_LEARNER = Sibling(
@@ -56,6 +63,7 @@ Q_LEARNER = Sibling(
     gradient_steps=16,
     loss="td_loss",
     files=2,
+    generator="exploration",
 )
 SIBLINGS = {"ppo": PPO, "q_learner": Q_LEARNER}
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import mostly_slow
 from torch import Tensor, nn
 
 from continual_hackatari.agents import AgentError, make_agent
-from continual_hackatari.agents.continual_backprop import UTILITIES, CbpLayer, ContinualBackprop, incoming_bound
+from continual_hackatari.agents.continual_backprop import UTILITIES, ContinualBackprop, HiddenLayer, incoming_bound
 from continual_hackatari.agents.restartable_adam import RestartableAdam
 
 TRACES = json.loads((Path(__file__).parent / "data" / "cbp_traces.json").read_text())
@@ -122,7 +123,7 @@ def build(recording: Recording, layers: list[Any], optimizer: Any = None) -> Con
     hidden = len(scenario["layers"]) - 1
     consumers = [[layer] for layer in layers[1:hidden]] + [layers[hidden:]]
     return ContinualBackprop(
-        [CbpLayer(layer, reads) for layer, reads in zip(layers[:hidden], consumers, strict=True)],
+        [HiddenLayer(layer, reads) for layer, reads in zip(layers[:hidden], consumers, strict=True)],
         replacement_rate=scenario["replacement_rate"],
         maturity_threshold=scenario["maturity_threshold"],
         decay_rate=scenario["decay_rate"],
@@ -248,10 +249,10 @@ def test_bounds_of_fresh_weights_are_the_authors() -> None:
 def cbp_of(agent: Any, **options: Any) -> ContinualBackprop:
     conv_1, conv_2, conv_3, fully_connected = (agent.network[i] for i in (0, 2, 4, 7))
     layers = [
-        CbpLayer(conv_1, [conv_2]),
-        CbpLayer(conv_2, [conv_3]),
-        CbpLayer(conv_3, [fully_connected]),
-        CbpLayer(fully_connected, [agent.actor, agent.critic]),
+        HiddenLayer(conv_1, [conv_2]),
+        HiddenLayer(conv_2, [conv_3]),
+        HiddenLayer(conv_3, [fully_connected]),
+        HiddenLayer(fully_connected, [agent.actor, agent.critic]),
     ]
     settings = {"replacement_rate": 0.01, "maturity_threshold": 2, "decay_rate": 0.9, "generator": seeded(1), **options}
     return ContinualBackprop(layers, **settings)
@@ -495,7 +496,7 @@ def test_old_entries_are_left_to_the_common_step() -> None:
     assert copy.deepcopy(optimizer)._young == {}
 
 
-@pytest.mark.parametrize("saved_at", [5, 6, 8, 12, 520])
+@pytest.mark.parametrize("saved_at", mostly_slow([6, 5, 8, 12, 520], 3))
 def test_a_continued_optimizer_takes_the_same_steps(saved_at: int) -> None:
     """Which entries still count as young must not depend on when the optimizer was loaded."""
 
@@ -538,7 +539,7 @@ def test_bernoulli_rounding_uses_the_given_numbers() -> None:
     """Two of four eligible units' worth of 0.3 each: probability 0.6 for one unit, no accumulation."""
     layer, consumer = nn.Linear(3, 2), nn.Linear(2, 1)
     cbp = ContinualBackprop(
-        [CbpLayer(layer, [consumer])], replacement_rate=0.3, maturity_threshold=0, decay_rate=0.9, accumulate=False
+        [HiddenLayer(layer, [consumer])], replacement_rate=0.3, maturity_threshold=0, decay_rate=0.9, accumulate=False
     )
     numbers = iter([0.61, 0.6, 0.0, 0.99])
     cbp.draw_uniform = lambda: next(numbers)  # type: ignore[method-assign]
@@ -555,7 +556,7 @@ def test_utilities_equal_their_definition(utility: str) -> None:
     """One step without memory, so that the running averages are the present values."""
     layer, consumers = nn.Conv2d(2, 3, 2), [nn.Linear(12, 4), nn.Linear(12, 1)]
     cbp = ContinualBackprop(
-        [CbpLayer(layer, consumers)], replacement_rate=1e-9, maturity_threshold=0, decay_rate=0.0, utility=utility
+        [HiddenLayer(layer, consumers)], replacement_rate=1e-9, maturity_threshold=0, decay_rate=0.0, utility=utility
     )
     h = torch.randn(5, 3, 2, 2, generator=seeded(1))
     cbp.step([h])
@@ -598,12 +599,12 @@ def test_consumers_and_features_that_do_not_fit_are_refused() -> None:
         (nn.Conv2d(1, 4, 2), [nn.Conv2d(4, 2, 2), nn.Linear(8, 1)]),
     ):
         with pytest.raises(AgentError, match=r"`layers\[0\]`"):
-            ContinualBackprop([CbpLayer(layer, consumers)], **settings)
-    cbp = ContinualBackprop([CbpLayer(nn.Conv2d(1, 4, 2), [nn.Linear(16, 1)])], **settings)
+            ContinualBackprop([HiddenLayer(layer, consumers)], **settings)
+    cbp = ContinualBackprop([HiddenLayer(nn.Conv2d(1, 4, 2), [nn.Linear(16, 1)])], **settings)
     for features in ([], [torch.rand(2, 16)], [torch.rand(2, 3, 2, 2)], [torch.rand(2, 4, 3, 3)]):
         with pytest.raises(AgentError, match="`features`"):
             cbp.step(features)
-    other = ContinualBackprop([CbpLayer(nn.Linear(3, 4), [nn.Linear(4, 1)])] * 2, **settings)
+    other = ContinualBackprop([HiddenLayer(nn.Linear(3, 4), [nn.Linear(4, 1)])] * 2, **settings)
     with pytest.raises(AgentError, match=r"layers of \[4, 4\] units, this agent has \[4\]"):
         cbp.load_state_dict(other.state_dict())
 
@@ -669,7 +670,7 @@ class ByHand:
 
 @pytest.mark.parametrize("accumulate", [True, False])
 @pytest.mark.parametrize("count", ["eligible", "all"])
-@pytest.mark.parametrize("utility", UTILITIES)
+@pytest.mark.parametrize("utility", mostly_slow(UTILITIES, 4))
 def test_signed_features_through_all_kinds_of_layers_as_worked_out_by_hand(
     utility: str, count: str, accumulate: bool
 ) -> None:
@@ -684,7 +685,7 @@ def test_signed_features_through_all_kinds_of_layers_as_worked_out_by_hand(
     layers = [conv_1, conv_2, linear]
     options: dict[str, Any] = {"utility": utility, "count": count, "accumulate": accumulate}
     cbp = ContinualBackprop(
-        [CbpLayer(conv_1, [conv_2]), CbpLayer(conv_2, [linear]), CbpLayer(linear, heads)],
+        [HiddenLayer(conv_1, [conv_2]), HiddenLayer(conv_2, [linear]), HiddenLayer(linear, heads)],
         replacement_rate=0.03, maturity_threshold=6, decay_rate=0.9, generator=generator, **options,
     )  # fmt: skip
     drawn: list[float] = []

@@ -134,9 +134,12 @@ def test_columns_of_the_csv_files():
 
 def test_logged_names_are_those_of_the_code():
     logged = set(
-        re.findall(r"`((?:charts|losses|switch|time|eval|cbp|her|plasticity)/[^`]*)`", section("Tracking and videos"))
+        re.findall(
+            r"`((?:charts|losses|switch|time|eval|cbp|methods|her|plasticity)/[^`]*)`", section("Tracking and videos")
+        )
     )
     files = [ROOT / "continual_training_example.py", ROOT / "eval.py", ROOT / "agents" / "hindsight.py"]
+    files.append(ROOT / "methods" / "together.py")
     source = "".join(path.read_text() for path in [*files, *(ROOT / "training").glob("*.py")])
     for name in logged:
         group, leaf = name.split("/", 1)
@@ -148,11 +151,11 @@ def test_logged_names_are_those_of_the_code():
 def test_logged_names_of_continual_backpropagation_are_those_of_its_summary():
     listed = set(re.findall(r"`(cbp/[^`]*)`", section("Continual backpropagation")))
     agent = make_agent("PPO_CBP", (4, 84, 84), 6)
-    cbp = ContinualBackprop(agent.cbp_layers(), replacement_rate=1.0, maturity_threshold=0, decay_rate=0.5)
+    cbp = ContinualBackprop(agent.hidden_layers(), replacement_rate=1.0, maturity_threshold=0, decay_rate=0.5)
     cbp.step(agent(torch.zeros(1, 4, 84, 84), True)[2])
     for record in cbp.records:
         record.age += 1  # units that were just replaced have no utility to log
-    layers = [layer.name for layer in agent.cbp_layers()]
+    layers = [layer.name for layer in agent.hidden_layers()]
     assert {name.replace("<layer>", layer) for name in listed for layer in layers} == {
         f"cbp/{name}" for name in cbp.summary()
     }
@@ -165,7 +168,7 @@ def test_logged_names_of_plasticity_are_those_of_its_probe():
     probe.observations = torch.zeros(1, 4, 84, 84)
     probe.measure(agent)
     logged = {f"plasticity/{name}" for name in (*probe.measure(agent), "gradient_norm")}
-    layers = [layer.name for layer in make_agent("PPO_CBP", (4, 84, 84), 6).cbp_layers()]
+    layers = [layer.name for layer in make_agent("PPO_CBP", (4, 84, 84), 6).hidden_layers()]
     assert {name.replace("<layer>", layer) for name in listed for layer in layers} == logged
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NEEDS_HACKATARI, NEEDS_OCATARI, PATIENCE
+from conftest import NEEDS_HACKATARI, NEEDS_OCATARI, PATIENCE, mostly_slow
 from test_vector import ROOT, assert_same, make, play
 
 from continual_hackatari.wrappers import emulator
@@ -54,7 +54,7 @@ def games(seen):
 
 # env_id, modifications at the start, settings, slow
 CASES = [
-    ("ALE/Freeway-v5", "vary_car_speeds blinking_mode", {}, False),
+    ("ALE/Freeway-v5", "vary_car_speeds blinking_mode", {}, True),
     ("ALE/Freeway-v5", "stop_random_car", {"goal_kind": "position"}, True),
     ("ALE/Freeway-v5", "", {}, True),
     ("ALE/Pong-v5", "lazy_enemy up_drift", {}, True),
@@ -380,7 +380,7 @@ DAMAGES += ["a cut emulator", "an empty emulator", "another generator", "a wild 
 DAMAGES += ["an unknown modification", "a live switch left out", "a wrong shape", "a wrong dtype", "no config"]
 
 
-@pytest.mark.parametrize("name", [*DAMAGES, "no state"])
+@pytest.mark.parametrize("name", mostly_slow([*DAMAGES, "no state"], 4))
 def test_a_damaged_state_is_one_sentence(saved, name):
     damage(name)(saved)
     with pytest.raises(GameError, match="saved state") as raised:
@@ -413,7 +413,7 @@ for _ in range(100_000):
 NOT_PLAIN = [DEEP, Evil(), np.array([Evil()], object), np.array(["text"]), {1: 2}, {3}, np.int64(1), 1j]
 
 
-@pytest.mark.parametrize("which", range(len(NOT_PLAIN)))
+@pytest.mark.parametrize("which", mostly_slow(range(len(NOT_PLAIN)), 4))
 def test_whatever_is_not_plain_data_reaches_no_worker(saved, which):
     envs = make("ALE/Breakout-v5", 2, 1)
     saved["games"][0]["next_names"] = [NOT_PLAIN[which]]
@@ -463,7 +463,7 @@ def test_a_video_in_progress_is_made_again_whole(tmp_path):
     assert frames(tmp_path / "resumed" / "step0.mp4") == frames(tmp_path / "uninterrupted" / "step0.mp4")
 
 
-@pytest.mark.parametrize("name", ["../step0", "/tmp/step0", "..", "", "a/b", 3])
+@pytest.mark.parametrize("name", mostly_slow(["../step0", "/tmp/step0", "..", "", "a/b", 3], 3))
 def test_a_video_never_leaves_its_folder(saved, tmp_path, name):
     for key in ("recording", "requested"):
         saved["games"][0]["video"] = {"recording": None, "requested": None, key: name}

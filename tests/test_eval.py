@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import NEEDS_OCATARI, PATIENCE, ROOT, read_csv
+from conftest import NEEDS_OCATARI, PATIENCE, ROOT, mostly_slow, read_csv
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import eval as evaluation
@@ -324,7 +324,9 @@ def test_videos_are_named_after_the_modification(checkpoint):
 # ------------------------------------------------------------------------------------------------- one game as a video
 
 
-@pytest.mark.parametrize("mode", [(), ("--deterministic",)])
+@pytest.mark.parametrize(
+    "mode", mostly_slow([pytest.param((), id="sampled"), pytest.param(("--deterministic",), id="greedy")], 2)
+)
 def test_play_records_the_whole_first_game_of_an_evaluation(checkpoint, workdir, capsys, mode):
     """As many frames as the game has steps, and the score, that the same game has in an evaluation of one game."""
     flags = ["--modifs", "left_drift  color_all_blocks_red", "--seed", "3", "--frameskip", "8", *mode]

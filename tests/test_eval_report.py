@@ -10,7 +10,7 @@ import ale_py
 import numpy as np
 import pytest
 import torch
-from conftest import read_csv
+from conftest import mostly_slow, read_csv
 from test_eval import (
     BREAKOUT_ACTIONS,
     FEW,
@@ -126,7 +126,7 @@ def returns_by_hand(number, gamma, episodic_life, scale):
     ]
 
 
-@pytest.mark.parametrize("episodic_life", [True, False])
+@pytest.mark.parametrize("episodic_life", mostly_slow([True, False], 2))
 @pytest.mark.parametrize(
     ("scaling", "variance", "scale"),
     [

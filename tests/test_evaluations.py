@@ -13,9 +13,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import ROOT, assert_refused, only_run, read_csv, write_config
+from lives import Life
 from made_up_runs import make_run
-from siblings import PPO, Q_LEARNER
+from siblings import EVERY, PPO, Q_LEARNER
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_resume import assert_same_run
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
@@ -821,6 +823,42 @@ def test_what_is_interrupted_is_not_played_again(act, error, by_hand, then, eval
     said = re.findall(r"^evaluating the weights of step (.*) games$", capfd.readouterr().out, re.M)
     assert said == ["0: 4", then, "44 and 64: 5", "128: 4"]
     assert of_rows(run) == of_rows(evaluated)
+
+
+@pytest.mark.slow
+@EVERY
+def test_killed_in_evaluations_a_run_ends_as_if_nothing_had_happened(sibling, tmp_path):
+    """Real kills in the middle of games, which worker processes play, and between two results."""
+    flags = [*sibling.small, *EVALUATED, "--eval_every", "64", "--checkpoint_every", "10000", "--num_workers", "2"]
+    flags = ["--config", write_config(tmp_path, **BREAKOUT), *flags, *sibling.method]
+
+    def live(name, *flags, fault=None):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "output.txt").unlink(missing_ok=True)
+        code = Life(tmp_path / name, *flags, fault=fault and ("die_in_evaluation", *fault), sibling=sibling).end()
+        said = (tmp_path / name / "output.txt").read_text()
+        assert code == (-signal.SIGKILL if fault else 0), said
+        return [int(games) for games in re.findall(r"^evaluating the weights of step .*: (\d+) games$", said, re.M)]
+
+    live("whole", *flags)
+    live("killed", *flags, fault=("_advance", 5))
+    whole, run = only_run(tmp_path / "whole"), only_run(tmp_path / "killed")
+    written = []
+    for fault in (("add_results", 3), ("_advance", 10), ("add_results", 7)):
+        live("killed", "--resume", str(run), fault=fault)
+        written.append(len(of_rows(run)))
+    announced = live("killed", "--resume", str(run))
+    assert_same_run(run, whole)
+    assert of_rows(run) == of_rows(whole)
+    assert labels(run) == [
+        (0, 0, ""),
+        (44, 0, ""),
+        (44, 1, "left_drift"),
+        (64, 1, "left_drift"),
+        (128, 1, "left_drift"),
+    ]
+    assert 2 == written[0] <= written[1] < written[2] < len(of_rows(run))
+    assert sum(announced) == len(of_rows(run)) - written[-1], "nothing is played twice"
 
 
 def test_what_an_earlier_version_left_is_evaluated(evaluated, tmp_path):

@@ -61,6 +61,7 @@ def test_the_file_says_nothing_that_is_the_default_anyway():
     assert np.diff(borders) == pytest.approx(25_000, rel=0.2)
 
 
+@pytest.mark.slow
 def test_the_picture_shows_every_whole_game_the_regimes_and_the_switches(first_run):
     whole = [(int(row["global_step"]), float(row["return"])) for row in read_csv(first_run.folder / "episodes.csv")
              if row["cut"] == "0"]  # fmt: skip
@@ -81,6 +82,7 @@ def test_the_picture_shows_every_whole_game_the_regimes_and_the_switches(first_r
     assert switches == [200, 400] == [int(row["global_step"]) for row in read_csv(first_run.folder / "switches.csv")]
 
 
+@pytest.mark.slow
 def test_the_shades_of_the_regimes_are_in_the_file(first_run):
     image = cv2.imread(str(first_run.folder / "returns.png"))
     assert image.shape[0] < image.shape[1] < 2000
@@ -98,6 +100,7 @@ def test_the_shades_of_the_regimes_are_in_the_file(first_run):
     assert [255, 255, 255] not in (first, second)
 
 
+@pytest.mark.slow
 def test_the_end_says_where_everything_is_and_the_commands_are_exact(first_run, monkeypatch):
     place = first_run.folder.parents[1]
     monkeypatch.chdir(place)

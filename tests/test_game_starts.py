@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, assert_refused, only_run, write_config
+from conftest import ROOT, assert_refused, mostly_slow, only_run, write_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_lockstep import MODIFICATION_SEED, hackatari_environment, reset_seed, start_theirs
 
@@ -138,8 +138,8 @@ def play_beside_the_original(game, noops, episodic_life, steps, time_limit=None,
 @pytest.mark.parametrize(
     ("game", "noops", "episodic_life", "steps"),
     [
-        ("Breakout", 1, True, 300),
-        ("Breakout", 13, False, 300),
+        pytest.param("Breakout", 1, True, 300, marks=pytest.mark.slow),
+        pytest.param("Breakout", 13, False, 300, marks=pytest.mark.slow),
         ("Pong", 5, True, 100),
         ("Pong", 30, False, 60),
         ("Freeway", 2, True, 60),
@@ -312,7 +312,7 @@ def test_a_game_that_ends_while_the_agent_waits_begins_anew():
 # ------------------------------------------------------------------------------------------------------------ pooling
 
 
-@pytest.mark.parametrize(("game", "noops"), [("Breakout", 1), ("Freeway", 17), ("Breakout", 30)])
+@pytest.mark.parametrize(("game", "noops"), mostly_slow([("Freeway", 17), ("Breakout", 1), ("Breakout", 30)], 3))
 def test_no_op_frames_of_pooled_games_are_those_of_gymnasiums_preprocessing(game, noops, monkeypatch):
     """In Freeway cars move while the agent waits, and still the frame that it sees first is not pooled."""
     settings = {"noop_max": 30, "frame_skip": 4, "screen_size": 84, "grayscale_obs": True}
@@ -336,7 +336,9 @@ def test_no_op_frames_of_pooled_games_are_those_of_gymnasiums_preprocessing(game
 
 @pytest.mark.parametrize(
     ("game", "string"),
-    [("Freeway", "stop_random_car all_black_cars"), ("Pong", "lazy_enemy"), ("Breakout", "right_drift")],
+    mostly_slow(
+        [("Pong", "lazy_enemy"), ("Freeway", "stop_random_car all_black_cars"), ("Breakout", "right_drift")], 3
+    ),
 )
 def test_pooled_modified_games_equal_a_recording_of_every_frame_pooled_by_hand(game, string):
     names = tuple(string.split())
@@ -595,7 +597,7 @@ def learning_rates(run):
     return [event.value for event in events.Scalars("charts/learning_rate")]
 
 
-@pytest.mark.parametrize("per_regime", [False, True])
+@pytest.mark.parametrize("per_regime", mostly_slow([True, False], 2))
 def test_the_learning_rate_falls_over_the_run_or_within_each_regime(workdir, capsys, per_regime):
     flags = ["--anneal_lr_per_regime"] if per_regime else []
     training.main([*SMALL, "--config", write_config(workdir, **REGIMES, learning_rate=0.001), *flags])

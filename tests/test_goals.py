@@ -5,7 +5,7 @@ from dataclasses import replace
 import ale_py
 import numpy as np
 import pytest
-from conftest import NEEDS_OCATARI
+from conftest import NEEDS_OCATARI, mostly_slow
 
 from continual_hackatari.wrappers.agent_game import AgentGame
 from continual_hackatari.wrappers.config import game_config
@@ -222,7 +222,7 @@ def test_tolerance_threshold_and_grey():
 # ------------------------------------------------------------------------------------------------- environments
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", mostly_slow([2, 0], 2))
 def test_goal_planes_are_constant_and_the_frames_are_those_without_goals(num_workers):
     plain, _ = game_config("ALE/Kangaroo-v5", seed=3)
     shapes, recorded = [], []

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import only_run
+from conftest import mostly_slow, only_run
 from goal_grid import GAMES, learn
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_training import SMALL, TWO_REGIMES, train_in, weights
@@ -268,7 +268,7 @@ def value_under(agent, observations, goals):
 
 @pytest.mark.parametrize(
     ("desired", "form", "at_goal_played", "at_goal_anew"),
-    [(178.0, [], 0.0, 1.0), (10.0, ["--her_rewards", "original", "--her_relabel", "all"], 2.0, 2.0)],
+    mostly_slow([(178.0, [], 0.0, 1.0), (10.0, ["--her_rewards", "original", "--her_relabel", "all"], 2.0, 2.0)], 2),
 )
 def test_the_second_half_of_a_rollout_is_computed_under_its_new_goals(
     desired, form, at_goal_played, at_goal_anew, tmp_path, monkeypatch

@@ -54,7 +54,12 @@ def recorded(tmp_path_factory):
     return of
 
 
-@pytest.fixture(scope="module", params=RUNS)
+SLOWLY = ("unscaled", "shrunk", "long")
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOWLY)) for name in RUNS]
+)
 def run(request, recorded):
     return recorded(request.param)
 

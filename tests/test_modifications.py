@@ -11,7 +11,7 @@ import ale_py
 import numpy as np
 import pytest
 from ale_py import roms
-from conftest import NEEDS_HACKATARI, NEEDS_OCATARI
+from conftest import NEEDS_HACKATARI, NEEDS_OCATARI, mostly_slow
 
 from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import ModificationError
@@ -137,7 +137,7 @@ def unmodified(game, steps):
     return list(PlainGame(game).play(steps))
 
 
-@pytest.mark.parametrize(("game", "name"), list(every_modification()))
+@pytest.mark.parametrize(("game", "name"), mostly_slow(every_modification(), 8))
 def test_the_modification_changes_the_game(game, name):
     steps = LATE.get((game, name), STEPS)
     modified = PlainGame(game, (name,))
@@ -478,7 +478,7 @@ def random_play(game, name, seed, steps=60):
     return list(PlainGame(game, (name,), seed).play(steps))
 
 
-@pytest.mark.parametrize(("game", "name"), RANDOM[:3])
+@pytest.mark.parametrize(("game", "name"), mostly_slow(RANDOM[:3], 3))
 def test_each_runner_has_its_own_seeded_randomness(game, name):
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002 - the point is that nobody touches the global generator

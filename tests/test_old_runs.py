@@ -9,7 +9,7 @@ import math
 import shutil
 
 import pytest
-from conftest import NEEDS_OCATARI, ROOT, read_csv
+from conftest import NEEDS_OCATARI, ROOT, mostly_slow, read_csv
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
@@ -53,6 +53,7 @@ def test_metrics_are_what_they_were(old, tmp_path, monkeypatch, capsys):
     assert "group 1: ALE/Breakout-v5 PPO_OBJ, 1 run" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("old", mostly_slow(COMMITS, 2), indirect=True)
 def test_a_report_shows_all_of_it(old, tmp_path, monkeypatch):
     def draw_once(name, draw):
         with figures.drawing(figures.LIGHT):
@@ -68,6 +69,7 @@ def test_a_report_shows_all_of_it(old, tmp_path, monkeypatch):
 
 
 @NEEDS_OCATARI
+@pytest.mark.parametrize("old", mostly_slow(COMMITS, 2), indirect=True)
 def test_what_is_missing_is_evaluated_later(old, capsys):
     before = read_csv(old / "evals.csv")
     lines = (old / "evals.csv").read_text().splitlines(keepends=True)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from itertools import chain
 
 import pytest
-from conftest import NEEDS_HACKATARI, ROOT
+from conftest import NEEDS_HACKATARI, ROOT, mostly_slow
 from pages import blocks
 from test_lockstep import play_both
 
@@ -139,7 +139,7 @@ def both_have():
 
 @NEEDS_HACKATARI
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize(("game", "string", "steps"), [*both_have(), *TOGETHER])
+@pytest.mark.parametrize(("game", "string", "steps"), mostly_slow([*both_have(), *TOGETHER], 7))
 def test_ours_play_as_the_installed_release(game, string, steps):
     assert {catalogue(game)[name].origin for name in string.split()} == {"continual-hackatari"}
     play_both(game, string, steps)

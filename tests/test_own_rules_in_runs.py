@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 from conftest import only_run, read_csv, write_config
-from siblings import EVERY_BUT_SLOWLY, PPO
+from siblings import EVERY, PPO
 from test_modification_file import RULES
 
 from continual_hackatari import continual_training_example as training
@@ -71,7 +71,8 @@ def test_path_digest_and_a_copy_are_kept_and_the_evaluations_play_it(trained):
     assert [row["to"] for row in read_csv(trained / "switches.csv")] == ["slow_cars"]
 
 
-@EVERY_BUT_SLOWLY
+@pytest.mark.slow
+@EVERY
 def test_a_run_goes_on_with_the_copy_and_with_nothing_else(sibling, tmp_path, monkeypatch, capsys):
     plain = {**SHORT, "modifs": "slow_cars all_gold_cars", **({"anneal_lr": False} if sibling is PPO else {})}
     whole = train(sibling, tmp_path / "whole", "--total_timesteps", "64", config=plain)

@@ -13,7 +13,7 @@ from torch import nn
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
-from continual_hackatari.agents.continual_backprop import UTILITIES, CbpLayer, ContinualBackprop
+from continual_hackatari.agents.continual_backprop import UTILITIES, ContinualBackprop, HiddenLayer
 from continual_hackatari.agents.restartable_adam import RestartableAdam
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.ranks import ALONE
@@ -49,7 +49,7 @@ def test_the_forward_pass_is_ppos_and_gives_the_features_of_every_hidden_layer(p
     x, actions = frames(5), torch.arange(5)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         expected = plain.get_action_and_value(x, actions)
-        *given, features = agent.get_action_value_and_features(x, actions)
+        *given, features = agent.get_action_value_and_hidden(x, actions)
         again = agent.get_action_and_value(x, actions)
     for a, b, c in zip(expected, given, again, strict=True):
         assert torch.equal(a, b)
@@ -71,7 +71,7 @@ def test_the_forward_pass_is_ppos_and_gives_the_features_of_every_hidden_layer(p
 
 def test_layers_are_those_of_the_network_and_both_heads_read_the_last():
     agent = make_agent("PPO_CBP", (4, 84, 84), 6)
-    layers = agent.cbp_layers()
+    layers = agent.hidden_layers()
     assert [layer.name for layer in layers] == list(LAYERS)
     assert [layer.layer for layer in layers] == [agent.network[i] for i in (0, 2, 4, 7)]
     assert [layer.consumers for layer in layers[:3]] == [[agent.network[i]] for i in (2, 4, 7)]
@@ -83,9 +83,9 @@ def test_layers_are_those_of_the_network_and_both_heads_read_the_last():
 def test_one_pass_over_relu_features_gives_the_same_statistics(utility, precision):
     agent = make_agent("PPO_CBP", (4, 84, 84), 6, generator=seeded(2)).to(memory_format=torch.channels_last)
     settings = {"replacement_rate": 1e-9, "maturity_threshold": 9, "decay_rate": 0.9, "utility": utility}
-    layers = agent.cbp_layers()
+    layers = agent.hidden_layers()
     fast = ContinualBackprop(layers, **settings)
-    slow = ContinualBackprop([CbpLayer(layer.layer, layer.consumers) for layer in layers], **settings)
+    slow = ContinualBackprop([HiddenLayer(layer.layer, layer.consumers) for layer in layers], **settings)
     for seed in range(3):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
             features = agent(frames(6, seed), True)[2]
@@ -108,7 +108,7 @@ def test_summary_of_a_layer_worked_out_by_hand():
     with torch.no_grad():
         consumer.weight.copy_(torch.tensor([[1.0, -2.0, 3.0, 0.5]]))
     cbp = ContinualBackprop(
-        [CbpLayer(layer, [consumer], name="only")], replacement_rate=0.125, maturity_threshold=1, decay_rate=0.5
+        [HiddenLayer(layer, [consumer], name="only")], replacement_rate=0.125, maturity_threshold=1, decay_rate=0.5
     )
     assert cbp.summary() == {"replaced/only": 0, "eligible/only": 0.0, "age_median/only": 0.0}
     # Means of abs(output) 1, 2, 0.01, 4: the third is below 2.5 % of their mean 1.7525. Utilities 1, 4, 0.03, 2.
@@ -139,7 +139,9 @@ def test_summary_of_a_layer_worked_out_by_hand():
 
 def test_reset_makes_all_units_new_and_keeps_the_counts():
     layer, consumer = nn.Linear(2, 8), nn.Linear(8, 1)
-    cbp = ContinualBackprop([CbpLayer(layer, [consumer])], replacement_rate=0.3, maturity_threshold=2, decay_rate=0.9)
+    cbp = ContinualBackprop(
+        [HiddenLayer(layer, [consumer])], replacement_rate=0.3, maturity_threshold=2, decay_rate=0.9
+    )
     for t in range(6):
         cbp.step([torch.rand(4, 8, generator=seeded(t))])
     record = cbp.records[0]
@@ -171,6 +173,7 @@ def replacements(units, steps, rate, maturity):
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("amp", "flags"),
     [
@@ -274,8 +277,8 @@ def test_shrink_and_perturb_resets_the_records_with_adams_state(tmp_path, monkey
 def test_compiled_it_measures_the_same_features():
     agent = make_agent("PPO_CBP", (4, 84, 84), 6, generator=seeded(3)).to(memory_format=torch.channels_last)
     x, actions = frames(8), torch.zeros(8, dtype=torch.int64)
-    expected = agent.get_action_value_and_features(x, actions)
+    expected = agent.get_action_value_and_hidden(x, actions)
     agent.compile()
-    given = agent.get_action_value_and_features(x, actions)
+    given = agent.get_action_value_and_hidden(x, actions)
     for a, b in zip([*expected[:4], *expected[4]], [*given[:4], *given[4]], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

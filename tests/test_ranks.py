@@ -11,6 +11,7 @@ import torch
 from conftest import only_run, read_csv, write_config
 from jobs import HERE, Job, end, free_port, notes_of, start_ranks
 from processes import descendants, wait_until_gone
+from siblings import EVERY, PPO, PPO_ALONE
 from test_resume import assert_same_run
 
 from continual_hackatari import continual_training_example as training
@@ -91,21 +92,12 @@ def test_evaluations_are_shared_and_a_stop_of_one_is_for_all(together, tmp_path,
 
 # ----------------------------------------------------------------------------------------------------------- whole runs
 
-SMALL = ["--num_envs", "4", "--num_steps", "8", "--update_epochs", "2", "--num_minibatches", "2", "--num_workers", "0"]
-SMALL += ["--no-cuda", "--checkpoint_every", "32"]
-METHOD = [
-    "--architecture",
-    "PPO_CBP",
-    "--replacement_rate",
-    "0.02",
-    "--maturity_threshold",
-    "2",
-    "--shrink_and_perturb",
-]
-COMMON = ("step", "switches", "modification", "agent", "optimizer", "cbp", "replaced", "rewards")
+SMALL = ["--num_envs", "4", "--num_steps", "8", "--checkpoint_every", "32"]
+METHOD = [*PPO.method, "--num_minibatches", "2", "--shrink_and_perturb"]
+COMMON = ("step", "switches", "modification", "parts", "replaced")
 
 
-def flags_for(folder, *flags, steps=320, **settings):
+def flags_for(folder, *flags, steps=320, sibling=PPO, **settings):
     folder.mkdir(exist_ok=True)
     config = {
         "env_id": "ALE/Freeway-v5",
@@ -116,14 +108,19 @@ def flags_for(folder, *flags, steps=320, **settings):
             "num_repetitions": 50,
         },
     }
-    return ["--config", write_config(folder, **{**config, **settings}), *SMALL, *(flags or METHOD)]
+    method = METHOD if sibling is PPO else sibling.method
+    return ["--config", write_config(folder, **{**config, **settings}), *sibling.small, *SMALL, *(flags or method)]
+
+
+def start_both(folder, fault, *flags, sibling=PPO):
+    return start_ranks([HERE / "rank_job.py", sibling.name, folder, fault, *flags], folder)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(sibling, tmp_path_factory):
     """Folder of a job of two processes that nobody disturbed."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    codes = end(start_ranks([HERE / "rank_job.py", folder, "keep_states:0:0", *flags_for(folder)], folder))
+    codes = end(start_both(folder, "keep_states:0:0", *flags_for(folder, sibling=sibling), sibling=sibling))
     assert codes == [0, 0], (folder / "rank0.txt").read_text() + (folder / "rank1.txt").read_text()
     return folder
 
@@ -137,13 +134,15 @@ def assert_ranks_agree(folder, saves):
 
 
 @pytest.mark.slow
-def test_all_ranks_have_the_same_agent_and_one_of_them_writes(uninterrupted):
+@EVERY
+def test_all_ranks_have_the_same_agent_and_one_of_them_writes(sibling, uninterrupted):
     assert_ranks_agree(uninterrupted, saves=10)
     last = notes_of(uninterrupted, 0)[-1]
     assert last["switches"] >= 4
-    assert last["replaced"] > 10
-    ratios = [note["log_ratio"] for note in notes_of(uninterrupted, 0)]
-    assert max(ratios) < 1e-5, "switches shrink the weights in mid-rollout, yet every update starts where its rows are"
+    if sibling is PPO:
+        assert last["replaced"] > 10
+        ratios = [note["log_ratio"] for note in notes_of(uninterrupted, 0)]
+        assert max(ratios) < 1e-5, "switches shrink the weights in mid-rollout, yet every update starts at its rows"
     assert (uninterrupted / "rank1.txt").read_text() == "", "the others say nothing"
     assert (uninterrupted / "rank0.txt").read_text().count("precision: float32") == 1
     run = only_run(uninterrupted)
@@ -154,9 +153,10 @@ def test_all_ranks_have_the_same_agent_and_one_of_them_writes(uninterrupted):
 
 
 @pytest.mark.slow
-def test_the_schedule_is_that_of_one_process(uninterrupted, tmp_path, monkeypatch):
+@EVERY
+def test_the_schedule_is_that_of_one_process(sibling, uninterrupted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    training.main(flags_for(tmp_path, *METHOD))
+    sibling.main(flags_for(tmp_path, sibling=sibling))
     runs = [only_run(folder) for folder in (uninterrupted, tmp_path)]
     switches = [[{**row, "seconds": ""} for row in read_csv(run / "switches.csv")] for run in runs]
     assert switches[0] == switches[1]
@@ -200,10 +200,11 @@ def test_environments_play_the_same_games_in_every_division():
 
 
 @pytest.mark.slow
-def test_a_killed_rank_costs_nothing_when_torchrun_starts_the_job_anew(uninterrupted, tmp_path):
+@EVERY
+def test_a_killed_rank_costs_nothing_when_torchrun_starts_the_job_anew(sibling, uninterrupted, tmp_path):
     """Killed in its sixth update; the restarted job finds the run by itself and ends as if nothing had happened."""
-    torchrun = ("--nproc_per_node=2", "--max-restarts=1")
-    job = Job(tmp_path, *flags_for(tmp_path), torchrun=torchrun, fault="die_in_update:1:22")
+    torchrun, fault = ("--nproc_per_node=2", "--max-restarts=1"), f"die_in_update:1:{22 if sibling is PPO else 42}"
+    job = Job(tmp_path, *flags_for(tmp_path, sibling=sibling), torchrun=torchrun, fault=fault, sibling=sibling)
     assert job.end() == 0, job.said
     assert job.said.count("torchrun has started the job anew: it goes on in runs/") == 1
     assert_ranks_agree(tmp_path, saves=10)
@@ -212,9 +213,9 @@ def test_a_killed_rank_costs_nothing_when_torchrun_starts_the_job_anew(uninterru
 
 
 @pytest.mark.slow
-def test_a_signal_to_torchrun_stops_all_ranks_after_the_same_update(uninterrupted, tmp_path):
-    flags = flags_for(tmp_path, "--checkpoint_every", "0", *METHOD)
-    job = Job(tmp_path, *flags)
+@EVERY
+def test_a_signal_to_torchrun_stops_all_ranks_after_the_same_update(sibling, uninterrupted, tmp_path):
+    job = Job(tmp_path, *flags_for(tmp_path, sibling=sibling), "--checkpoint_every", "0", sibling=sibling)
     job.wait_for(lambda: "run folder" in job.said)
     processes = descendants(job.process.pid)
     job.process.send_signal(signal.SIGTERM)
@@ -226,7 +227,9 @@ def test_a_signal_to_torchrun_stops_all_ranks_after_the_same_update(uninterrupte
     assert len(commands) == 1, job.said
     run = only_run(tmp_path)
     assert len(load_state(run)[0]["other_ranks"]) == 1
-    job = Job(tmp_path, *commands[0].split()[1:], name="again.txt")
+    own = {path.name.partition("_step")[0] for path in run.glob("*_rank[01]_step*.pt")}
+    assert len(own) == 2 * (sibling.files - 1), "each rank has its own files"
+    job = Job(tmp_path, *commands[0].split()[1:], name="again.txt", sibling=sibling)
     assert job.end() == 0, job.said
     assert_ranks_agree(tmp_path, saves=2)
     assert_same_run(run, only_run(uninterrupted))
@@ -235,7 +238,7 @@ def test_a_signal_to_torchrun_stops_all_ranks_after_the_same_update(uninterrupte
 @pytest.mark.slow
 def test_what_cannot_be_shared_is_said_once_before_anything_starts(tmp_path):
     flags = ["--num_envs", "3", "--no-cuda"]
-    assert end(start_ranks([HERE / "rank_job.py", tmp_path, "-", *flags], tmp_path)) == [2, 2]
+    assert end(start_both(tmp_path, "-", *flags)) == [2, 2]
     said = [(tmp_path / f"rank{rank}.txt").read_text() for rank in (0, 1)]
     assert "error: `num_envs` 3 games cannot be shared equally among the 2 processes of torchrun" in said[0]
     assert said[1] == ""
@@ -245,7 +248,7 @@ def test_what_cannot_be_shared_is_said_once_before_anything_starts(tmp_path):
 @pytest.mark.slow
 def test_weights_that_differ_end_the_run(tmp_path):
     """A rank whose arithmetic goes its own way, from the sixth gradient step on."""
-    codes = end(start_ranks([HERE / "rank_job.py", tmp_path, "differ:1:6", *flags_for(tmp_path)], tmp_path))
+    codes = end(start_both(tmp_path, "differ:1:6", *flags_for(tmp_path)))
     assert codes == [1, 1]
     assert "error: the processes have computed different weights" in (tmp_path / "rank0.txt").read_text()
     assert load_state(only_run(tmp_path))[0]["counters"]["global_step"] == 32, "the last save before it"
@@ -269,7 +272,8 @@ def test_what_cannot_be_shared_is_refused(flags, size, sentence, monkeypatch):
 
 
 @pytest.mark.slow
-def test_another_number_of_processes_is_refused(uninterrupted, monkeypatch):
+@PPO_ALONE
+def test_another_number_of_processes_is_refused(sibling, uninterrupted, monkeypatch):
     monkeypatch.chdir(uninterrupted)
     with pytest.raises(ResumeError, match="is one of 2 processes and this job has 1; start it with torchrun and 2"):
         training.prepare(["--resume", str(only_run(uninterrupted))])
@@ -346,7 +350,7 @@ def test_ranks_agree_after_thousands_of_updates(tmp_path):
     flags = ["--num_envs", "2", "--num_steps", "2", "--num_minibatches", "2", "--update_epochs", "1", "--her"]
     flags += ["--num_workers", "0", "--no-cuda", "--checkpoint_every", "400", *METHOD]
     flags = [*flags_for(tmp_path, steps=8_000)[:2], *flags]
-    codes = end(start_ranks([HERE / "rank_job.py", tmp_path, "-", *flags], tmp_path), timeout=3000)
+    codes = end(start_both(tmp_path, "-", *flags), timeout=3000)
     assert codes == [0, 0], (tmp_path / "rank0.txt").read_text() + (tmp_path / "rank1.txt").read_text()
     assert_ranks_agree(tmp_path, saves=20)
     last = notes_of(tmp_path, 1)[-1]
@@ -357,7 +361,8 @@ def test_ranks_agree_after_thousands_of_updates(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", ["die_in_update:0:22", "die_in_rollout:1:30"])
-def test_a_killed_rank_ends_the_job_soon_and_nothing_is_left(fault, uninterrupted, tmp_path):
+@PPO_ALONE
+def test_a_killed_rank_ends_the_job_soon_and_nothing_is_left(sibling, fault, uninterrupted, tmp_path):
     job = Job(tmp_path, *flags_for(tmp_path, "--num_workers", "1", *METHOD), fault=fault)
     job.wait_for(lambda: len(notes_of(tmp_path, 0)) >= 1)
     processes = descendants(job.process.pid)
@@ -372,7 +377,8 @@ def test_a_killed_rank_ends_the_job_soon_and_nothing_is_left(fault, uninterrupte
 
 
 @pytest.mark.long
-def test_without_its_torchrun_a_job_saves_and_stops(uninterrupted, tmp_path):
+@PPO_ALONE
+def test_without_its_torchrun_a_job_saves_and_stops(sibling, uninterrupted, tmp_path):
     job = Job(tmp_path, *flags_for(tmp_path, "--num_workers", "1", "--checkpoint_every", "0", *METHOD))
     job.wait_for(lambda: "run folder" in job.said)
     processes = descendants(job.process.pid)
@@ -384,7 +390,8 @@ def test_without_its_torchrun_a_job_saves_and_stops(uninterrupted, tmp_path):
 
 
 @pytest.mark.long
-def test_two_torchruns_that_meet_make_one_job(uninterrupted, tmp_path):
+@PPO_ALONE
+def test_two_torchruns_that_meet_make_one_job(sibling, uninterrupted, tmp_path):
     """As on two machines: two torchruns with a process each and a rendezvous, once undisturbed, once with a death."""
     for name, fault, restarts in (("quiet", "-", 0), ("disturbed", "die_in_update:1:22", 1)):
         folder = tmp_path / name

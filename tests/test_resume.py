@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import only_run, read_csv, write_config
+from conftest import mostly_slow, only_run, read_csv, write_config
 from lives import Life
 from processes import wait_until_gone
 from siblings import EVERY, EVERY_BUT_SLOWLY, PPO, PPO_ALONE, Q_LEARNER
@@ -43,6 +43,23 @@ METHODS = {
     "HER": ["--her", "--switch_mode", "live"],
     "Q_LEARNER": Q_LEARNER.method,
 }
+BUSY = {
+    "continual_backprop": [
+        *("--continual_backprop.replacement_rate", "0.02"),
+        *("--continual_backprop.maturity_threshold", "2"),
+    ],
+    "ewc": ["--ewc.samples", "20"],
+    "l2_init": ["--l2_init.strength", "0.01"],
+    "online_ewc": ["--online_ewc.samples", "20"],
+    "redo": ["--redo.every", "3", "--redo.threshold", "0.3"],
+    "soft_shrink_perturb": ["--soft_shrink_perturb.factor", "0.999", "--soft_shrink_perturb.noise_scale", "0.01"],
+}
+TOGETHER = [
+    ("layer_norm", "l2_init", "redo", "soft_shrink_perturb", "ewc"),
+    ("crelu", "online_ewc", "shrink_perturb"),
+    ("continual_backprop", "from_scratch", "reset_optimizer"),
+]
+"""All methods, several in each run."""
 TIMES = re.compile(r"time/.*|charts/SPS|switch/seconds")
 
 
@@ -103,6 +120,27 @@ def children(pid):
 
 
 @EVERY_BUT_SLOWLY
+def test_killed_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path, uninterrupted):
+    fault = ("die_in_switch", "set_modifications", 3)
+    assert begin(tmp_path, *sibling.method, fault=fault, sibling=sibling).end() == -signal.SIGKILL
+    assert go_on(tmp_path, sibling=sibling).end() == 0, said(tmp_path)
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("methods", TOGETHER, ids="+".join)
+def test_with_methods_killed_in_a_switch_it_ends_as_if_nothing_had_happened(methods, tmp_path):
+    """What a method needs at a boundary it has kept, also where the run was killed between a save and the boundary."""
+    flags = ["--methods", *methods, *(word for name in methods for word in BUSY.get(name, []))]
+    assert begin(tmp_path / "whole", *flags, every=0).end() == 0, said(tmp_path / "whole")
+    cut = tmp_path / "cut"
+    assert begin(cut, *flags, fault=("die_in_switch", "set_modifications", 3)).end() == -signal.SIGKILL
+    assert go_on(cut).end() == 0, said(cut)
+    assert_same_run(only_run(cut), only_run(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+@EVERY
 def test_killed_in_a_save_and_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path, uninterrupted):
     killed = -signal.SIGKILL
     assert (
@@ -284,10 +322,11 @@ def test_a_finished_run_does_what_was_asked_for_as_at_its_end(sibling, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_tracked_run_goes_on_under_its_id(tmp_path):
-    died = begin(tmp_path, "--track", fault=("track_offline", ("die_in_switch", "switch", 3)))
+@EVERY
+def test_a_tracked_run_goes_on_under_its_id(sibling, tmp_path):
+    died = begin(tmp_path, "--track", fault=("track_offline", ("die_in_switch", "switch", 3)), sibling=sibling)
     assert died.end() == -signal.SIGKILL, said(tmp_path)
-    assert go_on(tmp_path, fault=("track_offline",)).end() == 0
+    assert go_on(tmp_path, fault=("track_offline",), sibling=sibling).end() == 0
     first, second = sorted(path.name for path in (tmp_path / "wandb").glob("offline-run-*"))
     identity = load_checkpoint(only_run(tmp_path) / "model.cleanrl_model").extra["wandb_run_id"]
     assert first.endswith(identity)
@@ -407,7 +446,7 @@ def test_what_is_not_exact_is_said(sibling, stopped, monkeypatch, capsys):
     assert f"saved with threads {threads} and goes on with {threads + 1}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("fast", mostly_slow([True, False], 2))
 def test_the_precision_that_auto_chose_is_kept_on_another_machine(fast, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("continual_hackatari.agents.acceleration._fast_bfloat16", lambda device: (fast, "a machine"))
@@ -486,16 +525,37 @@ def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(method, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sibling", ["q_learner"], indirect=True)
-def test_a_replay_that_is_missing_or_damaged_is_one_sentence(sibling, tmp_path, stopped):
-    (replay,) = stopped.glob(f"replay_step{load_state(stopped)[0]['counters']['global_step']}.pt")
+@pytest.mark.parametrize("words", ["damaged or cut short", "cannot be read"], ids=["damaged", "missing"])
+def test_a_replay_that_is_missing_or_damaged_gives_way_to_the_one_before(
+    words, sibling, tmp_path, stopped, uninterrupted
+):
+    """Also where the run is killed again, in its next save: until that is whole, the one before stays."""
     run = Path(shutil.copytree(stopped, tmp_path / "runs" / stopped.name))
-    copied = run / replay.name
-    copied.write_bytes(copied.read_bytes()[:-1])
-    for words in ("damaged or cut short", "cannot be read"):
-        (tmp_path / "output.txt").write_text("")
-        assert go_on(tmp_path, sibling=sibling).end() == 2
-        (line,) = re.findall(r"^error: .*$", said(tmp_path), re.M)
-        assert replay.name in line
-        assert words in line
-        assert "Traceback" not in said(tmp_path)
-        copied.unlink(missing_ok=True)
+    before, last = (run / f"replay_step{step}.pt" for step in (0, 32))
+    if words == "cannot be read":
+        last.unlink()
+    else:
+        last.write_bytes(last.read_bytes()[:-1])
+    renames = ("args.json", "the replay", "the state")
+    assert go_on(tmp_path, fault=("die_while_renaming", len(renames)), sibling=sibling).end() == -signal.SIGKILL
+    (note,) = re.findall(r"^note: .*$", said(tmp_path), re.M)
+    assert re.search(rf"{RESUME} needs .*{last.name}` {words if words[0] == 'c' else 'is ' + words}.*{PREVIOUS}", note)
+    assert not (run / RESUME).exists()
+    assert before.exists()
+    assert go_on(tmp_path, sibling=sibling).end() == 0, said(tmp_path)
+    assert_same_run(run, uninterrupted)
+    assert not list(run.glob("replay_*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sibling", ["q_learner"], indirect=True)
+def test_a_run_without_any_replay_is_one_sentence(sibling, tmp_path, stopped):
+    run = Path(shutil.copytree(stopped, tmp_path / "runs" / stopped.name))
+    for replay in run.glob("replay_*"):
+        replay.unlink()
+    assert go_on(tmp_path, sibling=sibling).end() == 2
+    (line,) = re.findall(r"^error: .*$", said(tmp_path), re.M)
+    assert "replay_step32.pt" in line
+    assert "replay_step0.pt" in line
+    assert line.endswith("this run cannot be continued.")
+    assert "Traceback" not in said(tmp_path)

@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from continual_hackatari.training.resume import (
     SaveClock,
     can_go_on,
     exclusive,
+    forget_passed_over,
     forget_states,
     load_state,
     read_sealed,
@@ -62,6 +64,10 @@ def same(first, second):
     if isinstance(first, (list, tuple)):
         return type(first) is type(second) and len(first) == len(second) and all(map(same, first, second))
     return type(first) is type(second) and first == second
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:-1])
 
 
 def test_what_goes_in_comes_out(folder):
@@ -129,6 +135,43 @@ def test_a_damaged_file_gives_way_to_the_one_before(folder):
     os.truncate(folder / PREVIOUS, 100)
     with pytest.raises(ResumeError, match=RESUME):
         load_state(folder)
+
+
+@pytest.mark.parametrize("harm", [damage, Path.unlink], ids=["damaged", "missing"])
+def test_a_state_whose_own_file_is_not_whole_gives_way_to_the_one_before(harm, folder):
+    """The file may be another rank's."""
+    for step in (1, 2):
+        names = [f"replay_rank{rank}_step{step}.pt" for rank in (0, 1)]
+        for name in names:
+            write_sealed(folder / name, {"step": step})
+        own, other = ({"files": {"replay": name}} for name in names)
+        save_state(folder, {"counters": {"global_step": step}, **own, "other_ranks": [other]})
+    assert load_state(folder)[1] == []
+    harm(folder / "replay_rank1_step2.pt")
+    state, (note,) = load_state(folder)
+    assert state["counters"]["global_step"] == 1
+    assert note.startswith(f"note: {RESUME} needs a file of its own: `{folder}/replay_rank1_step2.pt`")
+    assert note.endswith(f"the run goes on from {PREVIOUS} instead")
+    assert load_state(folder, files=False)[0]["counters"]["global_step"] == 2
+    harm(folder / "replay_rank0_step1.pt")
+    with pytest.raises(ResumeError, match=r"replay_rank1_step2.pt.* and .*replay_rank0_step1.pt"):
+        load_state(folder)
+
+
+def test_a_state_from_which_a_run_does_not_go_on_is_forgotten(folder):
+    """Otherwise the next save would move it over the one that the run goes on from."""
+    for step in (1, 2):
+        save_state(folder, {"counters": {"global_step": step}})
+    forget_passed_over(folder, 2)
+    assert load_state(folder)[0]["counters"]["global_step"] == 2
+    forget_passed_over(folder, 1)
+    assert load_state(folder)[0]["counters"]["global_step"] == 1
+    save_state(folder, {"counters": {"global_step": 3}})
+    damage(folder / RESUME)
+    forget_passed_over(folder, 1)
+    forget_passed_over(folder, 1)
+    assert not (folder / RESUME).exists()
+    assert (folder / PREVIOUS).exists()
 
 
 def test_a_folder_without_state_says_what_it_lacks(tmp_path, folder):
@@ -219,10 +262,6 @@ def kill():
     hook = Kill()
     sys.addaudithook(hook)  # sees every operation, however it is made; it cannot be taken away again
     return hook
-
-
-def damage(path):
-    path.write_bytes(path.read_bytes()[:-1])
 
 
 BEFORE_A_SAVE = {

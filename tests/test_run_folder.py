@@ -21,7 +21,7 @@ from continual_hackatari.training.run_folder import (
     write_args,
 )
 
-RUN = {"env_id": "ALE/Freeway-v5", "seed": 7, "exp_name": "tour", "architecture": "PPO", "shrink_and_perturb": False}
+RUN = {"env_id": "ALE/Freeway-v5", "seed": 7, "exp_name": "tour", "architecture": "PPO"}
 NASTY = [
     "../../etc",
     "..",
@@ -41,7 +41,7 @@ NASTY = [
 
 def test_name_of_the_folder(tmp_path):
     assert create_run_folder(tmp_path, **RUN, now=1700000000.9).name == "ALE-Freeway-v5_s7__tour__PPO__1700000000"
-    both = create_run_folder(tmp_path, **{**RUN, "shrink_and_perturb": True, "architecture": "PPO_OBJ"}, now=5)
+    both = create_run_folder(tmp_path, **{**RUN, "architecture": "PPO_OBJ_shrink_perturb"}, now=5)
     assert both.name == "ALE-Freeway-v5_s7__tour__PPO_OBJ_shrink_perturb__5"
 
 
@@ -71,7 +71,7 @@ def test_runs_that_start_in_the_same_second_get_folders_of_their_own(tmp_path):
 @pytest.mark.parametrize("text", NASTY)
 def test_no_name_leaves_the_root_or_grows_too_long(tmp_path, text):
     root = tmp_path / "runs"
-    folder = create_run_folder(root, env_id=text, seed=-1, exp_name=text, architecture=text, shrink_and_perturb=True)
+    folder = create_run_folder(root, env_id=text, seed=-1, exp_name=text, architecture=text)
     assert folder.parent == root
     assert list(root.iterdir()) == [folder]
     assert folder.resolve().parent == root.resolve()

@@ -181,7 +181,7 @@ def assert_inside(path, parent):
 def test_no_name_leaves_its_folder(tmp_path_factory, text, other, step):
     root = tmp_path_factory.mktemp("names") / "runs"
     run = create_run_folder(
-        root, env_id=f"ALE/{other}", seed=2**63 - 1, exp_name=text, architecture="PPO_CBP", shrink_and_perturb=True
+        root, env_id=f"ALE/{other}", seed=2**63 - 1, exp_name=text, architecture="PPO_CBP_shrink_perturb"
     )
     assert_inside(run, root)
     assert os.listdir(root) == [run.name]

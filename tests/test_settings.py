@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import ROOT, write_config
+from conftest import ROOT, mostly_slow, write_config
 from siblings import EVERY, Q_LEARNER
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
-from continual_hackatari.training import cost, run_evaluation, sweeps
+from continual_hackatari.training import cost, earlier_flags, run_evaluation, sweeps
 from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 from continual_hackatari.training.help import groups_of
 from continual_hackatari.training.settings import RULES, WANDB
@@ -48,8 +48,9 @@ ON = {
     **{name: {"her": True} for name in ("her_rewards", "her_relabel", "her_weight", "her_importance_clip")},
     "encoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
     "decoder_dims": {"architecture": "PPO_OBJ", "obs_mode": "obj"},
-    **{name: {"architecture": "PPO_CBP"} for name in OF[training.UNITS]},
-    **{name: {"shrink_and_perturb": True} for name in OF[training.SHRINKING]},
+    **{name: {"architecture": "PPO_CBP"} for name in OF[earlier_flags.UNITS]},
+    **{name: {"shrink_and_perturb": True} for name in OF[earlier_flags.SHRINKING]},
+    "boundary": {"methods": ["ewc"]},
     "eval_games": {"eval_every": 0},
     "eval_episodes": {"test_modifs": "no_modif"},
     "save_agent_wandb": {"track": True},
@@ -294,7 +295,7 @@ def test_the_speed_is_that_of_a_game_of_this_run(sibling, workdir):
 SCRIPTS = ["continual_training_example.py", "eval.py", "metrics.py", "report.py", "sweep.py"]
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "modification_factories.py"])
+@pytest.mark.parametrize("script", mostly_slow([*SCRIPTS, "modification_factories.py"], 9))
 def test_help_that_nobody_reads_to_its_end_is_no_error(script):
     reading, writing = os.pipe()
     os.close(reading)
@@ -317,7 +318,7 @@ def children(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads processes from /proc")
-@pytest.mark.parametrize("moment", ["imports", "workers"])
+@pytest.mark.parametrize("moment", mostly_slow(["imports", "workers"], 2))
 def test_ctrl_c_in_the_first_second_ends_quietly_and_leaves_nobody(moment, tmp_path):
     script = str(ROOT / "continual_training_example.py")
     words = [script, "--no-cuda", "--num_envs", "2", "--num_workers", "2", "--total_timesteps", "100000"]

@@ -9,7 +9,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, mostly_slow
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
@@ -275,7 +275,7 @@ def test_all_of_gymnasiums_wrappers_are_tried():
 
 
 @pytest.mark.parametrize("mode", [NEXT, SAME], ids=lambda mode: mode.value)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", mostly_slow(CASES, 4))
 def test_gymnasiums_wrappers_work(name, mode, tmp_path, monkeypatch):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
@@ -376,12 +376,14 @@ print(loaded)
 
 @pytest.mark.parametrize(
     ("imports", "loaded"),
-    [
-        ("import continual_hackatari", []),
-        ("import gymnasium, continual_hackatari", ["numpy", "gymnasium"]),
-        ("import continual_hackatari, ale_py", ["numpy", "gymnasium", "ale_py"]),
-    ],
-    ids=["before gymnasium", "after gymnasium", "before ale_py"],
+    mostly_slow(
+        [
+            pytest.param("import continual_hackatari", [], id="before gymnasium"),
+            pytest.param("import gymnasium, continual_hackatari", ["numpy", "gymnasium"], id="after gymnasium"),
+            pytest.param("import continual_hackatari, ale_py", ["numpy", "gymnasium", "ale_py"], id="before ale_py"),
+        ],
+        3,
+    ),
 )
 def test_a_project_with_folders_of_the_same_names_can_use_it(tmp_path, imports, loaded):
     """From a clone that is not installed; torch stays out, and before gymnasium so does all that is heavy."""

@@ -202,9 +202,9 @@ def test_seeds_that_start_from_seeds_of_one_experiment_are_repetitions(agents, t
 @pytest.mark.slow
 def test_all_ranks_begin_with_them(agents, tmp_path):
     flags = [*PPO.small, *FREEWAY, "--total_timesteps", "32", "--start_from", str(agents["ppo"])]
-    codes = end(start_ranks([HERE / "rank_job.py", tmp_path, "keep_states:0:0", *flags], tmp_path))
+    codes = end(start_ranks([HERE / "rank_job.py", "ppo", tmp_path, "keep_states:0:0", *flags], tmp_path))
     assert codes == [0, 0], (tmp_path / "rank0.txt").read_text() + (tmp_path / "rank1.txt").read_text()
     expected = digest(load_checkpoint(agents["ppo"]).model_weights)
     first, second = (notes_of(tmp_path, rank)[0] for rank in (0, 1))
     assert first["step"] == 0
-    assert first["agent"] == second["agent"] == expected
+    assert first["parts"]["agent"] == second["parts"]["agent"] == expected

@@ -12,15 +12,19 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PATIENCE
+from conftest import PATIENCE, only_run, write_config
+from lives import Life
+from siblings import EVERY
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 from wandb.proto.wandb_internal_pb2 import Record
 
+from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.tracking import EPISODE_COLUMNS, SWITCH_COLUMNS, Tracker
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -95,6 +99,7 @@ def test_csv_and_tensorboard_hold_what_was_reported(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_an_untracked_run_never_imports_wandb(tmp_path):
     done = run_code(
         tmp_path,
@@ -307,20 +312,34 @@ def test_in_a_sweep_the_run_has_the_id_that_the_agent_gave_it(tmp_path):
     assert run_folder.name.endswith("fromagent")
 
 
-def read_history(record_file: Path) -> list[dict]:
-    """The rows of a short .wandb file: 7 bytes, then records of checksum (4), length (2), kind (1) and data."""
-    data = record_file.read_bytes()
-    assert len(data) < 32768, "longer files are cut into blocks, which this reader does not know"
-    rows, offset = [], 7
+def records(data: bytes) -> Iterator[bytes]:
+    """What is in a .wandb file: blocks of 32 KiB, with parts of records: checksum (4), length (2), kind (1) and data.
+
+    Kinds: 1 a whole record; 2, 3 and 4 the first, a middle and the last part of one.
+    """
+    record, offset = b"", 7
     while offset < len(data):
+        left = 32768 - offset % 32768
+        if left < 7:  # too short for a part
+            offset += left
+            continue
         length, kind = struct.unpack_from("<HB", data, offset + 4)
-        assert kind == 1, "a whole record"
-        record = Record.FromString(data[offset + 7 : offset + 7 + length])
+        part = data[offset + 7 : offset + 7 + length]
+        record = part if kind in (1, 2) else record + part
+        if kind in (1, 4):
+            yield record
+        offset += 7 + length
+
+
+def read_history(record_file: Path) -> list[dict]:
+    """The rows of a .wandb file."""
+    rows = []
+    for data in records(record_file.read_bytes()):
+        record = Record.FromString(data)
         if record.HasField("history"):
             rows.append(
                 {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             )
-        offset += 7 + length
     return rows
 
 
@@ -415,3 +434,36 @@ def test_two_tracked_runs_in_one_process(tmp_path):
     assert done.returncode == 0, done.stderr
     runs = list((tmp_path / "wandb").glob("offline-run-*"))
     assert [history_of(run, "charts/SPS") for run in runs] == [[(1, 77.5)], [(1, 77.5)]]
+
+
+# --------------------------------------------------------------------------------------------------------- every script
+
+
+@pytest.mark.slow
+@EVERY
+def test_a_run_is_in_wandb_as_on_the_disk(sibling, tmp_path):
+    """All that it logs, with its agents, under the id that these name."""
+    kwargs = {"num_total_steps": 128, "modifications": ["all_black_cars", "", "all_black_cars"]}
+    config = write_config(
+        tmp_path,
+        env_id="ALE/Freeway-v5",
+        modification_factory="SequentialModificationFactory",
+        modification_factory_kwargs={**kwargs, "switching_thresholds": [40, 80]},
+    )
+    flags = ["--config", config, "--game_start", "frames", "--time_limit", "80"]  # short games
+    flags += ["--track", "--save_agent_wandb", "--save_agent_with_switch"]
+    life = Life(tmp_path, *sibling.small, *flags, fault=("track_offline",), sibling=sibling)
+    assert life.end() == 0, (tmp_path / "output.txt").read_text()
+    assert "Traceback" not in (tmp_path / "output.txt").read_text()
+    run = only_run(tmp_path)
+    (offline,) = tmp_path.glob("wandb/offline-run-*")
+    logged = read_scalars(run)
+    assert {f"losses/{sibling.loss}", "charts/SPS", "switch/number", "episodic_return_by_modif/no_modif"} <= set(logged)
+    for name, values in logged.items():
+        kept = dict(history_of(offline, name))  # of several games that end at one step, W&B keeps the last
+        assert kept == {step: pytest.approx(value, rel=1e-6) for step, value in values}, name
+    record = next(offline.glob("*.wandb")).read_bytes()
+    for agent in run.glob("*.cleanrl_model"):
+        assert agent.name.encode() in record
+        assert load_checkpoint(agent).extra["wandb_run_id"] == offline.name.rsplit("-", 1)[1]
+    assert len(list(run.glob("*.cleanrl_model"))) == 3

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NEEDS_OCATARI, PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
-from siblings import EVERY_BUT_SLOWLY, PPO, Q_LEARNER, SMALL
+from siblings import EVERY, EVERY_BUT_SLOWLY, PPO, Q_LEARNER, SMALL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
@@ -152,7 +152,8 @@ def expected_switches():
     ]
 
 
-@EVERY_BUT_SLOWLY
+@pytest.mark.slow
+@EVERY
 def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(sibling, tmp_path, monkeypatch):
     config = {
         **TWO_REGIMES,
@@ -308,31 +309,6 @@ def test_final_evaluation_and_videos(tmp_path, monkeypatch, capsys):
     assert [path.name for path in (run / "videos").iterdir()] == ["step000000000_no_modif.mp4"]
 
 
-@pytest.mark.slow
-@EVERY_BUT_SLOWLY
-def test_weights_and_biases_offline(sibling, tmp_path):
-    result = run_script(
-        sibling.file,
-        *sibling.small,
-        *[
-            "--config",
-            write_config(tmp_path, **TWO_REGIMES),
-            "--track",
-            "--save_agent_wandb",
-            "--save_agent_with_switch",
-        ],
-        cwd=tmp_path,
-        WANDB_MODE="offline",
-    )
-    assert "Traceback" not in result.stderr
-    run = only_run(tmp_path)
-    (offline,) = tmp_path.glob("wandb/offline-run-*")
-    content = next(offline.glob("*.wandb")).read_bytes()
-    assert f"losses/{sibling.loss}".encode() in content
-    assert b"model.cleanrl_model" in content
-    assert load_checkpoint(run / "model.cleanrl_model").extra["wandb_run_id"] == offline.name.rsplit("-", 1)[1]
-
-
 def test_an_exception_in_the_reward_file_ends_the_run_with_its_traceback(tmp_path, monkeypatch):
     (tmp_path / "reward.py").write_text("def reward_function(env):\n    raise KeyError('no such object')\n")
     flags = [*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "64", "--new_rf", "reward.py"]
@@ -369,7 +345,7 @@ BAD_CONFIGS = [
     ({"modifs": "all_purple_cars", "env_id": "ALE/Freeway-v5"}, ["all_purple_cars", "wrappers.modifications"]),
     ({"modifs": "all_black_cars", "env_id": "ALE/Qbert-v5"}, ["all_black_cars", "Qbert"]),
     ({"architecture": "PPO_CPB"}, ["architecture", "PPO_CBP"]),
-    ({"architecture": "PPO_CBP", "cuda_graphs": True}, ["cuda_graphs", "PPO_CBP"]),
+    ({"architecture": "PPO_CBP", "cuda_graphs": True}, ["cuda_graphs", "continual_backprop"]),
     ({"architecture": "PPO_CBP", "obs_mode": "obj"}, ["obs_mode", "PPO_CBP"]),
     ({"replacement_rate": 1.5}, ["replacement_rate", "1.5"]),
     ({"architecture": "PPO_CBP", "decay_rate": 1.0}, ["decay_rate", "just below 1"]),
@@ -535,12 +511,13 @@ def test_tracking_is_checked_before_anything_is_written(sibling, workdir, monkey
 
 
 @pytest.mark.slow
-def test_wandb_without_login_says_so_at_the_start(tmp_path):
+@EVERY
+def test_wandb_without_login_says_so_at_the_start(sibling, tmp_path):
     clean = {"HOME": str(tmp_path), "WANDB_API_KEY": "", "NETRC": str(tmp_path / "none")}
-    flags = [*SMALL, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--track"]
+    flags = [*sibling.small, "--env_id", "ALE/Freeway-v5", "--total_timesteps", "32", "--track"]
     environment = {key: value for key, value in os.environ.items() if key not in ("WANDB_MODE", "WANDB_API_KEY")}
     result = subprocess.run(
-        [sys.executable, str(ROOT / "continual_training_example.py"), *flags],
+        [sys.executable, str(sibling.file), *flags],
         cwd=tmp_path,
         env={**environment, **clean},
         capture_output=True,

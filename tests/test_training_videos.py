@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from siblings import EVERY_BUT_SLOWLY, PPO
+from siblings import EVERY, PPO
 from test_training import train_in
 
 from continual_hackatari.training.config import ConfigError
@@ -14,7 +14,8 @@ from continual_hackatari.wrappers.video import GameRecorder, captioned
 SHORT = ["--env_id", "ALE/Breakout-v5", "--frameskip", "40"]
 
 
-@EVERY_BUT_SLOWLY
+@pytest.mark.slow
+@EVERY
 def test_a_game_is_recorded_after_every_so_many_steps_also_in_a_run_that_goes_on(sibling, tmp_path, monkeypatch):
     """Rounds end at 32, 64 and 96; 40 and 80 lie in the last two. The first game is recorded as well."""
     asked, done, save = [], [], Run.save

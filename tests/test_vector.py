@@ -129,6 +129,7 @@ def interrupt_next_answer(envs, worker, monkeypatch):
     monkeypatch.setattr(worker, "_readable", Interrupting(worker._readable))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [pytest.param(0, marks=SLOW), 1])
 @pytest.mark.parametrize(
     "interrupted", ["step", *(pytest.param(n, marks=SLOW) for n in ("reset", "set_modifications"))]
@@ -331,7 +332,7 @@ def test_a_reset_that_cannot_be_is_refused_and_changes_nothing(arguments, words)
         ([True, False], "type bool"),
     ],
 )
-@pytest.mark.parametrize("num_groups", [1, 2])
+@pytest.mark.parametrize("num_groups", [pytest.param(1, marks=SLOW), 2])
 def test_actions_that_the_game_does_not_have_are_refused_before_anything_is_played(actions, words, num_groups):
     envs, undisturbed = make(num_envs=2, num_groups=num_groups), make(num_envs=2)
     envs.reset()

@@ -19,12 +19,8 @@ LAST_LINE = {
 }
 
 
-SLOW = {"Stable-Baselines3": [pytest.mark.slow]}  # it plays eight thousand steps
-
-
-@pytest.mark.parametrize(
-    ("heading", "code"), [pytest.param(*example, id=example[0], marks=SLOW.get(example[0], [])) for example in EXAMPLES]
-)
+@pytest.mark.slow  # they train for thousands of steps
+@pytest.mark.parametrize(("heading", "code"), [pytest.param(*example, id=example[0]) for example in EXAMPLES])
 def test_an_example_runs(heading, code, tmp_path):
     if "stable_baselines3" in code:
         pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 is not installed")
@@ -45,4 +41,4 @@ def test_the_script_is_shown_from_its_first_to_its_last_line():
     shown = "".join(blocks("python", section(SCRIPT, PAGE.name)))
     script = (ROOT / "tests" / "q_learner.py").read_text()
     assert [line for line in shown.splitlines() if line] == [line for line in script.splitlines() if line]
-    assert len(script.splitlines()) < 200
+    assert len(script.splitlines()) < 220

@@ -62,6 +62,8 @@ class Belonging(NamedTuple):
 
 _LARGEST_FILE = 10_000_000  # characters
 _MAX_DEPTH = 200  # of a file; whatever looks into its values calls itself as often, which Python allows 1000 times
+PREFIXED = "prefixed"
+"""The field of a dataclass that holds the settings of its sections, `<section>.<name>` -> value, as they were given."""
 POSITIVE = Range(0.0, None, above=True)
 
 
@@ -82,9 +84,11 @@ def parse_command_line(
 
     `--env_id X`, `--env-id X` and `--env_id=X` are the same; booleans are flags (`--track`, `--no-track`). Unknown
     flags and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
+    `--<prefix>.<name> X` is a setting of one of `sections_of(cls)`.
     Raises ConfigError for words that are no text, and for flags that are `gone`, each with what to do instead.
     """
-    words = _spell_out_flags(cls, _plain_words(cls, sys.argv[1:] if argv is None else argv))
+    own, prefixed = _split_prefixed(sys.argv[1:] if argv is None else argv)
+    words = _spell_out_flags(cls, _plain_words(cls, own))
     for word in words:
         # They could not be shown, and no file in UTF-8 can hold the halves of pairs that stand for other encodings.
         unreadable = [character for character in word if _unreadable(character) and character not in "\t\n"]
@@ -99,9 +103,13 @@ def parse_command_line(
     given: dict[str, Any] = {} if default is None else {"default": default}
     try:
         if {"-h", "--help"} & set(words):
-            print(help_text(cls, description))
+            sections = {name: section for name, section in sections_of(cls).items() if name in words}
+            print(help_text(cls, description, sections))
             raise SystemExit(0)
         parsed = tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
+        if prefixed:
+            changes = {name: value for each in prefixed.items() for name, value in _parse_section(cls, *each).items()}
+            parsed = with_prefixed(parsed, changes)
     except SystemExit:  # after --help, or what is wrong
         flush_or_drop()
         raise
@@ -109,6 +117,53 @@ def parse_command_line(
         flush_or_drop()
         raise SystemExit(0) from None
     return parsed
+
+
+def _split_prefixed(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The words of the class' own flags, and those of each prefix without it: `--a.b 3` -> {"a": ["--b", "3"]}."""
+    own: list[str] = []
+    prefixed: dict[str, list[str]] = {}
+    into = own
+    for word in words:
+        found = re.match(r"--(no[-_])?(\w+)\.([\w-]+(?:=.*)?)$", word, re.DOTALL)
+        if found:
+            into = prefixed.setdefault(found[2].replace("-", "_"), [])
+            word = f"--{found[1] or ''}{found[3]}"
+        elif word.startswith("-") and not re.match(r"-[\d.]", word):
+            into = own
+        into.append(word)
+    return own, prefixed
+
+
+def _parse_section(cls: type, prefix: str, words: list[str]) -> dict[str, Any]:
+    """`<prefix>.<name>` -> value, of what these words say; raises ConfigError for what is no setting."""
+    section = _known_section(cls, prefix, f"--{prefix}.{words[0].removeprefix('--').partition('=')[0]}")
+    bools = {name for name, hint in _type_hints(section).items() if hint is bool}
+    plain: list[str] = []
+    for word in words:  # a sweep says `--name=True`
+        name, _, value = word.removeprefix("--").partition("=")
+        off = name.removeprefix("no_").removeprefix("no-").replace("-", "_")
+        if word.startswith("--") and {name.replace("-", "_"), off}.isdisjoint(_type_hints(section)):
+            _known_setting(section, prefix, name)
+        is_flag = name.replace("-", "_") in bools and value in ("True", "False")
+        plain.append(f"--{'no_' if value == 'False' else ''}{name}" if is_flag else word)
+    parsed: Any = parse_command_line(section, plain)
+    return {f"{prefix}.{name}": getattr(parsed, name) for name in given_flags(section, plain)}
+
+
+def _known_section(cls: type, prefix: str, given: str) -> type:
+    sections = sections_of(cls)
+    if prefix not in sections:
+        near = nearest(prefix, sections) or (f"; these do: {', '.join(sections)}" if sections else "")
+        raise ConfigError(f"`{_shorten(given)}`: nothing called `{_shorten(prefix)}` has settings here{near}.")
+    return sections[prefix]
+
+
+def _known_setting(section: type, prefix: str, name: str) -> None:
+    if name not in _type_hints(section):
+        names = [f"{prefix}.{known}" for known in _type_hints(section)]
+        near = nearest(f"{prefix}.{name}", names) or (f"; it has {', '.join(names)}" if names else "; it has none")
+        raise ConfigError(f"`{_shorten(f'{prefix}.{name}')}` is not a setting of {prefix}{near}.")
 
 
 def flush_or_drop() -> None:
@@ -126,7 +181,8 @@ def given_flags(cls: type, argv: Sequence[str] | None = None) -> set[str]:
         for word in (sys.argv[1:] if argv is None else argv)
         if word.startswith("--")
     }
-    return {name for name in _type_hints(cls) if name in names or f"no_{name}" in names}
+    prefixed = {name.removeprefix("no_") for name in names if "." in name}
+    return prefixed | {name for name in _type_hints(cls) if name in names or f"no_{name}" in names}
 
 
 def _spell_out_flags(cls: type, argv: Sequence[str]) -> list[str]:
@@ -202,7 +258,10 @@ def apply_config_file(
     hints = _type_hints(type(args))
     changes: dict[str, Any] = {}
     lines: list[str] = []
-    for key, value in _read_json_object(path).items():
+    content, sections = _read_json_object(path), sections_of(type(args))
+    hints |= {f"{name}.{each}": hint for name, part in sections.items() for each, hint in _type_hints(part).items()}
+    before = prefixed_of(args)
+    for key, value in _without_sections(content, sections, path.name).items():
         if key == "config":
             raise ConfigError(f"`config` cannot stand in {path.name}: it names this very file; remove the key.")
         if key == "resume":
@@ -210,7 +269,7 @@ def apply_config_file(
         if key in gone:
             raise ConfigError(f"`{key}` in {path.name} is no argument any more: {gone[key]}.")
         if key not in hints:
-            advice = _nearest(key, hints) or "; --help lists them"
+            advice = nearest(key, hints) or "; --help lists them"
             raise ConfigError(f"`{_shorten(key)}` in {path.name} is not a known argument{advice}.")
         try:
             new = _convert(value, hints[key])
@@ -219,28 +278,48 @@ def apply_config_file(
             given += "" if value is None else f" ({_json_type(value)})"
             sentence = f"`{key}` in {path.name} must be {mismatch.allowed}, but it is {given}{mismatch.advice}."
             raise ConfigError(sentence) from None
-        old = getattr(args, key)
+        section, _, name = key.partition(".")
+        old = before.get(key, getattr(sections[section](), name)) if name else getattr(args, key)
+        if name and key not in before:
+            changes[key] = new
         if new != old or type(new) is not type(old):
             changes[key] = new
         if new != old and key != "notes":  # free text changes nothing
-            verb = "sets " if _is_hidden(type(args), key) else "overrides --"
+            verb = "sets " if "." not in key and _is_hidden(type(args), key) else "overrides --"
             warning = "warning: " if key in given else ""
-            lines.append(f"{warning}{path.name} {verb}{key}: {_shown(old)} -> {_shown(new)}")
-    return dataclasses.replace(args, **changes), lines  # type: ignore[type-var]
+            lines.append(f"{warning}{path.name} {verb}{key}: {shown(old)} -> {shown(new)}")
+    own = {key: value for key, value in changes.items() if "." not in key}
+    args = dataclasses.replace(args, **own)  # type: ignore[type-var]
+    return with_prefixed(args, {key: value for key, value in changes.items() if "." in key}), lines
+
+
+def _without_sections(content: Mapping[str, Any], sections: Mapping[str, type], file: str) -> dict[str, Any]:
+    """`{"a": {"b": 3}}` as `{"a.b": 3}`, for every section a; and `{"a.b": 3}` as it is."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        inner = {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
+        for name, each in (inner if key in sections else {key: value}).items():
+            prefix, _, setting = name.partition(".")
+            if prefix in sections and setting:
+                _known_setting(sections[prefix], prefix, setting)
+            if name in flat:
+                raise ConfigError(f"{file} says `{name}` twice; say it once.")
+            flat[name] = each
+    return flat
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:
-    shown = _shorten(str(path))
+    place = _shorten(str(path))
     try:
         with path.open(encoding="utf-8-sig") as file:  # some editors put a byte order mark in front
             text = file.read(_LARGEST_FILE + 1)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"`config` names {shown}, which is not a text file in UTF-8: {error.reason}.") from None
+        raise ConfigError(f"`config` names {place}, which is not a text file in UTF-8: {error.reason}.") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"`config` names {shown}, which cannot be read: {reason}.") from None
+        raise ConfigError(f"`config` names {place}, which cannot be read: {reason}.") from None
     if len(text) > _LARGEST_FILE:  # a device, or a file of another kind
-        raise ConfigError(f"`config` names {shown}, which is too large to be a configuration.")
+        raise ConfigError(f"`config` names {place}, which is too large to be a configuration.")
     try:
         parsed = json.loads(
             text,
@@ -317,7 +396,7 @@ class _TypeMismatchError(Exception):
 def _type_hints(cls: type) -> dict[str, Any]:
     """Field name -> annotation, without `Annotated` and tyro's markers."""
     hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.name != PREFIXED}
 
 
 def _is_hidden(cls: type, name: str) -> bool:
@@ -364,7 +443,7 @@ def _convert_literal(value: Any, allowed: tuple[Any, ...]) -> Any:
     for option in allowed:
         if value == option and type(value) is type(option):  # True == 1, so types must agree too
             return option
-    near = _nearest(value, [str(option) for option in allowed]) if isinstance(value, str) else ""
+    near = nearest(value, [str(option) for option in allowed]) if isinstance(value, str) else ""
     raise _TypeMismatchError(_describe(Literal[allowed]), near)
 
 
@@ -413,7 +492,7 @@ def _json_type(value: Any) -> str:
     return "null" if value is None else "a list" if isinstance(value, list) else "an object"
 
 
-def _nearest(name: str, known: typing.Iterable[str]) -> str:
+def nearest(name: str, known: typing.Iterable[str]) -> str:
     """The ending of an error sentence that names the known name nearest to `name`; empty when none is near."""
     known = list(known)
     wanted = name.strip().lstrip("-").replace("-", "_").lower()
@@ -422,7 +501,7 @@ def _nearest(name: str, known: typing.Iterable[str]) -> str:
     return f"; the nearest is `{by_spelling[near[0]]}`" if near else ""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value on one line: strings bare where they are readable, all else as JSON."""
     if isinstance(value, str) and value.isprintable() and value.strip():
         return _shorten(value)
@@ -432,6 +511,24 @@ def _shown(value: Any) -> str:
 def _shorten(text: str, limit: int = 100) -> str:
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+# ------------------------------------------------------------------------------------------ settings with a prefix
+
+
+def sections_of(cls: type) -> dict[str, type]:
+    """What has settings of its own, which carry its name: prefix -> dataclass; see `RunSettings.sections`."""
+    return cls.sections() if hasattr(cls, "sections") else {}
+
+
+def prefixed_of(args: Any) -> dict[str, Any]:
+    """The settings with a prefix that were given."""
+    return dict(getattr(args, PREFIXED, {}))
+
+
+def with_prefixed(args: ArgsT, changes: Mapping[str, Any]) -> ArgsT:
+    """A copy with these settings besides those that it has."""
+    return dataclasses.replace(args, **{PREFIXED: prefixed_of(args) | dict(changes)}) if changes else args  # type: ignore[type-var]
 
 
 # ------------------------------------------------------------------------------------------- checks and plain values
@@ -449,7 +546,7 @@ def check_ranges(args: Any, ranges: Mapping[str, Range | tuple[float | None, flo
         for value in given if isinstance(given, (tuple, list)) else (given,):
             if value is not None and not _inside(value, allowed):
                 which = "each number of it" if value is not given else "it"
-                raise ConfigError(f"`{name}` is {_shown(given)}, but {which} must be {_describe_range(allowed)}.")
+                raise ConfigError(f"`{name}` is {shown(given)}, but {which} must be {_describe_range(allowed)}.")
 
 
 def check_belongings(args: Any, table: Mapping[str, Belonging], accepted: Any = None) -> None:
@@ -460,9 +557,9 @@ def check_belongings(args: Any, table: Mapping[str, Belonging], accepted: Any = 
     before = set() if accepted is None else set(_idle(accepted, table))
     for name in _idle(args, table):
         if name not in before:
-            default = _shown(getattr(type(args)(), name))
+            default = shown(getattr(type(args)(), name))
             raise ConfigError(
-                f"`{name}` {_shown(getattr(args, name))} {table[name].why}; {table[name].remedy}, or leave `{name}` at "
+                f"`{name}` {shown(getattr(args, name))} {table[name].why}; {table[name].remedy}, or leave `{name}` at "
                 f"its default, {default}"
             )
 
@@ -502,23 +599,29 @@ def from_plain_dict(
     Raises ConfigError where they name something that `cls` does not know, as those of another version may; with what
     became of it where it is `gone`.
     """
-    hints = _type_hints(cls)
-    converted = {}
+    hints, sections = _type_hints(cls), sections_of(cls)
+    hints |= {f"{name}.{each}": hint for name, part in sections.items() for each, hint in _type_hints(part).items()}
+    converted: dict[str, Any] = {}
+    prefixed: dict[str, Any] = {}
     for key, value in values.items():
         try:
-            converted[key] = _convert(value, hints[key])
+            (prefixed if "." in key else converted)[key] = _convert(value, hints[key])
         except (KeyError, _TypeMismatchError):
             since = f"; {gone[key]}" if key in gone else ""
             raise ConfigError(
-                f"`{key}`, {_shown(value)}, is a setting that this version does not know{since}; the version that made "
+                f"`{key}`, {shown(value)}, is a setting that this version does not know{since}; the version that made "
                 "the run can go on with it."
             ) from None
-    return cls(**converted)
+    return with_prefixed(cls(**converted), prefixed)
 
 
 def as_plain_dict(args: Any) -> dict[str, Any]:
-    """The fields as values that JSON and `torch.load(weights_only=True)` know: tuples become lists, paths strings."""
-    return {field.name: _plain(getattr(args, field.name)) for field in dataclasses.fields(args)}
+    """The fields as values that JSON and `torch.load(weights_only=True)` know: tuples become lists, paths strings.
+
+    Settings with a prefix stand beside them.
+    """
+    own = {name: getattr(args, name) for name in _type_hints(type(args))}
+    return {name: _plain(value) for name, value in {**own, **prefixed_of(args)}.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -132,7 +132,7 @@ def snapshots(folder: Path) -> list[Weights]:
 
 def unevaluated(folder: Path) -> list[Weights]:
     """Weights that a run that was stopped, or is of an earlier version, has left to be evaluated."""
-    saved = load_state(folder)[0] if can_go_on(folder) else {}
+    saved = load_state(folder, files=False)[0] if can_go_on(folder) else {}
     return [*snapshots(folder), *pending_in(saved)]
 
 

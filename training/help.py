@@ -14,8 +14,9 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import tyro
@@ -65,7 +66,7 @@ def groups_of(cls: type) -> dict[str, list[Flag]]:
 
 def _flags(cls: type) -> Iterator[Flag]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    for field in dataclasses.fields(cls):
+    for field in (field for field in dataclasses.fields(cls) if field.name != "prefixed"):
         hint, marks = hints[field.name], getattr(hints[field.name], "__metadata__", ())
         if marks:
             hint = typing.get_args(hint)[0]
@@ -114,10 +115,11 @@ def _described_by(cls: type) -> dict[str, tuple[str, str]]:
 # -------------------------------------------------------------------------------------------------------- for terminals
 
 
-def help_text(cls: type, description: str | None = None) -> str:
-    """All flags of the command line, as wide as the terminal."""
+def help_text(cls: type, description: str | None = None, sections: Mapping[str, type] = MappingProxyType({})) -> str:
+    """All flags of the command line, as wide as the terminal; sections: prefix -> dataclass, to be shown as well."""
     width = min(shutil.get_terminal_size().columns, 120)
     groups = {title: [flag for flag in flags if not flag.hidden] for title, flags in groups_of(cls).items()}
+    groups |= {f"settings of {prefix}": prefixed_flags(prefix, section) for prefix, section in sections.items()}
     every = [flag for flags in groups.values() for flag in flags]
     words = [f"{flag.name.upper()}{' ...' * flag.is_list}" for flag in every if flag.positional]
     usage = " ".join(["usage:", Path(sys.argv[0]).name, *words, "[flags]"])
@@ -126,6 +128,12 @@ def help_text(cls: type, description: str | None = None) -> str:
         if flags:
             parts.append("\n".join([f"{title or 'flags'}:", *(_lines(flag, width) for flag in flags)]))
     return "\n\n".join(parts)
+
+
+def prefixed_flags(prefix: str, section: type) -> list[Flag]:
+    """The flags of a section, with its prefix."""
+    found = [flag for flags in groups_of(section).values() for flag in flags]
+    return [flag._replace(name=f"{prefix}.{flag.name}") for flag in found]
 
 
 def _lines(flag: Flag, width: int) -> str:

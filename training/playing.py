@@ -17,6 +17,7 @@ from continual_hackatari.agents.player import Player, act_and_describe, require_
 from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, trained_with
 from continual_hackatari.training.game_report import Life, Trace, lives_of
+from continual_hackatari.training.method_settings import changes_in_checkpoint
 from continual_hackatari.training.run_folder import slug
 from continual_hackatari.wrappers.backends import action_names, observation_layout
 from continual_hackatari.wrappers.config import GameConfig
@@ -153,7 +154,7 @@ def load_agent(path: str, checkpoint: Checkpoint, architecture: str, game: GameC
     from the shape of an observation and the number of actions.
 
     Raises:
-        AgentError, CheckpointError: the weights do not fit the game or the architecture.
+        AgentError, CheckpointError, ConfigError: the weights do not fit the game or the architecture.
     """
     layers = {
         name: trained_with(checkpoint, name, [])
@@ -161,10 +162,12 @@ def load_agent(path: str, checkpoint: Checkpoint, architecture: str, game: GameC
         if architecture == "PPO_OBJ" and name in checkpoint.args
     }
 
+    changes = changes_in_checkpoint(checkpoint.args)
+
     def build(shape: tuple[int, ...], num_actions: int) -> Any:
         if ":" in architecture:
             return require_player(architecture, imported_class(architecture)(shape, num_actions))
-        return make_agent(architecture, shape, num_actions, **layers)
+        return make_agent(architecture, shape, num_actions, **layers, changes=changes)
 
     return with_weights(path, checkpoint, game, build)
 

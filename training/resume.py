@@ -62,7 +62,8 @@ def save_state(folder: str | Path, state: Mapping[str, Any]) -> None:
 def write_sealed(path: Path, state: Mapping[str, Any]) -> None:
     """Write `state`, see `save_state`, to a file of its own, which appears whole or not at all.
 
-    For what is too large for `resume.pt`, see `run.Filed`. Raises CheckpointError where it cannot be written.
+    For what is too large for `resume.pt`, see `run.Filed`, whose files are all written by this. Raises CheckpointError
+    where it cannot be written.
     """
     try:
         _write(path, state)
@@ -98,10 +99,17 @@ def forget_states(folder: str | Path, *, keep_last: bool) -> None:
         (Path(folder) / name).unlink(missing_ok=True)
 
 
-def load_state(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
+def files_of(state: Mapping[str, Any]) -> list[str]:
+    """Names of the files that belong to a state: of all ranks, what was too large for `resume.pt`."""
+    ranks = (state, *state.get("other_ranks", ()))
+    return [name for rank in ranks for name in rank.get("files", {}).values()]
+
+
+def load_state(folder: str | Path, *, files: bool = True) -> tuple[dict[str, Any], list[str]]:
     """The state in `resume.pt`, or in `resume.previous.pt` where that one is damaged, and lines for the user.
 
-    Raises ResumeError where the folder holds neither of them whole.
+    files: a state counts as damaged where one of the files that belong to it is. Raises ResumeError where the folder
+    holds neither state whole.
     """
     folder = Path(folder)
     if not (folder / "args.json").is_file():
@@ -110,6 +118,8 @@ def load_state(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
     for name in (RESUME, PREVIOUS):
         try:
             state = _read(folder / name)
+            for file in files_of(state) if files else ():
+                _require_file(folder / file, name)
         except ResumeError as error:
             problems.append(str(error))
             continue
@@ -117,6 +127,26 @@ def load_state(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
     if not can_go_on(folder):
         raise ResumeError(f"`resume`: `{folder}` has no {RESUME}: the run ended before its first save; start it again.")
     raise ResumeError(f"`resume`: {' and '.join(problems)}; this run cannot be continued.")
+
+
+def forget_passed_over(folder: Path, global_step: int) -> None:
+    """Remove a `resume.pt` from which the run, which is at `global_step`, does not go on.
+
+    Otherwise the next save would put it in the place of the one before it, which is the one that is whole.
+    """
+    try:
+        usable = _read(folder / RESUME)["counters"]["global_step"] == global_step
+    except (ResumeError, KeyError):
+        usable = False
+    if not usable:
+        (folder / RESUME).unlink(missing_ok=True)
+
+
+def _require_file(path: Path, state: str) -> None:
+    try:
+        _sealed_content(path)
+    except ResumeError as error:
+        raise ResumeError(f"{state} needs a file of its own: {error}") from None
 
 
 def _sealed_content(path: Path) -> bytes:

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from continual_hackatari.agents.finite import NotFiniteError, not_finite
+from continual_hackatari.methods.moments import Clock
 from continual_hackatari.training import ending
 from continual_hackatari.training.checkpoints import CheckpointError, save_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
@@ -49,6 +50,8 @@ from continual_hackatari.training.resume import (
     SaveClock,
     can_go_on,
     exclusive,
+    files_of,
+    forget_passed_over,
     forget_states,
     generator_states,
     remove_leftovers,
@@ -86,10 +89,10 @@ class Filed(Protocol):
     """Something large, or each rank's own, such as a replay: saved in a file of its own, which `resume.pt` names."""
 
     def save(self, path: Path) -> None:
-        """Write all of it to a new file; see `resume.write_sealed`."""
+        """Write all of it to a new file, with `resume.write_sealed`."""
 
     def load(self, path: Path) -> None:
-        """Go on from such a file."""
+        """Go on from such a file, with `resume.read_sealed`."""
 
 
 class Step(NamedTuple):
@@ -360,6 +363,12 @@ class Run(Generic[ArgsT]):
             )
         self.timer.lap("update")
 
+    def clock(self) -> Clock:
+        """Where the run is, for methods."""
+        regimes = self.setup.schedule.segments(self._last_switch, self.total_timesteps)
+        ends = next((stop for _, stop, _ in regimes if stop > self.global_step), self.total_timesteps)
+        return Clock(self.global_step, self._last_switch, ends)
+
     # -------------------------------------------------------------------------------------------------------- switches
 
     def asked_for(self) -> str:
@@ -467,9 +476,8 @@ class Run(Generic[ArgsT]):
             **self.evaluations.state_dict(),
         }
         save_state(self.folder, state)
-        files = [name for rank in of_all_ranks for name in rank["files"].values()]
-        self._remove_files(kept=[*files, *self._files])  # those of the state before are kept with it
-        self._files = files
+        self._remove_files(kept=[*files_of(state), *self._files])  # those of the state before are kept with it
+        self._files = files_of(state)
 
     def _restore(self, saved: dict[str, Any]) -> None:
         """Put everything that `save` saved in its place; videos that were being made are made again."""
@@ -483,7 +491,7 @@ class Run(Generic[ArgsT]):
         set_generator_states(self._generators, own["generators"])
         for name, filed in self._filed.items():
             filed.load(self.folder / own["files"][name])
-        self._files = [name for rank in (saved, *saved["other_ranks"]) for name in rank.get("files", {}).values()]
+        self._files = files_of(saved)
         counters = Counters(**saved["counters"])
         self.global_step, self.num_switches, self._last_switch, self.modification, self._modification_index, _ = (
             counters
@@ -528,7 +536,6 @@ def new_folder(setup: Setup[Any]) -> Path:
             seed=args.seed,
             exp_name=args.exp_name,
             architecture=args.agent_name,
-            shrink_and_perturb=args.weights_change_at_switches,
         )
     except ConfigError as error:
         raise ConfigError(f"{str(error).rstrip('.')}, with `--runs_dir`") from None
@@ -559,6 +566,7 @@ def open_tracker(setup: Setup[Any], folder: Path) -> Tracker:
     try:
         if files is not None:
             remove_leftovers(folder, step)
+            forget_passed_over(folder, step)
         tracker = ending.tracker_of(args, folder, wandb_run_id=files and files["wandb_run_id"], saved=files)
         write_args(folder, {**as_plain_dict(replace(args, resume="")), **made_by(folder, step)})
         keep_rules(folder, setup.game.rules)

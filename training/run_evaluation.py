@@ -8,7 +8,6 @@ The training does the same between its updates. The game, the network and the st
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 from continual_hackatari.reporting.asked import still_to_do
 from continual_hackatari.reporting.plan import PLAN, Label, Plan, read_plan
-from continual_hackatari.reporting.rows import SPLITS, UNMODIFIED
+from continual_hackatari.reporting.rows import RESULTS, SPLITS, UNMODIFIED, read_results
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint, trained_with
@@ -25,7 +24,6 @@ from continual_hackatari.training.config import ConfigError, Range, check_ranges
 from continual_hackatari.training.evaluations import (
     Evaluator,
     RunEvaluation,
-    read_results,
     saved_weights,
     snapshot_paths,
     trained_strings,
@@ -34,6 +32,7 @@ from continual_hackatari.training.evaluations import (
 from continual_hackatari.training.playing import load_agent
 from continual_hackatari.training.resume import exclusive
 from continual_hackatari.training.rules import rules_of_folder
+from continual_hackatari.training.run_folder import FINAL
 from continual_hackatari.training.strings import canonical_strings, choose_evaluated
 from continual_hackatari.wrappers.processes import available_cores
 
@@ -82,7 +81,7 @@ def evaluate_run(args: Args) -> None:
         with contextlib.closing(Evaluator(how)) as evaluator:
             for labels, tensors in unevaluated(folder):
                 checkpoint = Checkpoint(tensors, settings, None)
-                evaluate_weights(evaluator, labels, f"{folder}", checkpoint, architecture)
+                evaluate_weights(evaluator, labels, str(folder), checkpoint, architecture)
             for path in snapshot_paths(folder):
                 path.unlink()
             for path, labels in saved_weights(folder):
@@ -90,7 +89,7 @@ def evaluate_run(args: Args) -> None:
         results = read_results(folder)
         if line := what_cannot_be_done(folder, results):
             print(line)
-        print(f"results: {folder / 'evals.csv'}, {len(results):,} games")
+        print(f"results: {folder / RESULTS}, {len(results):,} games")
 
 
 def what_cannot_be_done(folder: Path, results: Sequence[Mapping[str, str]]) -> str | None:
@@ -101,7 +100,7 @@ def what_cannot_be_done(folder: Path, results: Sequence[Mapping[str, str]]) -> s
     if not left:
         return None
     step, phase = left[0]
-    advice = "" if (folder / "model.cleanrl_model").exists() else ", unless the training goes on and does them itself"
+    advice = "" if (folder / FINAL).exists() else ", unless the training goes on and does them itself"
     return (
         f"note: {len(left)} evaluations that the run has asked for cannot be done, as their weights are not kept, the "
         f"first at step {step:,} (phase {phase}){advice}"
@@ -114,11 +113,13 @@ def settings_of(folder: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it is not that of a run.
     """
-    try:
-        settings: dict[str, Any] = json.loads((folder / "args.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise ConfigError(f"`run` names `{folder}`, which is not the folder of a run; it has no args.json.") from None
-    return settings
+    run = Run(folder)
+    if run.args_problem:
+        raise ConfigError(
+            f"`run` names `{folder}`, which is not the folder of a run; its args.json cannot be read "
+            f"({run.args_problem})."
+        )
+    return run.args
 
 
 def plan_run(args: Args, folder: Path, settings: dict[str, Any]) -> tuple[RunEvaluation, str, list[str]]:
@@ -146,7 +147,7 @@ def plan_run(args: Args, folder: Path, settings: dict[str, Any]) -> tuple[RunEva
         before = max(int(row["episode"]) for row in results) + 1, int(results[0]["evaluation_seed"])
         if before != (games, args.seed):
             raise ConfigError(
-                f"`eval_games` {games} and `seed` {args.seed} are not those of `{folder / 'evals.csv'}`, {before[0]} "
+                f"`eval_games` {games} and `seed` {args.seed} are not those of `{folder / RESULTS}`, {before[0]} "
                 f"and {before[1]}; leave the flags out, or move the file away"
             )
     num_workers = available_cores() if args.num_workers is None else args.num_workers

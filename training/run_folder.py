@@ -53,16 +53,15 @@ def create_run_folder(
     seed: int,
     exp_name: str,
     architecture: str,
-    shrink_and_perturb: bool,
     now: float | None = None,
 ) -> Path:
-    """Create and return `<root>/<env>_s<seed>__<exp>__<architecture>[_shrink_perturb]__<unix time>`.
+    """Create and return `<root>/<env>_s<seed>__<exp>__<architecture>[_<method>...]__<unix time>`.
 
     A folder is never used twice: runs that start in the same second get `-2`, `-3`, ... at the end. `now` is the time
     in seconds since 1970, by default the clock's. Raises ConfigError, and leaves nothing, when that is impossible.
     """
     root = Path(root)
-    method = safe_name(architecture, 40) + ("_shrink_perturb" if shrink_and_perturb else "")
+    method = safe_name(architecture, 80)
     start = int(time.time() if now is None else now)
     name = f"{safe_name(env_id, 60)}_s{seed}__{safe_name(exp_name, 80)}__{method}__{start}"
     missing_parents = [folder for folder in (root, *root.parents) if not os.path.exists(folder)]

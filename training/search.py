@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from continual_hackatari.training.config import ConfigError, _nearest, _shown
+from continual_hackatari.training.config import ConfigError, nearest, shown
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 REQUIRED = object()
@@ -185,16 +185,16 @@ def read_space(parameters: Any) -> Space:
 def read_parameter(name: Any, given: Any) -> Parameter:
     """See `read_space`."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ConfigError(f"`parameters` has the name {_shown(name)}, but names are letters, digits and `_ . -`.")
+        raise ConfigError(f"`parameters` has the name {shown(name)}, but names are letters, digits and `_ . -`.")
     if not isinstance(given, dict):
-        raise ConfigError(f"`{name}` is {_shown(given)}, but must be a mapping such as `value: 3` or `values: [1, 2]`.")
+        raise ConfigError(f"`{name}` is {shown(given)}, but must be a mapping such as `value: 3` or `values: [1, 2]`.")
     if "parameters" in given:
         raise ConfigError(f"`{name}` has parameters of its own, but flags are not nested.")
     distribution = distribution_of(name, given)
     allowed = DISTRIBUTIONS[distribution]
     for key in given:
         if key not in allowed and key != "distribution":
-            hint = _nearest(str(key), ["distribution", *allowed])
+            hint = nearest(str(key), ["distribution", *allowed])
             raise ConfigError(f"`{name}` is {distribution} and has `{key}`, but may have {', '.join(allowed)}{hint}.")
     for key, default in allowed.items():
         if default is REQUIRED and key not in given:
@@ -213,8 +213,8 @@ def distribution_of(name: str, given: Mapping[str, Any]) -> str:
                 f"`{name}` is {named}, whose limits are exponents of e; use {named}_values, with the limits themselves."
             )
         if not isinstance(named, str) or named not in DISTRIBUTIONS:
-            hint = _nearest(str(named), DISTRIBUTIONS)
-            raise ConfigError(f"`{name}` has the distribution {_shown(named)}, which is unknown{hint}.")
+            hint = nearest(str(named), DISTRIBUTIONS)
+            raise ConfigError(f"`{name}` has the distribution {shown(named)}, which is unknown{hint}.")
         return named
     if "value" in given:
         return "constant"
@@ -222,7 +222,7 @@ def distribution_of(name: str, given: Mapping[str, Any]) -> str:
         return "categorical_w_probabilities" if "probabilities" in given else "categorical"
     if "min" in given or "max" in given:
         return "int_uniform" if all(is_whole(given.get(key, 0)) for key in LIMITS) else "uniform"
-    hint = next(filter(None, (_nearest(str(key), ["distribution", "value", "values", *LIMITS]) for key in given)), "")
+    hint = next(filter(None, (nearest(str(key), ["distribution", "value", "values", *LIMITS]) for key in given)), "")
     raise ConfigError(f"`{name}` needs `value`, `values`, `min` and `max`, or a `distribution`{hint}.")
 
 
@@ -233,11 +233,11 @@ def check_settings(name: str, distribution: str, settings: Mapping[str, Any]) ->
             check_plain(name, value)
         elif key in ("values", "probabilities"):
             if not isinstance(value, list) or not value:
-                raise ConfigError(f"`{name}` has {key} {_shown(value)}, but needs a list of at least one.")
+                raise ConfigError(f"`{name}` has {key} {shown(value)}, but needs a list of at least one.")
             for item in value:
                 check_number(name, "probability", item) if key == "probabilities" else check_plain(name, item)
         elif distribution == "int_uniform" and not is_whole(value):
-            raise ConfigError(f"`{name}` has {key} {_shown(value)}, but int_uniform needs a whole number.")
+            raise ConfigError(f"`{name}` has {key} {shown(value)}, but int_uniform needs a whole number.")
         else:
             check_number(name, key, value)
             if key in POSITIVE and value <= 0:
@@ -251,7 +251,7 @@ def check_settings(name: str, distribution: str, settings: Mapping[str, Any]) ->
         if len(shares) != count:
             raise ConfigError(f"`{name}` has {count} values, but {len(shares)} probabilities.")
         if min(shares) < 0 or not math.isclose(sum(shares), 1.0, rel_tol=1e-5):
-            raise ConfigError(f"`{name}` has probabilities {_shown(shares)}, but they must add up to 1.")
+            raise ConfigError(f"`{name}` has probabilities {shown(shares)}, but they must add up to 1.")
 
 
 def check_number(name: str, key: str, value: Any) -> None:
@@ -262,7 +262,7 @@ def check_number(name: str, key: str, value: Any) -> None:
         with contextlib.suppress(ValueError):
             hint = f"; YAML reads that as a text, write {key}: {float(value)!r}" if math.isfinite(float(value)) else ""
             hint = re.sub(r"(: -?\d+)e", r"\1.0e", hint)
-    raise ConfigError(f"`{name}` has {key} {_shown(value)}, but it must be a number{hint}.")
+    raise ConfigError(f"`{name}` has {key} {shown(value)}, but it must be a number{hint}.")
 
 
 def check_plain(name: str, value: Any) -> None:

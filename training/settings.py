@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
+from continual_hackatari.methods import all_methods
+from continual_hackatari.methods.moments import acts_at
 from continual_hackatari.training.config import Belonging, Range, check_belongings, check_ranges
+from continual_hackatari.training.method_settings import changes_of_network, settings_of
 
 
 @dataclass
@@ -98,6 +101,14 @@ class RunSettings:
     save_agent_with_switch: bool = False
     """save the agent at every switch, before its weights are shrunk"""
 
+    # methods
+    methods: tuple[str, ...] = ()
+    """what keeps the agent learning, or what it has learned, in this order; `--methods NAME --help` shows the settings
+    of one, which carry its name"""
+    boundary: str = "schedule"
+    """when methods are told that a task ends: schedule (at every switch), none (never), or every:STEPS (every so many
+    agent steps, at the border of two rounds, whatever the schedule does)"""
+
     # continual evaluation, on with any of the first three
     eval_every: int | None = None
     """evaluate at start, before and after every switch, at the end, and every so many agent steps (0: not these)"""
@@ -144,6 +155,34 @@ class RunSettings:
     start_from_experiment: Annotated[str, tyro.conf.Suppress] = ""
     """the same of the experiment that trained it, whatever its seed"""
 
+    prefixed: Annotated[dict[str, Any], tyro.conf.Suppress] = field(default_factory=dict)
+
+    @staticmethod
+    def sections() -> dict[str, type]:
+        """What has settings that carry its name: the methods, with the dataclass of each."""
+        return {name: method.Settings for name, method in all_methods().items()}
+
+    @property
+    def chosen_methods(self) -> dict[str, Any]:
+        """The settings of each method that is on, by its name, in the order in which they act."""
+        return {name: settings_of(name, self.prefixed) for name in self.methods}
+
+    @property
+    def changes_of_network(self) -> dict[str, Any]:
+        """What these methods change of the network, by the names of the arguments of the agent's class."""
+        return changes_of_network(self.chosen_methods)
+
+    @property
+    def restarts_units(self) -> bool:
+        """Whether a method makes single units start over in the optimizer."""
+        return any(all_methods()[name].restarts for name in self.chosen_methods)
+
+    @property
+    def boundary_every(self) -> int:
+        """Agent steps between two boundaries with `boundary` every:STEPS, else 0."""
+        word, _, steps = self.boundary.partition(":")
+        return int(steps) if word == "every" and steps.isdecimal() else 0
+
     @property
     def batch_size(self) -> int:
         """Agent steps of a round, over all games."""
@@ -157,12 +196,13 @@ class RunSettings:
     @property
     def agent_name(self) -> str:
         """What the run folder calls the agent and its methods."""
-        return self.architecture
+        return "_".join([self.architecture, *self.methods])
 
     @property
     def weights_change_at_switches(self) -> bool:
         """Whether the weights after a switch are other ones than before, so that both are evaluated."""
-        return False
+        changing = [name for name in self.chosen_methods if all_methods()[name].changes_weights]
+        return self.boundary == "schedule" and bool(changing)
 
     @property
     def has_fixed_length(self) -> bool:
@@ -242,6 +282,17 @@ WANDB = Belonging(
     "add `--track`",
 )
 
+BOUNDARIES = Belonging(
+    "says when methods are told that a task ends, and no method acts there",
+    lambda args: any(
+        acts_at(all_methods()[name], moment)
+        for name in args.chosen_methods
+        for moment in ("before_boundary", "boundary")
+        if name in all_methods()
+    ),
+    "choose one that does with `--methods`",
+)
+
 RULES: dict[str, Rule] = {
     "checkpoint_every": Rule(Range(0, MANY), changeable=True),
     "save_agent_every": Rule(Range(0, MANY), changeable=True),
@@ -262,6 +313,7 @@ RULES: dict[str, Rule] = {
     "worker_timeout": Rule(Range(1, 86_400), changeable=True, of=PROCESSES),
     "switch_mode": Rule(at_switches=True),
     "save_agent_with_switch": Rule(changeable=True, at_switches=True),
+    "boundary": Rule(of=BOUNDARIES),
     "eval_every": Rule(Range(0, MANY)),
     "eval_games": Rule(Range(1, 10**9), of=EVALUATION),
     "test_modifs": Rule(changeable=True),

@@ -39,6 +39,7 @@ from continual_hackatari.training.config import (
 )
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
 from continual_hackatari.training.devices import choose_device, device_line
+from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.rules import rules_of
@@ -63,7 +64,7 @@ REQUIRED = ("args", "machine", "counters", "agent", "generators", "envs", "track
 
 @dataclass(frozen=True)
 class Script(Generic[ArgsT]):
-    """What a training script says of itself; the last four may be left out."""
+    """What a training script says of itself; the last five may be left out."""
 
     file: str
     """its `__file__`, for the commands that a user is told"""
@@ -80,6 +81,8 @@ class Script(Generic[ArgsT]):
     """(settings, the state to go on from, this process among all): raises one of `USER_ERRORS` for what cannot work"""
     notes: Callable[[ArgsT, Any], Sequence[str | None]] = lambda args, schedule: ()
     """(settings, schedule): lines for the user about the algorithm"""
+    moments: frozenset[str] = frozenset()
+    """at which it calls methods, and what else it has for them, see `methods/moments.py`"""
     memory: Callable[[ArgsT, GameConfig], tuple[int, str]] = lambda args, game: (0, "")
     """bytes that a process needs at least, besides the games, and the settings that make it less"""
 
@@ -158,6 +161,7 @@ def read_settings(
         given = given_flags(script.settings, argv)
         args, lines = apply_config_file(args, args.config, given, GONE) if args.config else (args, [])
         args = replace(args, modification_digest=rules_of(args).digest or args.modification_digest)
+    args = complete_methods(args)
     if args.test_modifs == ("",):  # `--test_modifs ""` takes back what a file or a template names
         args = replace(args, test_modifs=())
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)
@@ -181,6 +185,7 @@ def check_settings(
     check_values(args, script.rules, before)
     if not ranks.alone or saved is not None:
         check_ranks(args, saved, ranks)
+    check_methods(args, script.moments, Path(script.file).name)
     script.check(args, saved, ranks)
     device = choose_device(args.device, args.cuda, ranks)
     game, notes = choose_game(args)
@@ -338,6 +343,7 @@ def settings_of_run(
     lines: list[str] = []
     if can_go_on(folder) or not (Path(folder) / FINAL).exists():
         saved, lines = load_state(folder)
+        saved = with_methods_part(saved)
         missing = [name for name in (*REQUIRED, *script.parts) if name not in saved]
         if missing:
             raise ResumeError(f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run")

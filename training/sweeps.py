@@ -23,7 +23,7 @@ import yaml
 
 from continual_hackatari.reporting.groups import experiment_settings
 from continual_hackatari.reporting.tables import format_table
-from continual_hackatari.training.config import ConfigError, _nearest, _shown
+from continual_hackatari.training.config import ConfigError, nearest, shown
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.run_folder import safe_name
 from continual_hackatari.training.runner import Job, Runner, four_digits
@@ -112,14 +112,14 @@ def check_sweep(config: Mapping[str, Any]) -> None:
         if key in SERVER_ONLY:
             raise ConfigError(f"`{key}` works with the W&B server only; leave it out to run the sweep here.")
         if key not in KEYS + LABELS:
-            raise ConfigError(f"the key `{key}` is unknown{_nearest(str(key), KEYS + LABELS)}.")
+            raise ConfigError(f"the key `{key}` is unknown{nearest(str(key), KEYS + LABELS)}.")
     for key in ("program", "method", "parameters"):
         if key not in config:
             raise ConfigError(f"`{key}` is missing.")
     if config["method"] not in METHODS:
-        hint = _nearest(str(config["method"]), METHODS)
+        hint = nearest(str(config["method"]), METHODS)
         raise ConfigError(
-            f"`method` is {_shown(config['method'])}, but must be grid, random or bayes to run here{hint}."
+            f"`method` is {shown(config['method'])}, but must be grid, random or bayes to run here{hint}."
         )
     if not isinstance(config["program"], str) or not Path(config["program"]).is_file():
         raise ConfigError(
@@ -128,7 +128,7 @@ def check_sweep(config: Mapping[str, Any]) -> None:
     if not isinstance(config.get("command", []), list):
         raise ConfigError("`command` must be a list of words.")
     if not is_whole(config.get("run_cap", 1)) or config.get("run_cap", 1) < 1:
-        raise ConfigError(f"`run_cap` is {_shown(config['run_cap'])}, but must be a whole number of at least 1.")
+        raise ConfigError(f"`run_cap` is {shown(config['run_cap'])}, but must be a whole number of at least 1.")
     if config["method"] == "bayes" and "metric" not in config:
         raise ConfigError("`method` bayes needs a `metric`.")
     if "metric" in config:
@@ -145,15 +145,11 @@ def check_metric(metric: Any) -> None:
                 f"`{key}` of the `metric` works with the W&B server only; leave it out to run the sweep here."
             )
         if key not in ("name", "goal", "impute"):
-            raise ConfigError(
-                f"`metric` has `{key}`, but may have name and goal{_nearest(str(key), ['name', 'goal'])}."
-            )
+            raise ConfigError(f"`metric` has `{key}`, but may have name and goal{nearest(str(key), ['name', 'goal'])}.")
     goals = ("minimize", "maximize")
     if metric.get("goal", "minimize") not in goals:
-        hint = _nearest(str(metric["goal"]), goals)
-        raise ConfigError(
-            f"`goal` of the `metric` is {_shown(metric['goal'])}, but must be minimize or maximize{hint}."
-        )
+        hint = nearest(str(metric["goal"]), goals)
+        raise ConfigError(f"`goal` of the `metric` is {shown(metric['goal'])}, but must be minimize or maximize{hint}.")
 
 
 def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:

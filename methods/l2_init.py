@@ -1,0 +1,74 @@
+"""L2 Init: weights are drawn back to where they began, instead of to zero.
+
+Kumar et al. 2023, "Maintaining plasticity in continual learning via regenerative regularization",
+https://arxiv.org/abs/2308.11958.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from continual_hackatari.methods.moments import Method
+
+NORMALISERS = (nn.GroupNorm, nn.LayerNorm)
+
+
+class L2Init(Method):
+    """Adds strength / 2 * sum (theta - theta0)^2 to the loss; theta0 are the weights with which the run began.
+
+    Weights and biases of all layers, heads included; not the gains and offsets of normalisers.
+    """
+
+    @dataclass(frozen=True)
+    class Settings:
+        strength: float = 1e-4
+        """how strongly: half of it times the sum of squared distances is added to the loss"""
+        form: Literal["loss", "decoupled"] = "loss"
+        """a term of the loss, which Adam scales like every gradient; or, after each step and past Adam, weights move by
+        learning rate * strength towards where they began"""
+
+    ranges: ClassVar = {"strength": (0, 1e30)}
+
+    def begin(self) -> None:
+        self._weights = trained_by_layers(self.learner.agent)
+        self._start = {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    def loss(self, observations: Tensor, outputs: Mapping[str, Tensor], hidden: Sequence[Tensor]) -> Tensor:
+        if self.settings.form == "decoupled":
+            return next(iter(outputs.values())).new_zeros(())
+        return 0.5 * self.settings.strength * self._squared_distance()
+
+    def weights(self, hidden: Sequence[Tensor]) -> None:
+        if self.settings.form == "decoupled":
+            share = self.learner.optimizer.param_groups[0]["lr"] * self.settings.strength
+            torch._foreach_lerp_(list(self._weights.values()), list(self._start.values()), float(share))
+
+    def _squared_distance(self) -> Tensor:
+        distances = [(weight - self._start[name]).square().sum() for name, weight in self._weights.items()]
+        return torch.stack(distances).sum()
+
+    @torch.no_grad()
+    def numbers(self) -> dict[str, float]:
+        squared = float(self._squared_distance())
+        return {"distance": squared**0.5, "penalty": 0.5 * self.settings.strength * squared}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"start": {name: weight.clone() for name, weight in self._start.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, weight in self._start.items():
+            weight.copy_(state["start"][name])
+
+
+def trained_by_layers(agent: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of an agent but for gains and offsets of normalisers, by name."""
+    inside = {id(p) for part in agent.modules() if isinstance(part, NORMALISERS) for p in part.parameters()}
+    return {name: parameter for name, parameter in agent.named_parameters() if id(parameter) not in inside}
+
+
+METHOD = L2Init

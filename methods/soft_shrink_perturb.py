@@ -1,0 +1,66 @@
+"""Shrink and perturb a little after every gradient step, without knowing of any switch.
+
+Juliani and Ash 2024, "A study of plasticity loss in on-policy deep reinforcement learning",
+https://arxiv.org/abs/2405.19153.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from continual_hackatari.agents.actor_critic import ACTOR_GAIN, CRITIC_GAIN, HIDDEN_GAIN
+from continual_hackatari.methods.moments import Method
+
+
+class SoftShrinkPerturb(Method):
+    """weights <- factor * weights + noise_scale * a fresh draw of the initialiser.
+
+    Each row of a weight is drawn by itself, as one row of the orthogonal matrices with which the network begins. Biases
+    begin at 0 and gains of normalisers at 1, without chance.
+    """
+
+    @dataclass(frozen=True)
+    class Settings:
+        factor: float = 0.999999
+        """factor on all weights, in every gradient step (1: unchanged)"""
+        noise_scale: float = 0.000001
+        """scale of the noise (0: none)"""
+
+    ranges: ClassVar = {"factor": (0, 1), "noise_scale": (0, 1)}
+    needs = frozenset({"initialise"})
+    not_with: ClassVar = {"cuda_graphs": "a recorded gradient step cannot draw noise from a generator of the CPU"}
+
+    def begin(self) -> None:
+        agent = self.learner.agent
+        gains = {id(agent.actor): ACTOR_GAIN, id(agent.critic): CRITIC_GAIN}
+        layers = [part for part in agent.modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
+        self._rows = [(layer.weight, gains.get(id(layer), HIDDEN_GAIN)) for layer in layers]
+        self._gains = [part.weight for part in agent.modules() if isinstance(part, (nn.GroupNorm, nn.LayerNorm))]
+        self._all = list(agent.parameters())
+
+    def weights(self, hidden: Sequence[Tensor]) -> None:
+        torch._foreach_mul_(self._all, self.settings.factor)
+        if self.settings.noise_scale == 0:
+            return
+        for weight, gain in self._rows:
+            noise = rows_like(weight, self.learner.generator)
+            weight.add_(noise.to(weight.device), alpha=gain * self.settings.noise_scale)
+        for weight in self._gains:
+            weight.add_(self.settings.noise_scale)
+
+
+def rows_like(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """Independent rows, each distributed as a row of a random matrix with orthonormal rows, or, where there are more
+    rows than columns, columns."""
+    rows, columns = len(weight), weight[0].numel()
+    drawn = torch.randn(rows, max(rows, columns), generator=generator)
+    drawn.div_(torch.linalg.vector_norm(drawn, dim=1, keepdim=True))
+    return drawn[:, :columns].reshape(weight.shape)
+
+
+METHOD = SoftShrinkPerturb

@@ -1,0 +1,69 @@
+"""Soft shrink and perturb: mean and variance after many steps, and noise as the initialiser's rows."""
+
+import pytest
+import torch
+from made_up_methods import copy_of, method_on, seeded, small_agent
+
+from continual_hackatari.agents.actor_critic import orthogonal
+from continual_hackatari.methods.soft_shrink_perturb import rows_like
+
+STEPS = 60
+
+
+def test_without_noise_weights_shrink_geometrically_and_nothing_is_drawn():
+    agent = small_agent()
+    method, start = method_on(agent, "soft_shrink_perturb", factor=0.98, noise_scale=0.0), copy_of(agent)
+    for _ in range(STEPS):
+        with torch.no_grad():
+            method.weights([])
+    for name, each in agent.named_parameters():
+        torch.testing.assert_close(each.detach(), 0.98**STEPS * start[name], rtol=1e-4, atol=1e-7)
+    assert torch.equal(method.learner.generator.get_state(), seeded(7).get_state())
+
+
+def test_mean_and_variance_after_many_steps_are_those_of_the_formula():
+    """E = a^T theta_0; Var = b^2 v (1 - a^2T) / (1 - a^2), v the initialiser's variance of an entry."""
+    a, b = 0.95, 0.3
+    agent = small_agent(encoder_dims=(40,), decoder_dims=(30,))
+    start = copy_of(agent)
+    method = method_on(agent, "soft_shrink_perturb", factor=a, noise_scale=b)
+    for _ in range(STEPS):
+        with torch.no_grad():
+            method.weights([])
+    share = b**2 * (1 - a ** (2 * STEPS)) / (1 - a**2)
+    weight = agent.decoder[0].weight.detach()  # 30 rows of 80 columns: each row has length sqrt(2)
+    noise = weight - a**STEPS * start["decoder.0.weight"]
+    assert float(noise.square().mean()) == pytest.approx(share * 2 / 80, rel=0.1)
+    assert abs(float(noise.mean())) < 4 * (share * 2 / 80 / noise.numel()) ** 0.5
+    actor = agent.actor.weight.detach() - a**STEPS * start["actor.weight"]
+    assert float(actor.square().mean()) == pytest.approx(share * 1e-4 / 30, rel=0.5)
+    for name, each in agent.named_parameters():
+        if name.endswith("bias"):
+            assert not each.any()
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (12, 5), (6, 2, 3, 1)])
+def test_a_row_is_distributed_as_a_row_of_the_initialiser(shape):
+    """Length, and the second and fourth moment of an entry."""
+    draws = 3000
+    mine = torch.stack([rows_like(torch.zeros(shape), seeded(i))[0].flatten() for i in range(draws)])
+    its = torch.stack([orthogonal(torch.Size(shape), seeded(i))[0].flatten() for i in range(draws)])
+    columns = mine.shape[1]
+    for power in (2, 4):
+        means = [float(each.pow(power).mean()) for each in (mine, its)]
+        assert means[0] == pytest.approx(means[1], rel=0.1 if power == 4 else 0.04)
+    assert float(mine.square().mean()) == pytest.approx(1 / max(shape[0], columns), rel=0.04)
+    if shape[0] <= columns:
+        torch.testing.assert_close(mine.norm(dim=1), torch.ones(draws))
+
+
+def test_gains_of_normalisers_are_drawn_to_one():
+    agent = small_agent(changes={"layer_norm": True})
+    with torch.no_grad():
+        for each in agent.norm.parameters():
+            each.fill_(3.0)
+        method = method_on(agent, "soft_shrink_perturb", factor=0.5, noise_scale=0.5)
+        for _ in range(40):
+            method.weights([])
+    for name, each in agent.norm.named_parameters():
+        torch.testing.assert_close(each.detach(), torch.full_like(each, float(name.endswith("weight"))))

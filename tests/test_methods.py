@@ -1,0 +1,477 @@
+"""The interface of methods: their settings, their moments, and that they go together."""
+
+import copy
+import dataclasses
+import io
+import itertools
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import q_learner
+import torch
+from conftest import write_config
+from pages import rows as rows_of_table
+from pages import section
+from siblings import Q_LEARNER
+from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
+
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import eval as evaluation
+from continual_hackatari.agents import make_agent
+from continual_hackatari.agents.layers import HiddenLayer
+from continual_hackatari.methods import all_methods
+from continual_hackatari.methods.moments import Boundary, Changed, Clock, Method, moments_of
+from continual_hackatari.methods.together import Methods
+from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.config import (
+    ConfigError,
+    apply_config_file,
+    as_plain_dict,
+    from_plain_dict,
+    parse_command_line,
+)
+from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part
+from continual_hackatari.training.ranks import ALONE
+from continual_hackatari.training.rollouts import Rollout
+from continual_hackatari.training.run_methods import boundary_due, make_methods, period
+
+NAMES = list(all_methods())
+FREEWAY = {"env_id": "ALE/Freeway-v5", "total_timesteps": 64, "num_envs": 2, "num_steps": 16, "cuda": False}
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+# ----------------------------------------------------------------------------------------------------------- settings
+
+
+def args_of(words, path=None):
+    args = parse_command_line(training.Args, words)
+    args, lines = apply_config_file(args, path) if path else (args, [])
+    return complete_methods(args), lines
+
+
+def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir):
+    words = ["--methods", "shrink_perturb", "continual_backprop", "--shrink_perturb.factor", "0.5", "--seed", "3"]
+    words += ["--shrink_perturb.noise-scale=1e-3", "--continual_backprop.no_accumulate"]
+    args, _ = args_of(words)
+    assert (args.seed, list(args.chosen_methods)) == (3, ["shrink_perturb", "continual_backprop"])
+    shrinking, units = args.chosen_methods.values()
+    assert (shrinking.factor, shrinking.noise_scale, shrinking.noise) == (0.5, 1e-3, "gaussian")
+    assert not units.accumulate
+    for content in ({"shrink_perturb": {"factor": 0.25}}, {"shrink_perturb.factor": 0.25}):
+        args, lines = args_of(words, write_config(workdir, **content))
+        assert args.chosen_methods["shrink_perturb"].factor == 0.25
+        assert lines == ["config.json overrides --shrink_perturb.factor: 0.5 -> 0.25"]
+    args, _ = args_of([], write_config(workdir, methods=["shrink_perturb"], shrink_perturb={"factor": 1}))
+    assert args.chosen_methods["shrink_perturb"].factor == 1.0
+    plain = as_plain_dict(args)
+    assert plain["shrink_perturb.noise_scale"] == 0.01, "the record holds all settings of what is on"
+    assert "continual_backprop.utility" not in plain
+    assert from_plain_dict(training.Args, json.loads(json.dumps(plain))) == args
+    swept, _ = args_of(["--methods=continual_backprop", "--continual_backprop.accumulate=False", "--no_anneal_lr"])
+    assert not swept.chosen_methods["continual_backprop"].accumulate
+    assert not swept.anneal_lr
+
+
+@pytest.mark.parametrize(
+    ("words", "content", "sentence"),
+    [
+        (["--methods", "shrink_pertub"], {}, "`methods` names `shrink_pertub`.*nearest is `shrink_perturb`"),
+        (["--methods", "shrink_perturb", "shrink_perturb"], {}, "twice"),
+        (["--shrink_perturb.factor", "1"], {}, "`shrink_perturb.factor` is a setting of a method that is off; add"),
+        ([], {"shrink_perturb": {"factor": 1}}, "`shrink_perturb.factor` is a setting of a method that is off"),
+        (["--shrink_perturb.facto", "1"], {}, "`shrink_perturb.facto` is not a .* nearest is `shrink_perturb.factor`"),
+        ([], {"shrink_perturb": {"facto": 1}}, "`shrink_perturb.facto` is not a setting of shrink_perturb"),
+        (["--shrink_pertub.factor", "1"], {}, "`--shrink_pertub.factor`: nothing.*the nearest is `shrink_perturb`"),
+        ([], {"shrink_perturb": {"factor": "x"}}, "`shrink_perturb.factor` in config.json must be a number"),
+        ([], {"shrink_perturb": 3}, "`shrink_perturb` in config.json is not a known argument"),
+        ([], {"shrink_perturb": {"factor": 1}, "shrink_perturb.factor": 1}, "says `shrink_perturb.factor` twice"),
+        (["--methods", "shrink_perturb", "--shrink_perturb.factor", "2"], {}, "`shrink_perturb.factor` is 2.0, but"),
+        (["--methods", "shrink_perturb", "--boundary", "never"], {}, "`boundary` is 'never'; allowed are schedule"),
+        (["--methods", "shrink_perturb", "--boundary", "every:0"], {}, "`boundary` is 'every:0'"),
+        (["--methods", "shrink_perturb", "--boundary", "none"], {}, "shrink_perturb acts at switches only"),
+        (["--methods", "continual_backprop", "--boundary", "none"], {}, "`boundary` none says when.*no method acts"),
+        (["--methods", "continual_backprop", "--cuda_graphs"], {}, "`continual_backprop` and `cuda_graphs`: "),
+        (["--architecture", "PPO_CBP", "--cuda_graphs"], {}, "`continual_backprop` and `cuda_graphs`: "),
+        (
+            ["--architecture", "PPO_CBP", "--methods", "continual_backprop"],
+            {},
+            "continual_backprop is on already, by the flag",
+        ),
+        (["--shrink_and_perturb", "--methods", "shrink_perturb"], {}, "shrink_perturb is on already, by the flag"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, content, sentence, workdir):
+    with pytest.raises(ConfigError, match=sentence) as refused:
+        training.prepare(["--config", write_config(workdir, **FREEWAY, **content), *words])
+    assert "\n" not in str(refused.value)
+    assert not (workdir / "runs").exists()
+
+
+def test_help_shows_the_settings_of_the_methods_that_are_named(capsys):
+    for words, shown in (([], False), (["--methods", "shrink_perturb"], True)):
+        with pytest.raises(SystemExit):
+            parse_command_line(training.Args, [*words, "--help"])
+        text = capsys.readouterr().out
+        assert ("settings of shrink_perturb:" in text) == shown
+        assert ("--shrink_perturb.factor FLOAT" in text) == shown
+        assert "--continual_backprop." not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_has_a_text_and_a_default_in_its_range(name):
+    method = all_methods()[name]
+    assert set(method.ranges) <= {field.name for field in dataclasses.fields(method.Settings)}
+    args = complete_methods(training.Args(methods=(name,)))
+    assert args.agent_name == f"PPO_{name}"
+    check_methods(args, training.SCRIPT.moments, "x.py")
+    assert moments_of(method)
+
+
+def test_a_script_without_a_place_for_a_method_refuses_it(workdir):
+    with pytest.raises(ConfigError, match="continual_backprop looks at hidden layers, for which q_learner"):
+        Q_LEARNER.prepare(["--config", write_config(workdir, **FREEWAY), "--methods", "continual_backprop"])
+
+
+# ------------------------------------------------------------------------------------------------------------ moments
+
+
+class Noting(Method):
+    """Writes down what happens to it."""
+
+    changed = Changed()
+
+    def begin(self):
+        self.notes = ["begin"]
+
+    def forget(self):
+        self.notes.append("forget")
+
+    def before_boundary(self, boundary):
+        self.notes.append(f"end of {boundary.before}")
+
+    def boundary(self, boundary):
+        self.notes.append(f"begin of {boundary.after}")
+        return self.changed
+
+
+class Changing(Noting):
+    changed = Changed(weights=True, optimizer=True)
+
+
+class Renewing(Noting):
+    changed = Changed(weights=True, optimizer=True, everything=True)
+
+
+@pytest.mark.parametrize(
+    ("other", "then"), [(Noting, []), (Changing, ["forget"]), (Renewing, ["begin"])], ids=["looks", "changes", "renews"]
+)
+def test_all_look_before_any_changes_and_hear_of_what_the_others_changed(other, then):
+    one, two = Noting(None, None), other(None, None)
+    changed = Methods({"one": one, "two": two}).boundary("a", "b", Clock(5, 0, None))
+    expected = ["begin", "end of a", "begin of b", *then]
+    assert one.notes == (["begin"] if then == ["begin"] else expected)
+    assert two.notes == expected[:3]
+    assert changed == other.changed
+
+
+def test_boundaries_every_so_many_steps_fall_on_borders_of_rounds_and_need_no_memory():
+    args = training.Args(num_envs=2, num_steps=16, boundary="every:100")
+    starts = range(0, 640, 32)
+    due = [step for step in starts if boundary_due(args, step)]
+    assert due == [128, 224, 320, 416, 512, 608]
+    periods = [(period(args, step - args.batch_size), period(args, step)) for step in due]
+    assert [after for _, after in periods][:-1] == [before for before, _ in periods[1:]]
+    assert len({before for before, _ in periods}) == len(due)
+    assert not any(boundary_due(dataclasses.replace(args, boundary="schedule"), step) for step in starts)
+
+
+def test_a_state_of_an_earlier_version_has_the_methods_where_they_were():
+    units, drawn = {"records": [1], "generator": torch.ones(1)}, torch.zeros(1)
+    saved = with_methods_part({"continual_backprop": units, "generators": {"own": {"perturb": drawn}}})
+    assert saved["methods"]["continual_backprop"] == {"generator": units["generator"], "state": units}
+    assert saved["methods"]["shrink_perturb"]["generator"] is drawn
+    assert with_methods_part(saved) is saved
+    assert with_methods_part({"generators": {"own": {}}})["methods"] == {}
+
+
+# -------------------------------------------------------------------------------------------------- hidden layers
+
+AGENTS = {
+    "PPO": ((2, 84, 84), {}),
+    "PPO_OBJ": ((3, 5), {"encoder_dims": (6, 4), "decoder_dims": (7,)}),
+    "encoder alone": ((3, 5), {"encoder_dims": (6,), "decoder_dims": ()}),
+    "decoder alone": ((3, 5), {"encoder_dims": (), "decoder_dims": (6, 4)}),
+}
+
+
+def agent_and_rows(kind, rows=3, **changes):
+    shape, sizes = AGENTS[kind]
+    architecture = "PPO" if kind == "PPO" else "PPO_OBJ"
+    agent = make_agent(architecture, shape, 4, **sizes, changes=changes, generator=seeded(1))
+    with torch.no_grad():
+        agent.actor.weight *= 100
+        for layer in agent.hidden_layers():
+            layer.layer.bias += 0.5
+    return agent, torch.rand((rows, *shape), generator=seeded(2)) * 255
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_a_unit_without_its_columns_is_a_unit_that_gives_nothing(kind):
+    """What makes a unit silent and what makes it unread must be the same for the heads, unit by unit."""
+    agent, seen = agent_and_rows(kind)
+    before = {name: tensor.clone() for name, tensor in agent.state_dict().items()}
+    with torch.no_grad():
+        plain, outputs = agent(seen)[0], agent(seen, True)[2]
+        assert [len(outputs)] == [len(agent.hidden_layers())]
+        for position, layer in enumerate(agent.hidden_layers()):
+            assert isinstance(layer, HiddenLayer)
+            axis = 1 if outputs[position].dim() == 4 else -1
+            counts = []
+            firing = outputs[position].movedim(axis, 0).flatten(1).abs().amax(1)
+            for unit in firing.argsort(descending=True)[:3].tolist():
+                units = torch.tensor([unit])
+                layer.layer.weight[unit] = layer.layer.bias[unit] = 0
+                silent = agent(seen)[0]
+                agent.load_state_dict(before)
+                for consumer in layer.consumers:
+                    consumer.weight[:, layer.columns_of(consumer, units)] = 0
+                torch.testing.assert_close(agent(seen)[0], silent, rtol=1e-5, atol=1e-5)
+                agent.load_state_dict(before)
+                counts.append(not torch.allclose(silent, plain, rtol=1e-5, atol=1e-5))
+            assert any(counts), "a unit of this layer counts for something"
+
+
+@pytest.mark.parametrize("kind", ["PPO_OBJ", "encoder alone"])
+def test_continual_backpropagation_counts_a_unit_of_several_frames_once(kind):
+    agent, seen = agent_and_rows(kind)
+    outputs = agent(seen, True)[2]
+    settings = {"replacement_rate": 1e-9, "maturity_threshold": 9, "decay_rate": 0.0}
+    args = SimpleNamespace(
+        chosen_methods={"continual_backprop": all_methods()["continual_backprop"].Settings(**settings)}
+    )
+    args.seed = 1
+    (method,) = make_methods(args, agent, torch.optim.Adam(agent.parameters()), ALONE)
+    method.weights(outputs)
+    last = len(AGENTS[kind][1]["encoder_dims"]) - 1
+    record, hidden = method.units.records[last], outputs[last]  # [B, frames, units]
+    rows = torch.cat([consumer.weight for consumer in record.consumers])
+    by_hand = []
+    for unit in range(hidden.shape[-1]):
+        columns = [frame * hidden.shape[-1] + unit for frame in range(hidden.shape[1])]
+        each = [hidden[:, f, unit].abs().mean() * rows[:, c].abs().mean() for f, c in enumerate(columns)]
+        by_hand.append(torch.stack(each).mean())
+    torch.testing.assert_close(record.utility, torch.stack(by_hand).detach())
+    torch.testing.assert_close(record.mean_feature, hidden.mean([0, 1]).detach())
+
+
+# --------------------------------------------------------------------------------------------- together, and resumed
+
+
+def made_up_rollout(kind, seed):
+    shape, steps, games = AGENTS[kind][0], 8, 2
+    draw = seeded(seed)
+    rows = (steps, games)
+    observations = torch.rand((*rows, *shape), generator=draw) * 255
+    numbers = [torch.randn(rows, generator=draw) for _ in range(3)]
+    return Rollout(
+        observations.to(torch.uint8) if kind == "PPO" else observations,
+        torch.randint(4, rows, generator=draw),
+        torch.full(rows, -1.4),
+        *numbers,
+        np.zeros(rows),
+        np.zeros(rows, bool),
+        np.zeros(rows, bool),
+        np.zeros((*rows, 0), np.float32),
+        None,
+        None,
+    )
+
+
+class Learning:
+    """An agent that learns from made-up rollouts, with methods, as the PPO script does."""
+
+    def __init__(self, args, kind):
+        self.args, self.kind = args, kind
+        shape, sizes = AGENTS[kind]
+        self.agent = training.build(dataclasses.replace(args, **sizes), shape, 4, seeded(1))
+        self.optimizer = training.make_optimizer(args, self.agent)
+        self.scalers = training.make_scalers(args)
+        self.methods = make_methods(args, self.agent, self.optimizer, ALONE, self.scalers)
+
+    def learn(self, seed):
+        rollout, autocast = made_up_rollout(self.kind, seed), torch.autocast("cpu", enabled=False)
+        if self.methods.keeps_rows:
+            run = SimpleNamespace(modification=f"task {seed % 2}", clock=lambda: Clock(seed, 0, None))
+            self.methods.rows(training.played(run, rollout, 0, 8))
+        for rows in (range(8), range(8, 16)):
+            training.minibatch_step(
+                self.args, self.agent, self.optimizer, autocast, rollout, torch.tensor(rows), self.methods
+            )
+        self.methods.boundary(f"task {seed % 2}", f"task {(seed + 1) % 2}", Clock(seed, 0, None))
+
+    def state(self):
+        parts = (self.agent, self.optimizer, self.methods, *self.scalers)
+        states = [part.state_dict() for part in parts]
+        torch.save((states, self.methods.large_state()), buffer := io.BytesIO())
+        buffer.seek(0)
+        return torch.load(buffer, weights_only=True)
+
+    def load(self, state):
+        states, large = state
+        for part, own in zip((self.agent, self.optimizer, self.methods, *self.scalers), states, strict=True):
+            part.load_state_dict(own)
+        self.methods.load_large_state(large)
+
+
+def small(*names, kind="PPO_OBJ"):
+    """Settings with which each of these methods does something in every step."""
+    given = {f"{name}.{key}": value for name in names for key, value in BUSY.get(name, {}).items()}
+    architecture = {"obs_mode": "obj", "architecture": "PPO_OBJ"} if kind != "PPO" else {}
+    args = complete_methods(training.Args(methods=names, prefixed=given, num_envs=2, num_steps=8, **architecture))
+    check_methods(args, training.SCRIPT.moments, "x.py")
+    return args
+
+
+BUSY = {
+    "continual_backprop": {"replacement_rate": 0.2, "maturity_threshold": 1},
+    "ewc": {"samples": 5, "strength": 10.0},
+    "l2_init": {"strength": 0.1},
+    "online_ewc": {"samples": 5, "strength": 10.0},
+    "redo": {"every": 1, "threshold": 0.5},
+    "soft_shrink_perturb": {"factor": 0.99, "noise_scale": 0.01},
+}
+"""Settings with which a method does much."""
+
+
+def assert_it_goes_on_alike(args, kind):
+    one = Learning(args, kind)
+    one.learn(1)
+    two = Learning(args, kind)
+    two.load(one.state())
+    for learner in (one, two):
+        learner.learn(2)
+        learner.learn(3)
+    assert_same_weights(one.agent.state_dict(), two.agent.state_dict())
+    assert all(bool(tensor.isfinite().all()) for tensor in one.agent.state_dict().values())
+    assert all(np.isfinite(number) for number in one.methods.numbers().values())
+    assert one.methods.numbers() == two.methods.numbers()
+
+
+LEARNERS = {"PPO": {}, "PPO_OBJ": {}}
+"""Learner -> methods that it refuses, with a part of the sentence."""
+REFUSED_PAIRS = {
+    ("continual_backprop", "crelu"): "a unit of CReLU has two outputs",
+    ("crelu", "redo"): "none is ever dormant",
+    ("ewc", "from_scratch"): "nothing to remember",
+    ("ewc", "online_ewc"): "both hold weights where earlier tasks left them",
+    ("from_scratch", "online_ewc"): "nothing to remember",
+    ("from_scratch", "shrink_perturb"): "cannot be shrunk",
+}
+"""Pairs that are refused, with a part of the sentence."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_every_method_works_with_every_learner_or_says_why_not(learner, name):
+    if name in LEARNERS[learner]:
+        with pytest.raises(ConfigError, match=LEARNERS[learner][name]):
+            small(name, kind=learner)
+        return
+    assert_it_goes_on_alike(small(name, kind=learner), learner)
+
+
+OF_THE_Q_LEARNER = ("l2_init", "reset_optimizer")
+"""Methods that need nothing of an agent but its weights."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_moments_work_in_a_script_of_another_kind(name):
+    args = complete_methods(q_learner.Args(methods=(name,)))
+    if name not in OF_THE_Q_LEARNER:
+        with pytest.raises(ConfigError, match=f"{name} .*, for which q_learner.py has no place"):
+            check_methods(args, q_learner.SCRIPT.moments, "q_learner.py")
+        return
+    check_methods(args, q_learner.SCRIPT.moments, "q_learner.py")
+    frames = torch.randint(256, (4, 1, 84, 84), dtype=torch.uint8, generator=seeded(3))
+    batch = {"observations": frames, "next_observations": frames.flip(0), "actions": torch.arange(4) % 3}
+    batch |= {"rewards": torch.ones(4), "terminated": torch.zeros(4, dtype=torch.bool)}
+
+    def learner():
+        agent = q_learner.build(args, (1, 84, 84), 3, seeded(1))
+        optimizer = torch.optim.Adam(agent.parameters(), 1e-3)
+        return agent, optimizer, make_methods(args, agent, optimizer, ALONE)
+
+    def learn(agent, optimizer, methods):
+        q_learner.minibatch_step(args, agent, target, optimizer, batch, ALONE, methods)
+        methods.boundary("a", "b", Clock(1, 0, None))
+
+    target, _, _ = learner()
+    one, two = learner(), learner()
+    learn(*one)
+    for mine, its in zip(two, one, strict=True):
+        mine.load_state_dict(copy.deepcopy(its.state_dict()))
+    for each in (one, two):
+        learn(*each)
+    assert_same_weights(one[0].state_dict(), two[0].state_dict())
+
+
+def test_the_table_of_what_goes_with_what_is_that_of_the_code():
+    table = {row[0].strip("`"): row[1:] for row in rows_of_table(section("What goes with what"), columns=5)}
+    assert list(table) == NAMES
+    for name, (ppo, objects, q, refused) in table.items():
+        assert (ppo, objects) == tuple("no" if name in LEARNERS[learner] else "yes" for learner in LEARNERS)
+        assert q == ("yes" if name in OF_THE_Q_LEARNER else "no")
+        others = {word.removeprefix("--") for word in re.findall(r"`([\w-]+)`", refused)}
+        pairs = {other for pair in REFUSED_PAIRS if name in pair for other in pair} - {name}
+        assert others == pairs | ({*all_methods()[name].not_with} - {*NAMES})
+
+
+@pytest.mark.parametrize("pair", [*itertools.combinations(NAMES, 2)], ids="+".join)
+def test_every_pair_works_or_says_why_not(pair):
+    if pair in REFUSED_PAIRS:
+        for names in (pair, pair[::-1]):
+            with pytest.raises(ConfigError, match=REFUSED_PAIRS[pair]):
+                small(*names)
+        return
+    assert_it_goes_on_alike(small(*pair), "PPO_OBJ")
+    assert_it_goes_on_alike(small(*pair[::-1]), "PPO_OBJ")
+
+
+# --------------------------------------------------------------------------------------------------------------- runs
+
+
+def test_a_run_records_its_methods_and_can_be_evaluated(tmp_path, monkeypatch, capsys):
+    words = ["--methods", "continual_backprop", "shrink_perturb", "--continual_backprop.replacement_rate", "0.05"]
+    words += ["--continual_backprop.maturity_threshold", "2", "--update_epochs", "1"]
+    run = train_in(tmp_path, monkeypatch, *words, config=TWO_REGIMES)
+    assert run.name.split("__")[2] == "PPO_continual_backprop_shrink_perturb"
+    settings = json.loads((run / "args.json").read_text())
+    assert settings["methods"] == ["continual_backprop", "shrink_perturb"]
+    assert settings["continual_backprop.replacement_rate"] == 0.05
+    assert settings["shrink_perturb.factor"] == 0.7
+    checkpoint = load_checkpoint(run / "model.cleanrl_model")
+    assert checkpoint.extra["continual_backprop"]["records"][3]["replaced"] > 0
+    evaluation.main(["--agent_path", str(run), "--eval_episodes", "1", "--frameskip", "400", "--num_workers", "0"])
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" (one game: no deviation)")
+
+
+@pytest.mark.slow
+def test_the_earlier_flags_compute_the_same(tmp_path, monkeypatch):
+    units = {"replacement_rate": "0.01", "maturity_threshold": "5", "init": "orthogonal"}
+    early = ["--architecture", "PPO_CBP", "--shrink_and_perturb", "--shrink_factor", "0.9"]
+    early += [word for name, value in units.items() for word in (f"--{name}", value)]
+    now = ["--methods", "continual_backprop", "shrink_perturb", "--shrink_perturb.factor", "0.9"]
+    now += [word for name, value in units.items() for word in (f"--continual_backprop.{name}", value)]
+    first = train_in(tmp_path / "early", monkeypatch, *early, config=TWO_REGIMES)
+    second = train_in(tmp_path / "now", monkeypatch, *now, config=TWO_REGIMES)
+    assert_same_weights(weights(first), weights(second))
+
+
+def test_a_method_is_shown_a_boundary_as_it_is():
+    assert Boundary("a", "b", Clock(3, 1, 9))._asdict() == {"before": "a", "after": "b", "clock": (3, 1, 9)}

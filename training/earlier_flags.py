@@ -1,0 +1,93 @@
+"""Flags by which two methods go since before there was `--methods`; they mean the same and compute the same bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from continual_hackatari.training.config import Belonging, Range
+from continual_hackatari.training.method_settings import settings_of
+from continual_hackatari.training.settings import LARGE, MANY, RULES, Rule, RunSettings
+
+
+@dataclass
+class EarlierFlags(RunSettings):
+    # continual backpropagation by its earlier name, `--architecture PPO_CBP`
+    replacement_rate: float = 1e-5
+    """PPO_CBP: share of the eligible units of a layer that is replaced per gradient step (0: none, the same as PPO)"""
+    init: Literal["default", "xavier", "lecun", "kaiming", "orthogonal"] = "kaiming"
+    """PPO_CBP: distribution of the incoming weights of new units (orthogonal: that of the network's own start)"""
+    maturity_threshold: int = 100
+    """PPO_CBP: gradient steps for which a new unit is protected"""
+    decay_rate: float = 0.99
+    """PPO_CBP: decay of the running averages of utility and output"""
+    utility: Literal["contribution", "zero_contribution", "adaptation", "adaptable_contribution"] = "contribution"
+    """PPO_CBP: what makes a unit useful"""
+    accumulate: bool = True
+    """PPO_CBP: fractions of a unit add up until one is due; without it they are its probability in each step"""
+    count: Literal["eligible", "all"] = "eligible"
+    """PPO_CBP: the replacement rate applies to the eligible units, or to all units of the layer"""
+
+    # shrink and perturb by its earlier name, `--shrink_and_perturb`
+    shrink_and_perturb: bool = False
+    """at every switch: weights <- shrink_factor * weights + noise_scale * noise"""
+    shrink_factor: float = 0.7
+    """factor on all weights (1: unchanged). PPO's logits pass five layers and shrink by about factor**5: 0.7 makes a
+    policy nearly random at once (on Freeway 18.6 crossings per game became 1.9, with 0.9 they became 13.4)"""
+    noise_scale: float = 0.01
+    """scale of the noise added to all weights (0: none)"""
+    perturb_noise: Literal["gaussian", "initialiser"] = "gaussian"
+    """noise from N(0, 1), or a fresh draw of each layer's own initialiser"""
+    perturb_optimizer: Literal["reset", "keep"] = "reset"
+    """what shrink and perturb does to Adam's state and to PPO_CBP's record of its units"""
+
+    @property
+    def earlier_methods(self) -> dict[str, Any]:
+        """The settings of the methods that these flags switch on, by name."""
+        given: dict[str, dict[str, Any]] = {}
+        if self.architecture == "PPO_CBP":
+            given["continual_backprop"] = {name: getattr(self, name) for name in UNIT_FLAGS}
+        if self.shrink_and_perturb:
+            given["shrink_perturb"] = {name: getattr(self, flag) for name, flag in SHRINK_FLAGS.items()}
+        return {
+            method: settings_of(method, {f"{method}.{name}": value for name, value in settings.items()})
+            for method, settings in given.items()
+        }
+
+    @property
+    def chosen_methods(self) -> dict[str, Any]:
+        return self.earlier_methods | super().chosen_methods
+
+    @property
+    def agent_name(self) -> str:
+        return super().agent_name + ("_shrink_perturb" if self.shrink_and_perturb else "")
+
+
+UNIT_FLAGS = ("replacement_rate", "init", "maturity_threshold", "decay_rate", "utility", "accumulate", "count")
+SHRINK_FLAGS = {
+    "factor": "shrink_factor",
+    "noise_scale": "noise_scale",
+    "noise": "perturb_noise",
+    "optimizer": "perturb_optimizer",
+}
+UNITS = Belonging(
+    "says how PPO_CBP replaces units, which is another architecture",
+    lambda args: args.architecture == "PPO_CBP",
+    "choose `--architecture PPO_CBP`",
+)
+SHRINKING = Belonging(
+    "says how shrink and perturb works, which is off",
+    lambda args: args.shrink_and_perturb,
+    "add `--shrink_and_perturb`",
+)
+EARLIER_RULES = {
+    **RULES,
+    "replacement_rate": Rule(Range(0, 1), of=UNITS),
+    "maturity_threshold": Rule(Range(0, MANY), of=UNITS),
+    "decay_rate": Rule(Range(0, 1), of=UNITS),
+    **dict.fromkeys(("init", "utility", "accumulate", "count"), Rule(of=UNITS)),
+    "shrink_and_perturb": Rule(at_switches=True),
+    "shrink_factor": Rule(Range(0, 1), of=SHRINKING),
+    "noise_scale": Rule(Range(0, LARGE), of=SHRINKING),
+    **dict.fromkeys(("perturb_noise", "perturb_optimizer"), Rule(of=SHRINKING)),
+}

@@ -1,0 +1,120 @@
+"""Settings of methods: which methods a run has, with which settings, and whether they go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+from continual_hackatari.methods import all_methods
+from continual_hackatari.methods.moments import moments_of
+from continual_hackatari.training.config import ConfigError, Range, check_ranges, nearest, with_prefixed
+
+ArgsT = TypeVar("ArgsT")
+
+WORDS = {
+    "build": "changes the network",
+    "rows": "looks at what was played",
+    "loss": "adds to the loss",
+    "gradients": "changes gradients",
+    "weights": "acts after every gradient step",
+    "before_boundary": "acts at switches",
+    "boundary": "acts at switches",
+    "hidden": "looks at hidden layers",
+    "fisher": "asks the agent for the terms of its Fisher information",
+    "initialise": "draws weights as the agent does when it is made",
+}
+"""What a method does at a moment, or needs: for sentences."""
+
+
+def settings_of(name: str, prefixed: Mapping[str, Any]) -> Any:
+    """The settings of a method: those given as `<name>.<setting>`, the others as they are by default."""
+    given = {key.partition(".")[2]: value for key, value in prefixed.items() if key.partition(".")[0] == name}
+    return all_methods()[name].Settings(**given)
+
+
+def changes_of_network(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What methods change of the network. chosen: their settings by name."""
+    return {k: v for name, settings in chosen.items() for k, v in all_methods()[name].build(settings).items()}
+
+
+def changes_in_checkpoint(args: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of the methods with which a checkpoint was trained, whose `args` these are.
+
+    Raises ConfigError where they name something that this version does not know.
+    """
+    methods, names = all_methods(), args.get("methods", [])
+    try:
+        settings = {name: settings_of(name, args if name in methods else {}) for name in names}
+    except (KeyError, TypeError, AttributeError):
+        raise ConfigError(
+            f"the checkpoint was trained with `methods` {names}, which this version does not know"
+        ) from None
+    return changes_of_network(settings)
+
+
+def complete_methods(args: ArgsT) -> ArgsT:
+    """`args` with all settings of the methods that are on, so that a run's record holds them.
+
+    Raises ConfigError for a method that is unknown or named twice, and for settings of one that is off.
+    """
+    names: Sequence[str] = args.methods  # type: ignore[attr-defined]
+    given: Mapping[str, Any] = args.prefixed  # type: ignore[attr-defined]
+    methods = all_methods()
+    for name in names:
+        if name not in methods:
+            near = nearest(name, methods) or f"; there are {', '.join(methods)}"
+            raise ConfigError(f"`methods` names `{name}`, which is none{near}.")
+        if names.count(name) > 1:
+            raise ConfigError(f"`methods` names `{name}` twice; name it once.")
+    for key in given:
+        name = key.partition(".")[0]
+        if name not in names:
+            raise ConfigError(
+                f"`{key}` is a setting of a method that is off; add `{name}` to `methods`, or leave it out."
+            )
+    every = {f"{name}.{key}": value for name in names for key, value in vars(settings_of(name, given)).items()}
+    return with_prefixed(args, every)
+
+
+def check_methods(args: Any, offered: frozenset[str], script: str) -> None:
+    """Raise ConfigError or AgentError for methods that cannot work together, with these settings or in this script.
+
+    offered: the moments at which the script calls methods, and what else it has for them; see `Method.needs`.
+    """
+    methods, chosen = all_methods(), args.chosen_methods
+    if args.boundary not in ("schedule", "none") and args.boundary_every == 0:
+        raise ConfigError(
+            f"`boundary` is {args.boundary!r}; allowed are schedule, none, and every:STEPS with a number."
+        )
+    if args.boundary_every and "every" not in offered:
+        raise ConfigError(f"`boundary` {args.boundary}: {script} tells methods of switches only; leave it out.")
+    for name in set(args.methods) & set(getattr(args, "earlier_methods", {})):
+        raise ConfigError(f"`methods`: {name} is on already, by the flag that it had before; leave one of them out.")
+    for name, settings in chosen.items():
+        method = methods[name]
+        ranges = {f"{name}.{key}": Range(*limits) for key, limits in method.ranges.items()}
+        check_ranges(SimpleNamespace(**{f"{name}.{key}": value for key, value in vars(settings).items()}), ranges)
+        method.check(settings)
+        moments = moments_of(method)
+        missing = [each for each in (*moments, *sorted(method.needs)) if each not in offered]
+        if missing:
+            raise ConfigError(f"`methods`: {name} {WORDS[missing[0]]}, for which {script} has no place; leave it out.")
+        if args.boundary == "none" and set(moments) <= {"rows", "before_boundary", "boundary"}:
+            raise ConfigError(f"`methods`: {name} acts at switches only, and with `boundary` none it is told of none.")
+        for other, why in method.not_with.items():
+            if other in chosen or other == args.architecture or getattr(args, other, False) is True:
+                raise ConfigError(f"`{name}` and `{other}`: {why}; leave one of them out.")
+
+
+def with_methods_part(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved state of an earlier version with the part `methods`, made of what it had instead."""
+    if "methods" in saved:
+        return saved
+    units, own = saved.get("continual_backprop"), saved.get("generators", {}).get("own", {})
+    parts = {}
+    if units is not None:
+        parts["continual_backprop"] = {"generator": units["generator"], "state": units}
+    if "perturb" in own:
+        parts["shrink_perturb"] = {"generator": own["perturb"], "state": {}}
+    return {**saved, "methods": parts}
