@@ -46,6 +46,7 @@ from continual_hackatari.agents import (
 )
 from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep
 from continual_hackatari.agents.hindsight import RewardRule, frame_rows, means_of_halves, normalise_halves, show_goals
+from continual_hackatari.agents.own import is_own
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
 from continual_hackatari.agents.restartable_adam import RestartableAdam
 from continual_hackatari.methods.moments import MOMENTS
@@ -94,6 +95,10 @@ class Args(EarlierFlags):
     # is bootstrapped (there it is an end). `configs/cleanrl_atari.json` changes what flags can change of that.
     learning_rate: float = 2.5e-4
     """step size of Adam"""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """decays of Adam's averages of gradients and of their squares; with equal ones no step exceeds the learning rate"""
+    weight_decay: float = 0.0
+    """this times each weight is added to its gradient (coupled, as in Adam's L2 penalty; not as in AdamW)"""
     anneal_lr: bool = True
     """decrease the learning rate linearly to zero over the run"""
     anneal_lr_per_regime: bool = False
@@ -124,9 +129,9 @@ class Args(EarlierFlags):
     """divide rewards by the running deviation of the return, keep only their sign (clip), or leave them"""
 
     # agent
-    architecture: Literal["PPO", "PPO_OBJ", "PPO_CBP"] = "PPO"
+    architecture: str = "PPO"
     """PPO: convolutions over frames; PPO_OBJ: an MLP over object features (obs_mode obj); PPO_CBP: PPO with continual
-    backpropagation"""
+    backpropagation; package.module:Class: an actor and critic of your own"""
     encoder_dims: tuple[int, ...] = (256, 512, 1024, 512)
     """hidden layers of PPO_OBJ's encoder"""
     decoder_dims: tuple[int, ...] = (512,)
@@ -174,6 +179,8 @@ DECAY = Belonging(
 RULES = {
     **EARLIER_RULES,
     "learning_rate": Rule(Range(0, LARGE, above=True)),
+    "adam_betas": Rule(Range(0, 1)),
+    "weight_decay": Rule(Range(0, LARGE)),
     "anneal_lr_per_regime": Rule(of=DECAY, at_switches=True),
     "gamma": Rule(Range(0, 1)),
     "gae_lambda": Rule(Range(0, 1)),
@@ -490,7 +497,8 @@ def make_optimizer(args: Args, agent: ActorCritic) -> torch.optim.Optimizer:
     device, on_gpu = next(agent.parameters()).device, next(agent.parameters()).is_cuda
     rate = torch.tensor(args.learning_rate, device=device) if on_gpu else args.learning_rate
     adam = RestartableAdam if args.restarts_units else torch.optim.Adam
-    return adam(agent.parameters(), lr=rate, eps=1e-5, fused=True, capturable=on_gpu)
+    decays: Any = {"betas": args.adam_betas, "weight_decay": args.weight_decay}
+    return adam(agent.parameters(), lr=rate, eps=1e-5, fused=True, capturable=on_gpu, **decays)
 
 
 def besides_weights(methods: Methods, reward_scaler: RewardScaler) -> dict[str, Any]:
@@ -530,9 +538,13 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
             "the game's own came to next to nothing, and that cannot be undone; start it anew"
         )
     check_architecture(args.architecture)
+    if max(args.adam_betas) >= 1:
+        raise ConfigError(
+            f"`adam_betas` is {args.adam_betas}; allowed is 0 to just below 1, or nothing would be learned"
+        )
     if args.cuda_graphs and args.detect_anomaly:
         raise ConfigError("`detect_anomaly` looks at operations that `cuda_graphs` replays unseen; leave one out")
-    if (args.obs_mode == "obj") != (args.architecture == "PPO_OBJ"):
+    if not is_own(args.architecture) and (args.obs_mode == "obj") != (args.architecture == "PPO_OBJ"):
         raise ConfigError(
             f"`architecture` {args.architecture} does not fit `obs_mode` {args.obs_mode}; "
             "PPO_OBJ goes with `--obs_mode obj`, the others with `--obs_mode dqn`"

@@ -6,9 +6,29 @@ python modification_factories.py old.json --from_original         # convert a fi
 """
 
 import signal
+from collections.abc import Sequence
 
+from continual_hackatari.schedules import factories
 from continual_hackatari.schedules.factories import *  # noqa: F403  (`from modification_factories import ...`)
-from continual_hackatari.schedules.factories import main
+
+
+def main(argv: Sequence[str] | None = None) -> int:  # type: ignore[no-redef]  # in place of the one that checks less
+    """The preview, which refuses a file that training would refuse."""
+    return factories.main(argv, check)
+
+
+def check(path: str, modification_file: str) -> list[str]:
+    """Lines about the file's settings and names; what training would refuse in it is a ScheduleError.
+
+    What knows them loads torch, and whoever imports a schedule from here needs none of it.
+    """
+    from continual_hackatari.training.setup import USER_ERRORS, check_file
+
+    try:
+        return check_file(path, modification_file)
+    except USER_ERRORS as error:
+        raise factories.ScheduleError(str(error)) from None
+
 
 if __name__ == "__main__":
     if hasattr(signal, "SIGPIPE"):  # a reader that stops early, such as `| head`, ends this quietly

@@ -30,6 +30,7 @@ from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
 from continual_hackatari.training.runner import Job
+from continual_hackatari.training.script_files import is_training_script, load_script
 from continual_hackatari.training.search import draw, examples
 from continual_hackatari.training.suites import cost_of, plan_table, suite_file, write_single_tasks
 from continual_hackatari.training.sweeps import (
@@ -56,12 +57,17 @@ class Args:
     """the sweep, a W&B sweep file such as sweep.yaml"""
     seeds: tuple[int, ...] = ()
     """instead of a file: run the training flags after -- once with each of these seeds, then write a report"""
+<<<<<<< HEAD
     suite: str = ""
     """instead of a file: a benchmark suite, a folder of configs/suites, with each of --methods and of --seeds"""
     size: Literal["cpu", "full"] = "cpu"
     """of the suite: a run of half an hour on two cores, or a long one"""
     methods: tuple[str, ...] = ()
     """with --suite: what to compare, each a method, several with + between them, or none (default: none)"""
+=======
+    program: str = ""
+    """with seeds: the training script (default: the project's own)"""
+>>>>>>> main
     jobs: int = 1
     """runs at a time"""
     max_runs: int | None = None
@@ -138,7 +144,11 @@ def sweep_of(args: Args, flags: list[str]) -> Sweep:
         raise ConfigError("`file` is missing: name a sweep file such as sweep.yaml, or give `--seeds`.")
     if args.file and flags:
         raise ConfigError("flags after `--` go with `--seeds` only; in a sweep file they belong to its `command`.")
-    program = os.path.relpath(HERE / TRAINING)
+    if args.file and args.program:
+        raise ConfigError("`program` goes with `--seeds` only; a sweep file has its own.")
+    program = args.program or os.path.relpath(HERE / TRAINING)
+    if args.seeds and not Path(program).is_file():
+        raise ConfigError(f"`program` names {program}, which is no file; name a training script.")
     config = read_sweep(args.file) if args.file else sweep_of_seeds(program, args.seeds, flags)
     # Seeds of other flags are another experiment, whose table and report must not replace those of the one before.
     name = Path(args.file).stem if args.file else f"seeds~{digest_of(config['command'])}"
@@ -252,10 +262,11 @@ def report(folder: Path, runs: Sequence[str]) -> bool:
 def check_commands(sweep: Sweep, runs: list[Job]) -> str | None:
     """What would end one of these runs at its start, as one sentence; None when all is well.
 
-    Only the project's own script can be asked. It loads torch, which needs much memory, so another process does it.
+    Training scripts can be asked, other programs cannot. They load torch, which needs much memory, so another process
+    does it.
     """
     program = sweep.config["program"]
-    if Path(program).resolve() != HERE / TRAINING or any(program not in run.command for run in runs):
+    if not is_training_script(program) or any(program not in run.command for run in runs):
         return None
     if sweep.config["method"] == "bayes":  # its further runs depend on results, but not which values it may combine
         combinations, count = examples(sweep.space, MAX_EXAMPLES)
@@ -270,17 +281,20 @@ def check_commands(sweep: Sweep, runs: list[Job]) -> str | None:
         print(f"checking {len(runs):,} runs", file=sys.stderr, flush=True)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         flags = [(run.parameters, run.command[run.command.index(program) + 1 :]) for run in runs]
-        return pool.apply(first_fault, (flags, sweep.varied))
+        return pool.apply(first_fault, (program, flags, sweep.varied))
 
 
-def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str]) -> str | None:
+def first_fault(program: str, runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str]) -> str | None:
     """See `check_commands`; `runs` are the parameters and the training flags of each."""
-    from continual_hackatari import continual_training_example as training
-    from continual_hackatari.training.setup import USER_ERRORS
+    from continual_hackatari.training.setup import USER_ERRORS, prepare
 
+    try:
+        script = load_script(program)
+    except ConfigError as error:
+        return str(error)
     for parameters, flags in runs:
         for name, value in parameters.items():
-            if value is False and getattr(training.Args, name, None) is True:
+            if value is False and getattr(script.settings, name, None) is True:
                 return (
                     f"`{name}` false would pass no flag, and without a flag it is on; "
                     f"vary `no_{name}` instead, where true passes `--no_{name}`."
@@ -288,7 +302,7 @@ def first_fault(runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequen
         said = io.StringIO()
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-                training.prepare(flags)
+                prepare(script, flags)
         except USER_ERRORS as error:
             return f"{error} (of the run {shlex.join(flags)})"
         except SystemExit:  # the command line itself is wrong

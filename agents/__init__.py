@@ -15,6 +15,7 @@ from continual_hackatari.agents.advantages import generalised_advantages
 from continual_hackatari.agents.continual_backprop import ContinualBackprop
 from continual_hackatari.agents.errors import AgentError
 from continual_hackatari.agents.mismatch import explain_mismatch
+from continual_hackatari.agents.own import actor_critic_class, is_own, own_actor_critic
 from continual_hackatari.agents.ppo import PPO
 from continual_hackatari.agents.ppo_obj import PPOObj
 from continual_hackatari.agents.reward_scaling import RewardScaler
@@ -40,10 +41,13 @@ __all__ = [
 
 def check_architecture(architecture: str) -> None:
     """Raise AgentError unless `make_agent` can build `architecture`."""
-    if architecture not in ARCHITECTURES:
+    if is_own(architecture):
+        actor_critic_class(architecture)
+    elif architecture not in ARCHITECTURES:
         near = difflib.get_close_matches(str(architecture).upper(), ARCHITECTURES, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise AgentError(f"`architecture`: {architecture!r} is none of {', '.join(ARCHITECTURES)}.{hint}")
+        known = ", ".join(ARCHITECTURES)
+        raise AgentError(f"`architecture`: {architecture!r} is none of {known}, and no `package.module:Class`.{hint}")
 
 
 def make_agent(
@@ -58,7 +62,8 @@ def make_agent(
 ) -> ActorCritic:
     """Build a freshly initialised agent, on the CPU and in float32.
 
-    architecture: `PPO` for frames (`PPO_CBP` is the same network), `PPO_OBJ` for object features.
+    architecture: `PPO` for frames (`PPO_CBP` is the same network), `PPO_OBJ` for object features, or
+        `package.module:Class` of an `ActorCritic` that is built from `observation_shape` and `num_actions`.
     observation_shape: of one game, without the batch: `(planes, 84, 84)`, for PPO_OBJ `(window, features)`.
     num_actions: size of the discrete action space.
     encoder_dims, decoder_dims: hidden layer sizes of PPO_OBJ (see `PPOObj`); PPO has no use for them.
@@ -71,6 +76,8 @@ def make_agent(
     if num_actions < 1:
         raise AgentError(f"`num_actions` is {num_actions}; an agent needs at least one action to choose from.")
     shape = tuple(int(size) for size in observation_shape)
+    if is_own(architecture):
+        return own_actor_critic(architecture, shape, num_actions, generator)
     if architecture in ("PPO", "PPO_CBP"):
         if len(shape) != 3 or shape[0] < 1 or shape[1:] != (84, 84):
             raise AgentError(

@@ -52,12 +52,15 @@ class RestartableAdam(torch.optim.Adam):
         lr: float | Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
         *,
         fused: bool | None = None,
         capturable: bool = False,
     ) -> None:
-        """The arguments of `torch.optim.Adam`, without weight decay and variants."""
-        super().__init__(params, lr=lr, betas=betas, eps=eps, fused=fused, capturable=capturable)
+        """The arguments of `torch.optim.Adam`, without its variants."""
+        super().__init__(
+            params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused, capturable=capturable
+        )
         self._young: dict[Tensor, _Young] = {}
 
     def restart(self, parameter: Tensor, dim: int, index: Tensor) -> None:

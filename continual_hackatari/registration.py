@@ -35,7 +35,7 @@ def register_games() -> None:
             id=f"continual_hackatari/{game}-v5",
             entry_point="continual_hackatari.wrappers.standalone:ContinualAtariEnv",
             vector_entry_point="continual_hackatari.wrappers.standalone:ContinualAtariVectorEnv",
-            kwargs={"env_id": f"ALE/{game}-v5"},
+            kwargs={"ale_id": f"ALE/{game}-v5"},
         )
 
 

@@ -1,7 +1,7 @@
 """The floor: what a player scores who draws every action uniformly, per game and modification string.
 
-Measured by `python -m benchmarks.floor`: 21 games of each string of the shipped configurations, as they begin in
-training by default. The scores themselves are in `floors.json`.
+Measured by `python -m benchmarks.floor`: 21 games of each string, as they begin in training by default. The scores are
+in `floors.json`.
 """
 
 from __future__ import annotations

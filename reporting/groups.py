@@ -12,7 +12,7 @@ from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.words import shown
 
-MADE_BY = ("versions", "processor", "command", "resumed")
+MADE_BY = ("versions", "processor", "command", "script", "resumed")
 """Keys of args.json that say what made a run; they are no settings."""
 
 NOT_OF_EXPERIMENT = frozenset(
@@ -98,7 +98,9 @@ def _labels(first: Sequence[Run], differing: Sequence[str]) -> list[str]:
 
 def _title(settings: Mapping[str, Any], differing: Sequence[str]) -> str:
     words = [str(settings[name]) for name in ("env_id", "architecture") if name in settings]
-    for name in sorted({*differing} - {"env_id", "architecture"}):
+    if settings.get("methods"):
+        words.append("+".join(settings["methods"]))
+    for name in sorted({*differing} - {"env_id", "architecture", "methods"}):
         value = json.dumps(settings.get(name))
         words.append(f"{name}={value if len(value) <= 60 else value[:57] + '...'}")
     return " ".join(words) or "no settings"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,6 +79,18 @@ class Run:
     def env_id(self) -> str:
         """The game; empty where args.json does not tell."""
         return str(self.args.get("env_id", ""))
+
+    @property
+    def script(self) -> str:
+        """The training script that made it, seen from here; empty where args.json does not tell or it is gone."""
+        parts = [self.args, *self.args.get("resumed", [])]  # a clone may have moved before the run went on
+        found = [path for part in parts if isinstance(path := part.get("script"), str) and os.path.isfile(path)]
+        return os.path.relpath(found[-1]) if found else ""
+
+    @property
+    def resume_command(self) -> str:
+        """What a user types to go on with it."""
+        return shlex.join(["python", self.script or "continual_training_example.py", "--resume", str(self.folder)])
 
     @property
     def finished(self) -> bool:
@@ -179,9 +193,9 @@ class Run:
         if self.events and not self.scalars:
             notes.append("There are no TensorBoard events: losses, plasticity and speed cannot be shown.")
         if not self.finished:
-            command = f"python continual_training_example.py --resume {self.folder}"
             notes.append(
-                f"The run is not finished (it has no model.cleanrl_model). If it was stopped, go on: `{command}`"
+                "The run is not finished (it has no model.cleanrl_model). If it was stopped, go on: "
+                f"`{self.resume_command}`"
             )
         if not (self.folder / SWITCHES).exists() and len(self.regimes) > 1:
             notes.append("Regimes are taken from episodes.csv: a switch is only seen when the next game ends.")

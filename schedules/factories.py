@@ -24,7 +24,7 @@ import textwrap
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -1168,20 +1168,12 @@ def _print_converted(config: Mapping[str, Any], settings: Mapping[str, int]) -> 
     )
 
 
-def _checked_as_in_training(path: str, modification_file: str) -> list[str]:
-    """Return lines about the file's modifications; what training would refuse in it is a ScheduleError.
-
-    The training script knows the keys and, through the installed hackatari, the names of a game. Schedules themselves
-    need neither, so it is loaded only here, as the module of a custom class is.
-    """
-    training = importlib.import_module("continual_hackatari.continual_training_example")
-    try:
-        return training.setups.check_file(training.SCRIPT, path, modification_file)
-    except training.setups.USER_ERRORS as error:
-        raise ScheduleError(str(error)) from None
+def _not_checked(path: str, modification_file: str) -> list[str]:
+    """Schedules need neither the keys of a training nor the names of a game, so who knows these hands in a check."""
+    return []
 
 
-def _run_command(options: argparse.Namespace) -> None:
+def _run_command(options: argparse.Namespace, check: Callable[[str, str], Sequence[str]]) -> None:
     config = load_config(options.config)
     settings = _settings(options.config, config, options, sys.stderr if options.from_original else sys.stdout)
     if options.every is not None:
@@ -1199,7 +1191,7 @@ def _run_command(options: argparse.Namespace) -> None:
     factory = schedule_from_config(
         config, seed=settings["seed"], total_timesteps=total_timesteps, modifs=config.get("modifs", "")
     )
-    notes = _checked_as_in_training(options.config, options.modification_file)
+    notes = check(options.config, options.modification_file)
     preview = _Preview(
         title=Path(options.config).name,
         factory=factory,
@@ -1221,10 +1213,13 @@ def _one_line(text: str, limit: int = 1000) -> str:
     return text if len(text) <= limit else f"{text[:half]} ... {text[-half:]}"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the preview command; return its exit code, 2 for anything wrong in the file or the options."""
+def main(argv: Sequence[str] | None = None, check: Callable[[str, str], Sequence[str]] = _not_checked) -> int:
+    """Run the preview command; return its exit code, 2 for anything wrong in the file or the options.
+
+    check: (the JSON file, the file of `--modification_file`): lines about what else is in them, or a ScheduleError.
+    """
     try:
-        _run_command(_parser().parse_args(argv))
+        _run_command(_parser().parse_args(argv), check)
         sys.stdout.flush()
     except ScheduleError as error:
         print(f"error: {_one_line(str(error))}", file=sys.stderr)

@@ -22,6 +22,9 @@ def imported_modules(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide the direction"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            names |= {str(node.args[0].value)} if called in ("import_module", "__import__") else set()
     return names
 
 
@@ -61,6 +64,16 @@ def test_rooms_import_each_other_in_one_direction_and_no_script():
         for path in files_of(room):
             wrong = imported_parts(path) & ((ROOMS | SCRIPTS) - {room} - ARROWS.get(room, set()))
             assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+def test_scripts_import_no_script():
+    for script in SCRIPTS | {"modification_factories"}:
+        assert not imported_parts(ROOT / f"{script}.py") & SCRIPTS, script
+
+
+def test_an_import_by_its_name_is_seen(tmp_path):
+    (tmp_path / "room.py").write_text(f"import importlib\nimportlib.import_module('{PACKAGE}.eval')\n")
+    assert imported_parts(tmp_path / "room.py") == {"eval"}
 
 
 def module_of(path):

@@ -21,10 +21,10 @@ from conftest import NEEDS_OCATARI, ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import modification_factories
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
-from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.training import checkpoint_settings
 from continual_hackatari.training.checkpoints import save_checkpoint
 from continual_hackatari.training.settings import ranges_of

@@ -19,7 +19,6 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
 from continual_hackatari.schedules.factories import decay_note, schedule_from_config
-from continual_hackatari.schedules.factories import main as preview
 from continual_hackatari.training.annealing import annealing_borders, remaining_share
 from continual_hackatari.training.checkpoint_settings import choose_game
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
@@ -30,6 +29,7 @@ from continual_hackatari.wrappers.config import BLINKING, game_config
 from continual_hackatari.wrappers.errors import GameError
 from continual_hackatari.wrappers.modified_game import ModifiedGame
 from continual_hackatari.wrappers.observations import observation_kind
+from modification_factories import main as preview
 
 FIRE_ONCE = 4  # frames
 

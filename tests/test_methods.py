@@ -20,6 +20,7 @@ from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
+from continual_hackatari import sweep
 from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.layers import HiddenLayer
 from continual_hackatari.methods import all_methods
@@ -111,6 +112,14 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, conten
         training.prepare(["--config", write_config(workdir, **FREEWAY, **content), *words])
     assert "\n" not in str(refused.value)
     assert not (workdir / "runs").exists()
+
+
+def test_a_sweep_varies_a_setting_unless_the_file_holds_it(workdir):
+    for content, fault in (({}, None), ({"shrink_perturb": {"factor": 0.3}}, "`shrink_perturb.factor` is varied, but")):
+        path = write_config(workdir, **FREEWAY, **content)
+        words = ["--config", path, "--methods", "shrink_perturb", "--shrink_perturb.factor=0.5"]
+        found = sweep.first_fault([({"shrink_perturb.factor": 0.5}, words)], ["shrink_perturb.factor"])
+        assert found is None if fault is None else found.startswith(fault)
 
 
 def test_help_shows_the_settings_of_the_methods_that_are_named(capsys):
@@ -447,17 +456,27 @@ def test_every_pair_works_or_says_why_not(pair):
 
 
 def test_a_run_records_its_methods_and_can_be_evaluated(tmp_path, monkeypatch, capsys):
-    words = ["--methods", "continual_backprop", "shrink_perturb", "--continual_backprop.replacement_rate", "0.05"]
+    words = [
+        "--methods",
+        "layer_norm",
+        "continual_backprop",
+        "shrink_perturb",
+        "--continual_backprop.replacement_rate",
+        "0.05",
+    ]
     words += ["--continual_backprop.maturity_threshold", "2", "--update_epochs", "1"]
-    run = train_in(tmp_path, monkeypatch, *words, config=TWO_REGIMES)
-    assert run.name.split("__")[2] == "PPO_continual_backprop_shrink_perturb"
+    kwargs = {**TWO_REGIMES["modification_factory_kwargs"], "num_total_steps": 64, "switching_thresholds": [20]}
+    short = {**TWO_REGIMES, "modification_factory_kwargs": kwargs}
+    run = train_in(tmp_path, monkeypatch, *words, config=short)
+    assert run.name.split("__")[2] == "PPO_layer_norm_continual_backprop_shrink_perturb"
     settings = json.loads((run / "args.json").read_text())
-    assert settings["methods"] == ["continual_backprop", "shrink_perturb"]
+    assert settings["methods"] == ["layer_norm", "continual_backprop", "shrink_perturb"]
     assert settings["continual_backprop.replacement_rate"] == 0.05
     assert settings["shrink_perturb.factor"] == 0.7
     checkpoint = load_checkpoint(run / "model.cleanrl_model")
+    assert "norm.fc.weight" in checkpoint.model_weights, "eval.py builds the network that the method changed"
     assert checkpoint.extra["continual_backprop"]["records"][3]["replaced"] > 0
-    evaluation.main(["--agent_path", str(run), "--eval_episodes", "1", "--frameskip", "400", "--num_workers", "0"])
+    evaluation.main(["--agent_path", str(run), "--eval_episodes", "1", "--time_limit", "400", "--num_workers", "0"])
     assert capsys.readouterr().out.splitlines()[-1].endswith(" (one game: no deviation)")
 
 

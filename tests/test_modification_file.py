@@ -137,6 +137,12 @@ CELLS = "ConstantWrites('Gold.', ((77, 28),))"
     ("text", "words"),
     [
         ("MODIFICATIONS = [", ["cannot be run: SyntaxError"]),
+        ("import sys\nsys.exit(0)", ["cannot be run: SystemExit(0)"]),
+        (
+            f"MODIFICATIONS = {{'Freeway': {{'gold': {CELLS}}}, 'Breakot': {{'gold': {CELLS}}}}}",
+            ["'Breakot' is no Atari game that ale-py knows; did you mean Breakout?"],
+        ),
+        ("MODIFICATIONS = {3: {}}", ["3 is no Atari game that ale-py knows;"]),
         ("1 / 0", ["cannot be run: ZeroDivisionError"]),
         ("", ["must define MODIFICATIONS, a dictionary of games"]),
         ("MODIFICATIONS = {'Freeway': 3}", ["must define MODIFICATIONS"]),

@@ -34,6 +34,7 @@ from continual_hackatari.wrappers.modifications import __main__ as modifications
 from continual_hackatari.wrappers.modified_game import ModifiedGame
 from continual_hackatari.wrappers.objects import why_missing
 from continual_hackatari.wrappers.rewards import load_reward_function
+from modification_factories import main as preview
 
 SCRIPTS = {
     "continual_training_example.py": continual_training_example,
@@ -184,7 +185,7 @@ def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
 def test_commands_of_the_preview_work(words, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(ROOT)
     words = [str(tmp_path / word) if word.endswith(".png") else word for word in words]
-    assert modification_factories.main(words[1:]) == 0
+    assert preview(words[1:]) == 0
     assert capsys.readouterr().out
 
 
@@ -322,7 +323,7 @@ def test_conflict_warns_as_printed():
 
 def test_preview_prints_as_printed(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    modification_factories.main(["run_config.json"])
+    preview(["run_config.json"])
     assert capsys.readouterr().out.startswith(text_block("run_config.json: "))
 
 

@@ -125,6 +125,19 @@ def test_any_one_file_is_enough(tmp_path, kept):
     assert any(f"--resume {folder}" in note for note in run.notes)
 
 
+@pytest.mark.parametrize(
+    ("command", "script"),
+    [
+        ("/usr/bin/python3 -u mine/q_learner.py --seed 2", "mine/q_learner.py"),
+        ("/usr/bin/python3 /usr/bin/a-console-command", "continual_training_example.py"),
+        (None, "continual_training_example.py"),
+    ],
+)
+def test_a_run_goes_on_with_the_script_that_began_it(command, script, tmp_path):
+    folder = make_run(tmp_path, finished=False, command=command)
+    assert any(f"`python {script} --resume {folder}`" in note for note in Run(folder).notes)
+
+
 # -------------------------------------------------------------------------------------------------------------- groups
 
 
@@ -155,6 +168,7 @@ def test_every_setting_is_decided_about():
         *("obs_mode", "modifs", "new_rf", "frameskip", "buffer_window_size"),
         *("deactivate_episodic_life", "game_start", "fire_reset", "max_pool", "sticky"),
         *("time_limit", "switch_mode", "total_timesteps", "learning_rate", "num_envs"),
+        *("adam_betas", "weight_decay"),
         *("num_steps", "anneal_lr", "anneal_lr_per_regime", "gamma", "gae_lambda"),
         *("num_minibatches", "update_epochs", "norm_adv", "clip_coef", "clip_vloss", "ent_coef"),
         *("vf_coef", "max_grad_norm", "target_kl", "reward_scaling", "architecture"),
@@ -169,6 +183,15 @@ def test_every_setting_is_decided_about():
 def test_groups_are_called_by_their_experiments_where_that_is_enough(tmp_path):
     folders = [make_run(tmp_path, exp_name=name, architecture=name.upper()) for name in ("ppo", "ppo_cbp")]
     assert [group.label for group in group_runs([Run(folder) for folder in folders])] == ["ppo", "ppo_cbp"]
+
+
+def test_groups_name_their_methods(tmp_path):
+    folders = [make_run(tmp_path, seed=i, methods=methods) for i, methods in enumerate(([], ["redo"], ["redo", "ewc"]))]
+    groups = group_runs([Run(folder) for folder in folders])
+    assert [group.label for group in groups] == ["methods []", 'methods ["redo"]', 'methods ["redo", "ewc"]']
+    assert [("redo+ewc" in group.title, "redo" in group.title) for group in groups] == [
+        *((False, False), (False, True), (True, True))
+    ]
 
 
 # -------------------------------------------------------------------------------------------------------------- curves

@@ -13,15 +13,6 @@ from conftest import ROOT, write_config
 from continual_hackatari.schedules import factories as mf
 from continual_hackatari.schedules import plot as schedule_plot
 
-pytestmark = pytest.mark.usefixtures("_letters_for_names")
-
-
-@pytest.fixture
-def _letters_for_names(monkeypatch):
-    """Made-up names, which no game has."""
-    monkeypatch.setattr(mf, "_checked_as_in_training", lambda path, modification_file: [])
-
-
 COMBINED = {
     "modification_factory": "EpsCombinedModificationFactory",
     "modification_factory_kwargs": {

@@ -1,6 +1,9 @@
 """The games as gymnasium's own environments: `gymnasium.make` and `gymnasium.make_vec`, without training."""
 
+import importlib
 import os
+import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -15,6 +18,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 
 import continual_hackatari  # noqa: F401 - with this import gymnasium knows the games
+from continual_hackatari.training.versions import evaluation_command
+from continual_hackatari.wrappers import commands
 from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 
@@ -140,6 +145,14 @@ def test_lost_lives_end_episodes_where_that_is_asked_for():
     assert sum(lives[:5]) == games[0]
 
 
+@pytest.mark.parametrize(("frameskip", "speed"), [(4, 15), (8, 7.5), (1, 60)])
+def test_screens_are_shown_as_fast_as_the_console_played(frameskip, speed):
+    env = gymnasium.make(FREEWAY, frameskip=frameskip, game_start="none")
+    envs = gymnasium.make_vec(FREEWAY, frameskip=frameskip, game_start="none", num_workers=0)
+    assert env.metadata["render_fps"] == envs.metadata["render_fps"] == speed
+    envs.close()
+
+
 # --------------------------------------------------------------------------------------------------------- many games
 
 
@@ -184,6 +197,28 @@ def test_equal_actions_give_equal_episodes_in_both_modes():
 
 def test_workers_play_the_same_in_both_modes():
     assert episodes(NEXT, num_workers=2) == episodes(NEXT)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_list_of_seeds_has_one_for_each_game(num_workers):
+    """Which then plays what `gymnasium.make` plays with it; None goes on."""
+    envs, env = make_vec(BREAKOUT, num_workers=num_workers), gymnasium.make(BREAKOUT, **SHORT)
+
+    def played(first):
+        return np.stack([first, *(envs.step(np.full(3, action))[0] for action in (0, 1, 2, 3) * 4)], axis=1)
+
+    def alone(seed):
+        return np.stack([env.reset(seed=seed)[0], *(env.step(action)[0] for action in (0, 1, 2, 3) * 4)])
+
+    first = played(envs.reset(seed=[5, None, np.int64(9)])[0])
+    assert np.array_equal(first[0], alone(5))
+    assert np.array_equal(first[2], alone(9))
+    again = played(envs.reset(seed=(5, None, 5))[0])
+    assert np.array_equal(again[[0, 2]], first[[0, 0]])
+    assert not np.array_equal(again[1], first[1])
+    with pytest.raises(GameError, match="`seed` must be one for all games or a list of 3, but it is a list of 2"):
+        envs.reset(seed=[1, 2])
+    envs.close()
 
 
 def test_a_reset_and_a_switch_change_what_is_played():
@@ -322,6 +357,21 @@ def test_gymnasiums_wrappers_work(name, mode, tmp_path, monkeypatch):
         ({"framskip": 2}, ["`setting` 'framskip'", "did you mean frameskip?"]),
         ({"frameskip": 0}, ["`frameskip` must be a whole number from 1"]),
         ({"seed": 3}, ["`setting` 'seed'"]),
+        ({"env_id": "ALE/Pong-v5"}, ["`env_id` is said by the name of the environment"]),
+        ({"modifications": ["all_black_cars"]}, ["`modifications` must be one string", "['all_black_cars']"]),
+        ({"modifications": None}, ["`modifications` must be one string", "None"]),
+        ({"episodic_life": "yes"}, ["`episodic_life` must be True or False", "'yes'"]),
+        ({"fire_reset": 3}, ["`fire_reset` must be True or False", "3"]),
+        ({"max_pool": "yes"}, ["`max_pool` must be True, False or None", "'yes'"]),
+        ({"obs_mode": 3}, ["`obs_mode` 3 is not one of dqn, obj"]),
+        ({"goal_kind": 3}, ["`goal_kind` 3 is not one of position"]),
+        ({"reward_file": 3}, ["`reward_file` must be the path of a Python file"]),
+        ({"reward_file": "none.py"}, ["`reward_file`: there is no file none.py"]),
+        ({"reward_file": "a.py", "backend": "Gym"}, ["`reward_file` reads objects", "`backend='HackAtari'`"]),
+        ({"modifications": "x", "backend": "Gym"}, ["`modifications` 'x'", "`backend='HackAtari'`"]),
+        ({"goal_kind": "position", "backend": "Gym"}, ["`goal_kind` reads the game's memory"]),
+        ({"backend": "Gym", "obs_mode": "obj"}, ["`obs_mode` obj needs"]),
+        ({"backend": "Gym", "max_pool": False}, ["`max_pool=False`"]),
     ],
     ids=str,
 )
@@ -329,6 +379,40 @@ def test_faults_are_sentences(make, settings, words):
     with pytest.raises((GameError, ModificationError)) as raised:
         make(FREEWAY, **settings)
     assert all(word in str(raised.value) for word in words), raised.value
+    assert not any(word in str(raised.value) for word in ("`--", "new_rf", "`her`")), "flags of training"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"num_envs": 0}, "`num_envs` must be a whole number from 1 to 10,000, but it is 0"),
+        ({"num_envs": 2.0}, "`num_envs` must be a whole number.*2.0"),
+        ({"num_workers": 1.5}, "`num_workers` must be a whole number from 0.*1.5"),
+        ({"num_workers": -1}, "`num_workers` must be a whole number from 0.*-1"),
+        ({"worker_timeout": "a"}, "`worker_timeout` must be seconds, from 1 to 86,400, but it is 'a'"),
+        ({"worker_timeout": -5}, "`worker_timeout` must be seconds.*-5"),
+        ({"worker_timeout": 0}, "`worker_timeout` must be seconds.*0"),
+        ({"autoreset_mode": 3}, "`autoreset_mode` 3 is not one of NextStep, SameStep"),
+    ],
+    ids=str,
+)
+def test_faults_of_many_games_are_sentences(settings, words):
+    with pytest.raises(GameError, match=words):
+        gymnasium.make_vec(FREEWAY, **settings)
+
+
+def test_what_goes_with_many_games_is_said_of_one():
+    for settings in ({"num_workers": 2}, {"worker_timeout": 9}, {"autoreset_mode": SAME}):
+        with pytest.raises(GameError, match=f"`{next(iter(settings))}` goes with `gymnasium.make_vec`"):
+            gymnasium.make(FREEWAY, **settings)
+
+
+def test_a_file_may_be_a_path(tmp_path):
+    path = tmp_path / "reward.py"
+    path.write_text("def reward_function(env):\n    return 7.0\n")
+    env = gymnasium.make(FREEWAY, reward_file=path, **SHORT)
+    env.reset(seed=1)
+    assert env.step(0)[1] == 7
 
 
 def test_what_cannot_be_played_is_said():
@@ -374,6 +458,12 @@ print(loaded)
 """
 
 
+def with_folders_of_the_same_names(project):
+    for number, folder in enumerate(("agents", "wrappers"), start=1):
+        (project / folder).mkdir()
+        (project / folder / "__init__.py").write_text(f"MINE = {number}\n")
+
+
 @pytest.mark.parametrize(
     ("imports", "loaded"),
     mostly_slow(
@@ -387,9 +477,7 @@ print(loaded)
 )
 def test_a_project_with_folders_of_the_same_names_can_use_it(tmp_path, imports, loaded):
     """From a clone that is not installed; torch stays out, and before gymnasium so does all that is heavy."""
-    for number, folder in enumerate(("agents", "wrappers"), start=1):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "__init__.py").write_text(f"MINE = {number}\n")
+    with_folders_of_the_same_names(tmp_path)
     (tmp_path / "mine.py").write_text(textwrap.dedent(ELSEWHERE.format(imports=imports)))
     done = subprocess.run(
         [sys.executable, "mine.py"],
@@ -400,3 +488,36 @@ def test_a_project_with_folders_of_the_same_names_can_use_it(tmp_path, imports, 
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{loaded}\n"
+
+
+def advised():
+    """The command that an unknown name advises to."""
+    with pytest.raises(ModificationError) as raised:
+        gymnasium.make(FREEWAY, modifications="all_purple_cars")
+    return str(raised.value).split("`")[-2]
+
+
+def test_the_command_that_errors_advise_to_works_in_such_a_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert advised() == "python -m wrappers.modifications ALE/Freeway-v5"
+    with_folders_of_the_same_names(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    command = [sys.executable if word == "python" else word for word in shlex.split(advised())]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "all_black_cars" in done.stdout
+
+
+def test_an_installation_advises_to_its_console_commands(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "ROOT", tmp_path)
+    assert advised() == "continual-hackatari-modifications ALE/Freeway-v5"
+    assert commands.script_words("report.py") == ["continual-hackatari-report"]
+    assert evaluation_command("PPO", "mine.py", "--run", "a") == ["continual-hackatari-eval", "--run", "a"]
+
+
+@pytest.mark.parametrize("name", ["modifications", "report", "eval"])
+def test_the_console_commands_exist(name):
+    text = (ROOT / "pyproject.toml").read_text()
+    module, function = re.search(rf'^continual-hackatari-{name} = "(.+):(.+)"$', text, re.M).groups()
+    assert callable(getattr(importlib.import_module(module), function))

@@ -303,9 +303,9 @@ def test_a_file_that_is_no_yaml(fake, capsys):
     assert "must hold a mapping" in capsys.readouterr().err
 
 
-def first_fault(parameters, varied=(), flags=()):
+def first_fault(parameters, varied=(), flags=(), program=ROOT / "continual_training_example.py"):
     words = sweeps.command_of({"program": "p", "command": COMMAND}, parameters)[2:]
-    return sweep.first_fault([(parameters, [*flags, *words])], varied)
+    return sweep.first_fault(program, [(parameters, [*flags, *words])], varied)
 
 
 def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
@@ -322,6 +322,24 @@ def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
     assert first_fault({"config": "c.json", "seed": 1}) is None, "not varied: the usual rule, the file wins"
     Path("c.json").write_text("{")
     assert "not valid JSON" in first_fault({"config": "c.json", "seed": 1}, ["seed"])
+
+
+def test_a_script_outside_the_project_is_asked_as_well(checked_here, workdir, capsys):
+    """A sweep file and seeds of it; what merely has its name cannot be asked, and a broken one is said."""
+    shutil.copy(ROOT / "tests" / "q_learner.py", "my_q.py")
+    rates = {"env_id": {"value": "ALE/Freeway-v5"}, "learning_rat": {"values": [0.001, 0.01]}}
+    assert sweep.main([write_sweep(rates, program="my_q.py"), "--dry_run"]) == 2
+    assert "the training script does not accept" in capsys.readouterr().err
+    seeds = ["--seeds", "1", "2", "--program", "my_q.py", "--dry_run", "--", "--total_timesteps", "1000"]
+    assert sweep.main([*seeds, "--replay_size", "0"]) == 2
+    assert "`replay_size` is 0" in capsys.readouterr().err
+    assert sweep.main([*seeds, "--replay_size", "9"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("python my_q.py --total_timesteps 1000 --replay_size 9")
+    Path("my_q.py").write_text("import absent_module\n\nSCRIPT = None\n")
+    assert sweep.main(seeds) == 2
+    assert "`program` my_q.py cannot be loaded: ModuleNotFoundError" in capsys.readouterr().err
+    Path("my_q.py").write_text("raise SystemExit('started')")
+    assert sweep.main(seeds) == 0
 
 
 @pytest.mark.slow

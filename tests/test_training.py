@@ -293,6 +293,28 @@ def test_object_features_train_and_evaluate(tmp_path, monkeypatch, capsys):
     assert re.fullmatch(r"-?\d+\.\d\d \(one game: no deviation\)", capsys.readouterr().out.splitlines()[-1])
 
 
+def test_an_agent_of_ones_own_trains_and_is_evaluated(tmp_path, monkeypatch, capsys):
+    """Its weights are drawn by the run's generator, whatever its constructor draws."""
+    own = ["--architecture", "own_network:OwnNetwork"]
+    runs = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        torch.manual_seed(len(runs))
+        flags = ["--env_id", "ALE/Pong-v5", *own, "--total_timesteps", "64"]
+        runs.append(train_in(tmp_path / name, monkeypatch, *flags))
+    agents = [load_checkpoint(run / "model.cleanrl_model").model_weights for run in runs]
+    assert agents[0]["layer.weight"].shape == (16, 4 * 21 * 21)
+    assert all(torch.equal(weights, agents[1][name]) for name, weights in agents[0].items())
+    assert "--architecture own_network:OwnNetwork" in capsys.readouterr().out.splitlines()[-1]
+    path = str(runs[0] / "model.cleanrl_model")
+    flags = ["--agent_path", path, "--eval_episodes", "1", "--frameskip", "40", "--num_workers", "0"]
+    with pytest.raises(SystemExit):
+        evaluation.main(flags)
+    assert "if you trust that code" in capsys.readouterr().err
+    evaluation.main([*flags, *own])
+    assert re.fullmatch(r"-?\d+\.\d\d \(one game: no deviation\)", capsys.readouterr().out.splitlines()[-1])
+
+
 @pytest.mark.slow
 def test_final_evaluation_and_videos(tmp_path, monkeypatch, capsys):
     flags = ["--env_id", "ALE/Breakout-v5", "--frameskip", "40", "--total_timesteps", "128", "--capture_video"]
@@ -344,7 +366,11 @@ BAD_CONFIGS = [
     ({"env_id": "ALE/Freway-v5"}, ["env_id", "ALE/Freeway-v5"]),
     ({"modifs": "all_purple_cars", "env_id": "ALE/Freeway-v5"}, ["all_purple_cars", "wrappers.modifications"]),
     ({"modifs": "all_black_cars", "env_id": "ALE/Qbert-v5"}, ["all_black_cars", "Qbert"]),
-    ({"architecture": "PPO_CPB"}, ["architecture", "PPO_CBP"]),
+    ({"architecture": "PPO_CPB"}, ["architecture", "PPO_CBP", "module:Class"]),
+    ({"architecture": "nowhere:Agent"}, ["architecture", "nowhere", "PYTHONPATH"]),
+    ({"architecture": "q_learner:QNetwork"}, ["architecture", "ActorCritic", "your-own-agent.md"]),
+    ({"architecture": "own_network:OwnNetwork", "methods": ["redo"]}, ["redo", "hidden layers"]),
+    ({"architecture": "own_network:OwnNetwork", "methods": ["layer_norm"]}, ["own_network", "layer_norm"]),
     ({"architecture": "PPO_CBP", "cuda_graphs": True}, ["cuda_graphs", "continual_backprop"]),
     ({"architecture": "PPO_CBP", "obs_mode": "obj"}, ["obs_mode", "PPO_CBP"]),
     ({"replacement_rate": 1.5}, ["replacement_rate", "1.5"]),

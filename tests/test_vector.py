@@ -301,7 +301,8 @@ def test_a_reset_with_a_seed_counts_evaluation_games_from_the_first():
     ("arguments", "words"),
     [
         ({"seed": -1}, "`seed`.*-1"),
-        ({"seed": [1, 2]}, "`seed`.*one for all games"),
+        ({"seed": [1, 2]}, "`seed`.*one for all games or a list of 1.*a list of 2"),
+        ({"seed": [-1]}, "`seed`.*-1"),
         ({"seed": True}, "`seed`"),
         ({"options": "right_drift"}, "`options` must be a dict"),
         ({"options": {"modification": "right_drift"}}, "'modification' is unknown.*`modifications`"),

@@ -2,10 +2,12 @@
 
 import json
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from made_up_runs import make_run
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import metrics, report
 from continual_hackatari.reporting.groups import MADE_BY, differing_versions, mixed_versions
+from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training import versions
 from continual_hackatari.training.config import as_plain_dict, from_plain_dict
+from continual_hackatari.training.resume import ResumeError
 
 ONE_UPDATE = {"env_id": "ALE/Freeway-v5", "num_envs": 2, "num_steps": 8, "num_workers": 0, "cuda": False}
 ONE_UPDATE = {**ONE_UPDATE, "anneal_lr": False, "total_timesteps": 16, "plasticity_every": 0}
@@ -32,6 +36,7 @@ def test_args_json_says_what_made_the_run_and_each_time_it_went_on(workdir, monk
     optional = {name for name in ("hackatari", "ocatari") if find_spec(name)}
     assert {"continual-hackatari", "ale-py", "opencv", *optional} <= set(made)
     assert first["processor"]
+    assert Path(first["script"]).samefile(training.__file__)
     assert first["command"].split()[0].endswith(sys.orig_argv[0])
     assert "resumed" not in first
     settings = {name: value for name, value in first.items() if name not in MADE_BY}
@@ -49,9 +54,23 @@ def test_args_json_says_what_made_the_run_and_each_time_it_went_on(workdir, monk
 
 def test_a_run_of_an_earlier_version_goes_on(tmp_path):
     (tmp_path / "args.json").write_text(json.dumps({"seed": 1}))
-    made = versions.made_by(tmp_path, 7)
+    made = versions.made_by(tmp_path, 7, "script.py")
     assert set(made) == {"resumed"}
     assert made["resumed"][0]["global_step"] == 7
+
+
+def test_only_the_script_of_a_run_goes_on_with_it(workdir):
+    """The report and the refusal name the same command; a script that is gone is nobody's hindrance."""
+    (workdir / "my_q.py").touch()
+    run = make_run(workdir / "runs", finished=False, script=str(workdir / "my_q.py")).relative_to(workdir)
+    command = f"`python my_q.py --resume {run}`"
+    assert any(command in note for note in Run(run).notes)
+    words = f"one of my_q.py, and continual_training_example.py cannot go on with it; type {command}"
+    with pytest.raises(ResumeError, match=re.escape(words)):
+        training.prepare(["--resume", str(run)])
+    (workdir / "my_q.py").unlink()
+    with pytest.raises(ResumeError, match="before its first save"):
+        training.prepare(["--resume", str(run)])
 
 
 def test_the_commit_is_that_of_git(tmp_path):

@@ -6,17 +6,31 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import ROOT
 from pages import blocks, section
 
+from continual_hackatari.agents import make_agent
+
 PAGE = ROOT / "docs" / "your-own-agent.md"
 SCRIPT = "In this project's training"
+NETWORK = "Your own network in PPO"
 FOUND = re.findall(r"^## (.+?)$(?:(?!^## ).)*?^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-EXAMPLES = [(heading, code) for heading, code in FOUND if heading != SCRIPT]
+EXAMPLES = [(heading, code) for heading, code in FOUND if heading not in (SCRIPT, NETWORK)]
 LAST_LINE = {
     "The environments alone": r"trained under \['all_black_cars', 'all_red_cars stop_random_car'\]",
     "Stable-Baselines3": r"stop_random_car: \d+\.\d ± \d+\.\d",
 }
+
+
+def test_the_network_can_be_trained(tmp_path, monkeypatch):
+    (tmp_path / "my_net.py").write_text(dict(FOUND)[NETWORK])
+    monkeypatch.syspath_prepend(tmp_path)
+    agent = make_agent("my_net:MyNet", (4, 84, 84), 3, generator=torch.Generator().manual_seed(1))
+    seen = torch.randint(256, (2, 4, 84, 84), dtype=torch.uint8)
+    _, log_prob, _, value = agent.get_action_and_value(seen, torch.tensor([0, 2]))
+    (log_prob.sum() + value.sum()).backward()
+    assert all(weights.grad.abs().sum() > 0 for weights in agent.parameters())
 
 
 @pytest.mark.slow  # they train for thousands of steps
@@ -34,7 +48,7 @@ def test_an_example_runs(heading, code, tmp_path):
 
 
 def test_every_example_is_tried():
-    assert [heading for heading, _ in FOUND] == [*LAST_LINE, SCRIPT]
+    assert [heading for heading, _ in FOUND] == [*LAST_LINE, NETWORK, SCRIPT]
 
 
 def test_the_script_is_shown_from_its_first_to_its_last_line():

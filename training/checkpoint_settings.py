@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from continual_hackatari.agents.own import is_own
 from continual_hackatari.training.checkpoints import Checkpoint, trained_with
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.wrappers.config import NOOP_MAX, GameConfig, game_config, same_game
@@ -41,7 +42,7 @@ def complete_settings(flags: Mapping[str, Any], checkpoint: Checkpoint) -> dict[
     if not settings["env_id"]:
         raise ConfigError("`env_id`: the checkpoint does not say which game it was trained on; give `--env_id`")
     # A checkpoint is data, it must not name code.
-    if ":" in settings["architecture"] and flags.get("architecture") is None:
+    if is_own(settings["architecture"]) and flags.get("architecture") is None:
         raise ConfigError(
             f"`architecture` {settings['architecture']} is not this project's; if you trust that code, say so with "
             f"`--architecture {settings['architecture']}`"

@@ -245,7 +245,11 @@ def _read_list(text: str) -> Sequence[Any] | None:
 
 
 def apply_config_file(
-    args: ArgsT, path: str | Path, given: Collection[str] = (), gone: Mapping[str, str] = MappingProxyType({})
+    args: ArgsT,
+    path: str | Path,
+    given: Collection[str] = (),
+    gone: Mapping[str, str] = MappingProxyType({}),
+    foreign: list[str] | None = None,
 ) -> tuple[ArgsT, list[str]]:
     """Return a copy of `args` with the values of the JSON file at `path`, and one line per value that changed.
 
@@ -253,6 +257,7 @@ def apply_config_file(
     Where that changes one of the `given` flags, see `given_flags`, the line is a warning.
     Raises ConfigError for an unreadable file, invalid JSON, an unknown key, a value of a wrong type, and for a key that
     is `gone`, with what to do instead.
+    foreign: gets the unknown keys that look like none of the known ones, instead of an error.
     """
     path = Path(path)
     hints = _type_hints(type(args))
@@ -269,6 +274,9 @@ def apply_config_file(
         if key in gone:
             raise ConfigError(f"`{key}` in {path.name} is no argument any more: {gone[key]}.")
         if key not in hints:
+            if foreign is not None and not nearest(key, hints, 0.8):
+                foreign.append(_shorten(key))
+                continue
             advice = nearest(key, hints) or "; --help lists them"
             raise ConfigError(f"`{_shorten(key)}` in {path.name} is not a known argument{advice}.")
         try:
@@ -492,12 +500,12 @@ def _json_type(value: Any) -> str:
     return "null" if value is None else "a list" if isinstance(value, list) else "an object"
 
 
-def nearest(name: str, known: typing.Iterable[str]) -> str:
+def nearest(name: str, known: typing.Iterable[str], likeness: float = 0.6) -> str:
     """The ending of an error sentence that names the known name nearest to `name`; empty when none is near."""
     known = list(known)
     wanted = name.strip().lstrip("-").replace("-", "_").lower()
     by_spelling = {option.lower(): option for option in known}
-    near = difflib.get_close_matches(wanted, by_spelling, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(wanted, by_spelling, n=1, cutoff=likeness)
     return f"; the nearest is `{by_spelling[near[0]]}`" if near else ""
 
 

@@ -22,7 +22,8 @@ from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.summary import summarise, table
 from continual_hackatari.training.tracking import Tracker
-from continual_hackatari.training.versions import evaluation_command, script_path
+from continual_hackatari.training.versions import evaluation_command
+from continual_hackatari.wrappers.commands import script_words
 from continual_hackatari.wrappers.config import GameConfig
 
 
@@ -110,6 +111,6 @@ def say_what_there_is(folder: Path, env_id: str, architecture: str, script: str)
     for name, path in (("picture:   ", picture), ("evaluated: ", folder / RESULTS)):
         if path.exists():
             print(f"{name} {path}")
-    print("report:     " + shlex.join(["python", script_path("report.py"), str(folder)]))
+    print("report:     " + shlex.join([*script_words("report.py"), str(folder)]))
     words = ("--agent_path", str(folder / FINAL), "--env_id", env_id)
     print("evaluate:   " + shlex.join(evaluation_command(architecture, script, *words)))

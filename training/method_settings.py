@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from continual_hackatari.agents.own import is_own, shows_hidden_layers
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import moments_of
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, nearest, with_prefixed
@@ -100,6 +101,10 @@ def check_methods(args: Any, offered: frozenset[str], script: str) -> None:
         missing = [each for each in (*moments, *sorted(method.needs)) if each not in offered]
         if missing:
             raise ConfigError(f"`methods`: {name} {WORDS[missing[0]]}, for which {script} has no place; leave it out.")
+        if is_own(args.architecture) and "build" in moments:
+            raise ConfigError(f"`methods`: {name} changes networks of this project only, and not {args.architecture}.")
+        if is_own(args.architecture) and "hidden" in method.needs and not shows_hidden_layers(args.architecture):
+            raise ConfigError(f"`methods`: {name} looks at hidden layers, and {args.architecture} names none.")
         if args.boundary == "none" and set(moments) <= {"rows", "before_boundary", "boundary"}:
             raise ConfigError(f"`methods`: {name} acts at switches only, and with `boundary` none it is told of none.")
         for other, why in method.not_with.items():

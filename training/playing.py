@@ -1,6 +1,5 @@
 """Playing whole games with an agent, to see what it can do."""
 
-import importlib
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -11,8 +10,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from continual_hackatari.agents import AgentError, make_agent
+from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.mismatch import explain_mismatch
+from continual_hackatari.agents.own import imported_class, is_own
 from continual_hackatari.agents.player import Player, act_and_describe, require_player
 from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, trained_with
@@ -165,7 +165,7 @@ def load_agent(path: str, checkpoint: Checkpoint, architecture: str, game: GameC
     changes = changes_in_checkpoint(checkpoint.args)
 
     def build(shape: tuple[int, ...], num_actions: int) -> Any:
-        if ":" in architecture:
+        if is_own(architecture):
             return require_player(architecture, imported_class(architecture)(shape, num_actions))
         return make_agent(architecture, shape, num_actions, **layers, changes=changes)
 
@@ -186,22 +186,3 @@ def with_weights(
         raise CheckpointError(f"{path} does not fit {game.env_id}: {problem}")
     agent.load_state_dict(checkpoint.model_weights)
     return agent.eval()
-
-
-def imported_class(name: str) -> Any:
-    """The class that `package.module:Class` names.
-
-    Raises:
-        AgentError: there is none.
-    """
-    module_name, _, class_name = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name, None)
-    except (ImportError, ValueError) as error:
-        raise AgentError(
-            f"`architecture` {name!r}: importing `{module_name}` failed ({error}); is its folder in PYTHONPATH (for "
-            "the current folder: `PYTHONPATH=. python ...`)?"
-        ) from None
-    if not isinstance(found, type):
-        raise AgentError(f"`architecture` {name!r}: `{module_name}` holds no class `{class_name}`.")
-    return found

@@ -568,7 +568,7 @@ def open_tracker(setup: Setup[Any], folder: Path) -> Tracker:
             remove_leftovers(folder, step)
             forget_passed_over(folder, step)
         tracker = ending.tracker_of(args, folder, wandb_run_id=files and files["wandb_run_id"], saved=files)
-        write_args(folder, {**as_plain_dict(replace(args, resume="")), **made_by(folder, step)})
+        write_args(folder, {**as_plain_dict(replace(args, resume="")), **made_by(folder, step, setup.script.file)})
         keep_rules(folder, setup.game.rules)
         if ranks.job:
             write_job(folder, ranks.job)

@@ -20,6 +20,7 @@ from continual_hackatari.agents import AgentError
 from continual_hackatari.agents.acceleration import choose_precision
 from continual_hackatari.reporting.plan import Plan
 from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.runs import Run as RunFolder
 from continual_hackatari.schedules.factories import (
     ScheduleError,
     key_of,
@@ -44,7 +45,7 @@ from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.rules import rules_of
 from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
-from continual_hackatari.training.settings import GONE, Rule, RunSettings, changeable, check_values, ranges_of
+from continual_hackatari.training.settings import GONE, RULES, Rule, RunSettings, changeable, check_values, ranges_of
 from continual_hackatari.training.start import check_start, read_start
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.system import memory_of
@@ -284,18 +285,23 @@ def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]
     return schedule, [line for string in strings for line in check_string(game, string)[1]]
 
 
-def check_file(script: Script[Any], path: str | Path, modification_file: str = "") -> list[str]:
+def check_file(path: str | Path, modification_file: str = "") -> list[str]:
     """Check keys and names of a config file as a run with it would, whatever its other flags; lines for the user.
+
+    It may be of any script: of the settings that not every script has a line says that they are not checked.
 
     Raises:
         USER_ERRORS: one sentence.
     """
-    args, _ = apply_config_file(script.settings(modification_file=modification_file), path, gone=GONE)
-    check_ranges(args, ranges_of(script.rules))
+    foreign: list[str] = []
+    args, _ = apply_config_file(RunSettings(modification_file=modification_file), path, gone=GONE, foreign=foreign)
+    check_ranges(args, ranges_of(RULES))
     game, notes = choose_game(args)
     notes += choose_schedule(args, game)[1]
     for name in ("eval_modifs", "held_out_modifs", "test_modifs"):
         notes += canonical_strings(name, getattr(args, name), game)[1]
+    if foreign:
+        notes.append(f"not checked here, as only the training script knows them: {', '.join(foreign)}")
     return list(dict.fromkeys(notes))
 
 
@@ -341,12 +347,16 @@ def settings_of_run(
     allowed = changeable(script.rules)
     saved: dict[str, Any] | None = None
     lines: list[str] = []
+    check_script(script, folder)
     if can_go_on(folder) or not (Path(folder) / FINAL).exists():
         saved, lines = load_state(folder)
         saved = with_methods_part(saved)
         missing = [name for name in (*REQUIRED, *script.parts) if name not in saved]
         if missing:
-            raise ResumeError(f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run")
+            raise ResumeError(
+                f"`resume`: the {RESUME} of `{folder}` lacks `{missing[0]}`: it was not written by a run of "
+                f"{Path(script.file).name}"
+            )
         before, step = from_plain_dict(script.settings, saved["args"], GONE), saved["counters"]["global_step"]
     else:
         final = load_checkpoint(Path(folder) / FINAL)
@@ -377,6 +387,16 @@ def settings_of_run(
         line += "" if asked else " (`--test_modifs` would evaluate its agent)"
         return replace(args, test_modifs=asked), None, [line]
     return args, saved, lines
+
+
+def check_script(script: Script[Any], folder: str) -> None:
+    """Raise ResumeError for a run of another script, which is still there to go on with it."""
+    run, name = RunFolder(Path(folder), events=False), Path(script.file).name
+    if run.script and Path(run.script).name != name:
+        raise ResumeError(
+            f"`resume`: the run in `{folder}` is one of {Path(run.script).name}, and {name} cannot go on with it; type "
+            f"`{run.resume_command}`"
+        )
 
 
 def may_extend(name: str, args: RunSettings, saved: dict[str, Any]) -> bool:

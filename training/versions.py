@@ -10,32 +10,33 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from continual_hackatari.agents.own import is_own
+from continual_hackatari.wrappers.commands import script_words
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "continual-hackatari"
 PACKAGES = ("numpy", "torch", "ale-py", "hackatari", "ocatari")
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 
-def script_path(name: str) -> str:
-    """Where a script of this project is, seen from the current folder, for commands."""
-    return os.path.relpath(ROOT / name)
-
-
 def evaluation_command(architecture: str, script: str, *words: str) -> list[str]:
-    """What a user types to evaluate an agent; with where its class is, if `script` has its own (`module:Class`)."""
-    command = ["python", script_path("eval.py"), *words]
-    if ":" not in architecture:
+    """What a user types to evaluate an agent; with where the class of a `module:Class` is."""
+    command = [*script_words("eval.py"), *words]
+    if not is_own(architecture):
         return command
-    folder = os.path.relpath(Path(script).resolve().parent)
+    name = architecture.partition(":")[0]
+    file = getattr(sys.modules.get(name), "__file__", None) or script
+    folder = os.path.relpath(Path(file).resolve().parents[name.count(".")])
     return ["env", f"PYTHONPATH={folder}", *command, "--architecture", architecture]
 
 
-def made_by(folder: Path, global_step: int) -> dict[str, Any]:
-    """`versions`, `processor` and `command` for the args.json of the run in `folder`, at its start or where it goes on.
+def made_by(folder: Path, global_step: int, script: str) -> dict[str, Any]:
+    """What args.json says of how the run in `folder` is made, besides its settings, at its start or where it goes on.
 
     A run that goes on keeps what it began with; what made it since is added to a list, `resumed`, with the step.
     """
-    now = {"versions": versions(), "processor": processor(), "command": shlex.join(sys.orig_argv)}
+    now: dict[str, Any] = {"versions": versions(), "processor": processor(), "command": shlex.join(sys.orig_argv)}
+    now["script"] = os.path.abspath(script)
     try:
         before = json.loads((folder / "args.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

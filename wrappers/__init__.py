@@ -1,6 +1,7 @@
 """Environments: Atari games, their modifications, preprocessing and vectorisation; each file needs those above it only.
 
 errors.py         what can go wrong, in sentences for the user
+commands.py       how a user starts this project's commands, for advice
 emulator.py       ale-py, which no other file knows
 state.py          what saved states of games consist of: plain data
 goals.py          what a game's goals are, when they count as reached, how the agent sees them

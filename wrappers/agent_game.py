@@ -80,10 +80,10 @@ class AgentGame:
         self.start_game()
         return record
 
-    def seed(self, seed: int) -> None:
-        """From the next game on, play what a new environment of this seed and index plays."""
+    def seed(self, seed: int, index: int | None = None) -> None:
+        """From the next game on, play what a new environment of this seed and index (None: its own) plays."""
         self.config = replace(self.config, seed=seed)
-        self._seed_generators(self.index)
+        self._seed_generators(self.index if index is None else index)
         self.restart_numbering()
 
     def _seed_generators(self, index: int) -> None:

@@ -330,8 +330,8 @@ def check_whole(argument: str, value: Any, low: int, high: int, advice: str = ""
         raise GameError(f"`{argument}` must be a whole number from {low} to {high:,}, but it is {value!r}{advice}")
 
 
-def check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.3)
+def check_choice(argument: str, value: Any, allowed: Sequence[str]) -> None:
+    if not isinstance(value, str) or value not in allowed:
+        near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise GameError(f"`{argument}` {value!r} is not one of {', '.join(allowed)}{hint}")

@@ -11,6 +11,11 @@ is set. What `gymnasium.make` hands on are the settings of `config.game_config`.
 from __future__ import annotations
 
 import inspect
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import gymnasium
@@ -19,17 +24,30 @@ from gymnasium.vector import AutoresetMode
 
 from continual_hackatari.wrappers.agent_game import AgentGame
 from continual_hackatari.wrappers.backends import observation_layout, observation_space
-from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, game_config
-from continual_hackatari.wrappers.errors import GameError
+from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, check_whole, game_config
+from continual_hackatari.wrappers.errors import GameError, ModificationError
+from continual_hackatari.wrappers.goals import GOALS
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.modifications import split_modifications, waits
-from continual_hackatari.wrappers.vector import WORKER_TIMEOUT, ModifiedVectorEnv, check_reset
-from continual_hackatari.wrappers.video import FRAMES_PER_SECOND
+from continual_hackatari.wrappers.vector import WORKER_TIMEOUT, ModifiedVectorEnv, Seed, check_reset
 from continual_hackatari.wrappers.worker import WAIT
 
 LARGEST_SEED = 2**63 - 1
 RENDER_MODES = ("rgb_array",)
+EMULATED_FRAMES_PER_SECOND = 60
 SETTINGS = tuple(sorted(set(inspect.signature(game_config).parameters) - {"env_id", "episodic_life", "seed"}))
+OF_MANY = ("num_envs", "num_workers", "worker_timeout", "autoreset_mode")
+"""what goes with `gymnasium.make_vec` alone"""
+SWITCHES, FILES = ("episodic_life", "fire_reset"), ("reward_file", "modification_file")
+ARGUMENTS = {
+    "`new_rf`": "`reward_file`",
+    "`her` with `game_specific_goals`": "`goal_kind='game_specific'`",
+    "has goals for `her`": "has goals for `goal_kind='position'`",
+    "`her`": "`goal_kind`",
+    "`--max_pool`": "`max_pool=True`",
+    "`--no_max_pool`": "`max_pool=False`",
+}
+"""What flags of training are called here, the longer ones first; with values see `_arguments_of`."""
 
 
 class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
@@ -40,7 +58,7 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
     game's end what was achieved in it. All of it are numbers, which wrappers can turn into arrays of other libraries.
 
     Args:
-        env_id: the emulator's id of the game, such as ``ALE/Freeway-v5``.
+        ale_id: the emulator's id of the game, such as ``ALE/Freeway-v5``.
         modifications: the modification string to begin with.
         render_mode: ``rgb_array`` or None.
         episodic_life: end an episode at each lost life, while the game goes on.
@@ -50,18 +68,19 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
         GameError, ModificationError: a setting or string that cannot be played, in one sentence.
     """
 
-    metadata = {"render_modes": list(RENDER_MODES), "render_fps": FRAMES_PER_SECOND}  # noqa: RUF012
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 15}  # noqa: RUF012 - of `frameskip` 4
 
     def __init__(
         self,
-        env_id: str,
+        ale_id: str,
         *,
         modifications: str = "",
         render_mode: str | None = None,
         episodic_life: bool = False,
         **settings: Any,
     ) -> None:
-        self.config, names = _described(env_id, modifications, render_mode, episodic_life, settings)
+        self.config, names = _described(ale_id, modifications, render_mode, episodic_life, settings)
+        self.metadata = {**self.metadata, "render_fps": _frames_per_second(self.config)}
         self.render_mode = render_mode
         shape, dtype = observation_layout(self.config)
         self._final: np.ndarray = np.zeros(shape, dtype)
@@ -91,7 +110,8 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
             self._game.seed(seed)
             self._seeded = True
         if options:
-            string, _ = check_string(self.config, options["modifications"])
+            with _in_arguments():
+                string, _ = check_string(self.config, options["modifications"], "modifications")
             self._game.set_modifications(split_modifications(string), "episode")
         if seed is not None or options or not self._just_begun:
             self._game.start_game()
@@ -124,7 +144,7 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
     """Many games in worker processes; `info` in gymnasium's form, keys as in `ContinualAtariEnv`.
 
     Args:
-        env_id: the emulator's id of the game, such as ``ALE/Freeway-v5``.
+        ale_id: the emulator's id of the game, such as ``ALE/Freeway-v5``.
         num_envs: number of games.
         modifications: the modification string to begin with.
         render_mode: ``rgb_array`` or None.
@@ -140,7 +160,7 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
 
     def __init__(
         self,
-        env_id: str,
+        ale_id: str,
         num_envs: int = 1,
         *,
         modifications: str = "",
@@ -151,16 +171,18 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         worker_timeout: float = WORKER_TIMEOUT,
         **settings: Any,
     ) -> None:
-        config, names = _described(env_id, modifications, render_mode, episodic_life, settings)
+        config, names = _described(ale_id, modifications, render_mode, episodic_life, settings)
+        _check_processes(num_envs, num_workers, worker_timeout)
         mode = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
         check_choice("autoreset_mode", mode, (AutoresetMode.NEXT_STEP.value, AutoresetMode.SAME_STEP.value))
-        super().__init__(config, num_envs, num_workers=num_workers, worker_timeout=worker_timeout)
+        with _in_arguments():
+            super().__init__(config, num_envs, num_workers=num_workers, worker_timeout=worker_timeout)
         self.modifications = names
         self.render_mode = render_mode
         self.metadata = {
             "autoreset_mode": AutoresetMode(mode),
             "render_modes": list(RENDER_MODES),
-            "render_fps": FRAMES_PER_SECOND,
+            "render_fps": _frames_per_second(config),
         }
         self._next_step = AutoresetMode(mode) == AutoresetMode.NEXT_STEP
         self._ended = np.zeros(num_envs, bool)  # in the last step
@@ -170,26 +192,30 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         if render_mode is not None:
             self._everywhere("keep_final_screens")
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin a new game everywhere.
 
         Args:
             seed: play from here on what new environments of this seed play; environment i's games depend on (seed, i).
-                None: go on (at first: a random seed).
+                None: go on (at first: a random seed). A list has one for each game, which then plays what
+                `gymnasium.make` plays with it.
             options: ``{"modifications": string}`` begins the games under this string.
         """
-        check_reset(seed, options)
-        if seed is None and not self._seeded:
-            seed = int(self.np_random.integers(LARGEST_SEED))
-        observations, _ = super().reset(seed=seed, options=options)
+        check_reset(seed, options, self.num_envs)
+        if not self._seeded:
+            if seed is None:
+                seed = self._random_seed()
+            elif not isinstance(seed, (int, np.integer)):
+                seed = [self._random_seed() if one is None else one for one in seed]
+        with _in_arguments():
+            observations, _ = super().reset(seed=seed, options=options)
         self._seeded = True
         return observations, self._all_began()
 
     def set_modifications(self, string: str, mode: str = "reset") -> tuple[np.ndarray, dict[str, Any]]:
         """Switch every game: ``reset`` at once in a new game, ``episode`` at its next one, ``live`` in mid-game."""
-        observations, _ = super().set_modifications(string, mode)
+        with _in_arguments():
+            observations, _ = super().set_modifications(string, mode)
         if mode == "reset":
             return observations, self._all_began()
         if mode == "live":
@@ -238,6 +264,9 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         self._ended = ended
         return info
 
+    def _random_seed(self) -> int:
+        return int(self.np_random.integers(LARGEST_SEED))
+
     def _all_began(self) -> dict[str, Any]:
         """After all games were begun: what `info` says."""
         self._ended[:] = False
@@ -252,18 +281,72 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
 
 
 def _described(
-    env_id: str, modifications: str, render_mode: str | None, episodic_life: bool, settings: dict[str, Any]
+    ale_id: str, modifications: str, render_mode: str | None, episodic_life: bool, settings: dict[str, Any]
 ) -> tuple[GameConfig, tuple[str, ...]]:
     """The checked description of the game, and the names of the modifications; warns of what a user should know."""
     for name in settings:
+        if name == "env_id":
+            raise GameError("`env_id` is said by the name of the environment, such as continual_hackatari/Freeway-v5")
+        if name in OF_MANY:
+            raise GameError(f"`{name}` goes with `gymnasium.make_vec`; `gymnasium.make` plays one game in this process")
         check_choice("setting", name, SETTINGS)
+    _check_types({"modifications": modifications, "episodic_life": episodic_life, **settings})
     if render_mode is not None:
         check_choice("render_mode", render_mode, RENDER_MODES)
-    config, notes = game_config(env_id, episodic_life=episodic_life, **settings)
-    string, warnings = check_string(config, modifications, "modifications")
+    settings = {name: os.fspath(value) if name in FILES else value for name, value in settings.items()}
+    with _in_arguments():
+        config, notes = game_config(ale_id, episodic_life=bool(episodic_life), **settings)
+        string, warnings = check_string(config, modifications, "modifications")
     for line in [*notes, *warnings]:
-        gymnasium.logger.warn(line)
+        gymnasium.logger.warn(_arguments_of(line))
     return config, split_modifications(string)
+
+
+def _check_types(given: dict[str, Any]) -> None:
+    """Raise GameError for what `game_config` trusts: it is told by the command line, which has checked it."""
+    for name, value in given.items():
+        if name == "modifications" and not isinstance(value, str):
+            raise GameError(f"`modifications` must be one string, such as 'all_black_cars', but it is {value!r}")
+        if name in SWITCHES and not isinstance(value, (bool, np.bool_)):
+            raise GameError(f"`{name}` must be True or False, but it is {value!r}")
+        if name == "max_pool" and not isinstance(value, (bool, np.bool_, type(None))):
+            raise GameError(f"`max_pool` must be True, False or None (as the backend does), but it is {value!r}")
+        if name in FILES and not isinstance(value, (str, os.PathLike)):
+            raise GameError(f"`{name}` must be the path of a Python file, but it is {value!r}")
+        if name == "goal_kind" and not isinstance(value, str):
+            check_choice(name, value, tuple(GOALS))
+
+
+def _check_processes(num_envs: Any, num_workers: Any, worker_timeout: Any) -> None:
+    """Raise GameError unless they are in the ranges of the training's flags of these names."""
+    check_whole("num_envs", num_envs, 1, 10_000)
+    if num_workers is not None:
+        check_whole("num_workers", num_workers, 0, 10_000, "; 0 plays in this process, None takes one per core")
+    number = isinstance(worker_timeout, Real) and not isinstance(worker_timeout, bool)
+    if not number or not 1 <= worker_timeout <= 86_400:
+        raise GameError(f"`worker_timeout` must be seconds, from 1 to 86,400, but it is {worker_timeout!r}")
+
+
+@contextmanager
+def _in_arguments() -> Iterator[None]:
+    """Errors speak of the arguments of `gymnasium.make`, not of the flags of training."""
+    try:
+        yield
+    except (GameError, ModificationError) as error:
+        raise type(error)(_arguments_of(str(error))) from error.__cause__
+
+
+def _arguments_of(sentence: str) -> str:
+    for flag, argument in ARGUMENTS.items():
+        sentence = sentence.replace(flag, argument)
+    sentence = re.sub(r"`--(\w+) (\d+)`", r"`\1=\2`", sentence)
+    return re.sub(r"`--(\w+) (\w+)`", r"`\1='\2'`", sentence)
+
+
+def _frames_per_second(config: GameConfig) -> int | float:
+    """How fast `render` shows the game as it is played on the console; whole where it can be."""
+    exact = EMULATED_FRAMES_PER_SECOND / config.frameskip
+    return int(exact) if exact.is_integer() else exact
 
 
 def place_of(string: str, strings: list[str]) -> int:

@@ -30,6 +30,7 @@ from continual_hackatari.wrappers.processes import Worker, anonymous_file, avail
 from continual_hackatari.wrappers.state import is_plain
 from continual_hackatari.wrappers.worker import GameHost, Task, array_layout, layout_size, map_arrays
 
+Seed = int | Sequence[int | None] | None
 SWITCH_MODES = ("reset", "episode", "live")
 WORKER_TIMEOUT = 60.0  # seconds; a step takes milliseconds
 GAME_TIMEOUT = 1.0  # seconds more per game for everything but a step; to build a game takes 0.1 s
@@ -108,28 +109,30 @@ class ModifiedVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin a new game everywhere; the records of the games that this cuts short are in ``info["games"]``.
 
         A step in flight is finished and its results are dropped.
 
         Args:
-            seed: play from here on what a new environment with ``config.seed`` `seed` plays. None: go on.
+            seed: play from here on what a new environment with ``config.seed`` `seed` plays. None: go on. A list has
+                one for each game, which then plays what environment 0 of its own seed plays.
             options: ``{"modifications": string}`` starts the games under this string; otherwise they keep theirs.
 
         Raises:
             GameError: the seed or an option cannot be used.
             ModificationError: the string cannot be played.
         """
-        check_reset(seed, options)
+        check_reset(seed, options, self.num_envs)
         if options and "modifications" in options:
             self.modifications = split_modifications(
                 check_string(self.config, options["modifications"], "modifications")[0]
             )
-        if seed is not None:
-            self.config = replace(self.config, seed=int(seed))
+        if isinstance(seed, (int, np.integer)):
+            seed = int(seed)
+            self.config = replace(self.config, seed=seed)
+        elif seed is not None:
+            seed = [None if one is None else int(one) for one in seed]
         self._in_flight.clear()
         self._interrupted = False
         records = self._everywhere("start_games", self.modifications, seed)
@@ -400,10 +403,18 @@ class ModifiedVectorEnv(VectorEnv):
         return info
 
 
-def check_reset(seed: Any, options: dict[str, Any] | None) -> None:
-    """Raise GameError for a seed or options that `reset` cannot use."""
-    if seed is not None:
-        check_whole("seed", seed, 0, 2**63 - 1, "; it is one for all games")
+def check_reset(seed: Any, options: dict[str, Any] | None, num_envs: int = 0) -> None:
+    """Raise GameError for a seed or options that `reset` cannot use.
+
+    num_envs: of a vector, which takes a list of seeds too, with None where a game goes on.
+    """
+    many = num_envs > 0 and isinstance(seed, (list, tuple, np.ndarray))
+    if many and len(seed) != num_envs:
+        raise GameError(f"`seed` must be one for all games or a list of {num_envs}, but it is a list of {len(seed)}")
+    advice = f", nor a list of {num_envs} such numbers" if num_envs > 0 and not many else ""
+    for one in seed if many else [seed]:
+        if one is not None:
+            check_whole("seed", one, 0, 2**63 - 1, advice)
     if options is not None and not isinstance(options, dict):
         raise GameError(f"`options` must be a dict, such as {{'modifications': 'all_black_cars'}}, but is {options!r}")
     for name, value in (options or {}).items():

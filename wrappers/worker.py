@@ -124,15 +124,19 @@ class GameHost:
         """Number of actions of the game."""
         return len(self._games[0].game.actions)
 
-    def start_games(self, names: tuple[str, ...], seed: int | None) -> list[GameRecord]:
+    def start_games(self, names: tuple[str, ...], seed: int | Sequence[int | None] | None) -> list[GameRecord]:
         """Begin a new game everywhere under `names`, as a new environment with this seed would (None: go on).
+
+        seed: of several, row i takes its own and plays what environment 0 of that seed plays.
 
         Returns the records of games that this cut short.
         """
         records = self.cut_games()
         for game in self._games:
-            if seed is not None:
+            if isinstance(seed, int):
                 game.seed(seed)
+            elif seed is not None and (own := seed[game.index - self._first]) is not None:
+                game.seed(own, 0)
             game.set_modifications(names, "episode")
             game.start_game()
             self._game_started(game)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from continual_hackatari.wrappers import look
+from continual_hackatari.wrappers.commands import modifications_command
 from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError
@@ -66,12 +67,12 @@ def _overview(games: Sequence[str]) -> str:
     lines.append(f"{sum(counts.values())} modifications in {len(lines)} games; {others}.")
     lines += hackatari_is_missing()
     lines.append("Every game also has the console's own modes and difficulties, mode_<n> and difficulty_<n>.")
-    return "\n".join([*lines, "One game: python -m wrappers.modifications ALE/Freeway-v5"])
+    return "\n".join([*lines, f"One game: {modifications_command('ALE/Freeway-v5')}"])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m wrappers.modifications", allow_abbrev=False, description="List modifications, or look at them."
+        prog=modifications_command(), allow_abbrev=False, description="List modifications, or look at them."
     )
     parser.add_argument("game", nargs="?", help="a game, as ALE/Freeway-v5 or Freeway; without it: all games")
     parser.add_argument("--modification_file", metavar="FILE", help="with a game: your own modifications too (.py)")
@@ -163,7 +164,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def command() -> int:
+    """`main` as a process of its own, which is also the console command continual-hackatari-modifications."""
     if hasattr(signal, "SIGPIPE"):  # a reader that stops early, such as `| head`, ends this quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(command())

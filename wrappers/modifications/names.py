@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
+from continual_hackatari.wrappers.commands import modifications_command
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import installed
 from continual_hackatari.wrappers.modifications.console import (
@@ -163,9 +164,9 @@ def require_playable(game: str, name: str, argument: str = "modifs", file: RuleF
     if not known:
         raise ModificationError(
             f"{start}: {game} has no modifications but the console's modes and difficulties, which "
-            f"`python -m wrappers.modifications ALE/{game}-v5` lists"
+            f"`{modifications_command(f'ALE/{game}-v5')}` lists"
         )
-    advice = f"`python -m wrappers.modifications ALE/{game}-v5` lists all {len(known)}"
+    advice = f"`{modifications_command(f'ALE/{game}-v5')}` lists all {len(known)}"
     if name in NO_KNOWN_MEANING.get(game, {}):
         raise ModificationError(f"{start}: the name {NO_KNOWN_MEANING[game][name]}; {advice}")
     near = difflib.get_close_matches(name, [other for other in known if not known[other].refused], n=3, cutoff=0.5)

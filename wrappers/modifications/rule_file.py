@@ -7,6 +7,7 @@ so that nobody plays other rules under the same names.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -15,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications.console import is_switch
 from continual_hackatari.wrappers.modifications.modification import MOMENTS, UNMODIFIED
@@ -90,7 +92,7 @@ def _load(file: RuleFile) -> dict[str, Rules]:
     module.__file__ = file.path
     try:
         exec(compile(Path(file.path).read_bytes(), file.path, "exec"), module.__dict__)
-    except Exception as error:  # whatever somebody's file raises
+    except (Exception, SystemExit) as error:  # whatever somebody's file raises
         raise ModificationError(f"`modification_file`: {file.path} cannot be run: {error!r}") from error
     found = getattr(module, "MODIFICATIONS", None)
     if not isinstance(found, dict) or not found or not all(isinstance(named, dict) for named in found.values()):
@@ -99,9 +101,20 @@ def _load(file: RuleFile) -> dict[str, Rules]:
             "names and their ConstantWrites or Rule"
         )
     for game, named in found.items():
+        _check_game(file, game)
         for name, rule in named.items():
             _check(file, game, name, rule)
     return found
+
+
+def _check_game(file: RuleFile, game: object) -> None:
+    games = ale_games()
+    if game not in games:
+        near = difflib.get_close_matches(str(game).removeprefix("ALE/").removesuffix("-v5"), games, n=1)
+        advice = f"did you mean {near[0]}?" if near else "games are named as in Freeway and SpaceInvaders"
+        raise ModificationError(
+            f"`modification_file`: {file.name}: {game!r} is no Atari game that ale-py knows; {advice}"
+        )
 
 
 def _check(file: RuleFile, game: str, name: object, rule: object) -> None:

@@ -1,0 +1,59 @@
+"""Agents that are not this project's: classes that somebody names, as `package.module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.agents.errors import AgentError
+
+
+def is_own(architecture: str) -> bool:
+    """Whether this names a class, and none of this project's agents."""
+    return ":" in architecture
+
+
+def imported_class(name: str) -> Any:
+    """The class that `package.module:Class` names. Raises AgentError where there is none."""
+    module_name, _, class_name = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except (ImportError, ValueError) as error:
+        raise AgentError(
+            f"`architecture` {name!r}: importing `{module_name}` failed ({error}); is its folder in PYTHONPATH (for "
+            "the current folder: `PYTHONPATH=. python ...`)?"
+        ) from None
+    if not isinstance(found, type):
+        raise AgentError(f"`architecture` {name!r}: `{module_name}` holds no class `{class_name}`.")
+    return found
+
+
+def actor_critic_class(name: str) -> type[ActorCritic]:
+    """The same for an agent that is trained as `PPO` is. Raises AgentError for another kind of agent."""
+    found = imported_class(name)
+    if not issubclass(found, ActorCritic):
+        raise AgentError(
+            f"`architecture` {name!r} is no `continual_hackatari.agents.ActorCritic`, and no other is trained here; an "
+            "agent of another kind needs a training script of its own, see docs/your-own-agent.md."
+        )
+    return found
+
+
+def shows_hidden_layers(name: str) -> bool:
+    """Whether its class says which hidden layers it has, for methods that look at them."""
+    return getattr(imported_class(name), "hidden_layers", None) not in (None, ActorCritic.hidden_layers)
+
+
+def own_actor_critic(
+    name: str, observation_shape: Sequence[int], num_actions: int, generator: torch.Generator | None
+) -> ActorCritic:
+    """An agent of this class, with weights that its `initialise` draws; see `make_agent`."""
+    build: Any = actor_critic_class(name)
+    with torch.random.fork_rng(devices=()):
+        agent: ActorCritic = build(tuple(observation_shape), num_actions)
+    agent.initialise(generator)
+    return agent
