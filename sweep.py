@@ -57,17 +57,14 @@ class Args:
     """the sweep, a W&B sweep file such as sweep.yaml"""
     seeds: tuple[int, ...] = ()
     """instead of a file: run the training flags after -- once with each of these seeds, then write a report"""
-<<<<<<< HEAD
     suite: str = ""
     """instead of a file: a benchmark suite, a folder of configs/suites, with each of --methods and of --seeds"""
     size: Literal["cpu", "full"] = "cpu"
     """of the suite: a run of half an hour on two cores, or a long one"""
     methods: tuple[str, ...] = ()
     """with --suite: what to compare, each a method, several with + between them, or none (default: none)"""
-=======
     program: str = ""
     """with seeds: the training script (default: the project's own)"""
->>>>>>> main
     jobs: int = 1
     """runs at a time"""
     max_runs: int | None = None
@@ -146,9 +143,7 @@ def sweep_of(args: Args, flags: list[str]) -> Sweep:
         raise ConfigError("flags after `--` go with `--seeds` only; in a sweep file they belong to its `command`.")
     if args.file and args.program:
         raise ConfigError("`program` goes with `--seeds` only; a sweep file has its own.")
-    program = args.program or os.path.relpath(HERE / TRAINING)
-    if args.seeds and not Path(program).is_file():
-        raise ConfigError(f"`program` names {program}, which is no file; name a training script.")
+    program = training_program(args)
     config = read_sweep(args.file) if args.file else sweep_of_seeds(program, args.seeds, flags)
     # Seeds of other flags are another experiment, whose table and report must not replace those of the one before.
     name = Path(args.file).stem if args.file else f"seeds~{digest_of(config['command'])}"
@@ -168,7 +163,7 @@ def run_suite(args: Args, flags: list[str]) -> int:
             if args.file
             else "`suite` needs `--seeds`, such as `--seeds 1 2 3`."
         )
-    program, methods = os.path.relpath(HERE / TRAINING), args.methods or ("none",)
+    program, methods = training_program(args), args.methods or ("none",)
     path = suite_file(SUITES, args.suite, args.size)
     config = json.loads(path.read_text(encoding="utf-8"))
     folder = Path(args.folder or Path("sweeps") / f"{args.suite}-{args.size}")
@@ -222,6 +217,18 @@ def suite_report(folder: Path, runs: Sequence[str], baselines: Sequence[str]) ->
         made &= done.returncode == 0
         print(f"metrics:    {output}.csv and .json")
     return made
+
+
+def training_program(args: Args) -> str:
+    """The training script that `args` name, or the project's own.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    program = args.program or os.path.relpath(HERE / TRAINING)
+    if args.seeds and not Path(program).is_file():
+        raise ConfigError(f"`program` names {program}, which is no file; name a training script.")
+    return program
 
 
 def this_job(runs: list[Job], only: int | None) -> list[Job]:
