@@ -37,7 +37,8 @@ class Args:
     single_task: list[str] = field(default_factory=list)
     """folders of runs that train on one modification string each, of any seeds"""
     normalise: Normalisation = "raw"
-    """scores as they are, between a random player and a human, or between an untrained and a single-task agent"""
+    """scores as they are, between a random player and a human, between an untrained and a single-task agent, or above
+    a random player (floor)"""
     mode: Mode = "sampled"
     """count the games with sampled or with greedy actions"""
     recovery: float = RECOVERY

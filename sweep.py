@@ -3,6 +3,7 @@
     python sweep.py sweep.yaml --jobs 2
     python sweep.py sweep.yaml --dry_run
     python sweep.py --seeds 1 2 3 --jobs 2 -- --config configs/freeway_speeds.json --shrink_and_perturb
+    python sweep.py --suite freeway-dynamics --size cpu --methods none redo layer_norm+redo --seeds 1 2 3
 
 The same command again goes on where it was stopped. Words after `--` are flags of the training script.
 """
@@ -21,17 +22,31 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
+from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
 from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script, load_script
 from continual_hackatari.training.search import draw, examples
-from continual_hackatari.training.sweeps import Sweep, digest_of, read_sweep, sweep_of_seeds, text_of_config
+from continual_hackatari.training.suites import cost_of, plan_table, suite_file, write_single_tasks
+from continual_hackatari.training.sweeps import (
+    Sweep,
+    digest_of,
+    read_sweep,
+    single_task_sweep,
+    sweep_of_seeds,
+    sweep_of_suite,
+    text_of_config,
+)
 
 HERE = Path(__file__).resolve().parent
+SUITES = HERE / "configs" / "suites"
+SINGLE_TASKS = Path("sweeps") / "single-task"
+"""of all suites, so that none is run twice"""
 TRAINING = "continual_training_example.py"
 MAX_EXAMPLES = 2_000  # one takes about 0.05 s
 
@@ -42,6 +57,12 @@ class Args:
     """the sweep, a W&B sweep file such as sweep.yaml"""
     seeds: tuple[int, ...] = ()
     """instead of a file: run the training flags after -- once with each of these seeds, then write a report"""
+    suite: str = ""
+    """instead of a file: a benchmark suite, a folder of configs/suites, with each of --methods and of --seeds"""
+    size: Literal["cpu", "full"] = "cpu"
+    """of the suite: a run of half an hour on two cores, or a long one"""
+    methods: tuple[str, ...] = ()
+    """with --suite: what to compare, each a method, several with + between them, or none (default: none)"""
     program: str = ""
     """with seeds: the training script (default: the project's own)"""
     jobs: int = 1
@@ -77,6 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_command_line(Args, words[:divider], description=__doc__)
     try:
         check_ranges(args, RANGES)
+        if args.suite:
+            return run_suite(args, words[divider + 1 :])
+        if args.methods:
+            raise ConfigError("`methods` go with `--suite`; in a sweep file they are a parameter, among others.")
         sweep = sweep_of(args, words[divider + 1 :])
         if sweep.config["method"] == "grid" and args.search_seed != Args.search_seed:
             raise ConfigError(
@@ -118,14 +143,92 @@ def sweep_of(args: Args, flags: list[str]) -> Sweep:
         raise ConfigError("flags after `--` go with `--seeds` only; in a sweep file they belong to its `command`.")
     if args.file and args.program:
         raise ConfigError("`program` goes with `--seeds` only; a sweep file has its own.")
-    program = args.program or os.path.relpath(HERE / TRAINING)
-    if args.seeds and not Path(program).is_file():
-        raise ConfigError(f"`program` names {program}, which is no file; name a training script.")
+    program = training_program(args)
     config = read_sweep(args.file) if args.file else sweep_of_seeds(program, args.seeds, flags)
     # Seeds of other flags are another experiment, whose table and report must not replace those of the one before.
     name = Path(args.file).stem if args.file else f"seeds~{digest_of(config['command'])}"
     folder = Path(args.folder or Path("sweeps") / name)
     return Sweep(config, folder, max_runs=args.max_runs, search_seed=args.search_seed, track=args.track)
+
+
+def run_suite(args: Args, flags: list[str]) -> int:
+    """Print the plan of a suite, run what is left of it and of its single-task runs, and report; the exit code.
+
+    Raises:
+        ConfigError: the suite, a method or a flag cannot be used; nothing is started then.
+    """
+    if args.file or not args.seeds:
+        raise ConfigError(
+            f"`suite` comes without a file, but there is {args.file}; leave it."
+            if args.file
+            else "`suite` needs `--seeds`, such as `--seeds 1 2 3`."
+        )
+    program, methods = training_program(args), args.methods or ("none",)
+    path = suite_file(SUITES, args.suite, args.size)
+    config = json.loads(path.read_text(encoding="utf-8"))
+    folder = Path(args.folder or Path("sweeps") / f"{args.suite}-{args.size}")
+    sweep = Sweep(sweep_of_suite(program, os.path.relpath(path), methods, args.seeds, flags), folder)
+    # The commands name the files of single-task runs, so these are written even where nothing is started.
+    files = write_single_tasks(config, SINGLE_TASKS / "configs")
+    alone = Sweep(single_task_sweep(program, files, args.seeds, flags), SINGLE_TASKS)
+    runs, runs_alone = sweep.planned(), alone.planned()
+    fault = check_commands(sweep, runs)
+    if fault:
+        raise ConfigError(fault)
+    print_plan(config, runs, runs_alone)
+    if args.only is not None or args.dry_run:
+        chosen = this_job([*runs_alone, *runs], args.only)
+        if args.dry_run:
+            print(*(shlex.join(run.command) for run in chosen), sep="\n")
+            return 0
+        return sweep.run(chosen, args.jobs, False, lambda _: True)
+    make_folder(sweep.folder)
+    code = alone.run(runs_alone, args.jobs, False, lambda _: True)
+    baselines = [run.result["run_folder"] for run in runs_alone if run.state == "finished"]
+    return max(code, sweep.run(runs, args.jobs, True, lambda folders: suite_report(folder, folders, baselines)))
+
+
+def print_plan(config: dict[str, Any], runs: list[Job], runs_alone: list[Job]) -> None:
+    """What a suite will take, roughly."""
+    for run in (*runs, *runs_alone):
+        run.collect()
+    rows = []
+    for methods in dict.fromkeys(run.parameters["methods"] for run in runs):
+        own = [run for run in runs if run.parameters["methods"] == methods]
+        rows.append((methods, len(own), sum(run.state == "finished" for run in own), cost_of(config)))
+    for file in dict.fromkeys(run.parameters["config"] for run in runs_alone):
+        own = [run for run in runs_alone if run.parameters["config"] == file]
+        of_task = json.loads(Path(file).read_text(encoding="utf-8"))
+        name = f"only {of_task['modifs'] or UNMODIFIED}"
+        rows.append((name, len(own), sum(run.state == "finished" for run in own), cost_of(of_task)))
+    print(format_table(plan_table(rows)))
+    print("hours: roughly, of plain PPO on two cores, one run after the other; a method costs more", flush=True)
+
+
+def suite_report(folder: Path, runs: Sequence[str], baselines: Sequence[str]) -> bool:
+    """The report of all finished runs, and their metrics above chance and beside the single-task runs."""
+    made = report(folder, runs)
+    kinds = ["floor", *(["single_task"] if baselines else [])]
+    for kind in kinds:
+        output = folder / f"metrics_{kind}"
+        more = ["--single_task", *baselines] if baselines else []
+        command = [str(HERE / "metrics.py"), *runs, *more, "--normalise", kind, "-o", str(output)]
+        done = subprocess.run([sys.executable, *command], check=False, stdout=subprocess.DEVNULL)
+        made &= done.returncode == 0
+        print(f"metrics:    {output}.csv and .json")
+    return made
+
+
+def training_program(args: Args) -> str:
+    """The training script that `args` name, or the project's own.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    program = args.program or os.path.relpath(HERE / TRAINING)
+    if args.seeds and not Path(program).is_file():
+        raise ConfigError(f"`program` names {program}, which is no file; name a training script.")
+    return program
 
 
 def this_job(runs: list[Job], only: int | None) -> list[Job]:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,12 +19,14 @@ import pandas as pd
 
 from continual_hackatari.reporting.asked import Asked
 from continual_hackatari.reporting.evaluations import Evaluations, Scale, Value, check_rows, undefined
+from continual_hackatari.reporting.floor import Floor
 from continual_hackatari.reporting.statistics import Resample, human_normalised, interquartile_mean
 from continual_hackatari.reporting.words import name_of
 
 RECOVERY = 0.9
+NO_FLOOR = "no score of a random player is known"
 
-Normalisation = Literal["raw", "human", "single_task"]
+Normalisation = Literal["raw", "human", "single_task", "floor"]
 
 
 class Definition(NamedTuple):
@@ -60,6 +63,11 @@ METRICS = {
         "positive: training on another task helped before i was ever trained on",
         "CORA (Powers et al. 2022), without its smoothing and scaling",
     ),
+    "gem_forward_transfer": Definition(
+        "R[i, first(i)-1] - f_i, mean over tasks i with first(i) > 0; f_i: mean score of the random player",
+        "positive: better than chance before it was ever trained on",
+        "FWT of GEM (Lopez-Paz and Ranzato 2017), with the random player in place of an untrained network",
+    ),
     "forward_transfer": Definition(
         "(AUC_i - AUC_i^b) / (1 - AUC_i^b), mean over tasks i; AUC_i over the phase first(i), "
         "AUC_i^b of single-task runs over as many steps; normalised scores",
@@ -87,6 +95,11 @@ METRICS = {
         "(mean of R[i, P-1] over tasks i) - R[h, P-1], mean over held-out strings h",
         "positive: worse where it was never trained",
         "Kirk et al. 2023, at the end of training",
+    ),
+    "learned_share": Definition(
+        "share of tasks i with a score in the phase first(i), after its beginning, above the 95 % interval of f_i",
+        "1: all were learned; a task that never was cannot be forgotten",
+        "own definition",
     ),
     "plasticity_slope": Definition(
         "least-squares slope of AUC over visits 0, 1, ... of a task, each over as many steps as its shortest; "
@@ -137,24 +150,33 @@ def run_metrics(
     single_task: Sequence[Evaluations] = (),
     normalised: bool = False,
     recovery: float = RECOVERY,
+    floors: Mapping[str, Floor | str] | None = None,
+    above_floor: bool = False,
 ) -> dict[str, Metric]:
     """Every metric of `METRICS`, of one run.
 
-    `single_task` are runs on one task each, for the forward transfer; `normalised` says that all scores are (see
-    `Evaluations.normalised`). `recovery` is the share x of the level before a switch that counts as recovered.
+    `single_task` are runs on one task each, for the forward transfer; `normalised` says that all scores lie between 0
+    and a 1 (see `Evaluations.normalised`). `recovery` is the share x of the level before a switch that counts as
+    recovered. `floors` are scores of the random player by string, in the unit of the evaluations, or why one is not
+    known; with `above_floor`, what was never learned has no forgetting.
     """
+    floors = floors or {}
     drop, steps, share = switch_units(evaluations, recovery)
+    learned = learned_tasks(evaluations, floors)
+    unlearned = {task: _why_unlearned(learned[name_of(task)]) for task in evaluations.tasks if above_floor}
     units = {
         "average_performance": final_scores(evaluations),
-        "forgetting_isolated": isolated_forgetting(evaluations),
-        "forgetting_maximal": maximal_forgetting(evaluations),
-        "backward_transfer": backward_transfer(evaluations),
+        "forgetting_isolated": isolated_forgetting(evaluations, unlearned),
+        "forgetting_maximal": maximal_forgetting(evaluations, unlearned),
+        "backward_transfer": backward_transfer(evaluations, unlearned),
         "zero_shot_transfer": zero_shot_transfer(evaluations),
+        "gem_forward_transfer": gem_forward_transfer(evaluations, floors),
         "forward_transfer": forward_transfer(evaluations, single_task, normalised),
         "switch_drop": drop,
         "recovery_steps": steps,
         "recovered_share": share,
         "generalisation_gap": generalisation_gap(evaluations),
+        "learned_share": learned,
         "plasticity_slope": plasticity_slope(evaluations),
     }
     return {name: _mean(name, units[name], _why_nothing(name, evaluations)) for name in METRICS}
@@ -173,6 +195,7 @@ def _why_nothing(name: str, run: Evaluations) -> str:
     if run.num_phases == 1:
         one_phase = {
             "zero_shot_transfer": "one phase only: no task was waiting to be trained on",
+            "gem_forward_transfer": "one phase only: no task was waiting to be trained on",
             "switch_drop": "one phase only: there was no switch",
             "recovery_steps": "one phase only: there was no switch",
             "recovered_share": "one phase only: there was no switch",
@@ -210,31 +233,32 @@ def final_scores(run: Evaluations) -> dict[str, Value]:
     return {name_of(task): run.score(task, run.num_phases - 1) for task in run.tasks}
 
 
-def isolated_forgetting(run: Evaluations) -> dict[str, Value]:
+def isolated_forgetting(run: Evaluations, unlearned: Mapping[str, str] = MappingProxyType({})) -> dict[str, Value]:
     """R[i, j-1] - R[i, j] of every task i and every phase j after its first that trains on another task."""
     units = {}
     for task in run.tasks:
         for phase in range(run.phases_of(task)[0] + 1, run.num_phases):
             if run.trained_on[phase] != task:
-                units[f"{name_of(task)}, phase {phase}"] = run.score(task, phase - 1).minus(run.score(task, phase))
+                change = run.score(task, phase - 1).minus(run.score(task, phase))
+                units[f"{name_of(task)}, phase {phase}"] = _unless(unlearned.get(task, ""), change)
     return units
 
 
-def maximal_forgetting(run: Evaluations) -> dict[str, Value]:
+def maximal_forgetting(run: Evaluations, unlearned: Mapping[str, str] = MappingProxyType({})) -> dict[str, Value]:
     """Best of R[i, p], ..., R[i, e(p)-1], minus R[i, e(p)], of every visit p that others follow."""
     units = {}
     for task, phase, end in run.visits():
         scores = [run.score(task, number) for number in range(phase, end)]
         best = next((score for score in scores if score.reason), max(scores))  # undefined if one of them is
-        units[f"{name_of(task)}, phase {phase}"] = best.minus(run.score(task, end))
+        units[f"{name_of(task)}, phase {phase}"] = _unless(unlearned.get(task, ""), best.minus(run.score(task, end)))
     return units
 
 
-def backward_transfer(run: Evaluations) -> dict[str, Value]:
+def backward_transfer(run: Evaluations, unlearned: Mapping[str, str] = MappingProxyType({})) -> dict[str, Value]:
     """R[i, e(p)] - R[i, p] of every visit p that others follow."""
     return {
         f"{name_of(task)}, phase {phase}": _unless(
-            run.gap(phase, end), run.score(task, end).minus(run.score(task, phase))
+            unlearned.get(task, "") or run.gap(phase, end), run.score(task, end).minus(run.score(task, phase))
         )
         for task, phase, end in run.visits()
     }
@@ -249,6 +273,43 @@ def zero_shot_transfer(run: Evaluations) -> dict[str, Value]:
         for task in run.tasks
         for phase in range(run.phases_of(task)[0])
     }
+
+
+def gem_forward_transfer(run: Evaluations, floors: Mapping[str, Floor | str]) -> dict[str, Value]:
+    """R[i, first(i)-1] minus the random player's score, of every task i that is not trained on first."""
+    units = {}
+    for task in run.tasks:
+        first = run.phases_of(task)[0]
+        if first > 0:
+            floor = floors.get(task, NO_FLOOR)
+            chance = undefined(floor) if isinstance(floor, str) else Value(floor.mean)
+            units[name_of(task)] = _unless(run.gap(0, first), run.score(task, first - 1).minus(chance))
+    return units
+
+
+def learned_tasks(run: Evaluations, floors: Mapping[str, Floor | str]) -> dict[str, Value]:
+    """1 or 0: whether each task was ever above the random player in the phase that first trains on it.
+
+    The evaluation at that phase's beginning does not count: there, nothing was learned yet.
+    """
+    units = {}
+    for task in run.tasks:
+        phase, floor = run.phases_of(task)[0], floors.get(task, NO_FLOOR)
+        scores = [score for step, score in run.points_since(task, phase) if step > 0]
+        if isinstance(floor, str):
+            unit = undefined(floor)
+        elif any(score > floor.high for score in scores):
+            unit = Value(1.0)
+        else:
+            nothing = undefined(f"{name_of(task)} was not evaluated in phase {phase}")
+            unit = run.pending_within(task, phase, math.inf) or (Value(0.0) if scores else nothing)
+        units[name_of(task)] = unit
+    return units
+
+
+def _why_unlearned(learned: Value) -> str:
+    """Why a task has no forgetting; empty where it was learned."""
+    return learned.reason or ("" if learned.value else "never learned: no better than the random player")
 
 
 def forward_transfer(run: Evaluations, single_task: Sequence[Evaluations], normalised: bool) -> dict[str, Value]:
@@ -401,27 +462,44 @@ def single_task_scale(string: str, single_task: Sequence[Evaluations]) -> Scale 
     return Scale(float(slope), float(-untrained * slope))
 
 
+def floor_scale(floor: Floor | str) -> Scale | str:
+    """Score -> score - that of the random player, or why that is not known."""
+    return floor if isinstance(floor, str) else Scale(1.0, -floor.mean)
+
+
 def metrics_of(
     evaluations: Evaluations,
     env_id: str,
     single_task: Sequence[Evaluations] = (),
     normalise: Normalisation = "raw",
     recovery: float = RECOVERY,
+    floors: Mapping[str, Floor | str] | None = None,
 ) -> dict[str, Metric]:
-    """Every metric of one run of the game `env_id`, on raw or normalised scores."""
+    """Every metric of one run of the game `env_id`, on raw or normalised scores; `floors` of its strings are raw."""
+    floors = floors or {}
     if normalise == "raw":
-        return run_metrics(evaluations, single_task=single_task, recovery=recovery)
+        return run_metrics(evaluations, single_task=single_task, recovery=recovery, floors=floors)
     strings = sorted({string for each in (evaluations, *single_task) for string in each.strings})
     if normalise == "human":
         scales = dict.fromkeys(strings, human_scale(env_id))
+    elif normalise == "floor":
+        scales = {string: floor_scale(floors.get(string, NO_FLOOR)) for string in strings}
     else:
         scales = {string: single_task_scale(string, single_task) for string in strings}
     return run_metrics(
         evaluations.normalised(scales),
         single_task=[baseline.normalised(scales) for baseline in single_task],
-        normalised=True,
+        normalised=normalise != "floor",
         recovery=recovery,
+        floors={string: _scaled_floor(floor, scales.get(string, NO_FLOOR)) for string, floor in floors.items()},
+        above_floor=normalise == "floor",
     )
+
+
+def _scaled_floor(floor: Floor | str, scale: Scale | str) -> Floor | str:
+    if isinstance(floor, str) or isinstance(scale, str):
+        return floor if isinstance(floor, str) else str(scale)
+    return Floor(*(scale.intercept + scale.slope * score for score in floor))
 
 
 # -------------------------------------------------------------------------------------------------- over several runs

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
+from continual_hackatari.reporting.floor import floors_of
 from continual_hackatari.reporting.groups import Group, check_seeds, group_runs, mixed_versions
 from continual_hackatari.reporting.metrics import (
     METRICS,
@@ -66,7 +67,10 @@ def evaluate_groups(
         check_single_task(run, single_task, baselines)
     results = []
     for group, of_group in zip(groups, members, strict=True):
-        metrics = [metrics_of(each, group.runs[0].env_id, baselines, normalise, recovery) for each in of_group]
+        metrics = [
+            metrics_of(each, run.env_id, baselines, normalise, recovery, floors_of(run.env_id, run.args, each.strings))
+            for run, each in zip(group.runs, of_group, strict=True)
+        ]
         summaries = {name: summarise([of_run[name] for of_run in metrics], resample) for name in METRICS}
         results.append(GroupResult(group, of_group, metrics, summaries))
     return results

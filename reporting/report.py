@@ -17,6 +17,7 @@ from continual_hackatari.reporting.curves import Aligned, HeatMap
 from continual_hackatari.reporting.evaluation_curves import around_switches, heat_map
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
 from continual_hackatari.reporting.figures import DARK, LIGHT, Keys, Theme
+from continual_hackatari.reporting.floor import floors_of
 from continual_hackatari.reporting.groups import Group, differences, group_runs, mixed_versions
 from continual_hackatari.reporting.metrics import METRICS, Metric, Summary, run_metrics, summarise
 from continual_hackatari.reporting.page import Markup, Section
@@ -368,13 +369,20 @@ def aligned_in_words(heading: str, group: Group, aligned: Aligned) -> str:
     return f"{heading}, {group.label}: {number(before[-1])} before, {number(after[0])} after, {number(after[-1])} later"
 
 
+def metrics_of_group(report: Report, group: Group) -> list[dict[str, Metric]]:
+    """The metrics of every evaluated run of a group, on raw scores."""
+    settings = group.runs[0].args
+    floors = [floors_of(group.runs[0].env_id, settings, each.strings) for each in report.evaluated(group)]
+    return [run_metrics(each, floors=of_run) for each, of_run in zip(report.evaluated(group), floors, strict=True)]
+
+
 def metrics_section(report: Report) -> Section:
     """Recovery, forgetting and transfer, with intervals."""
     title = "Continual metrics"
     groups = [group for group in report.groups if report.evaluated(group)]
     if not groups:
         return Section("metrics", title, [page.note(*report.evaluation_notes)])
-    per_run = {group.label: [run_metrics(each) for each in report.evaluated(group)] for group in groups}
+    per_run = {group.label: metrics_of_group(report, group) for group in groups}
     rows = []
     for name in METRICS:
         cells = [summary_cell(summarise([each[name] for each in per_run[group.label]])) for group in groups]

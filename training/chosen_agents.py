@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from continual_hackatari.agents.random_player import RandomPlayer
 from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
 from continual_hackatari.training.config import ConfigError, Range, check_ranges
@@ -17,15 +18,21 @@ from continual_hackatari.training.playing import load_agent
 from continual_hackatari.training.rules import NO_COPY, rules_for
 from continual_hackatari.training.start import last_agent
 from continual_hackatari.training.strings import canonical_strings
+from continual_hackatari.wrappers.backends import action_names
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.errors import ModificationError
+
+RANDOM = "random"
+"""in place of a checkpoint: the uniformly random player"""
+NO_CHECKPOINT = Checkpoint({}, {"architecture": RANDOM, "game_start": "auto"}, None)
+"""what is known of it: its games begin as they do in training by default"""
 
 
 @dataclass
 class PlayingSettings:
     agent_path: tuple[str, ...] = ()
     """the checkpoint, a .cleanrl_model file, or a run folder, whose last agent it is; several are several training
-    seeds of one method"""
+    seeds of one method; random: a player that draws every action uniformly, for which --env_id says the game"""
     modifs: tuple[str, ...] = ()
     """modification strings (no_modif or nothing: the unmodified game)"""
     deterministic: bool = False
@@ -100,10 +107,14 @@ def choose_agents(args: PlayingSettings) -> Chosen:
         AgentError, CheckpointError, ConfigError, GameError, ModificationError: one sentence.
     """
     if not args.agent_path:
-        raise ConfigError("`agent_path` is missing; give it a checkpoint or a run folder, or give `--run` a run folder")
+        raise ConfigError(
+            "`agent_path` is missing; give it a checkpoint, a run folder or `random`, or give `--run` a run folder"
+        )
+    if RANDOM in args.agent_path and args.env_id is None:
+        raise ConfigError("`agent_path` random plays any game; say which with `--env_id`, such as ALE/Freeway-v5")
     named = {folder: str(last_agent(Path(folder))) for folder in args.agent_path if Path(folder).is_dir()}
     args = replace(args, agent_path=tuple(named.get(path, path) for path in args.agent_path))
-    checkpoints = [load_checkpoint(path) for path in args.agent_path]
+    checkpoints = [NO_CHECKPOINT if path == RANDOM else load_checkpoint(path) for path in args.agent_path]
     settings, game, notes = choose_common_game(args, checkpoints)
     notes = [*(f"the last agent of {folder} is {Path(agent).name}" for folder, agent in named.items()), *notes]
     try:
@@ -113,7 +124,11 @@ def choose_agents(args: PlayingSettings) -> Chosen:
         raise ModificationError(f"{error}{why}") from None
     device = choose_device(args.device, args.cuda)
     agents = [
-        load_agent(path, checkpoint, settings["architecture"], game).to(device)
+        (
+            RandomPlayer(len(action_names(game)))
+            if path == RANDOM
+            else load_agent(path, checkpoint, settings["architecture"], game)
+        ).to(device)
         for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
     ]
     chosen = {"env_id": game.env_id, "modification_file": game.modification_file, "agent_path": args.agent_path}

@@ -61,6 +61,29 @@ def sweep_of_seeds(program: str, seeds: Sequence[int], flags: Sequence[str]) -> 
     }
 
 
+def sweep_of_suite(
+    program: str, config: str, methods: Sequence[str], seeds: Sequence[int], flags: Sequence[str]
+) -> dict[str, Any]:
+    """The sweep that runs a suite's configuration with each list of methods and each seed.
+
+    methods: names of methods with + between them, or none.
+
+    Raises:
+        ConfigError: a seed or a list of methods stands there twice, or a seed in the flags too.
+    """
+    twice = [name for name in methods if methods.count(name) > 1]
+    if twice:
+        raise ConfigError(f"`methods` names {twice[0]} twice, which would run the same twice; name it once.")
+    sweep = sweep_of_seeds(program, seeds, ["--config", config, *flags])
+    return {**sweep, "parameters": {"methods": {"values": list(methods)}, **sweep["parameters"]}}
+
+
+def single_task_sweep(program: str, configs: Sequence[str], seeds: Sequence[int], flags: Sequence[str]) -> Any:
+    """The sweep that runs each of these single-task configurations with each seed."""
+    sweep = sweep_of_seeds(program, seeds, flags)
+    return {**sweep, "parameters": {"config": {"values": list(configs)}, **sweep["parameters"]}}
+
+
 def read_sweep(path: str) -> dict[str, Any]:
     """The sweep file, checked; its format is W&B's.
 
@@ -136,17 +159,19 @@ def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
         ConfigError: a macro that is not known here.
     """
     flags = [f"--{name}={value}" for name, value in parameters.items()]
+    switches: list[str] = []
+    for flag, (name, value) in zip(flags, parameters.items(), strict=True):
+        if name == "methods":
+            switches += methods_flag(str(value))
+        elif value is not False:
+            switches.append(f"--{name}" if value is True else flag)
     macros = {
         "${env}": [],
         "${interpreter}": ["python"],
         "${program}": [config["program"]],
         "${args}": flags,
         "${args_no_hyphens}": [flag.removeprefix("--") for flag in flags],
-        "${args_no_boolean_flags}": [
-            f"--{name}" if value is True else flag
-            for flag, (name, value) in zip(flags, parameters.items(), strict=True)
-            if value is not False
-        ],
+        "${args_no_boolean_flags}": switches,
     }
     words: list[str] = []
     for word in map(str, config.get("command", ["${env}", "${interpreter}", "${program}", "${args}"])):
@@ -156,6 +181,11 @@ def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
     if not words or (words[0] != "python" and shutil.which(words[0]) is None):
         raise ConfigError(f"`command` begins with {' '.join(words[:1])}, which is no program here.")
     return words
+
+
+def methods_flag(value: str) -> list[str]:
+    """The words of the training script for `none`, `redo`, or `layer_norm+redo`: its flag takes a list."""
+    return [] if value == "none" else ["--methods", *value.split("+")]
 
 
 def without_wandb(words: Sequence[str]) -> list[str]:

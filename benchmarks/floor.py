@@ -1,0 +1,88 @@
+"""What does a player score who draws every action uniformly? Under every string of the shipped configurations.
+
+python -m benchmarks.floor
+python -m benchmarks.floor configs/suites/breakout-looks/cpu.json    # of these files only, which may be your own
+
+Writes reporting/floors.json; strings that are there already are not played again, unless `--again` says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from continual_hackatari.agents.random_player import RandomPlayer
+from continual_hackatari.reporting.floor import FILE
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.training.playing import evaluate
+from continual_hackatari.wrappers.backends import action_names
+from continual_hackatari.wrappers.config import check_string, game_config
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "reporting" / FILE
+GAMES = 21
+SEED = 1
+DEFAULTS = {"env_id": "ALE/Pong-v5", "frameskip": 4}
+
+
+def configurations() -> list[Path]:
+    """All files with a schedule that ship with this project, and what else is trained by them."""
+    folders = ("configs", "benchmarks/sequences")
+    return [ROOT / "run_config.json", *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.json")))]
+
+
+def wanted(paths: Sequence[Path]) -> dict[tuple[str, int], list[str]]:
+    """(environment id, frame skip) -> canonical strings that some of these configurations trains on or evaluates."""
+    found: dict[tuple[str, int], set[str]] = {}
+    for path in paths:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        schedule = schedule_from_config(config, seed=0, total_timesteps=config.get("total_timesteps"))
+        lists = (config.get(key, []) for key in ("eval_modifs", "held_out_modifs", "test_modifs"))
+        env_id, frameskip = (config.get(name, default) for name, default in DEFAULTS.items())
+        game, _ = game_config(env_id, backend=config.get("backend", "HackAtari"))
+        strings = (check_string(game, string)[0] for string in ["", *schedule.possible_modifications(), *chain(*lists)])
+        found.setdefault((env_id, frameskip), set()).update(strings)
+    return {place: sorted(strings) for place, strings in sorted(found.items())}
+
+
+def play(env_id: str, frameskip: int, string: str) -> list[float]:
+    """The scores of the random player's games, as they begin in training by default."""
+    game, _ = game_config(env_id, frameskip=frameskip)
+    player = RandomPlayer(len(action_names(game)))
+    options: dict[str, Any] = {"num_envs": GAMES // 3, "num_workers": 0, "device": torch.device("cpu")}
+    games = evaluate(player, game, [string], episodes=GAMES, seed=SEED, deterministic=False, **options)
+    return [record.score for record in games[string]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--again", action="store_true", help="play what is there already too")
+    parser.add_argument("configurations", nargs="*", type=Path, help="files with schedules (default: all that ship)")
+    args = parser.parse_args()
+    scores = json.loads(RESULT.read_text(encoding="utf-8"))["scores"]
+    for (env_id, frameskip), strings in wanted(args.configurations or configurations()).items():
+        of_game = scores.setdefault(env_id, {}).setdefault(str(frameskip), {})
+        for string in strings:
+            if args.again or string not in of_game:
+                of_game[string] = play(env_id, frameskip, string)
+                write(scores)
+
+
+def write(scores: dict[str, dict[str, dict[str, list[float]]]]) -> None:
+    """One line per string, so that a change shows which."""
+    about = {"player": "every action uniformly", "command": "python -m benchmarks.floor", "seed": SEED, "games": GAMES}
+    text = json.dumps({**about, "scores": scores}, indent=1, sort_keys=True)
+    RESULT.write_text(
+        re.sub(r"\[[^]]*]", lambda found: json.dumps(json.loads(found[0])), text) + "\n", encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The floor: what a player scores who draws every action uniformly, per game and modification string.
+
+Measured by `python -m benchmarks.floor`: 21 games of each string, as they begin in training by default. The scores are
+in `floors.json`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any, NamedTuple
+
+from continual_hackatari.reporting.statistics import mean_std_interval
+from continual_hackatari.reporting.words import name_of
+
+FILE = "floors.json"
+STICKY = 0.25
+
+
+class Floor(NamedTuple):
+    """The mean score of the uniformly random player, and the limits of its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def floors_of(env_id: str, args: Mapping[str, Any], strings: Iterable[str]) -> dict[str, Floor | str]:
+    """The floors of a run of these settings, by modification string; or why one is not known."""
+    if args.get("sticky") not in (None, STICKY):
+        reason = f"the random player was measured with `sticky` {STICKY}, but the run has {args['sticky']}"
+        return dict.fromkeys(strings, reason)
+    return {string: floor_of(env_id, args.get("frameskip", 4), string) for string in strings}
+
+
+@functools.cache
+def floor_of(env_id: str, frameskip: int, string: str) -> Floor | str:
+    """The floor of a canonical modification string, or why it is not known."""
+    scores = measured().get(env_id, {}).get(str(frameskip), {}).get(string)
+    if scores is None:
+        at = "" if frameskip == 4 else f" at frame skip {frameskip}"
+        return f"no score of a random player under {name_of(string)}{at} is known"
+    mean, _, low, high = mean_std_interval(scores)
+    return Floor(mean, low, high)
+
+
+@functools.cache
+def measured() -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Scores by environment id, frame skip and modification string."""
+    file = resources.files("continual_hackatari.reporting").joinpath(FILE)
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return dict(content["scores"])

@@ -1,0 +1,138 @@
+"""The uniformly random player, its measured scores, and metrics that are relative to them."""
+
+import json
+import math
+
+import ale_py
+import numpy as np
+import pytest
+import torch
+from ale_py import roms
+from evaluations import make_rows
+from scipy import stats
+
+from benchmarks import floor as benchmark
+from continual_hackatari import eval as evaluation
+from continual_hackatari.agents.random_player import RandomPlayer
+from continual_hackatari.reporting.evaluations import Evaluations
+from continual_hackatari.reporting.floor import Floor, floor_of, floors_of, measured
+from continual_hackatari.reporting.metrics import metrics_of
+
+FLOORS = {"a": Floor(-20.0, -21.0, -19.0), "b": Floor(0.0, 0.0, 0.0), "c": "not measured"}
+
+
+def test_every_action_is_equally_likely_and_greedy_is_no_other():
+    player, seen = RandomPlayer(6), torch.zeros(60_000, 1)
+    drawn = [player.act(seen, deterministic=greedy, generator=torch.Generator().manual_seed(1)) for greedy in (0, 1)]
+    assert torch.equal(*drawn)
+    assert stats.chisquare(torch.bincount(drawn[0], minlength=6)).pvalue > 0.001
+    assert player.describe(seen)["entropy"][0] == pytest.approx(math.log(6))
+
+
+def test_eval_plays_it_like_an_agent(tmp_path, capsys):
+    words = [
+        "--env_id",
+        "ALE/Breakout-v5",
+        "--modifs",
+        "no_modif, mode_4",
+        "--eval_episodes",
+        "2",
+        "--num_workers",
+        "0",
+    ]
+    evaluation.main(
+        ["--agent_path", "random", *words, "--no-cuda", "--num_workers", "0", "--output_dir", str(tmp_path / "out")]
+    )
+    out = capsys.readouterr().out
+    assert "mode_4" in out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["architecture"], summary["game_start"], summary["sticky"]) == ("random", "steps", 0.25)
+    with pytest.raises(SystemExit):
+        evaluation.main(["--agent_path", "random", "--no-cuda"])
+    assert capsys.readouterr().err == (
+        "error: `agent_path` random plays any game; say which with `--env_id`, such as ALE/Freeway-v5\n"
+    )
+
+
+def test_the_measured_scores_are_those_of_an_independent_random_player():
+    """Breakout in ale-py alone: no-op steps, FIRE, then uniform actions; 15 games of it against the committed 21."""
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.25)
+    ale.setInt("random_seed", 3)
+    ale.loadROM(roms.get_rom_path("breakout"))
+    actions, draws = ale.getMinimalActionSet(), np.random.default_rng(3)
+    scores = []
+    for _ in range(15):
+        ale.reset_game()
+        for _ in range(4 * int(draws.integers(1, 31))):
+            ale.act(ale_py.Action.NOOP)
+        lives, score = 6, 0.0
+        while not ale.game_over():
+            action = actions[draws.integers(4)]
+            if 0 < ale.lives() < lives:
+                lives, action = ale.lives(), ale_py.Action.FIRE
+            score += sum(ale.act(action) for _ in range(4))
+        scores.append(score)
+    committed = measured()["ALE/Breakout-v5"]["4"][""]
+    assert len(committed) == benchmark.GAMES
+    assert stats.mannwhitneyu(scores, committed).pvalue > 0.01
+    found = floor_of("ALE/Breakout-v5", 4, "")
+    assert (found.mean, found.low <= found.mean <= found.high) == (pytest.approx(np.mean(committed)), True)
+
+
+def test_the_command_measures_what_is_missing_and_only_that(tmp_path, monkeypatch):
+    config = {"env_id": "ALE/Breakout-v5", "modification_factory": "SequentialModificationFactory"}
+    schedule = {"num_total_steps": 20, "modifications": ["", "gravity"], "switching_thresholds": [10]}
+    path, result = tmp_path / "mine.json", tmp_path / "floors.json"
+    path.write_text(json.dumps({**config, "held_out_modifs": ["mode_4"], "modification_factory_kwargs": schedule}))
+    result.write_text(json.dumps({"scores": {"ALE/Breakout-v5": {"4": {"gravity": [7.0]}}}}))
+    monkeypatch.setattr(benchmark, "RESULT", result)
+    monkeypatch.setattr(benchmark, "play", lambda *place: [float(len(str(place)))])
+    monkeypatch.setattr("sys.argv", ["floor.py", str(path)])
+    benchmark.main()
+    written = json.loads(result.read_text())["scores"]["ALE/Breakout-v5"]["4"]
+    assert written.keys() == {"", "gravity", "mode_4"}
+    assert written["gravity"] == [7.0]
+
+
+def test_a_floor_that_does_not_fit_the_run_is_not_used():
+    assert "with `sticky` 0.25" in floors_of("ALE/Breakout-v5", {"sticky": 0.0}, [""])[""]
+    assert floors_of("ALE/Breakout-v5", {}, [""])[""] == floor_of("ALE/Breakout-v5", 4, "")
+    assert floor_of("ALE/Breakout-v5", 3, "") == "no score of a random player under no_modif at frame skip 3 is known"
+
+
+# a is learned and then forgotten; b never gets above its floor; c's floor is not known
+SCORES = {("a", 0): -5.0, ("a", 1): -15.0, ("a", 2): -18.0, ("b", 0): 0.0, ("b", 1): 0.0, ("b", 2): 2.0}
+
+
+def of(normalise):
+    def score(string, phase, step):
+        return -20.0 if (string, step) == ("a", 0) else SCORES.get((string, phase), 3.0) if step else 0.0
+
+    run = Evaluations.of(make_rows(["a", "b", "c"], score))
+    return metrics_of(run, "ALE/Pong-v5", normalise=normalise, floors=FLOORS)
+
+
+def test_scores_are_relative_to_the_floor_and_what_was_never_learned_is_not_forgotten():
+    metrics = of("floor")
+    assert metrics["average_performance"].units == pytest.approx({"a": 2.0, "b": 2.0, "c": math.nan}, nan_ok=True)
+    isolated = metrics["forgetting_isolated"]
+    assert (isolated.units["a, phase 1"], isolated.units["a, phase 2"]) == (10.0, 3.0)
+    assert isolated.reasons == {"b, phase 2": "never learned: no better than the random player"}
+    assert metrics["forgetting_maximal"].units["a, phase 0"] == 13.0
+    assert metrics["forgetting_maximal"].reasons.keys() == metrics["backward_transfer"].reasons.keys() == {"b, phase 1"}
+    assert metrics["backward_transfer"].value == -13.0
+    learned = metrics["learned_share"]
+    assert (learned.units["a"], learned.units["b"], learned.reasons) == (1.0, 0.0, {"c": "not measured"})
+
+
+def test_raw_metrics_stay_and_gems_transfer_counts_from_the_floor():
+    raw = of("raw")
+    assert raw["forgetting_isolated"].units["b, phase 2"] == -2.0
+    assert raw["backward_transfer"].units == {"a, phase 0": -13.0, "b, phase 1": 2.0}
+    gem = raw["gem_forward_transfer"]
+    assert (gem.units["b"], gem.reasons) == (0.0, {"c": "not measured"})
+    assert raw["learned_share"].value == 0.5
+    human = of("human")["learned_share"]
+    assert human.value == 0.5, "whatever the scale"

@@ -1,0 +1,175 @@
+"""The benchmark suites: what their files say, and how sweep.py runs one."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from pages import section
+
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import sweep
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.training.config import apply_config_file
+from continual_hackatari.training.suites import SIZES, cost_of, first_regimes, single_task_config, suite_file
+from continual_hackatari.training.sweeps import command_of, methods_flag
+from continual_hackatari.wrappers.config import check_string, game_config
+
+FOLDER = ROOT / "configs" / "suites"
+NAMES = sorted(path.name for path in FOLDER.iterdir())
+CONFIGS = {(name, size): json.loads((FOLDER / name / f"{size}.json").read_text()) for name in NAMES for size in SIZES}
+RECORDED = json.loads((ROOT / "tests" / "data" / "suites.json").read_text())
+
+
+def digest(config):
+    """Of all that decides what a score of the suite means."""
+    rest = {key: value for key, value in config.items() if key != "notes"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def test_a_changed_suite_has_another_version():
+    """Scores of one name must be comparable: who changes a file gives `exp_name` a new ending, and records it here."""
+    assert {config["exp_name"]: digest(config) for config in CONFIGS.values()} == RECORDED
+    assert all(config["exp_name"].rpartition("-")[0] == f"{name}-{size}" for (name, size), config in CONFIGS.items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_sizes_are_one_sequence_that_can_be_played(name):
+    cpu, full = (CONFIGS[name, size] for size in ("cpu", "full"))
+    for key in ("env_id", "frameskip", "held_out_modifs", "anneal_lr"):
+        assert cpu.get(key) == full.get(key)
+    both = [schedule_from_config(config, seed=0) for config in (cpu, full)]
+    played = [[string for *_, string in schedule.segments()] for schedule in both]
+    assert played[0] == played[1]
+    assert full["modification_factory_kwargs"]["num_total_steps"] == 1_000_000 * len(played[0])
+    game, _ = game_config(cpu["env_id"])
+    strings = [*played[0], *cpu.get("held_out_modifs", [])]
+    assert all(check_string(game, string)[0] == string for string in strings)
+    assert not set(cpu.get("held_out_modifs", [])) & set(played[0])
+    if name.endswith("mixed"):
+        assert len(set(played[0])) < len(played[0]), "something comes back"
+    assert cost_of(cpu).hours < 0.6
+
+
+def test_the_papers_sequences():
+    for game, number in (("freeway", 8), ("spaceinvaders", 10)):
+        for name, skip in ((f"{game}-modes", 4), (f"{game}-modes-skip16", 16)):
+            config = CONFIGS[name, "full"]
+            assert config["modification_factory_kwargs"]["modifications"] == [f"mode_{n}" for n in range(number)]
+            assert config["eval_modifs"] == config["modification_factory_kwargs"]["modifications"]
+            assert config.get("frameskip", 4) == skip
+
+
+def test_a_run_on_one_task_is_the_suite_without_its_sequence(tmp_path):
+    config = CONFIGS["freeway-mixed", "cpu"]
+    tasks = first_regimes(config)
+    assert [(task.string, task.steps) for task in tasks] == [
+        ("", 40_000),
+        ("all_black_cars", 40_000),
+        ("reverse_car_speed_bottom", 40_000),
+    ]
+    alone = single_task_config(config, tasks[1])
+    (tmp_path / "alone.json").write_text(json.dumps(alone))
+    args, _ = apply_config_file(training.Args(), str(tmp_path / "alone.json"))
+    assert (args.modifs, args.total_timesteps, args.eval_modifs) == ("all_black_cars", 40_000, ("all_black_cars",))
+    assert (args.eval_every, args.eval_games, args.anneal_lr) == (20_000, 5, False)
+
+
+def test_methods_are_a_list_for_the_training_script():
+    assert [methods_flag(value) for value in ("none", "redo", "layer_norm+redo")] == [
+        [],
+        ["--methods", "redo"],
+        ["--methods", "layer_norm", "redo"],
+    ]
+    file = {"program": "train.py", "command": ["${interpreter}", "${program}", "${args_no_boolean_flags}"]}
+    assert command_of(file, {"methods": "a+b", "her": True, "seed": 1}) == [
+        *("python", "train.py", "--methods", "a", "b", "--her", "--seed=1")
+    ]
+
+
+@pytest.fixture
+def fake(workdir, monkeypatch):
+    """The stand-in of the training script, and what is reported in the end."""
+    shutil.copy(ROOT / "tests" / "fake_training.py", workdir / "fake.py")
+    monkeypatch.setattr(sweep, "TRAINING", str(workdir / "fake.py"))
+    monkeypatch.setattr(sweep, "check_commands", lambda *_: None)
+    reported = []
+    monkeypatch.setattr(sweep, "suite_report", lambda *what: reported.append(what) or True)
+    return reported
+
+
+def calls():
+    return [json.loads(line) for line in Path("calls.txt").read_text().splitlines()]
+
+
+def test_a_suite_runs_its_methods_and_each_single_task_once(fake, capsys):
+    words = ["--size", "cpu", "--jobs", "2", "--seeds", "1"]
+    given = ["--methods", "none", "layer_norm+redo", *words, "--", "--score=1"]
+    assert sweep.main(["--suite", "freeway-dynamics", *given]) == 0
+    out = capsys.readouterr().out
+    assert "layer_norm+redo" in out
+    assert "only stop_bottom_4" in out
+    begun = calls()
+    alone = [call for call in begun if any("single-task" in word for word in call)]
+    assert len(alone) == 4, "four tasks, whatever the number of methods"
+    methods = [call[call.index("--methods") + 1 : call.index("--methods") + 3] for call in begun if "--methods" in call]
+    assert methods == [["layer_norm", "redo"]]
+    assert len(begun) == 4 + 2
+    folder, runs, baselines = fake[-1]
+    assert (str(folder), len(runs), len(baselines)) == ("sweeps/freeway-dynamics-cpu", 2, 4)
+
+    assert sweep.main(["--suite", "freeway-dynamics", *given]) == 0
+    assert calls() == begun, "the same command runs nothing again"
+    assert "0.0" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("all "))
+
+    assert sweep.main(["--suite", "freeway-looks", "--methods", "none", *words, "--", "--score=1"]) == 0
+    new = calls()[len(begun) :]
+    assert len([call for call in new if any("single-task" in word for word in call)]) == 3, "no_modif is there"
+    assert len(fake[-1][2]) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--suite", "freeway-look", "--seeds", "1"], "did you mean freeway-looks?"),
+        (["--suite", "freeway-looks"], "`suite` needs `--seeds`"),
+        (["--suite", "freeway-looks", "--seeds", "1", "--methods", "redo", "redo"], "`methods` names redo twice"),
+        (["--suite", "freeway-looks", "--seeds", "1", "1"], "each of them may stand there once only"),
+        (["--seeds", "1", "--methods", "redo"], "`methods` go with `--suite`"),
+        (["sweep.yaml", "--suite", "freeway-looks"], "`suite` comes without a file"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(words, said, workdir, capsys):
+    assert sweep.main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert not Path("sweeps").exists() or not list(Path("sweeps").rglob("run.json"))
+
+
+def test_the_page_names_every_suite():
+    page = section("Benchmark suites")
+    assert [name for name in NAMES if f"`{name}`" not in page] == []
+    with pytest.raises(Exception, match="is none of"):
+        suite_file(FOLDER, "nothing", "cpu")
+
+
+@pytest.mark.slow
+def test_a_small_suite_from_the_command_to_its_report(workdir, monkeypatch, capfd):
+    """Two regimes of Breakout with the real script: transfer is computed, and scores count from the floor."""
+    tiny = {**CONFIGS["breakout-dynamics", "cpu"], "eval_every": 0, "eval_games": 1, "held_out_modifs": []}
+    schedule = {"num_total_steps": 1024, "modifications": ["", "gravity"], "switching_thresholds": [512]}
+    place = workdir / "suites" / "tiny"
+    place.mkdir(parents=True)
+    (place / "cpu.json").write_text(json.dumps({**tiny, "modification_factory_kwargs": schedule}))
+    monkeypatch.setattr(sweep, "SUITES", workdir / "suites")
+    flags = ["--no-cuda", "--num_envs", "2", "--num_steps", "64", "--num_workers", "1"]
+    assert sweep.main(["--suite", "tiny", "--seeds", "1", "--jobs", "2", "--", *flags]) == 0
+    folder = Path("sweeps") / "tiny-cpu"
+    assert (folder / "report.html").stat().st_size > 10_000
+    above = json.loads((folder / "metrics_floor.json").read_text())
+    assert above["groups"][0]["summary"]["learned_share"]["mean"] is not None
+    transfer = json.loads((folder / "metrics_single_task.json").read_text())
+    assert transfer["single_task"], "runs on one task were there to compare with"

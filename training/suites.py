@@ -1,0 +1,125 @@
+"""Benchmark suites: named sequences in two sizes, `configs/suites/<name>/<size>.json`, and what their runs come to.
+
+A suite is an ordinary configuration of the training script, so everything that reads one reads a suite. Its version is
+in its `exp_name`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.run_folder import safe_name
+
+SIZES = ("cpu", "full")
+STEPS_PER_SECOND = 560
+"""of plain PPO on two cores, and about 2,000 of evaluation games: the table in docs/speed.md, for a rough plan"""
+GAME_STEPS_PER_SECOND = 2_000
+GAME_STEPS = {"Freeway": 2048, "Pong": 1500}
+"""of an evaluation game at frame skip 4; other games: `SOME_STEPS`, more as an agent survives longer"""
+SOME_STEPS = 600
+
+
+def suite_file(folder: Path, name: str, size: str) -> Path:
+    """The configuration of a suite.
+
+    Raises:
+        ConfigError: there is no such suite.
+    """
+    known = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise ConfigError(f"`suite` {name!r} is none of {', '.join(known)}{hint}")
+    return folder / name / f"{size}.json"
+
+
+class Regime(NamedTuple):
+    """The first regime of a task."""
+
+    string: str
+    steps: int
+
+
+def first_regimes(config: dict[str, Any]) -> list[Regime]:
+    """Each task of a suite once, with the steps of its first regime."""
+    schedule = schedule_from_config(config, seed=0)
+    found: dict[str, int] = {}
+    for start, stop, string in schedule.segments():
+        found.setdefault(string, stop - start)
+    return [Regime(string, steps) for string, steps in found.items()]
+
+
+def single_task_config(config: dict[str, Any], task: Regime) -> dict[str, Any]:
+    """The run on one task alone that forward transfer compares with: the same but for the sequence.
+
+    Nothing in it names the suite: suites that share a task share its runs.
+    """
+    left_out = ("notes", "modification_factory", "modification_factory_kwargs", "held_out_modifs")
+    kept = {name: value for name, value in config.items() if name not in left_out}
+    alone = {"exp_name": "single-task", "modifs": task.string, "total_timesteps": task.steps}
+    return {**kept, **alone, "eval_modifs": [task.string or UNMODIFIED]}
+
+
+def write_single_tasks(config: dict[str, Any], folder: Path) -> list[str]:
+    """The files of all single-task runs of a suite; the same run has the same file, whichever suite needs it."""
+    paths = []
+    for task in first_regimes(config):
+        alone = single_task_config(config, task)
+        text = json.dumps(alone, indent=4, sort_keys=True) + "\n"
+        game = str(config["env_id"]).removeprefix("ALE/").removesuffix("-v5")
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        path = folder / f"{game}_{safe_name(task.string or UNMODIFIED, 60)}~{digest}.json"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        paths.append(str(path))
+    return paths
+
+
+class Cost(NamedTuple):
+    """What a run comes to, roughly."""
+
+    steps: int
+    game_steps: int
+    """of its evaluations"""
+
+    @property
+    def hours(self) -> float:
+        """On two cores."""
+        return (self.steps / STEPS_PER_SECOND + self.game_steps / GAME_STEPS_PER_SECOND) / 3600
+
+
+def cost_of(config: dict[str, Any]) -> Cost:
+    """A rough cost of one run of a configuration that is evaluated on all that it trains on."""
+    schedule = schedule_from_config(
+        config, seed=0, total_timesteps=config.get("total_timesteps"), modifs=config.get("modifs", "")
+    )
+    segments = list(schedule.segments())
+    every = config["eval_every"]
+    moments = 1 + sum(-(-(stop - start) // every) if every else 1 for start, stop, _ in segments)
+    strings = {*config.get("eval_modifs", ()), *config.get("held_out_modifs", ())}
+    if not config.get("eval_modifs"):
+        strings |= {"", *schedule.possible_modifications()}
+    game = str(config["env_id"]).removeprefix("ALE/").removesuffix("-v5")
+    length = GAME_STEPS.get(game, SOME_STEPS) * 4 // config.get("frameskip", 4)
+    return Cost(schedule.num_total_steps, 2 * moments * len(strings) * config["eval_games"] * length)
+
+
+def plan_table(rows: Sequence[tuple[str, int, int, Cost]]) -> list[list[str]]:
+    """Rows of (what, runs, of which finished, cost of one) as a table, with their sum."""
+    lines = [["what", "runs", "finished", "steps each", "hours each", "hours left"]]
+    for what, runs, finished, cost in rows:
+        left = (runs - finished) * cost.hours
+        lines.append([what, str(runs), str(finished), f"{cost.steps:,}", f"{cost.hours:.2f}", f"{left:.1f}"])
+    total = sum((runs - finished) * cost.hours for _, runs, finished, cost in rows)
+    return [*lines, ["all", str(sum(row[1] for row in rows)), str(sum(row[2] for row in rows)), "", "", f"{total:.1f}"]]
