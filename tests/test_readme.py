@@ -23,7 +23,7 @@ from continual_hackatari import continual_training_example, metrics, report
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
-from continual_hackatari.training import ending, run_evaluation, setup, summary, sweeps, versions, watching
+from continual_hackatari.training import ending, run_evaluation, setup, summary, sweeps, watching
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
 from continual_hackatari.training.settings import ranges_of
@@ -348,7 +348,8 @@ def test_the_end_of_the_first_run_is_as_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     made = make_run(tmp_path / "runs")
     made.rename(run)
-    monkeypatch.setattr(versions, "ROOT", tmp_path)
+    monkeypatch.setattr(commands, "ROOT", tmp_path)
+    (tmp_path / "pyproject.toml").touch()  # a clone
     ending.say_what_there_is(Path(run), "ALE/Pong-v5", "PPO", "")
     assert capsys.readouterr().out == printed
 
