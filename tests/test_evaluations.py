@@ -341,6 +341,31 @@ def test_at_most_eight_games_are_played_beside_each_other(games, num_workers, op
     assert seen == opened
 
 
+@pytest.mark.parametrize("stop", [False, True])
+def test_the_threads_of_the_training_are_as_before(stop, tmp_path, monkeypatch):
+    """While games are played there is one; the next update needs all of them again."""
+    seen = []
+
+    def play_one(*_, **__):
+        seen.append(torch.get_num_threads())
+        yield 0
+        return []
+
+    games = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(evaluations, "evaluation_games", lambda *_, **__: games)
+    monkeypatch.setattr(evaluations, "play_one", play_one)
+    monkeypatch.setattr(evaluations, "add_results", lambda *_: None)
+    how = RunEvaluation(tmp_path, 42, game_config("ALE/Breakout-v5")[0], {"": "train"}, 1, 0)
+    job = evaluations.Job(0, [Label(0, 0, "")], "", False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert Evaluator(how).play([job], lambda _: None, lambda: stop) is not stop
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.slow
 def test_nine_games_are_those_of_a_batch_of_eight(evaluated, tmp_path):
     run = tmp_path / evaluated.name
@@ -466,6 +491,15 @@ def test_what_a_run_does_again_is_forgotten(tmp_path):
         *[(32, "1")] * 2,
     ]
     assert [path.stem for path in evaluations.snapshot_paths(tmp_path)] == ["30", "32"]
+
+
+def test_a_run_that_goes_on_evaluates_what_an_earlier_version_left(tmp_path):
+    weights = {"w": torch.zeros(1)}
+    path = tmp_path / "evals" / "x.cleanrl_model"
+    path.parent.mkdir()
+    save_checkpoint(path, model_weights=weights, args={}, global_step=32, evaluations=[[32, 0, ""]])
+    with watched(tmp_path) as evaluation:
+        assert evaluation.state_dict()["pending_evaluations"] == [[[[32, 0, ""]], weights]]
 
 
 def test_one_process_at_a_time(evaluated, capsys):

@@ -166,6 +166,16 @@ def test_lives_scores_and_restarts_lie_above_the_game(hill):
     assert sum(ends) + sum(cuts) == len(records[0].life_scores)
 
 
+def test_a_life_that_was_won_can_be_lost_again(hill):
+    game = hill(episodic_life=True)
+    game.start_game()
+    ends = []
+    for lives in (2, 3, 3, 2):
+        game.game.left, game.game.place = lives, 0.0
+        ends.append(game.step(1)[1])
+    assert ends == [False, False, False, True]
+
+
 def test_a_saved_state_continues_exactly_in_another_kind_of_game_too(hill):
     game = hill()
     game.start_game()

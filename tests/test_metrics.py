@@ -477,6 +477,13 @@ def test_a_metric_that_needs_what_is_not_there_is_undefined_and_no_other():
     assert not all(math.isnan(value) for value in found["forgetting_isolated"].units.values())
 
 
+def test_an_area_needs_the_evaluation_at_its_last_step():
+    rows = make_rows(["a", "b"], lambda s, p, step: float(step))
+    run = Evaluations.of(without(rows, 1, 150, "b"), "sampled", asked_of(rows))
+    assert run.area("b", 1, 50).pending
+    assert not run.area("b", 1, 49).reason
+
+
 def test_evaluations_with_fewer_games_are_noted():
     rows = make_rows(["a"], lambda s, p, step: 1.0, modes=(0,)).iloc[1:]
     assert Evaluations.of(rows).notes == ["1 of 3 evaluations hold fewer games than the others (2)"]

@@ -38,6 +38,8 @@ def test_reads_what_a_run_wrote(tmp_path):
     assert run.finished
     assert run.notes == []
     assert (run.last_step, run.seed) == (3000, "1")
+    scheduled = Run(make_run(tmp_path, seed=2, strings=("b", "a")))
+    assert [regime.modification for regime in scheduled.regimes] == ["b", "a"], "whatever `modifs` says"
 
 
 def test_scalars_are_those_of_tensorboards_own_reader(tmp_path):

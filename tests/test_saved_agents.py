@@ -17,7 +17,7 @@ from continual_hackatari.training.start import last_agent
 
 @EVERY_BUT_SLOWLY
 def test_an_agent_is_saved_at_the_first_border_after_each_multiple(sibling, tmp_path, monkeypatch):
-    """Rounds end at 32, 64 and 68: the last one is short and holds no multiple of 40 or 64."""
+    """Rounds end at 32, 64, 96 and 100: the last two hold no multiple of 60 or 64."""
     done, save, save_agent = [], Run.save, Run.save_agent
 
     def note_agent(run, path):
@@ -30,11 +30,12 @@ def test_an_agent_is_saved_at_the_first_border_after_each_multiple(sibling, tmp_
 
     monkeypatch.setattr(Run, "save_agent", note_agent)
     monkeypatch.setattr(Run, "save", note_state)
-    flags = ["--env_id", "ALE/Freeway-v5", "--modifs", "all_black_cars", "--total_timesteps", "68"]
-    flags += ["--checkpoint_every", "32", "--save_agent_every", "40"]
+    flags = ["--env_id", "ALE/Freeway-v5", "--modifs", "all_black_cars", "--total_timesteps", "100"]
+    flags += ["--checkpoint_every", "64", "--save_agent_every", "60"]
     run = train_in(tmp_path, monkeypatch, *flags, sibling=sibling)
     # A run that is killed between the two goes on from before, and saves its agent again.
     assert [name for step, name in done if step == 64] == ["agent", "state"]
+    assert [step for step, name in done if name == "state"] == [0, 64, 100]
     (saved,) = saved_agents(run)
     assert saved == (64, 0, run / "agent_step64_all_black_cars.cleanrl_model")
     checkpoint = load_checkpoint(saved.path)

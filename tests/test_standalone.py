@@ -102,6 +102,11 @@ def test_a_seed_begins_anew_and_without_one_the_games_go_on():
         fresh.reset()
     seeds = [fresh.unwrapped._game.config.seed for fresh in (other, another)]
     assert seeds[0] != seeds[1], "unseeded games differ from one another"
+    for many in (make_vec(num_envs=1), make_vec(num_envs=1)):
+        many.reset()
+        seeds.append(many.unwrapped._host._games[0].config.seed)
+        many.close()
+    assert len(set(seeds)) == 4, "those of `make_vec` too"
 
 
 def test_the_end_of_an_episode_is_its_last_observation_and_screen():
@@ -240,6 +245,28 @@ def test_a_reset_and_a_switch_change_what_is_played():
         *_, info = env.step(action)
     assert info["game"]["modification"] == 1
     envs.close()
+
+
+@pytest.mark.parametrize("switch", [False, True], ids=["reset", "switch"])
+def test_games_that_were_begun_anew_after_their_end_play_the_next_step(switch):
+    """With NEXT_STEP the step after an end is a reset, but not where somebody has begun the games already."""
+    envs, fresh = make_vec(num_envs=2), make_vec(num_envs=2)
+    envs.reset(seed=1)
+    *_, (_, _, _, terminated, truncated, *_) = play(envs, 20)
+    assert (terminated | truncated).all()
+    if switch:
+        begun, _ = envs.unwrapped.set_modifications("all_black_cars", "reset")
+    else:
+        begun, _ = envs.reset(seed=5)
+        assert np.array_equal(begun, fresh.reset(seed=5)[0])
+    begun = begun.copy()
+    observations, *_, info = envs.step(np.array([1, 1]))
+    assert info == {}, "no episode begins in this step"
+    assert not np.array_equal(observations, begun)
+    if not switch:
+        assert np.array_equal(observations, fresh.step(np.array([1, 1]))[0])
+    envs.close()
+    fresh.close()
 
 
 # ----------------------------------------------------------------------------------------------- gymnasium's wrappers
@@ -413,6 +440,19 @@ def test_a_file_may_be_a_path(tmp_path):
     env = gymnasium.make(FREEWAY, reward_file=path, **SHORT)
     env.reset(seed=1)
     assert env.step(0)[1] == 7
+
+
+def test_a_reward_file_reads_the_score_of_the_game_so_far(tmp_path):
+    path = tmp_path / "reward.py"
+    path.write_text("def reward_function(env):\n    return env.org_return\n")
+    env = gymnasium.make("continual_hackatari/Pong-v5", reward_file=path, game_start="none", time_limit=600)
+    for seed in (1, None):
+        env.reset(seed=seed)
+        truncated = False
+        while not truncated:  # who stands still loses point after point
+            _, reward, _, truncated, info = env.step(0)
+            assert reward == (info["game"]["score"] if truncated else env.unwrapped._game.score)
+        assert reward < -1
 
 
 def test_what_cannot_be_played_is_said():

@@ -37,6 +37,11 @@ def agents(tmp_path_factory):
     return paths
 
 
+def test_a_run_at_its_end_keeps_the_replay_of_its_last_state_alone(agents):
+    """With it the run can be made longer; that of the state before is gone."""
+    assert [path.name for path in agents["q_learner"].parent.glob("replay_*")] == ["replay_step32.pt"]
+
+
 def agent_of(sibling, agents):
     return agents[next(name for name in SIBLINGS if SIBLINGS[name] is sibling)]
 
@@ -111,12 +116,12 @@ def test_files_of_the_original_system_are_begun_with(agents, tmp_path, monkeypat
     assert f"the agent starts with the weights of {path} (PPO, ALE/Pong-v5)\n" in capsys.readouterr().out
 
 
-def other(path, folder, weights=None, **args):
-    """A copy of a checkpoint with other weights or settings."""
+def other(path, folder, weights=None, global_step=32, **args):
+    """A copy of a checkpoint with other weights or settings, or of another step."""
     known, target = load_checkpoint(path), folder / "agent" / "other.cleanrl_model"
     target.parent.mkdir()
     weights = known.model_weights if weights is None else weights(known.model_weights)
-    save_checkpoint(target, model_weights=weights, args={**known.args, **args}, global_step=32)
+    save_checkpoint(target, model_weights=weights, args={**known.args, **args}, global_step=global_step)
     return target
 
 
@@ -186,9 +191,9 @@ def test_a_recorded_agent_is_told_from_another_one(agents, tmp_path):
 
 
 def test_seeds_that_start_from_seeds_of_one_experiment_are_repetitions(agents, tmp_path):
-    """The files differ, what trained them does not; and another experiment is another start."""
+    """The files differ, what trained them does not; and another experiment, or another step, is another start."""
     folders = []
-    for number, changes in enumerate(({"seed": 1}, {"seed": 2}, {"seed": 1, "gamma": 0.5})):
+    for number, changes in enumerate(({"seed": 1}, {"seed": 2}, {"seed": 1, "gamma": 0.5}, {"global_step": 64})):
         (tmp_path / str(number)).mkdir()
         path = other(agents["ppo"], tmp_path / str(number), **changes)
         flags = [*FREEWAY, "--no-cuda", "--start_from", str(path), "--seed", str(number)]
@@ -196,7 +201,7 @@ def test_seeds_that_start_from_seeds_of_one_experiment_are_repetitions(agents, t
         folders[-1].mkdir()
         settings = dataclasses.asdict(training.prepare(flags).args)
         (folders[-1] / "args.json").write_text(json.dumps(settings))
-    assert [len(group.runs) for group in group_runs([RunFolder(folder) for folder in folders])] == [2, 1]
+    assert [len(group.runs) for group in group_runs([RunFolder(folder) for folder in folders])] == [2, 1, 1]
 
 
 @pytest.mark.slow
