@@ -647,10 +647,11 @@ class NoLength:
 
 @pytest.fixture
 def custom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "my_schedules.py").write_text(CUSTOM)
+    (tmp_path / "schedules_of_this_test.py").write_text(CUSTOM)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "my_schedules", raising=False)
-    return "my_schedules"
+    monkeypatch.setitem(sys.modules, "schedules_of_this_test", None)  # afterwards it is gone again
+    del sys.modules["schedules_of_this_test"]
+    return "schedules_of_this_test"
 
 
 def test_a_custom_class_is_asked_once_per_step_in_order(custom: str) -> None:

@@ -11,9 +11,9 @@ from conftest import only_run, read_csv, write_config
 from siblings import EVERY, PPO
 from test_modification_file import RULES
 
+import modification_factories
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
-from continual_hackatari.schedules import factories
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.wrappers.errors import ModificationError
@@ -199,8 +199,8 @@ def test_a_recorded_file_is_told_from_another_one(tmp_path):
 def test_a_preview_knows_their_names(tmp_path, capsys):
     path = tmp_path / "my_rules.py"
     path.write_text(RULES)
-    assert factories.main([write_config(tmp_path, **SWITCHING, modification_file=str(path))]) == 0
-    assert factories.main([write_config(tmp_path, **SWITCHING), "--modification_file", str(path)]) == 0
+    assert modification_factories.main([write_config(tmp_path, **SWITCHING, modification_file=str(path))]) == 0
+    assert modification_factories.main([write_config(tmp_path, **SWITCHING), "--modification_file", str(path)]) == 0
     assert "all_gold_cars" in capsys.readouterr().out
-    assert factories.main([write_config(tmp_path, **SWITCHING)]) == 2
+    assert modification_factories.main([write_config(tmp_path, **SWITCHING)]) == 2
     assert "no modification of this name" in capsys.readouterr().err

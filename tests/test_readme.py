@@ -28,6 +28,7 @@ from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
 from continual_hackatari.training.settings import ranges_of
 from continual_hackatari.training.strings import canonical_strings
+from continual_hackatari.wrappers import commands
 from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import __main__ as modifications_command

@@ -127,19 +127,6 @@ def test_any_one_file_is_enough(tmp_path, kept):
     assert any(f"--resume {folder}" in note for note in run.notes)
 
 
-@pytest.mark.parametrize(
-    ("command", "script"),
-    [
-        ("/usr/bin/python3 -u mine/q_learner.py --seed 2", "mine/q_learner.py"),
-        ("/usr/bin/python3 /usr/bin/a-console-command", "continual_training_example.py"),
-        (None, "continual_training_example.py"),
-    ],
-)
-def test_a_run_goes_on_with_the_script_that_began_it(command, script, tmp_path):
-    folder = make_run(tmp_path, finished=False, command=command)
-    assert any(f"`python {script} --resume {folder}`" in note for note in Run(folder).notes)
-
-
 # -------------------------------------------------------------------------------------------------------------- groups
 
 

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications.console import is_switch
 from continual_hackatari.wrappers.modifications.modification import MOMENTS, UNMODIFIED
@@ -108,6 +107,8 @@ def _load(file: RuleFile) -> dict[str, Rules]:
 
 
 def _check_game(file: RuleFile, game: object) -> None:
+    from continual_hackatari.wrappers.emulator import ale_games  # rules alone need no emulator
+
     games = ale_games()
     if game not in games:
         near = difflib.get_close_matches(str(game).removeprefix("ALE/").removesuffix("-v5"), games, n=1)
