@@ -178,7 +178,9 @@ def test_a_mode_waits_for_a_game_in_a_switch_in_mid_game():
     envs.close()
 
 
-@pytest.mark.parametrize("before", [30, 130], ids=["in the first game", "after a mode"])
+@pytest.mark.parametrize(
+    "before", [pytest.param(30, id="in the first game", marks=pytest.mark.slow), pytest.param(130, id="after a mode")]
+)
 def test_a_saved_state_continues_in_the_same_mode(before):
     """The second moment is in a game without a mode that an emulator with one began."""
     envs, resumed = make("ALE/Freeway-v5", 2, 0, **SHORT), make("ALE/Freeway-v5", 2, 1, **SHORT)

@@ -180,7 +180,7 @@ def check_adam(optimizer: RestartableAdam, layers: list[Any], expected: list[dic
     "two_heads",
     [pytest.param(False, id="one consumer"), pytest.param(True, id="two heads", marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", mostly_slow(SCENARIOS, 4))
 def test_recorded_traces_replay(name: str, two_heads: bool) -> None:
     recording = Recording(SCENARIOS[name])
     scenario, whole_last = recording.scenario, recording.layers[-1]

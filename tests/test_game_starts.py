@@ -235,15 +235,18 @@ def test_what_the_start_of_a_life_earned_counts_where_the_game_ends_in_it():
 
 @pytest.mark.parametrize(
     ("game", "start", "least", "most", "unit", "presses"),
-    [
-        ("Breakout", "frames", 1, 30, 1, 1),
-        ("Breakout", "steps", 4, 120, 4, 1),
-        ("Breakout", "original", 4, 120, 4, 2),
-        ("Breakout", "none", 0, 0, 1, 1),
-        ("Freeway", "frames", 1, 30, 1, 0),  # no FIRE
-        ("Freeway", "original", 4, 120, 4, 0),
-        ("Freeway", "none", 0, 0, 1, 0),
-    ],
+    mostly_slow(
+        [
+            ("Breakout", "frames", 1, 30, 1, 1),
+            ("Breakout", "steps", 4, 120, 4, 1),
+            ("Breakout", "original", 4, 120, 4, 2),
+            ("Breakout", "none", 0, 0, 1, 1),
+            ("Freeway", "frames", 1, 30, 1, 0),  # no FIRE
+            ("Freeway", "original", 4, 120, 4, 0),
+            ("Freeway", "none", 0, 0, 1, 0),
+        ],
+        3,
+    ),
 )
 def test_how_many_frames_pass_before_the_agent_acts(game, start, least, most, unit, presses):
     played = agent_game(f"ALE/{game}-v5", game_start=start, seed=1)

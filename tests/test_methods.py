@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import q_learner
 import torch
-from conftest import ROOT, write_config
+from conftest import ROOT, mostly_slow, write_config
 from pages import rows as rows_of_table
 from pages import section
 from siblings import Q_LEARNER
@@ -387,7 +387,7 @@ REFUSED_PAIRS = {
 """Pairs that are refused, with a part of the sentence."""
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, 3))
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_every_method_works_with_every_learner_or_says_why_not(learner, name):
     if name in LEARNERS[learner]:
@@ -443,7 +443,7 @@ def test_the_table_of_what_goes_with_what_is_that_of_the_code():
         assert others == pairs | ({*all_methods()[name].not_with} - {*NAMES})
 
 
-@pytest.mark.parametrize("pair", [*itertools.combinations(NAMES, 2)], ids="+".join)
+@pytest.mark.parametrize("pair", mostly_slow([(pair,) for pair in itertools.combinations(NAMES, 2)], 4), ids="+".join)
 def test_every_pair_works_or_says_why_not(pair):
     if pair in REFUSED_PAIRS:
         for names in (pair, pair[::-1]):

@@ -35,6 +35,7 @@ def together(tmp_path_factory):
     return [{**rank, "folder": folder} for rank in ranks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", rank_math.METHODS)
 def test_the_same_batch_gives_the_same_update(method, together):
     alone = rank_math.update(method, Ranks())
@@ -53,6 +54,7 @@ def test_the_same_batch_gives_the_same_update(method, together):
         assert first["dormant"] == second["dormant"] == alone["dormant"]
 
 
+@pytest.mark.slow
 def test_reward_statistics_are_those_of_one_process(together):
     alone = rank_math.scaled_rewards(Ranks())
     first, second = (rank["rewards"] for rank in together)
@@ -61,6 +63,7 @@ def test_reward_statistics_are_those_of_one_process(together):
     assert torch.equal(torch.cat(halves[:2], -1), halves[2])
 
 
+@pytest.mark.slow
 def test_messages(together):
     main, other = (rank["talk"] for rank in together)
     assert main.pop("gather") == ["item 0 of rank 0", "item 0 of rank 1", "item 1 of rank 1"]
@@ -78,6 +81,7 @@ def test_messages(together):
         assert "raised" not in heard
 
 
+@pytest.mark.slow
 def test_evaluations_are_shared_and_a_stop_of_one_is_for_all(together, tmp_path, monkeypatch):
     monkeypatch.setattr("continual_hackatari.training.evaluations.SECONDS_WITHOUT_A_WORD", 1.0)  # put back afterwards
     alone = rank_math.evaluate(Ranks(), tmp_path / "run")

@@ -337,7 +337,7 @@ def test_all_of_gymnasiums_wrappers_are_tried():
 
 
 @pytest.mark.parametrize("mode", [NEXT, SAME], ids=lambda mode: mode.value)
-@pytest.mark.parametrize("name", mostly_slow(CASES, 4))
+@pytest.mark.parametrize("name", mostly_slow(CASES, 8))
 def test_gymnasiums_wrappers_work(name, mode, tmp_path, monkeypatch):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])

@@ -104,6 +104,7 @@ def calls():
     return [json.loads(line) for line in Path("calls.txt").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_suite_runs_its_methods_and_each_single_task_once(fake, capsys):
     words = ["--size", "cpu", "--jobs", "2", "--seeds", "1"]
     given = ["--methods", "none", "layer_norm+redo", *words, "--", "--score=1"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import ale_py
 import numpy as np
 import pytest
-from conftest import NEEDS_OCATARI, PATIENCE
+from conftest import NEEDS_OCATARI, PATIENCE, mostly_slow
 from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeeded
 from gymnasium.vector import AutoresetMode
 from processes import wait_until_gone
@@ -322,16 +322,19 @@ def test_a_reset_that_cannot_be_is_refused_and_changes_nothing(arguments, words)
 
 @pytest.mark.parametrize(
     ("actions", "words"),
-    [
-        ([0, 4], "go from 0 to 3, but they are \\[0, 4\\]"),
-        ([-1, 0], "go from 0 to 3"),
-        ([2**63, 0], "go from 0 to 3|whole numbers"),
-        ([0], "2 whole numbers.*shape is \\(1,\\)"),
-        ([[0, 1]], "shape is \\(1, 2\\)"),
-        (1, "shape is \\(\\)"),
-        ([0.0, 1.0], "type float64"),
-        ([True, False], "type bool"),
-    ],
+    mostly_slow(
+        [
+            ([0, 4], "go from 0 to 3, but they are \\[0, 4\\]"),
+            ([-1, 0], "go from 0 to 3"),
+            ([2**63, 0], "go from 0 to 3|whole numbers"),
+            ([0], "2 whole numbers.*shape is \\(1,\\)"),
+            ([[0, 1]], "shape is \\(1, 2\\)"),
+            (1, "shape is \\(\\)"),
+            ([0.0, 1.0], "type float64"),
+            ([True, False], "type bool"),
+        ],
+        4,
+    ),
 )
 @pytest.mark.parametrize("num_groups", [pytest.param(1, marks=SLOW), 2])
 def test_actions_that_the_game_does_not_have_are_refused_before_anything_is_played(actions, words, num_groups):
