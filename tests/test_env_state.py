@@ -91,6 +91,7 @@ def test_games_continue_in_other_processes(env_id, string, settings, steps):
     assert_continues(envs, resumed, steps, first={0: (string, "reset"), 25: (string, "reset")})
 
 
+@pytest.mark.slow
 def test_games_continue_after_every_kind_of_switch():
     first = {
         0: ("vary_car_speeds", "reset"),
@@ -198,6 +199,7 @@ def test_evaluation_games_continue():
     assert_continues(envs, resumed, 50, 250, first={0: ("sample_new_brick_colors", "reset")})
 
 
+@pytest.mark.slow
 @NEEDS_OCATARI
 def test_a_reward_file_keeps_what_it_remembers(tmp_path):
     path = tmp_path / "reward.py"

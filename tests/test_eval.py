@@ -382,6 +382,7 @@ def original_checkpoint(folder, **args):
     return path
 
 
+@pytest.mark.slow
 def test_files_of_the_original_system(checkpoint, workdir):
     ours = read_csv(evaluate(checkpoint, "--frameskip", "16", "--game_start", "original") / "games.csv")
     theirs = read_csv(evaluate(original_checkpoint(workdir), "--frameskip", "16") / "games.csv")

@@ -103,6 +103,7 @@ def test_a_run_goes_on_with_the_copy_and_with_nothing_else(sibling, tmp_path, mo
     assert copy.read_text() == TRACED
 
 
+@pytest.mark.slow
 def test_the_file_may_change_while_a_run_runs(tmp_path):
     """What it tests at its end is what it was trained on."""
     from continual_hackatari.training.run import Run
@@ -119,6 +120,7 @@ def test_the_file_may_change_while_a_run_runs(tmp_path):
         train(PPO, tmp_path / "run", *tests, config={**SHORT, "modifs": "slow_cars"})
 
 
+@pytest.mark.slow
 def test_an_agent_is_evaluated_with_the_copy_beside_it(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     second = tmp_path / "second"
@@ -141,6 +143,7 @@ def test_an_agent_is_evaluated_with_the_copy_beside_it(trained, tmp_path, monkey
         assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_what_only_a_checkpoint_names_is_not_run(trained, tmp_path, monkeypatch, capsys):
     place = trained.parent.parent
     monkeypatch.chdir(place)
@@ -167,6 +170,7 @@ def test_what_only_a_checkpoint_names_is_not_run(trained, tmp_path, monkeypatch,
     assert "others.py is not the my_rules.py that the agent was trained with" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_game_needs_no_rules(trained, tmp_path, capsys):
     words = ["--agent_path", str(trained / "model.cleanrl_model"), "--eval_episodes", "1", "--output_dir"]
     evaluate(*words, str(tmp_path / "a"), "--backend", "OCAtari")

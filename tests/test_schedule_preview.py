@@ -124,6 +124,7 @@ def test_switch_mode_episode_needs_no_warning(tmp_path: Path, capsys: pytest.Cap
     assert "warning" not in _output(capsys, _write(tmp_path, {**RANDOM, "switch_mode": "episode"}))
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_early_is_no_error() -> None:
     command = f"{sys.executable} {SCRIPT} run_config.json --every 1 | head -n 1"
     result = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)

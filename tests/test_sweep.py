@@ -709,6 +709,7 @@ def test_the_commands_of_the_page_are_accepted(checked_here, monkeypatch, capsys
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_the_search_of_the_page_works(checked_here, fake, optuna, monkeypatch, capsys):
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", section("Sweeps and many seeds"), re.M | re.S)
     folder = Path.cwd()

@@ -473,6 +473,7 @@ def test_final_observation_is_the_last_of_the_old_episode():
     envs.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=SLOW), pytest.param(2, marks=SLOW), 3])
 def test_the_time_limit_truncates_and_keeps_the_last_observation(num_workers):
     config, _ = game_config("ALE/Freeway-v5", game_start="none")
@@ -606,6 +607,7 @@ def test_a_dead_worker_is_named():
     envs.close()
 
 
+@pytest.mark.slow
 @NEEDS_OCATARI
 def test_workers_end_with_a_killed_parent_and_never_load_torch():
     program = textwrap.dedent(
