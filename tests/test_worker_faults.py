@@ -232,10 +232,10 @@ def test_a_killed_parent_leaves_no_process(tmp_path, sent, thread):
 
 def test_the_time_limit_of_a_training_run_is_a_flag():
     setup = training.prepare(
-        ["--num_envs", "1", "--num_workers", "1", "--worker_timeout", "7", "--num_minibatches", "1"]
+        ["--num_envs", "1", "--num_workers", "1", "--worker_timeout", "777", "--num_minibatches", "1"]
     )
     with closing(open_games(setup)) as envs:
-        assert envs.worker_timeout == 7.0
+        assert envs.worker_timeout == 777.0
     assert training.RULES["worker_timeout"].changeable
 
 
