@@ -13,6 +13,7 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import apply_config_file
+from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.suites import SIZES, cost_of, first_regimes, single_task_config, suite_file
 from continual_hackatari.training.sweeps import command_of, methods_flag
 from continual_hackatari.wrappers.config import check_string, game_config
@@ -155,6 +156,8 @@ def test_the_page_names_every_suite():
     assert [name for name in NAMES if f"`{name}`" not in page] == []
     with pytest.raises(Exception, match="is none of"):
         suite_file(FOLDER, "nothing", "cpu")
+    with pytest.raises(ConfigError, match="not installed"):
+        suite_file(FOLDER / "of a wheel", "freeway-looks", "cpu")
 
 
 @pytest.mark.slow

@@ -34,6 +34,8 @@ def suite_file(folder: Path, name: str, size: str) -> Path:
     Raises:
         ConfigError: there is no such suite.
     """
+    if not folder.is_dir():
+        raise ConfigError("`suite`: the suites are files of this project's clone, configs/suites, and not installed.")
     known = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
