@@ -12,8 +12,7 @@ from pages import section
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
 from continual_hackatari.schedules.factories import schedule_from_config
-from continual_hackatari.training.config import apply_config_file
-from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.config import ConfigError, apply_config_file
 from continual_hackatari.training.suites import SIZES, cost_of, first_regimes, single_task_config, suite_file
 from continual_hackatari.training.sweeps import command_of, methods_flag
 from continual_hackatari.wrappers.config import check_string, game_config
