@@ -24,38 +24,38 @@ class RunSettings:
     # run
     config: str = ""
     """JSON file with a schedule and any of these settings; what it says wins over the command line"""
-    exp_name: str = "continual_training"
-    """name of the experiment, part of the run folder's name"""
-    runs_dir: str = "runs"
-    """folder of all runs, in which each gets a folder of its own"""
-    resume: str = ""
-    """run folder of a stopped run: go on exactly where it was saved, with its settings"""
-    start_from: str = ""
-    """checkpoint (.cleanrl_model) of another run: a new run that begins with its weights, and nothing else of it"""
-    checkpoint_every: int | None = None
-    """agent steps between two saves of the run for --resume (default: about every 5 minutes; 0: only when it begins
-    and when it stops)"""
-    save_agent_every: int = 0
-    """agent steps after which the agent is saved, at the next border of two rounds; all of them are kept (0: never)"""
     seed: int = 42
     """seed of everything random: weights, actions, minibatches, games, modifications, schedule"""
-    torch_deterministic: bool = True
-    """use only deterministic GPU kernels (slower on a GPU, no effect on a CPU)"""
-    cuda: bool = True
-    """train on the GPU if there is one"""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """where to train (auto: on a GPU of CUDA if there is one, else on a Mac's, mps, else on the CPU; with --no_cuda on
-    the CPU); one that is not there is an error"""
-    amp: Literal["auto", "bf16", "off"] = "off"
-    """arithmetic of the big layers: off is float32; auto is bfloat16 where the hardware is faster with it"""
-    detect_anomaly: bool = False
-    """name the operation whose gradient is not a number (PyTorch's anomaly mode; much slower)"""
     total_timesteps: int | None = None
     """agent steps over all games (default: the length of the schedule; without a schedule 10,000,000)"""
     num_envs: int = 8
     """games played in parallel (with torchrun: by all of its processes together)"""
     num_steps: int = 128
     """agent steps per game between two updates"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where to train (auto: on a GPU of CUDA if there is one, else on a Mac's, mps, else on the CPU; with --no_cuda on
+    the CPU); one that is not there is an error"""
+    amp: Literal["auto", "bf16", "off"] = "off"
+    """arithmetic of the big layers: off is float32; auto is bfloat16 where the hardware is faster with it"""
+    resume: str = ""
+    """run folder of a stopped run: go on exactly where it was saved, with its settings"""
+    start_from: str = ""
+    """checkpoint (.cleanrl_model) of another run: a new run that begins with its weights, and nothing else of it"""
+    exp_name: str = "continual_training"
+    """name of the experiment, part of the run folder's name"""
+    runs_dir: str = "runs"
+    """folder of all runs, in which each gets a folder of its own"""
+    checkpoint_every: int | None = None
+    """agent steps between two saves of the run for --resume (default: about every 5 minutes; 0: only when it begins
+    and when it stops)"""
+    save_agent_every: int = 0
+    """agent steps after which the agent is saved, at the next border of two rounds; all of them are kept (0: never)"""
+    torch_deterministic: bool = True
+    """use only deterministic GPU kernels (slower on a GPU, no effect on a CPU)"""
+    cuda: bool = True
+    """train on the GPU if there is one"""
+    detect_anomaly: bool = False
+    """name the operation whose gradient is not a number (PyTorch's anomaly mode; much slower)"""
     architecture: str = ""
     """what the agent is, as eval.py builds it"""
 
