@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from continual_hackatari.reporting.asked import Asked, Place
 from continual_hackatari.reporting.evaluations import Evaluations, Scale, check_rows
+from continual_hackatari.reporting.floor import Floor
 from continual_hackatari.reporting.metrics import METRICS, continual_metrics, run_metrics
 from continual_hackatari.reporting.rows import EVALUATION_COLUMNS, RunFolderError
 from continual_hackatari.reporting.runs import Run
@@ -164,6 +165,9 @@ def test_recovered_at_once_takes_no_steps():
 # ------------------------------------------------------------------------------------- a slow second implementation
 
 
+FLOORS = {"": Floor(2.0, -1.0, 5.0), "a": Floor(-3.0, -12.0, 8.0)}
+
+
 def slow_metrics(rows):
     """The units of each metric straight from the list of rows; None where something needed was not evaluated."""
     games = [row for row in rows.to_dict("records") if row["deterministic"] == 0]
@@ -194,6 +198,12 @@ def slow_metrics(rows):
     units["average_performance"] = [at_end(task, last) for task in tasks]
     for task in tasks:
         mine = [phase for phase, string in enumerate(plan) if string == task]
+        floor, first = FLOORS.get(task), mine[0]
+        later = {g["global_step"] for g in games if (g["modification"], g["phase"]) == (task, first)} - {starts[first]}
+        reached = [score(task, first, step) > floor.high for step in later] if floor and later else [None]
+        units["learned_share"].append(None if None in reached else float(any(reached)))
+        if first > 0:
+            units["gem_forward_transfer"].append(minus(at_end(task, first - 1), floor and floor.mean))
         for phase in range(len(plan)):
             if phase < mine[0]:
                 units["zero_shot_transfer"].append(minus(at_end(task, phase), at_end(task, phase - 1)))
@@ -293,7 +303,7 @@ def assert_close(metrics, units):
 @settings(max_examples=60, deadline=None)
 @given(random_rows())
 def test_equals_the_slow_implementation(rows):
-    assert_close(metrics_of(rows), slow_metrics(rows))
+    assert_close(metrics_of(rows, floors=FLOORS), slow_metrics(rows))
 
 
 @settings(max_examples=25, deadline=None)

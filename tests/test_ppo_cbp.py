@@ -2,7 +2,6 @@
 
 import copy
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,13 +9,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 from torch import nn
 
-from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.continual_backprop import UTILITIES, ContinualBackprop, HiddenLayer
 from continual_hackatari.agents.restartable_adam import RestartableAdam
+from continual_hackatari.methods.continual_backprop import ContinualBackpropMethod
+from continual_hackatari.methods.moments import Learner
 from continual_hackatari.training.checkpoints import load_checkpoint
-from continual_hackatari.training.ranks import ALONE
+from continual_hackatari.training.earlier_flags import UNIT_FLAGS
+from continual_hackatari.training.method_settings import settings_of
 
 LAYERS = {"conv1": 32, "conv2": 64, "conv3": 64, "fc": 512}
 CBP = ["--architecture", "PPO_CBP"]
@@ -244,8 +245,10 @@ def test_a_checkpoint_holds_all_that_going_on_needs_and_evaluates_without_flags(
     agent.load_state_dict(checkpoint.model_weights)
     optimizer = RestartableAdam(agent.parameters(), lr=1e-3)
     optimizer.load_state_dict(checkpoint.extra["optimizer"])
-    args = SimpleNamespace(**checkpoint.args)
-    cbp = training.continual_backprop(args, agent, optimizer, seed=0, ranks=ALONE)
+    settings = settings_of(
+        "continual_backprop", {f"continual_backprop.{name}": checkpoint.args[name] for name in UNIT_FLAGS}
+    )
+    cbp = ContinualBackpropMethod(settings, Learner(agent, optimizer, seeded(0))).units
     cbp.load_state_dict(checkpoint.extra["continual_backprop"])
     assert (cbp.utility, cbp.replacement_rate, cbp.maturity_threshold) == ("adaptable_contribution", 0.01, 5)
     assert cbp.records[3].replaced == replacements(512, STEPS_OF_TWO_REGIMES, 0.01, 5)
