@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from continual_hackatari.methods.moments import Boundary, Changed, Method, Rows
+from continual_hackatari.methods.moments import Boundary, Changed, Learner, Method, Rows
 
 Weights = dict[str, Tensor]
 
@@ -62,10 +62,7 @@ class EWC(Method):
         observations = self._last.observations
         if observations is None:  # it ended before anything was played
             return
-        information = fisher(self.learner.agent, observations, self.learner.generator)
-        information = {name: self.learner.average(each) for name, each in information.items()}
-        if self.settings.normalise:
-            information = normalised(information)
+        information = information_of(self.learner, observations, self.settings.normalise)
         weights = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         if self.settings.memory == "sum":
             self._held.add(information, weights)
@@ -193,6 +190,13 @@ def fisher(agent: Any, observations: Tensor, generator: torch.Generator) -> Weig
                     if gradient is not None:
                         sums[name].addcmul_(gradient, gradient)
     return {name: each / len(observations) for name, each in sums.items()}
+
+
+def information_of(learner: Learner, observations: Tensor, normalise: bool) -> Weights:
+    """The Fisher information at the learner's weights, of the observations of all processes; see `normalised`."""
+    found = fisher(learner.agent, observations, learner.generator)
+    found = {name: learner.average(each) for name, each in found.items()}
+    return normalised(found) if normalise else found
 
 
 def normalised(information: Weights) -> Weights:

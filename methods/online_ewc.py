@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from continual_hackatari.methods.ewc import LastRows, Weights, fisher, like, normalised
+from continual_hackatari.methods.ewc import LastRows, Weights, information_of, like
 from continual_hackatari.methods.moments import Boundary, Changed, Method, Rows
 
 
@@ -60,10 +60,7 @@ class OnlineEWC(Method):
         observations = self._last.observations
         if observations is None:  # it ended before anything was played
             return
-        information = fisher(self.learner.agent, observations, self.learner.generator)
-        information = {name: self.learner.average(each) for name, each in information.items()}
-        if self.settings.normalise:
-            information = normalised(information)
+        information = information_of(self.learner, observations, self.settings.normalise)
         for name, new in information.items():
             self._information[name] = self.settings.decay * self._information[name] + new
             self._anchor[name] = self._parameters[name].detach().clone()

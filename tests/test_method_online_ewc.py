@@ -5,7 +5,7 @@ import torch
 from made_up_methods import copy_of, method_on, seeded, small_agent
 from test_method_ewc import move, penalty, switch
 
-from continual_hackatari.methods import online_ewc
+from continual_hackatari.methods import ewc
 from continual_hackatari.methods.ewc import fisher
 
 
@@ -13,7 +13,7 @@ def test_after_equal_tasks_the_memory_is_a_geometric_sum(monkeypatch):
     """F_1 (1 - decay^k) / (1 - decay) after k of them."""
     agent, decay = small_agent(), 0.7
     one = {name: torch.rand(each.shape, generator=seeded(5)) for name, each in agent.named_parameters()}
-    monkeypatch.setattr(online_ewc, "fisher", lambda *_: one)
+    monkeypatch.setattr(ewc, "fisher", lambda *_: one)
     method = method_on(agent, "online_ewc", decay=decay, normalise=False)
     for k in range(1, 6):
         switch(method, "a", "a", k)
