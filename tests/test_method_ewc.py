@@ -5,8 +5,8 @@ import torch
 from made_up_methods import copy_of, method_on, seeded, small_agent
 from torch import nn
 
-from continual_hackatari.methods.ewc import Held, LastRows, fisher, normalised
-from continual_hackatari.methods.moments import Boundary, Clock, Rows
+from continual_hackatari.methods.ewc import Held, LastRows, fisher, information_of, normalised
+from continual_hackatari.methods.moments import Boundary, Clock, Learner, Rows
 
 CLOCK = Clock(10, 0, None)
 
@@ -187,3 +187,11 @@ def test_a_task_that_ended_before_anything_was_played_is_not_remembered():
     method.before_boundary(Boundary("a", "b", CLOCK))
     method.boundary(Boundary("a", "b", CLOCK))
     assert method.numbers() == {"penalty": 0.0, "tasks": 0.0}
+
+
+def test_the_information_is_the_mean_over_all_processes():
+    agent, seen = small_agent(), torch.rand(3, 2, 3, generator=seeded(2)) * 255
+    learner = Learner(agent, torch.optim.SGD(agent.parameters(), 1.0), seeded(3), average=lambda mine: 2 * mine)
+    alone = fisher(agent, seen, seeded(3))
+    for name, together in information_of(learner, seen, normalise=False).items():
+        assert torch.equal(together, 2 * alone[name])
