@@ -158,8 +158,11 @@ def by_age(block: Block) -> float:
 
 
 def keeper(keep: str) -> Keeper:
-    """reservoir: a uniform sample of all blocks; fifo: the newest; per_regime: a reservoir for each task, all with equal
-    shares; half: the newest in one half, in the other a uniform sample of all that are older."""
+    """A rule by its name.
+
+    reservoir: a uniform sample of all blocks. fifo: the newest. per_regime: a reservoir for each task, all with equal
+    shares. half: the newest in one half, in the other a uniform sample of all that are older.
+    """
     if keep == "half":
         return Half()
     return PerTask() if keep == "per_regime" else Whole(by_key if keep == "reservoir" else by_age)

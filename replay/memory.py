@@ -123,6 +123,7 @@ class Replay:
         self._blocks: list[Block] = []  # in any order, from which is drawn
         self._places: dict[int, int] = {}  # number of a block -> where in this list
         self._open.clear()
+        self._of_task = [0] * len(self._tasks)  # blocks
         self._steps = self._num_bytes = 0
 
     def begin(self, task: str) -> None:
@@ -203,6 +204,7 @@ class Replay:
         whole = self._open.pop(environment)
         if self.task not in self._tasks:
             self._tasks.append(str(self.task))
+            self._of_task.append(0)
         block = Block(
             number=self._added,
             key=float(self._keys.random()),
@@ -226,6 +228,7 @@ class Replay:
     def _join(self, block: Block) -> None:
         self._places[block.number] = len(self._blocks)
         self._blocks.append(block)
+        self._of_task[block.task] += 1
         self._steps += block.steps
         self._num_bytes += block.num_bytes
 
@@ -235,6 +238,7 @@ class Replay:
             if other is not block:
                 self._blocks[place] = other
                 self._places[other.number] = place
+            self._of_task[block.task] -= 1
             self._steps -= block.steps
             self._num_bytes -= block.num_bytes
 
@@ -260,7 +264,7 @@ class Replay:
 
     def numbers(self) -> dict[str, float]:
         """To log."""
-        tasks = len({block.task for block in self._blocks})
+        tasks = sum(number > 0 for number in self._of_task)
         return {"steps": self.num_steps, "mb": self.num_bytes / 1e6, "blocks": len(self), "tasks": tasks}
 
     def sample(self, number: int) -> Blocks:
@@ -268,16 +272,23 @@ class Replay:
         chosen = self._draws.choice(len(self), min(number, len(self)), replace=False) if len(self) else []
         return self._blocks_of([self._blocks[place] for place in chosen])
 
-    def sample_steps(self, number: int, n: int = 1) -> Steps:
-        """So many steps, any with the same probability, drawn with replacement. n: see `take`."""
-        if not len(self):
+    def others(self, task: str | None) -> int:
+        """How many of the blocks are of another task than this one."""
+        return sum(number for each, number in zip(self._tasks, self._of_task, strict=True) if each != task)
+
+    def sample_steps(self, number: int, n: int = 1, *, but: str | None = None) -> Steps:
+        """So many steps, any with the same probability, drawn with replacement.
+
+        n: see `take`. but: a task none of whose steps is drawn.
+        """
+        if not self.others(but):
             raise ReplayError("nothing can be drawn from a replay before its first block is whole")
         numbers: list[int] = []
         positions: list[int] = []
-        while len(numbers) < number:  # a shorter block is drawn as often, but most of its steps are not there
+        while len(numbers) < number:  # a shorter block is met as often, but some of its steps are not there
             block = self._blocks[int(self._draws.integers(len(self)))]
             position = int(self._draws.integers(self.block_steps))
-            if position < block.steps:
+            if position < block.steps and self._tasks[block.task] != but:
                 numbers.append(block.number)
                 positions.append(position)
         return self.take(np.array(numbers, np.int64), np.array(positions, np.int64), n)
@@ -359,9 +370,9 @@ class Replay:
         self, state: Mapping[str, Any], contents: Iterable[tuple[bytes, tuple[str, int] | None]]
     ) -> None:
         """Go on from a state. contents: of its blocks, as they came, and where they are saved."""
-        self.forget()
         self._keys.bit_generator.state, self._draws.bit_generator.state = state["keys"], state["draws"]
         self.task, self._tasks, self._added = state["task"], list(state["tasks"]), state["added"]
+        self.forget()
         names = ("numbers", "block_keys", "environments", "block_tasks", "first_steps", "steps")
         described = zip(*(state[name].tolist() for name in names), contents, strict=True)
         blocks = {each[0]: Block(*each, *content) for *each, content in described}

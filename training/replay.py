@@ -82,11 +82,16 @@ def check_replay(args: Any, ranks: Ranks, *, block_steps: int, fields: Fields) -
         raise ConfigError(f"{error}{share}; give more `replay_steps` and `replay_mb`, or play fewer games") from None
 
 
+MOST_FILES = 12
+"""That hold blocks, before the smallest are written anew."""
+
+
 class ReplayFile:
     """Saves a replay, see `run.Filed`: what there is in one file, the blocks in others that are written once.
 
     A block is written by the first save after it was made. What has left the replay stays in such a file, until more
-    than half of the file is that: then the next save writes the rest of it anew, and nobody names it any more.
+    than half of the file is that: then the next save writes the rest of it anew, and nobody names it any more. So does
+    the smallest file where there are too many.
     """
 
     def __init__(self, replay: Replay) -> None:
@@ -102,6 +107,7 @@ class ReplayFile:
                 used[block.saved[0]] += len(block.content)
         name = path.name.replace("_step", "_blocks_step")
         written_anew = {file for file, size in used.items() if 2 * size < self._sizes[file]}
+        written_anew |= set(sorted(used, key=lambda file: used[file])[: max(0, len(used) - MOST_FILES)])
         new = [block for block in blocks if block.saved is None or block.saved[0] in written_anew]
         if new:
             self._sizes[name] = 0
