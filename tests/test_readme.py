@@ -70,8 +70,10 @@ def test_first_screen_is_name_sentence_picture_and_two_blocks():
     assert lines[1].count(". ") == 0
     assert lines[1].endswith(".")
     assert lines[2].startswith("![")
-    assert "`git clone`" in lines[3]
-    assert len(lines) == 4
+    clone = blocks("text")[0].splitlines()
+    assert [line.split()[:2] for line in clone] == [["git", "clone"], ["cd", clone[0].split()[-1]]]
+    assert TEXTS[README].index(clone[0]) < TEXTS[README].index("```bash")
+    assert len(lines) == 9  # with a line before the clone's two, and one before what installs and runs
     assert "```bash" in after[:400]
 
 
