@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, ROOT
+from pages import section
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
@@ -289,6 +290,21 @@ def test_a_report_ends_a_queue_of_training_scripts(fake, monkeypatch, capsys):
     assert (option, path) == ("-o", "sweeps/other/report.html")
     assert len(folders) == 2
     assert "report:     sweeps/other/report.html" in capsys.readouterr().out
+
+
+def test_the_queue_of_the_page_works_as_its_commands_say(checked_here, workdir, capsys):
+    page = section("A queue of experiments")
+    (text,) = re.findall(r"^```text\n(.*?)^```", page, re.S | re.M)
+    Path("experiments.json").write_text(text)
+    Path("configs").symlink_to(ROOT / "configs")
+    shutil.copy(ROOT / "tests" / "q_learner.py", "my_q.py")
+    printed = []
+    for line in re.findall(r"^python sweep.py (.*)", page, re.M):
+        assert sweep.main([*dict.fromkeys([*shlex.split(line), "--dry_run"])]) == 0
+        printed.append(capsys.readouterr().out.splitlines())
+    assert [len(lines) for lines in printed] == [3, 3, 1]
+    assert printed[2] == printed[0][1:2]
+    assert printed[0][1].endswith("--methods ewc --ewc.strength=100")
 
 
 def begin(*words):

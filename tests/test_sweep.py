@@ -700,9 +700,8 @@ def test_two_seeds_of_the_real_script(workdir):
 
 def test_the_commands_of_the_page_are_accepted(checked_here, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    commands = [
-        shlex.split(line)[2:] for line in re.findall(r"^python sweep.py .*", section("Sweeps and many seeds"), re.M)
-    ]
+    lines = re.findall(r"^python sweep.py .*", section("Sweeps and many seeds"), re.M)
+    commands = [shlex.split(line)[2:] for line in lines if "experiments.json" not in line]  # see test_queue.py
     assert len(commands) == 3
     for words in commands:
         assert sweep.main(["--dry_run", *[word for word in words if word != "--dry_run"]]) == 0
