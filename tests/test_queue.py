@@ -307,6 +307,15 @@ def test_the_queue_of_the_page_works_as_its_commands_say(checked_here, workdir, 
     assert printed[0][1].endswith("--methods ewc --ewc.strength=100")
 
 
+def test_the_commands_of_the_page_about_cora_are_accepted(fake, capsys):
+    write_queue({"score": 1}, {"score": 2}, path="experiments.json")
+    commands = re.findall(r"^python sweep.py (.*)", section("Coming from CORA"), re.M)
+    assert len(commands) == 2
+    for words in commands:
+        assert sweep.main([*shlex.split(words), "--dry_run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"python fake.py --score={score}" for score in (1, 2, 2)]
+
+
 def begin(*words):
     """sweep.py as a process of its own."""
     with open("sweep.txt", "ab") as output:
