@@ -336,19 +336,17 @@ def test_two_starters_finish_every_experiment_once_and_go_on_with_a_killed_one(w
     name = f"queue{os.getpid()}"  # by which the process is found
     tiny = {"env_id": "ALE/Freeway-v5", "exp_name": name, "num_envs": 2, "num_steps": 32, "num_workers": 0}
     tiny |= {"cuda": False, "total_timesteps": 128}
-    # The first is longer, so that it can be killed in its middle, and saved often, so that it has come somewhere.
-    first = {**tiny, "total_timesteps": 2048, "checkpoint_every": 64, "seed": 0}
+    first = {**tiny, "total_timesteps": 4096, "seed": 0}  # longer, so that it can be killed in its middle
     write_queue(first, *({**tiny, "seed": seed} for seed in range(1, 6)), program="")
     starters = [begin("tiny.json"), begin("tiny.json")]
     output = Path("sweeps/tiny/0/output.txt")
     try:
         until(lambda: output.exists() and re.search(r"^run folder: (.+)$", output.read_text(), re.M))
         run = Path(re.search(r"^run folder: (.+)$", output.read_text(), re.M)[1])
-        until(lambda: (run / "resume.previous.pt").exists())
         listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-        (victim,) = [
-            line.split()[0] for line in listed.splitlines() if f"--exp_name={name} " in line and "--seed=0" in line
-        ]
+        words = [line.split() for line in listed.splitlines()]
+        (victim,) = [line[0] for line in words if {f"--exp_name={name}", "--seed=0"} <= {*line}]
+        until(lambda: (run / "resume.pt").exists())
         os.kill(int(victim), signal.SIGKILL)
         codes = [starter.wait(PATIENCE) for starter in starters]
     finally:

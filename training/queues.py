@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,11 @@ class Queue(Batch):
     def _check_unchanged(self, run: Job) -> None:
         """Raise ConfigError if the experiment of this number began as another one."""
         before = run.begun_with()
-        changes = []
-        if before:
-            changes = changed(before["parameters"], run.parameters)
-            texts = before.get("config_file", ""), run.config_text
-            if texts[0] != texts[1] and not changes:
-                changes = changed(*map(_object_in, texts)) or ["its text has changed"]
-                changes = [f"in {run.parameters.get('config')}, {changes[0]}", *changes[1:]]
+        changes = changed(before["parameters"], run.parameters) if before else []
+        texts = before.get("config_file", ""), run.config_text
+        if before and not changes and texts[0] != texts[1]:
+            inside = changed(*map(_object_in, texts)) or ["the text has changed"]
+            changes = [f"in {run.parameters.get('config')}, {inside[0]}", *inside[1:]]
         if changes:
             raise ConfigError(
                 f"{self.where(run.parameters['experiment'])} is not what began in {run.folder}: {', '.join(changes)}; "
@@ -141,7 +139,7 @@ def _word(value: Any) -> str:
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
-def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence[str]:
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What differs, one clause each."""
     lines = []
     for name in differences([before, after]):
