@@ -421,6 +421,13 @@ def _type_hints(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.name != PREFIXED}
 
 
+def _all_type_hints(cls: type) -> dict[str, Any]:
+    """The same, and `<section>.<name>` -> annotation of its sections."""
+    of_sections = {name: _type_hints(section) for name, section in sections_of(cls).items()}
+    prefixed = {f"{name}.{each}": hint for name, hints in of_sections.items() for each, hint in hints.items()}
+    return _type_hints(cls) | prefixed
+
+
 def is_hidden(cls: type, name: str) -> bool:
     """Whether the field is kept off the command line (`tyro.conf.Suppress`); settings with a prefix are not."""
     annotation = typing.get_type_hints(cls, include_extras=True).get(name)
