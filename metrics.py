@@ -103,7 +103,7 @@ def run(args: Args) -> None:
         as_rows(settings, results).to_csv(temporary, index=False)
     beside_tables = sys.stdout if args.format == "text" else sys.stderr  # tables for a paper go alone into their file
     print(f"{args.mode} games, {args.normalise} scores", file=beside_tables)
-    print(as_text(results, args.format, args.rolling))
+    print(as_text(results, settings, args.format))
     print(f"\nfiles: {args.output}.json, {args.output}.csv", file=beside_tables)
 
 

@@ -100,7 +100,7 @@ def check_single_task(run: Run, single_task: Sequence[Run], baselines: Sequence[
             )
 
 
-def as_text(results: Sequence[GroupResult], style: Style = "text", rolling: int = WINDOW) -> str:
+def as_text(results: Sequence[GroupResult], settings: Settings | None = None, style: Style = "text") -> str:
     """The tables of every group, and what a reader must know before comparing them."""
     blocks = []
     if len({tuple(sorted(each.tasks)) for result in results for each in result.evaluations}) > 1:
@@ -113,7 +113,7 @@ def as_text(results: Sequence[GroupResult], style: Style = "text", rolling: int 
             if len({str(run.args.get(name)) for run in result.group.runs}) > 1
         ]
         blocks.append("\n".join(["", _lines(measured, style) + group_table(number, result, style)]))
-        blocks += cora_blocks(result, style, rolling)
+        blocks += cora_blocks(result, (settings or Settings()).rolling, style)
     return "\n".join(blocks)
 
 
@@ -136,7 +136,7 @@ def group_table(number: int, result: GroupResult, style: Style = "text") -> str:
     return (_lines(lines, style) + format_table(rows, style) + "\n" + _lines(notes, style)).rstrip("\n")
 
 
-def cora_blocks(result: GroupResult, style: Style, rolling: int) -> list[str]:
+def cora_blocks(result: GroupResult, rolling: int, style: Style) -> list[str]:
     """CORA's tables of a group and ours of the same form, each with its title."""
     if result.cora is None:
         return []
