@@ -405,7 +405,7 @@ def test_a_command_that_training_refuses_ends_the_sweep_before_it_begins(checked
 def test_seeds_of_other_flags_keep_their_own_records(workdir):
     def folder_of(*words, seeds=(1, 2)):
         args = sweep.Args(seeds=seeds)
-        return sweep.sweep_of(args, list(words)).folder
+        return sweep.batch_of(args, list(words)).folder
 
     Path("x.json").write_text("{}")
     before = folder_of("--config", "x.json")
