@@ -343,7 +343,7 @@ def test_two_starters_finish_every_experiment_once_and_go_on_with_a_killed_one(w
     try:
         until(lambda: output.exists() and re.search(r"^run folder: (.+)$", output.read_text(), re.M))
         run = Path(re.search(r"^run folder: (.+)$", output.read_text(), re.M)[1])
-        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
         words = [line.split() for line in listed.splitlines()]
         (victim,) = [line[0] for line in words if {f"--exp_name={name}", "--seed=0"} <= {*line}]
         until(lambda: (run / "resume.pt").exists())
@@ -351,7 +351,7 @@ def test_two_starters_finish_every_experiment_once_and_go_on_with_a_killed_one(w
         codes = [starter.wait(PATIENCE) for starter in starters]
     finally:
         for starter in starters:
-            starter.kill()
+            starter.terminate()  # and with it what it runs
     said = Path("sweep.txt").read_text()
     assert sorted(codes) == [0, 1], said  # the one whose run was killed says so, the other goes on with it
     assert "(killed by SIGKILL)" in said
