@@ -14,8 +14,8 @@ import pytest
 import q_learner
 import torch
 from conftest import ROOT, mostly_slow, write_config
+from pages import headings, section
 from pages import rows as rows_of_table
-from pages import section
 from siblings import Q_LEARNER
 from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 
@@ -490,6 +490,24 @@ def test_the_table_of_what_goes_with_what_is_that_of_the_code():
         others = {word.removeprefix("--") for word in re.findall(r"`([\w-]+)`", refused)}
         pairs = {other for pair in REFUSED_PAIRS if name in pair for other in pair} - {name}
         assert others == pairs | ({*all_methods()[name].not_with} - {*NAMES})
+
+
+PAGES = {
+    "continual_backprop": "continual-backpropagation",
+    "shrink_perturb": "shrink-and-perturb",
+    "soft_shrink_perturb": "soft-shrink-and-perturb",
+}
+"""Pages that do not have their method's name."""
+ASKED = ("When it acts", "Defaults and where they come from", "Cost", "When not to expect an effect", "Results")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_a_method_says_what_one_asks(name):
+    page = ROOT / "docs" / "methods" / f"{PAGES.get(name, name.replace('_', '-'))}.md"
+    titles = [title for _, title, _, _ in headings(page)]
+    assert [title for title in titles if title in ASKED] == list(ASKED)
+    assert all(len(section(title, page.name).split()) > 3 for title in ASKED)
+    assert f"--methods {name}" in page.read_text() or f" {name}" in page.read_text()
 
 
 @pytest.mark.parametrize("pair", mostly_slow([(pair,) for pair in itertools.combinations(NAMES, 2)], 4), ids="+".join)
