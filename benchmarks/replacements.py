@@ -1,6 +1,6 @@
 """Which units continual backpropagation replaces again: by the initialiser of new units and by how long they are safe.
 
-    python -m benchmarks.replacements [--game Freeway] [--steps 20480] [--seeds 1]
+    python -m benchmarks.replacements [--game Freeway] [--steps 12288] [--seeds 1]
 
 A new unit that gives nothing has the lowest utility there is, and is the first in line again as soon as it is old
 enough. For each combination a run is trained with many gradient steps, each on few rows, so that units grow old within
@@ -23,17 +23,17 @@ from benchmarks.harness import RESULTS, machine
 from benchmarks.training import run_training
 
 LAYERS = ("conv1", "conv2", "conv3", "fc")
-STEPS_PER_ROUND = 128
+STEPS_PER_ROUND = 64
 """agent steps, 8 games"""
 GRADIENT_STEPS_PER_ROUND = 16
 PREFIX = "methods/continual_backprop/"
 
 
 def flags_of(game: str, rate: float, init: str, maturity: int, seed: int) -> list[str]:
-    """Of a run of PPO: 16 gradient steps of 32 rows in a round of 128 steps."""
+    """Of a run of PPO: 16 gradient steps of 16 rows in a round of 64 steps."""
     method = {"replacement_rate": rate, "init": init, "maturity_threshold": maturity}
-    words = ["--methods", "continual_backprop", "--num_steps", "16", "--no_anneal_lr", "--seed", str(seed)]
-    words += ["--plasticity_every", "0", "--num_workers", "0", "--checkpoint_every", "0", "--amp", "bf16"]
+    words = ["--methods", "continual_backprop", "--num_steps", "8", "--no_anneal_lr", "--seed", str(seed)]
+    words += ["--plasticity_every", "0", "--num_workers", "0", "--checkpoint_every", "0"]
     return words + [word for name, value in method.items() for word in (f"--continual_backprop.{name}", str(value))]
 
 
@@ -91,7 +91,7 @@ def share(numbers: Mapping[str, float]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--game", default="Freeway")
-    parser.add_argument("--steps", type=int, default=20_480, help="agent steps; an eighth of it are gradient steps")
+    parser.add_argument("--steps", type=int, default=12_288, help="agent steps; a quarter of it are gradient steps")
     parser.add_argument("--rate", type=float, default=2e-4, help="replacement rate")
     parser.add_argument("--inits", nargs="+", default=["kaiming", "orthogonal"])
     parser.add_argument("--maturities", nargs="+", type=int, default=[100, 1000])
