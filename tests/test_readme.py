@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import q_learner
 import torch
-from conftest import NEEDS_HACKATARI, ROOT
+from conftest import NEEDS_HACKATARI, ROOT, mostly_slow
 from made_up_runs import make_run
 from pages import FILES, README, TEXTS, anchors, blocks, section
 
@@ -153,7 +153,7 @@ def test_there_are_commands_of_every_kind():
     }
 
 
-@pytest.mark.parametrize("words", [w for w in command_lines() if w[0] in SCRIPTS], ids=" ".join)
+@pytest.mark.parametrize("words", mostly_slow([w for w in command_lines() if w[0] in SCRIPTS], 2), ids=" ".join)
 def test_commands_of_the_scripts_are_accepted(words, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     script = SCRIPTS[words[0]]
