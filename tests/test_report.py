@@ -190,6 +190,14 @@ def test_groups_are_called_by_their_experiments_where_that_is_enough(tmp_path):
     assert [group.label for group in group_runs([Run(folder) for folder in folders])] == ["ppo", "ppo_cbp"]
 
 
+def test_groups_whose_settings_are_enough_leave_the_experiment_out(tmp_path):
+    runs = [
+        Run(make_run(tmp_path, seed=seed, exp_name=name, gamma=gamma))
+        for seed, (name, gamma) in enumerate([("a", 0.9), ("a", 0.8), ("b", 0.7)])
+    ]
+    assert [group.label for group in group_runs(runs)] == ["gamma 0.9", "gamma 0.8", "gamma 0.7"]
+
+
 def test_groups_name_their_methods(tmp_path):
     folders = [make_run(tmp_path, seed=i, methods=methods) for i, methods in enumerate(([], ["redo"], ["redo", "ewc"]))]
     groups = group_runs([Run(folder) for folder in folders])

@@ -192,11 +192,11 @@ def test_the_unmodified_game_takes_a_place_of_its_own_only_where_it_is_not_train
 
 def test_what_a_video_is_made_of(tmp_path, monkeypatch, capsys):
     """Every flag reaches the game, the agent or the file; the notes about the agent are told."""
-    seen = {}
+    seen, length = {}, 1
 
     def played(game, string, choose, *, caption):
         seen.update(game_seed=game.seed, string=string, caption=caption, action=choose(np.zeros((4, 2)), 3))
-        yield np.zeros((2, 2, 3), np.uint8), None
+        yield from [(np.zeros((2, 2, 3), np.uint8), None)] * length
         yield None, SimpleNamespace(score=7.5)
         raise AssertionError("the game is over")
 
@@ -228,7 +228,9 @@ def test_what_a_video_is_made_of(tmp_path, monkeypatch, capsys):
         "path": tmp_path / "a.mp4",
         "total": None,
     }
+    length = 31
     watching.watch(dataclasses.replace(args, seconds=2.0, caption=False, deterministic=False))
+    assert capsys.readouterr().out.endswith(f": 30 frames under {BLACK}, not a whole game\n")
     assert (seen["total"], seen["caption"], seen["deterministic"]) == (30, False, False)
 
 
