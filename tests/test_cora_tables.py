@@ -1,6 +1,7 @@
 """`python metrics.py --tables cora`: CORA's two tables, by hand and as its own code has them, and ours beside them."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from evaluations import make_rows, make_run
 
 from continual_hackatari.metrics import main
 from continual_hackatari.reporting import statistics
-from continual_hackatari.reporting.cora_tables import cora_tables
+from continual_hackatari.reporting.cora_tables import Cell, cora_tables
 from continual_hackatari.reporting.evaluations import Evaluations
 from continual_hackatari.reporting.metrics import run_metrics
 from continual_hackatari.reporting.rows import EVALUATION_COLUMNS
@@ -142,6 +143,10 @@ def test_without_the_flag_there_are_no_such_tables(two_seeds, workdir, capsys):
 def test_one_run_has_no_standard_error(two_seeds, capsys):
     main(["s1", "--tables", "cora", "--rolling", "2", "--format", "markdown"])
     assert next(iter(tables_of(capsys.readouterr().out).values()))[2] == ["no_modif", "-", "-", "0.0", "0.0"]
+
+
+def test_a_small_loss_is_no_minus_zero():
+    assert [str(Cell(mean, math.nan)) for mean in (-0.04, -0.06)] == ["0.0", "-0.1"]
 
 
 def test_ours_count_as_the_metric_beside_them_does(two_seeds, workdir, capsys):
