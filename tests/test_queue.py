@@ -78,6 +78,7 @@ def test_flags_are_the_words_that_say_the_same():
         "methods": ["ewc", "continual_backprop"],
         "ewc": {"strength": 100, "samples": 1e2},
         "continual_backprop.accumulate": False,
+        "redo": {},
     }
     parsed = parse_command_line(training.Args, words_of(flags))
     assert parsed == apply_values(training.Args(), flags, "x.json")[0]
@@ -270,12 +271,17 @@ def test_a_changed_experiment_under_an_old_number_is_refused_with_the_difference
 
 
 def test_a_changed_config_file_is_refused_as_well(fake, capsys):
-    Path("c.json").write_text('{"gamma": 0.9, "num_envs": 2}')
+    schedule = {"modification_factory_kwargs": {"modifications": ["a", "b"], "steps": 3}}
+    Path("c.json").write_text(json.dumps({"num_envs": 2, "notes": "", **schedule}))
     write_queue({"score": 1.0, "config": "c.json"})
     assert sweep.main(["tiny.json"]) == 0
-    Path("c.json").write_text('{"gamma": 0.8, "num_envs": 2}')
+    Path("c.json").write_text(json.dumps({"notes": "the same", **schedule, "num_envs": 2}, indent=4))
+    assert sweep.main(["tiny.json"]) == 0, "what only reads differently has not changed"
+    schedule["modification_factory_kwargs"]["steps"] = 4
+    Path("c.json").write_text(json.dumps({"num_envs": 2, **schedule}))
     assert sweep.main(["tiny.json"]) == 2
-    assert "sweeps/tiny/0: in c.json, `gamma` was 0.9 and is 0.8; put" in capsys.readouterr().err
+    said = "sweeps/tiny/0: `modification_factory_kwargs.steps` was 3 and is 4 in c.json; put"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow
