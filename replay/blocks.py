@@ -143,7 +143,7 @@ class OpenBlock:
         """The content of a block."""
         planes = np.stack(self._planes)
         if self._layout.frames:
-            planes[1:] ^= planes[:-1].copy()
+            planes[1:] ^= planes[:-1]
         packed = zlib.compress(planes, _LEVEL) if self._layout.frames else planes.tobytes()
         return self._rows[: self.steps].tobytes() + packed
 

@@ -349,13 +349,16 @@ def test_fifo_keeps_the_newest():
 
 def offered(keep, tasks, room, seed, sizes=None):
     """Numbers of the blocks that a keeper keeps of these."""
-    rule, draws, kept = keeper(keep), np.random.default_rng(seed), {}
+    rule, draws, kept, left = keeper(keep), np.random.default_rng(seed), {}, -1.0
     for number, task in enumerate(tasks):
         content = b"" if sizes is None else bytes(int(sizes[number]))
         block = Block(number, float(draws.random()), 0, int(task), 0, 1, content)
         kept[number] = block
         for gone in rule.put(block, room):
             del kept[gone.number]
+            left = max(left, gone.key)
+    if keep == "reservoir":
+        assert all(block.key > left for block in kept.values()), "those with the largest keys, and no other"
     return sorted(kept)
 
 
