@@ -178,6 +178,11 @@ def read_policy(
     return action, log_prob, entropy
 
 
+def divergence(before: Tensor, now: Tensor) -> Tensor:
+    """KL(before || now) `[...]` in nats, of policies that are given as log-probabilities `[..., num_actions]`."""
+    return (before.exp() * (before - now)).sum(-1)
+
+
 def _choose(logits: Tensor, deterministic: bool, generator: torch.Generator | None) -> Tensor:
     return logits.argmax(-1) if deterministic else sample_actions(logits.softmax(-1), generator)
 

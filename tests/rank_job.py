@@ -69,7 +69,7 @@ def take_notes(sibling, notes):
             "replaced": None if cbp is None else sum(record.replaced for record in cbp.records),
             "actions": digest(run._generators[sibling.generator].get_state()),
         }
-        if hasattr(training, "LOSSES"):  # PPO's
+        if "old_approx_kl" in getattr(training, "LOSSES", ()):  # PPO's
             ratio = of_update[0][training.LOSSES.index("old_approx_kl")] if of_update else 0.0
             line["log_ratio"] = abs(float(ratio))
         of_update.clear()

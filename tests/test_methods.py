@@ -18,10 +18,10 @@ from pages import section
 from siblings import Q_LEARNER
 from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 
+from continual_hackatari import continual_clear, sweep
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
-from continual_hackatari import sweep
-from continual_hackatari.agents import make_agent
+from continual_hackatari.agents import RewardScaler, make_agent
 from continual_hackatari.agents.layers import HiddenLayer
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Boundary, Changed, Clock, Method, moments_of
@@ -38,6 +38,7 @@ from continual_hackatari.training.method_settings import check_methods, complete
 from continual_hackatari.training.ranks import ALONE
 from continual_hackatari.training.rollouts import Rollout
 from continual_hackatari.training.run_methods import boundary_due, make_methods, period
+from continual_hackatari.training.unrolls import played_unrolls
 
 NAMES = list(all_methods())
 FREEWAY = {"env_id": "ALE/Freeway-v5", "total_timesteps": 64, "num_envs": 2, "num_steps": 16, "cuda": False}
@@ -309,21 +310,27 @@ class Learning:
 
     def __init__(self, args, kind):
         self.args, self.kind = args, kind
-        shape, sizes = AGENTS[kind]
-        self.agent = training.build(dataclasses.replace(args, **sizes), shape, 4, seeded(1))
-        self.optimizer = training.make_optimizer(args, self.agent)
-        self.scalers = training.make_scalers(args)
+        self.make()
         self.methods = make_methods(args, self.agent, self.optimizer, ALONE, self.scalers)
 
-    def learn(self, seed):
-        rollout, autocast = made_up_rollout(self.kind, seed), torch.autocast("cpu", enabled=False)
-        if self.methods.keeps_rows:
-            run = SimpleNamespace(modification=f"task {seed % 2}", clock=lambda: Clock(seed, 0, None))
-            self.methods.rows(training.played(run, rollout, 0, 8))
+    def make(self):
+        shape, sizes = AGENTS[self.kind]
+        self.agent = training.build(dataclasses.replace(self.args, **sizes), shape, 4, seeded(1))
+        self.optimizer = training.make_optimizer(self.args, self.agent)
+        self.scalers = training.make_scalers(self.args)
+
+    def update(self, rollout, autocast):
         for rows in (range(8), range(8, 16)):
             training.minibatch_step(
                 self.args, self.agent, self.optimizer, autocast, rollout, torch.tensor(rows), self.methods
             )
+
+    def learn(self, seed):
+        rollout = made_up_rollout("PPO_OBJ" if self.kind == "PPO_OBJ" else "PPO", seed)
+        if self.methods.keeps_rows:
+            run = SimpleNamespace(modification=f"task {seed % 2}", clock=lambda: Clock(seed, 0, None))
+            self.methods.rows(training.played(run, rollout, 0, 8))
+        self.update(rollout, torch.autocast("cpu", enabled=False))
         self.methods.boundary(f"task {seed % 2}", f"task {(seed + 1) % 2}", Clock(seed, 0, None))
 
     def state(self):
@@ -340,9 +347,28 @@ class Learning:
         self.methods.load_large_state(large)
 
 
+class LearningByVTrace(Learning):
+    """The same as continual_clear.py does."""
+
+    def make(self):
+        self.agent = continual_clear.build(self.args, AGENTS["PPO"][0], 4, seeded(1))
+        self.optimizer = continual_clear.make_optimizer(self.args, self.agent)
+        self.scalers = [RewardScaler(2, 0.99, "clip")]
+
+    def update(self, rollout, autocast):
+        rollout = rollout._replace(log_policies=torch.full((8, 2, 4), -np.log(4)))
+        unrolls = played_unrolls(rollout, rollout.rewards.astype(np.float32), [], rollout.observations[-1], 0, 8)
+        for _ in range(2):
+            continual_clear.minibatch_step(self.args, self.agent, self.optimizer, autocast, [unrolls], self.methods)
+
+
 def small(*names, kind="PPO_OBJ"):
     """Settings with which each of these methods does something in every step."""
     given = {f"{name}.{key}": value for name in names for key, value in BUSY.get(name, {}).items()}
+    if kind == "V-trace":
+        args = complete_methods(continual_clear.Args(methods=names, prefixed=given, num_envs=2, num_steps=8))
+        check_methods(args, continual_clear.SCRIPT.moments, "x.py")
+        return args
     architecture = {"obs_mode": "obj", "architecture": "PPO_OBJ"} if kind != "PPO" else {}
     args = complete_methods(training.Args(methods=names, prefixed=given, num_envs=2, num_steps=8, **architecture))
     check_methods(args, training.SCRIPT.moments, "x.py")
@@ -361,9 +387,10 @@ BUSY = {
 
 
 def assert_it_goes_on_alike(args, kind):
-    one = Learning(args, kind)
+    make = LearningByVTrace if kind == "V-trace" else Learning
+    one = make(args, kind)
     one.learn(1)
-    two = Learning(args, kind)
+    two = make(args, kind)
     two.load(one.state())
     for learner in (one, two):
         learner.learn(2)
@@ -374,7 +401,7 @@ def assert_it_goes_on_alike(args, kind):
     assert one.methods.numbers() == two.methods.numbers()
 
 
-LEARNERS = {"PPO": {}, "PPO_OBJ": {}}
+LEARNERS = {"PPO": {}, "PPO_OBJ": {}, "V-trace": {}}
 """Learner -> methods that it refuses, with a part of the sentence."""
 REFUSED_PAIRS = {
     ("continual_backprop", "crelu"): "a unit of CReLU has two outputs",
@@ -433,10 +460,10 @@ def test_the_moments_work_in_a_script_of_another_kind(name):
 
 
 def test_the_table_of_what_goes_with_what_is_that_of_the_code():
-    table = {row[0].strip("`"): row[1:] for row in rows_of_table(section("What goes with what"), columns=5)}
+    table = {row[0].strip("`"): row[1:] for row in rows_of_table(section("What goes with what"), columns=6)}
     assert list(table) == NAMES
-    for name, (ppo, objects, q, refused) in table.items():
-        assert (ppo, objects) == tuple("no" if name in LEARNERS[learner] else "yes" for learner in LEARNERS)
+    for name, (ppo, objects, v_trace, q, refused) in table.items():
+        assert (ppo, objects, v_trace) == tuple("no" if name in LEARNERS[learner] else "yes" for learner in LEARNERS)
         assert q == ("yes" if name in OF_THE_Q_LEARNER else "no")
         others = {word.removeprefix("--") for word in re.findall(r"`([\w-]+)`", refused)}
         pairs = {other for pair in REFUSED_PAIRS if name in pair for other in pair} - {name}
