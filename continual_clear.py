@@ -394,20 +394,9 @@ def memory(args: Args, game: GameConfig) -> tuple[int, str]:
     ), "`num_envs`, `num_steps` or `buffer_window_size`"
 
 
-SCRIPT = Script(
-    file=__file__,
-    description=__doc__ or "",
-    settings=Args,
-    rules=RULES,
-    parts=("optimizer", "methods", "reward_scaler"),
-    moments=frozenset({*MOMENTS, "every", "hidden", "fisher", "initialise"}),
-    check=check,
-    notes=notes,
-    memory=memory,
-    build=build,
-)
-
-
+PLACES = frozenset({*MOMENTS, "every", "hidden", "fisher", "initialise"})
+PARTS = ("optimizer", "methods", "reward_scaler")
+SCRIPT = Script(__file__, __doc__ or "", Args, RULES, build, PARTS, check, notes, PLACES, memory)
 prepare = functools.partial(setups.prepare, SCRIPT)  # read and check the settings, and stop there
 
 
