@@ -1,14 +1,14 @@
-"""Train an actor-critic by V-trace on an Atari game whose rules and looks change on a schedule.
+"""Train by V-trace, with replay that keeps the past (CLEAR), on an Atari game that changes on a schedule.
 
     python continual_clear.py --config run_config.json
-    python continual_clear.py --env_id ALE/Pong-v5 --modifs lazy_enemy --total_timesteps 1000000
+    python continual_clear.py --env_id ALE/Pong-v5 --replay_ratio 0 --total_timesteps 1000000
 
     python continual_clear.py --resume runs/<folder of a stopped run>
     torchrun --nproc_per_node 2 continual_clear.py --config run_config.json
 
 This file is the algorithm; read `train` from top to bottom, then `minibatch_step`. Its phases carry the banners of
-continual_training_example.py: RESUME, SWITCH, ROLLOUT, UPDATE, LOG + CHECKPOINT. What surrounds any training is in
-`training/`. docs/methods/clear.md says what the method is and how it differs from others of its name.
+continual_training_example.py: RESUME, SWITCH, ROLLOUT, REPLAY, UPDATE, LOG + CHECKPOINT. What surrounds any training is
+in `training/`. docs/methods/clear.md says what the method is and how it differs from others of its name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ check_system()  # before anything imports OpenCV
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -37,18 +37,21 @@ from torch import Tensor, nn
 
 from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler, check_architecture, make_agent
 from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.agents.actor_critic import divergence
 from continual_hackatari.agents.own import is_own
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
 from continual_hackatari.agents.restartable_rmsprop import RestartableRMSprop
 from continual_hackatari.agents.vtrace import VTrace, vtrace
 from continual_hackatari.methods.moments import MOMENTS
 from continual_hackatari.methods.together import NO_METHODS, Methods
+from continual_hackatari.replay import Replay
 from continual_hackatari.schedules.factories import decay_note
 from continual_hackatari.training import scripts
 from continual_hackatari.training import setup as setups
 from continual_hackatari.training.annealing import annealing_borders, remaining_share, set_learning_rate
-from continual_hackatari.training.config import Belonging, Range
+from continual_hackatari.training.config import Belonging, ConfigError, Range
 from continual_hackatari.training.ranks import ALONE, Ranks
+from continual_hackatari.training.replay import REPLAY_RULES, ReplayFile, ReplaySettings, check_replay, make_replay
 from continual_hackatari.training.rollouts import (
     Cut,
     bytes_of_rows,
@@ -65,14 +68,28 @@ from continual_hackatari.training.run_methods import boundary_due, files_of, mak
 from continual_hackatari.training.settings import LARGE, MANY, Rule, RunSettings
 from continual_hackatari.training.settings import RULES as RUN_RULES
 from continual_hackatari.training.setup import Script, Setup
-from continual_hackatari.training.unrolls import Unrolls, played_unrolls
+from continual_hackatari.training.unrolls import (
+    Unrolls,
+    fields_of_unrolls,
+    keep_unrolls,
+    played_unrolls,
+    replayed_unrolls,
+)
 from continual_hackatari.wrappers.config import GameConfig
 
 
 @dataclass
-class Args(RunSettings):
+class Args(ReplaySettings, RunSettings):
     exp_name: str = "continual_clear"
     """name of the experiment, part of the run folder's name"""
+
+    # CLEAR (Rolnick et al. 2019, https://arxiv.org/abs/1811.11682)
+    replay_ratio: float = 1.0
+    """replayed unrolls in an update, as a multiple of those just played (0: no replay, IMPALA's learner)"""
+    policy_cloning: float = 0.01
+    """weight of the divergence of the present policy from the one that played the replayed steps"""
+    value_cloning: float = 0.005
+    """weight of the squared difference of the present values from those of then"""
 
     # V-trace. The numbers are those of CORA's configurations for Atari (Powers et al. 2021,
     # https://arxiv.org/abs/2110.10067), which are IMPALA's (Espeholt et al. 2018); there 32 unrolls make an update.
@@ -126,11 +143,17 @@ class Args(RunSettings):
         return self.anneal_lr or super().has_fixed_length
 
 
+REPLAY = Belonging(
+    "says how the past is replayed, and it is not", lambda args: args.replay_ratio > 0, "choose a `--replay_ratio`"
+)
 DECAY = Belonging(
     "says how the learning rate decays, and it does not", lambda args: args.anneal_lr, "add `--anneal_lr`"
 )
 RULES = {
     **RUN_RULES,
+    **{one.name: REPLAY_RULES.get(one.name, Rule())._replace(of=REPLAY) for one in fields(ReplaySettings)},
+    "replay_ratio": Rule(Range(0, 1000)),
+    **dict.fromkeys(("policy_cloning", "value_cloning"), Rule(Range(0, LARGE), of=REPLAY)),
     **dict.fromkeys(("learning_rate", "rms_eps", "max_grad_norm"), Rule(Range(0, LARGE, above=True))),
     **dict.fromkeys(("ent_coef", "vf_coef", "rho_bar", "c_bar"), Rule(Range(0, LARGE))),
     **dict.fromkeys(("rms_alpha", "gamma", "vtrace_lambda"), Rule(Range(0, 1))),
@@ -139,8 +162,14 @@ RULES = {
     "plasticity_every": Rule(Range(0, MANY)),
 }
 
-LOSSES = ("value_loss", "policy_loss", "entropy", "gradient_norm")
+LOSSES = ("value_loss", "policy_loss", "entropy")
+OF_REPLAY = ("policy_cloning", "value_cloning", "clipped_ratio")
+OF_GRADIENT_STEP = (*LOSSES, *OF_REPLAY, "gradient_norm")
 """What `minibatch_step` returns."""
+
+
+MOST_ACTIONS = 18
+"""of any game of this console"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -168,6 +197,10 @@ def train(setup: Setup[Args]) -> None:
         autocast = torch.autocast(device.type, setup.precision, enabled=setup.precision != torch.float32)
         scaler = RewardScaler(args.num_envs, args.gamma, args.reward_scaling)
         methods = make_methods(args, agent, optimizer, ranks, beside=[scaler])  # each in a file of `methods/`
+        replay: Replay | None = None
+        if args.replay_ratio > 0:
+            kept = fields_of_unrolls(envs.num_actions)
+            replay = make_replay(args, ranks, envs, block_steps=args.num_steps, fields=kept)
         rollout = empty_rollout(envs, args.num_steps, device, whole_policies=True)
         assert rollout.log_policies is not None
         pin(envs.arrays.observations, device)
@@ -181,13 +214,14 @@ def train(setup: Setup[Args]) -> None:
             agent,
             parts={"optimizer": optimizer, "methods": methods, "plasticity": probe, "reward_scaler": scaler},
             generators={"actions": actions},
-            files=files_of(methods),
+            files=files_of(methods) | ({} if replay is None else {"replay": ReplayFile(replay)}),
             checkpoint=lambda: {"reward_variance": scaler.variance, **methods.in_checkpoint()},
         )
 
         while run.goes_on:
             steps, first = run.begin_round(), run.global_step  # the last unroll may be shorter
             cuts: list[Cut] = []
+            tasks: list[str] = []  # what is played in each step
             shown = begun = 0  # the first step that methods have not seen, and the first that is learned from
             if args.anneal_lr:
                 share = remaining_share(annealing, first, first + (steps - 1) * args.num_envs)
@@ -226,8 +260,13 @@ def train(setup: Setup[Args]) -> None:
                             run.weights_change()
                         if methods.boundary(run.modification, modification, run.clock()).everything:
                             begun = t
+                            if replay is not None:
+                                replay.forget()
                         acting_agent.refresh()
                     run.begin_regime(modification)
+                    if replay is not None:
+                        replay.begin(modification)
+                tasks.append(modification)
 
                 # ============================== ROLLOUT ==============================
                 # One vector step: N games, N agent steps. The games are in groups: while the agent thinks about one,
@@ -251,23 +290,36 @@ def train(setup: Setup[Args]) -> None:
                 methods.rows(played(run, rollout, shown, steps))
             run.log_games()
 
-            # ============================== UPDATE ==============================
-            # One gradient step on the unrolls that were just played; see `minibatch_step` below.
+            # ============================== REPLAY ==============================
+            # Unrolls of the past are drawn before the new ones join them, so none is replayed while it is new. Kept is
+            # what the agent saw, did, said and got, and what followed where an episode was cut.
             scaled = scale_rewards(scaler, rollout.rewards[:steps], rollout.done[:steps], ranks)
-            last = to_device(envs.arrays.observations, device)
-            new = played_unrolls(rollout, scaled, cuts, last, begun, steps)
+            last = envs.arrays.observations
+            unrolls = [played_unrolls(rollout, scaled, cuts, to_device(last, device), begun, steps)]
+            if replay is not None:
+                if len(replay) > 0:
+                    drawn = replay.sample(round(args.replay_ratio * setup.games_per_rank))
+                    unrolls.append(replayed_unrolls(drawn, device))
+                first_new = first + begun * args.num_envs
+                keep_unrolls(replay, rollout, scaled, cuts, last, tasks, begun, steps, first_new)
+                timer.lap("replay")
+
+            # ============================== UPDATE ==============================
+            # One gradient step on all of them; see `minibatch_step` below.
             losses: list[Tensor] = []
-            with run.updating(losses, LOSSES):  # a number that is not finite ends the run
-                numbers, targets, values = minibatch_step(args, agent, optimizer, autocast, [new], methods, ranks)
+            with run.updating(losses, OF_GRADIENT_STEP):  # a number that is not finite ends the run
+                numbers, targets, values = minibatch_step(args, agent, optimizer, autocast, unrolls, methods, ranks)
                 losses.append(numbers)
 
             # ============================== LOG + CHECKPOINT ==============================
             # `end_round` writes `resume.pt` where that is due, never within an unroll, with what RESUME above names.
-            of_update = dict(zip(LOSSES, losses[0].tolist(), strict=True))
-            gradient_norm = of_update.pop("gradient_norm")
+            of_update = dict(zip(OF_GRADIENT_STEP, losses[0].tolist(), strict=True))
             targets, values = ranks.join(targets), ranks.join(values)
             explained = 1 - (targets - values).var(correction=0) / targets.var(correction=0)
-            shown_numbers = {f"losses/{name}": number for name, number in of_update.items()}
+            shown_numbers = {f"losses/{name}": of_update[name] for name in LOSSES}
+            if replay is not None:
+                of_replay = {name: of_update[name] for name in OF_REPLAY} if len(unrolls) > 1 else {}
+                shown_numbers |= {f"replay/{name}": n for name, n in (*of_replay.items(), *replay.numbers().items())}
             shown_numbers["losses/explained_variance"] = explained.item()
             shown_numbers["charts/learning_rate"] = float(optimizer.param_groups[0]["lr"])
             shown_numbers |= methods.numbers()
@@ -276,7 +328,7 @@ def train(setup: Setup[Args]) -> None:
                 if probe.observations is None:  # the same in the whole run: those of its first unroll
                     rows = choose_rows(steps * setup.games_per_rank).to(device)
                     probe.observations = take_rows(rollout.observations[:steps], rows)
-                measured = {**probe.measure(agent), "gradient_norm": gradient_norm}
+                measured = {**probe.measure(agent), "gradient_norm": of_update["gradient_norm"]}
                 shown_numbers |= {f"plasticity/{name}": number for name, number in measured.items()}
                 timer.lap("plasticity")
             run.end_round(shown_numbers)
@@ -293,13 +345,13 @@ def minibatch_step(
     methods: Methods = NO_METHODS,
     ranks: Ranks = ALONE,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One gradient step on unrolls, those just played first, with what `methods` do in it.
+    """One gradient step on unrolls, those just played and then replayed ones, with what `methods` do in it.
 
     V-trace corrects for what the policy was when it chose the actions, so all rows count alike, whatever their age.
-    Losses are sums over rows; `reference_rows` says as of how many new ones. With several processes each has as many
-    unrolls, and the gradient is the mean over them.
+    Cloning holds policy and value near what they were, in replayed rows alone. Losses are sums over rows;
+    `reference_rows` says as of how many new ones. With several processes the gradient is the mean over them.
 
-    Returns `LOSSES`, as means over all rows, and the targets and values of the unrolls just played, [T * M] each.
+    Returns `OF_GRADIENT_STEP` as means over rows, and the targets and values of the unrolls just played, [T * M] each.
     """
     observations = torch.cat([each.observations.flatten(0, 1) for each in unrolls])
     actions = torch.cat([each.actions.flatten() for each in unrolls])
@@ -322,9 +374,15 @@ def minibatch_step(
     advantages = torch.cat([each.advantages.flatten() for each in traces])
 
     there = torch.cat([each.mask.flatten() for each in unrolls])
+    old = there & (torch.arange(len(there), device=there.device) >= sizes[0])
+    before = torch.cat([each.log_policies.flatten(0, 1) for each in unrolls])
+    values_before = torch.cat([each.values.flatten() for each in unrolls])
     of_rows = {"value_loss": 0.5 * (targets - values) ** 2, "policy_loss": -advantages * log_probs, "entropy": entropy}
+    cloned = {"policy_cloning": divergence(before, log_policies), "value_cloning": (values - values_before) ** 2}
     sums = {name: (each * there).sum() for name, each in of_rows.items()}
+    sums |= {name: (each * old).sum() for name, each in cloned.items()}
     total = sums["policy_loss"] + args.vf_coef * sums["value_loss"] - args.ent_coef * sums["entropy"]
+    total = total + args.policy_cloning * sums["policy_cloning"] + args.value_cloning * sums["value_cloning"]
     loss = args.reference_rows / (args.batch_size / ranks.size) * total
     if methods.adds_to_loss:  # a strength means the same as beside a loss that is a mean
         outputs = {"log_prob": log_probs, "entropy": entropy, "value": values}
@@ -332,7 +390,11 @@ def minibatch_step(
 
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    numbers = ranks.mean_gradients(agent, torch.stack(list(sums.values())).detach() / there.sum())
+    with torch.no_grad():
+        ratios = (log_probs - before.gather(-1, actions[:, None])[:, 0]).exp().clamp(max=1)
+        rows = torch.stack([there.sum()] * len(LOSSES) + [old.sum().clamp(min=1)] * len(OF_REPLAY))
+        numbers = torch.stack([*sums.values(), (ratios * old).sum()]) / rows
+    numbers = ranks.mean_gradients(agent, numbers)
     methods.gradients()
     gradient_norm = nn.utils.clip_grad_norm_(agent.parameters(), args.max_grad_norm)
     optimizer.step()
@@ -372,7 +434,15 @@ def build(args: Args, shape: Sequence[int], num_actions: int, generator: torch.G
 
 
 def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
-    """Raise AgentError for settings that do not fit each other."""
+    """Raise AgentError or ConfigError for settings that do not fit each other."""
+    games = args.num_envs // ranks.size
+    if args.replay_ratio > 0:
+        if round(args.replay_ratio * games) == 0:
+            raise ConfigError(
+                f"`replay_ratio` {args.replay_ratio:g} of {games} unrolls is less than half of one; choose 0, or at "
+                f"least {1 / games:g}"
+            )
+        check_replay(args, ranks, block_steps=args.num_steps, fields=fields_of_unrolls(MOST_ACTIONS))
     check_architecture(args.architecture)
     if args.architecture != "PPO" and not is_own(args.architecture):
         instead = "; continual backpropagation is `--methods continual_backprop` here"
@@ -389,9 +459,10 @@ def notes(args: Args, schedule: Any) -> list[str | None]:
 
 def memory(args: Args, game: GameConfig) -> tuple[int, str]:
     """Bytes that a process needs at least, and the settings that make it less."""
-    return bytes_of_rows(
-        args, game, args.batch_size, args.batch_size
-    ), "`num_envs`, `num_steps` or `buffer_window_size`"
+    in_update = args.batch_size + int(args.batch_size * args.replay_ratio)
+    rows = bytes_of_rows(args, game, args.batch_size, in_update)
+    kept = int(args.replay_mb * 1e6) if args.replay_ratio > 0 else 0
+    return rows + kept, "`num_envs`, `num_steps`, `buffer_window_size` or `replay_mb`"
 
 
 PLACES = frozenset({*MOMENTS, "every", "hidden", "fisher", "initialise"})

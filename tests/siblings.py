@@ -65,14 +65,15 @@ Q_LEARNER = Sibling(
     files=2,
     generator="exploration",
 )
+# The replay is full after three rounds.
 CLEAR = Sibling(
     "continual_hackatari.continual_clear",
     ROOT / "continual_clear.py",
-    [*SMALL, "--plasticity_every", "3"],
+    [*SMALL, "--plasticity_every", "3", "--replay_steps", "96"],
     ["--methods", "redo", "--redo.every", "2", "--redo.threshold", "0.3"],
     gradient_steps=1,
     loss="policy_loss",
-    files=1,
+    files=3,  # the replay's blocks, what it knows of them, and `resume.pt`
     generator="actions",
 )
 SIBLINGS = {"ppo": PPO, "q_learner": Q_LEARNER, "clear": CLEAR}

@@ -90,6 +90,7 @@ def by_hand(args, agent, unrolls):
                     sums["policy_cloning"] = sums["policy_cloning"] + (stored.exp() * (stored - log_policies[t])).sum()
                     sums["value_cloning"] = sums["value_cloning"] + (values[t] - each.values[t, game]) ** 2
     total = sums["policy"] + args.vf_coef * sums["value"] - args.ent_coef * sums["entropy"]
+    total = total + args.policy_cloning * sums["policy_cloning"] + args.value_cloning * sums["value_cloning"]
     loss = args.reference_rows / (args.num_envs * args.num_steps) * total
     return loss, sums, twin
 
@@ -99,22 +100,27 @@ def gradients_of(agent):
 
 
 @pytest.mark.parametrize("bounds", [{}, {"rho_bar": 1.5, "c_bar": 0.7, "vtrace_lambda": 0.8, "gamma": 0.9}])
-def test_one_step_is_that_of_the_formulas(bounds):
-    args = training.Args(num_envs=2, num_steps=4, ent_coef=0.3, max_grad_norm=1e9, **bounds)
+@pytest.mark.parametrize("replayed", [False, True])
+def test_one_step_is_that_of_the_formulas(bounds, replayed):
+    weights = {"ent_coef": 0.3, "policy_cloning": 0.4, "value_cloning": 0.6, "max_grad_norm": 1e9}
+    args = training.Args(num_envs=2, num_steps=4, **weights, **bounds)
     agent = LinearAgent(PLANES)
-    unrolls = [made_up_unrolls(4, 2, 1)]
+    unrolls = [made_up_unrolls(4, 2, 1), made_up_unrolls(5, 3, 2, short=True)][: 2 if replayed else 1]
     loss, sums, twin = by_hand(args, agent, unrolls)
     loss.backward()
     optimizer = torch.optim.SGD(agent.parameters(), 0.0)
     numbers, targets, values = training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, unrolls)
     torch.testing.assert_close(gradients_of(agent), gradients_of(twin), rtol=1e-4, atol=1e-4)
-    found = dict(zip(training.LOSSES, numbers.tolist(), strict=True))
+    found = dict(zip(training.OF_GRADIENT_STEP, numbers.tolist(), strict=True))
     rows = sum(int(each.mask.sum()) for each in unrolls)
     assert found["policy_loss"] == pytest.approx(sums["policy"].item() / rows, rel=1e-4, abs=1e-5)
     assert found["value_loss"] == pytest.approx(sums["value"].item() / rows, rel=1e-4)
     assert found["entropy"] == pytest.approx(sums["entropy"].item() / rows, rel=1e-4)
     assert found["gradient_norm"] == pytest.approx(float(gradients_of(twin).norm()), rel=1e-4)
     assert targets.shape == values.shape == (8,)
+    for name in ("policy_cloning", "value_cloning"):
+        assert found[name] == pytest.approx(float(sums[name]) / 14, rel=1e-4, abs=1e-9), "a row of 15 is not there"
+    assert bool(found["clipped_ratio"]) == bool(found["policy_cloning"]) == replayed
 
 
 def test_the_step_is_as_long_whatever_the_number_of_games():
@@ -131,6 +137,23 @@ def test_the_step_is_as_long_whatever_the_number_of_games():
         training.minibatch_step(args, agent, torch.optim.SGD(agent.parameters(), 0.0), NO_AUTOCAST, [unrolls])
         found.append(gradients_of(agent))
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_is_cloned_where_the_weights_are_those_that_played():
+    """And something is after one step; rows just played are never held where they are."""
+    args, agent = training.Args(num_envs=2, num_steps=4), LinearAgent(PLANES)
+    unrolls = [made_up_unrolls(4, 2, seed, agent) for seed in (1, 2)]
+    optimizer, found = torch.optim.SGD(agent.parameters(), 1e-3), []
+    for _ in range(2):
+        numbers, *_ = training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, unrolls)
+        found.append(dict(zip(training.OF_GRADIENT_STEP, numbers.tolist(), strict=True)))
+    for name in ("policy_cloning", "value_cloning"):
+        assert abs(found[0][name]) < 1e-6
+        assert found[1][name] > 1e-6
+    assert found[0]["clipped_ratio"] == pytest.approx(1, abs=1e-5)
+    new = [unrolls[0]._replace(log_policies=unrolls[0].log_policies.roll(1, -1), values=unrolls[0].values + 9)]
+    numbers, *_ = training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, new)
+    assert numbers[3:5].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -169,6 +192,12 @@ def test_restarted_units_begin_as_in_a_new_optimizer():
         (["--rms_alpha", "2"], "`rms_alpha` is 2.0"),
         (["--reference_rows", "0"], "`reference_rows` is 0"),
         (["--her"], "--her"),
+        (["--replay_ratio", "0.01"], "`replay_ratio` 0.01 of 16 unrolls is less than half of one"),
+        (["--replay_ratio", "-1"], "`replay_ratio` is -1.0"),
+        (["--replay_ratio", "0", "--replay_keep", "fifo"], "`replay_keep` fifo says how the past is replayed"),
+        (["--replay_ratio", "0", "--policy_cloning", "1"], "`policy_cloning` 1.0 says how the past is replayed"),
+        (["--replay_steps", "300"], "cannot hold a block of each game: 16 games x 20 steps"),
+        (["--replay_mb", "1"], "a replay of 1 MB cannot hold"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(words, sentence, workdir, capsys):
@@ -232,6 +261,7 @@ def test_every_stored_policy_and_value_is_of_its_own_row(seen):
 def test_what_followed_a_row_is_known_where_the_next_row_does_not_say_it(seen):
     """The switch cuts both games after step 44 of each, in the sixth unroll, and a time limit cuts others."""
     updates, _, run = seen
+    assert [len(unrolls) for unrolls in updates] == [1] + [2] * 9, "nothing can be replayed in the first"
     (switch,) = read_csv(run / "switches.csv")
     assert switch["global_step"] == "88"
     cut_at = np.zeros((80, 2), bool)
@@ -247,3 +277,43 @@ def test_what_followed_a_row_is_known_where_the_next_row_does_not_say_it(seen):
             assert torch.equal(after[:-1], new.observations[t, n][1:]), "its older planes are the row's newer ones"
     assert cut_at[43].all()
     assert cut_at.sum() > 4, "the time limit too"
+
+
+@NEEDS_HACKATARI
+def test_replayed_rows_are_earlier_ones_and_never_new(seen):
+    """Every replayed unroll is one that was just played in an earlier update, and none of the same update."""
+    updates, _, _ = seen
+
+    def content(unrolls, game):
+        there = unrolls.mask[:, game]
+        columns = (unrolls.observations, unrolls.actions, unrolls.rewards, unrolls.values, unrolls.terminated)
+        return b"".join(column[there][:, game].contiguous().numpy().tobytes() for column in columns)
+
+    played = []  # per update: what each game played, the parts before and after the switch by themselves
+    for number, (new, *_) in enumerate(updates):
+        parts = [new] if number != 5 else [new._replace(mask=new.mask & half) for half in halves(new, 4)]
+        played.append({content(part, game) for part in parts for game in range(2)})
+    for number, (_, *old) in enumerate(updates):
+        for each in old:
+            contents = {content(each, game) for game in range(each.actions.shape[1])}
+            assert len(contents) == 2
+            assert contents <= set().union(*played[:number])
+
+
+def halves(unrolls, border):
+    """Masks of the steps before `border` and of the others."""
+    first = (torch.arange(len(unrolls.mask)) < border)[:, None]
+    return first, ~first
+
+
+@NEEDS_HACKATARI
+def test_the_numbers_of_replay_are_logged(seen):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    *_, run = seen
+    events = EventAccumulator(str(run)).Reload()
+    names = {name for name in events.Tags()["scalars"] if name.startswith("replay/")}
+    assert names == {f"replay/{name}" for name in (*training.OF_REPLAY, "steps", "mb", "blocks", "tasks")}
+    assert [event.value for event in events.Scalars("replay/steps")] == [16.0 * i for i in range(1, 11)]
+    assert max(abs(event.value) for event in events.Scalars("replay/policy_cloning")) < 1e-6
+    assert [event.value for event in events.Scalars("replay/tasks")] == [1.0] * 5 + [2.0] * 5
