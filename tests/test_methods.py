@@ -347,7 +347,7 @@ class Learning:
         self.methods.load_large_state(large)
 
 
-class LearningByVTrace(Learning):
+class LearningByClear(Learning):
     """The same as continual_clear.py does."""
 
     def make(self):
@@ -365,7 +365,7 @@ class LearningByVTrace(Learning):
 def small(*names, kind="PPO_OBJ"):
     """Settings with which each of these methods does something in every step."""
     given = {f"{name}.{key}": value for name in names for key, value in BUSY.get(name, {}).items()}
-    if kind == "V-trace":
+    if kind == "CLEAR":
         args = complete_methods(continual_clear.Args(methods=names, prefixed=given, num_envs=2, num_steps=8))
         check_methods(args, continual_clear.SCRIPT.moments, "x.py")
         return args
@@ -387,7 +387,7 @@ BUSY = {
 
 
 def assert_it_goes_on_alike(args, kind):
-    make = LearningByVTrace if kind == "V-trace" else Learning
+    make = LearningByClear if kind == "CLEAR" else Learning
     one = make(args, kind)
     one.learn(1)
     two = make(args, kind)
@@ -401,7 +401,7 @@ def assert_it_goes_on_alike(args, kind):
     assert one.methods.numbers() == two.methods.numbers()
 
 
-LEARNERS = {"PPO": {}, "PPO_OBJ": {}, "V-trace": {}}
+LEARNERS = {"PPO": {}, "PPO_OBJ": {}, "CLEAR": {}}
 """Learner -> methods that it refuses, with a part of the sentence."""
 REFUSED_PAIRS = {
     ("continual_backprop", "crelu"): "a unit of CReLU has two outputs",
@@ -462,8 +462,8 @@ def test_the_moments_work_in_a_script_of_another_kind(name):
 def test_the_table_of_what_goes_with_what_is_that_of_the_code():
     table = {row[0].strip("`"): row[1:] for row in rows_of_table(section("What goes with what"), columns=6)}
     assert list(table) == NAMES
-    for name, (ppo, objects, v_trace, q, refused) in table.items():
-        assert (ppo, objects, v_trace) == tuple("no" if name in LEARNERS[learner] else "yes" for learner in LEARNERS)
+    for name, (ppo, objects, clear, q, refused) in table.items():
+        assert (ppo, objects, clear) == tuple("no" if name in LEARNERS[learner] else "yes" for learner in LEARNERS)
         assert q == ("yes" if name in OF_THE_Q_LEARNER else "no")
         others = {word.removeprefix("--") for word in re.findall(r"`([\w-]+)`", refused)}
         pairs = {other for pair in REFUSED_PAIRS if name in pair for other in pair} - {name}

@@ -46,7 +46,7 @@ SCRIPTS = {
     "tests/q_learner.py": q_learner,
 }
 BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
-BENCHMARKS += ("precision", "methods", "published", "soak", "starts", "hindsight", "evaluations", "floor")
+BENCHMARKS += ("clear", "precision", "methods", "published", "soak", "starts", "hindsight", "evaluations", "floor")
 
 
 # ------------------------------------------------------------------------------------------------------ first screen
