@@ -158,6 +158,30 @@ def test_nothing_is_cloned_where_the_weights_are_those_that_played():
     assert numbers[3:5].tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("behaviour", ["its own policy", "another policy"])
+def test_it_learns_which_action_a_frame_asks_for(behaviour):
+    """Games of one step, in which one of three planes is lit; also from actions of a policy that never learns."""
+    args, agent = training.Args(num_envs=16, num_steps=20, learning_rate=0.03), LinearAgent(PLANES)
+    optimizer, draw = training.make_optimizer(args, agent), torch.Generator().manual_seed(1)
+    over = torch.ones(20, 16, dtype=torch.bool)
+    for _ in range(100):
+        right = torch.randint(ACTIONS, (20, 16), generator=draw)
+        frames = (255 * torch.nn.functional.one_hot(right, PLANES)).to(torch.uint8)[..., None, None]
+        with torch.no_grad():
+            logits, values = (x.unflatten(0, (20, 16)) for x in agent(frames.flatten(0, 1)))
+        if behaviour != "its own policy":
+            logits = torch.zeros_like(logits)
+        chosen = torch.multinomial(logits.softmax(-1).flatten(0, 1), 1, generator=draw).view(20, 16)
+        rewards, nothing = (chosen == right).float(), (torch.zeros(0, dtype=torch.int64),) * 2
+        policies = logits.log_softmax(-1)
+        new = Unrolls(frames, chosen, policies, values, rewards, over, over, over, frames[0, :0], nothing)
+        training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, [new])
+    with torch.no_grad():
+        logits, values = agent((255 * torch.eye(PLANES)).to(torch.uint8)[..., None, None])
+    assert bool((logits.softmax(-1).diagonal() > 0.9).all()), logits.softmax(-1)
+    assert bool((values > 0.6).all()), values
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_the_divergence_is_from_the_stored_policy_to_the_present_one(seed):
     before, now = torch.randn(2, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(-1)
