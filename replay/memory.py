@@ -54,8 +54,8 @@ class Steps(NamedTuple):
     observations: np.ndarray
     """[B, *shape]"""
     after: np.ndarray
-    """[B, *shape], what was there `count` steps later; zeros where that is not known"""
-    count: np.ndarray
+    """[B, *shape], what was there `span` steps later; zeros where that is not known"""
+    span: np.ndarray
     """int64 [B], 1 to n: fewer where the episode or the block ended before"""
     fields: Arrays
     """[n, B, ...] by name, of the step and those after it"""
@@ -269,7 +269,7 @@ class Replay:
 
     def sample(self, number: int) -> Blocks:
         """So many different blocks, any with the same probability; all there are where these are fewer."""
-        chosen = self._draws.choice(len(self), min(number, len(self)), replace=False) if len(self) else []
+        chosen: Any = self._draws.choice(len(self), min(number, len(self)), replace=False) if len(self) else []
         return self._blocks_of([self._blocks[place] for place in chosen])
 
     def others(self, task: str | None) -> int:

@@ -151,14 +151,14 @@ def test_single_steps_come_with_what_followed_them_in_their_episode_and_block(n)
         t, m = first + position, 1
         while m < n and position + m < 5 and not played.done[t + m - 1, game]:
             m += 1
-        assert steps.count[i] == m
+        assert steps.span[i] == m
         assert steps.mask[:, i].tolist() == [k < m for k in range(n)]
         np.testing.assert_array_equal(steps.observations[i], played.seen[t, game])
         np.testing.assert_array_equal(steps.after[i], played.after[t + m - 1, game])
         np.testing.assert_array_equal(steps.fields["actions"][:m, i], played.fields["actions"][t : t + m, game])
         np.testing.assert_array_equal(steps.fields["done"][:m, i], played.done[t : t + m, game])
         assert not steps.fields["actions"][m:, i].any()
-    assert {1, min(n, 5)} <= set(steps.count.tolist())
+    assert {1, min(n, 5)} <= set(steps.span.tolist())
     again = replay.take(steps.numbers, steps.positions, n)
     np.testing.assert_array_equal(again.after, steps.after)
 

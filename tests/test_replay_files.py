@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import ROOT
+from pages import blocks, rows
 from test_replay import FRAMES, Games, assert_same_blocks, replay_of
 
 from continual_hackatari.training.checkpoints import CheckpointError
@@ -59,7 +61,7 @@ def content_bytes(replay):
 
 
 def on_disk(folder):
-    return {path.name: path.stat().st_size for path in folder.glob("replay*_blocks_step*.pt")}
+    return {path.name: path.stat().st_size for path in folder.glob("replay_blocks*_step*.pt")}
 
 
 @pytest.mark.parametrize("keep", ["reservoir", "fifo", "half"])
@@ -121,7 +123,7 @@ def test_damage_gives_way_to_the_state_before(harm, which, folder):
     life.play(2).save()
     life.play(2).save()
     assert load_state(folder)[1] == []
-    path = folder / f"replay{'_blocks' if which == 'blocks' else ''}_step80.pt"
+    path = folder / f"replay{'_blocks1' if which == 'blocks' else ''}_step80.pt"
     if harm == "missing":
         path.unlink()
     else:
@@ -197,3 +199,14 @@ def test_each_process_has_its_own_games_its_share_of_the_room_and_its_own_random
     assert [block.number for block in one][-20:] == list(range(140, 160)), "half are the newest"
     one.begin("b")
     assert one.num_steps == 0
+
+
+def test_the_page_says_the_defaults_and_its_example_works(capsys):
+    text = (ROOT / "docs" / "replay.md").read_text()
+    for name, default, _ in rows(text):
+        field = ReplaySettings.__dataclass_fields__[name.strip("`-")]
+        assert default.strip("`") == str(field.default)
+    (example,) = blocks("python", text)
+    exec(example, {})
+    shown = [line.rpartition("# ")[2] for line in example.splitlines() if line.startswith("print")]
+    assert capsys.readouterr().out.splitlines() == shown

@@ -97,6 +97,7 @@ class ReplayFile:
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
         self._sizes: dict[str, int] = {}  # of the files with blocks
+        self._written = 0  # such files
 
     def save(self, path: Path) -> Sequence[str]:
         """Write what is new; returns the files with blocks."""
@@ -105,12 +106,12 @@ class ReplayFile:
         for block in blocks:
             if block.saved is not None:
                 used[block.saved[0]] += len(block.content)
-        name = path.name.replace("_step", "_blocks_step")
+        name = path.name.replace("_step", f"_blocks{self._written}_step")  # never that of a file in use
         written_anew = {file for file, size in used.items() if 2 * size < self._sizes[file]}
         written_anew |= set(sorted(used, key=lambda file: used[file])[: max(0, len(used) - MOST_FILES)])
         new = [block for block in blocks if block.saved is None or block.saved[0] in written_anew]
         if new:
-            self._sizes[name] = 0
+            self._sizes[name], self._written = 0, self._written + 1
             with sealing(path.with_name(name)) as write:
                 for block in new:
                     write(block.content)
@@ -121,6 +122,7 @@ class ReplayFile:
         self._sizes = {file: self._sizes[file] for file in files}
         state = {
             "replay": self._replay.state_dict(),
+            "written": self._written,
             "files": files,
             "sizes": [self._sizes[file] for file in files],
             "file_of_block": np.array([files.index(file) for file, _ in places], np.int64),
@@ -132,7 +134,8 @@ class ReplayFile:
 
     def load(self, path: Path) -> None:
         state = read_sealed(path)
-        files, self._sizes = state["files"], dict(zip(state["files"], state["sizes"], strict=True))
+        files, self._written = state["files"], state["written"]
+        self._sizes = dict(zip(files, state["sizes"], strict=True))
         contents: list[Any] = [None] * len(state["lengths"])
         for number, file in enumerate(files):
             content = sealed_content(path.with_name(file))
