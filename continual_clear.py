@@ -228,7 +228,9 @@ def train(setup: Setup[Args]) -> None:
                 set_learning_rate(optimizer, share * args.learning_rate)
             if boundary_due(args, first):  # with `boundary` every:STEPS, between two unrolls
                 run.weights_change()
-                methods.boundary(period(args, first - args.batch_size), period(args, first), run.clock())
+                changed = methods.boundary(period(args, first - args.batch_size), period(args, first), run.clock())
+                if changed.everything and replay is not None:
+                    replay.forget()
             acting_agent.refresh()  # in bf16 it acts with a copy of the weights
             torch.set_num_threads(num_threads if device.type == "cuda" else 1)  # the cores belong to the emulators
             wait_for = functools.partial(collect, run, rollout, cuts, acting_agent, first)  # (step, group of games)
