@@ -32,6 +32,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -166,8 +167,6 @@ LOSSES = ("value_loss", "policy_loss", "entropy")
 OF_REPLAY = ("policy_cloning", "value_cloning", "clipped_ratio")
 OF_GRADIENT_STEP = (*LOSSES, *OF_REPLAY, "gradient_norm")
 """What `minibatch_step` returns."""
-
-
 MOST_ACTIONS = 18
 """of any game of this console"""
 
@@ -250,10 +249,10 @@ def train(setup: Setup[Args]) -> None:
                     for group in range(len(envs.groups) if t > 0 else 0):
                         wait_for(t - 1, group)
                     run.end_regime()
-                    if args.switch_mode == "reset":
-                        scaler.returns[:] *= t > 0  # the unroll before ended here, and was bootstrapped just so
-                        if t > 0:
-                            cut_running(rollout, cuts, envs, acting_agent, t - 1)
+                    if args.switch_mode == "reset" and t > 0:
+                        cut_running(rollout, cuts, envs, acting_agent, t - 1)
+                    elif args.switch_mode == "reset":  # the unroll before ended here, and was bootstrapped just so
+                        scaler.returns[:] = 0.0
                     if methods.keeps_rows:
                         methods.rows(played(run, rollout, shown, t))
                         shown = t
@@ -295,7 +294,8 @@ def train(setup: Setup[Args]) -> None:
             # ============================== REPLAY ==============================
             # Unrolls of the past are drawn before the new ones join them, so none is replayed while it is new. Kept is
             # what the agent saw, did, said and got, and what followed where an episode was cut.
-            scaled = scale_rewards(scaler, rollout.rewards[:steps], rollout.done[:steps], ranks)
+            counted = np.arange(steps)[:, None].repeat(setup.games_per_rank, 1) >= begun
+            scaled = scale_rewards(scaler, rollout.rewards[:steps], rollout.done[:steps], ranks, counted)
             last = envs.arrays.observations
             unrolls = [played_unrolls(rollout, scaled, cuts, to_device(last, device), begun, steps)]
             if replay is not None:
