@@ -132,9 +132,9 @@ def identity(record: Record) -> str:
 def is_baseline(record: Record, config: Mapping[str, Any]) -> bool:
     """Whether a run on one task alone is one that this suite compares with."""
     args = record["args"]
-    wanted = [single_task_config(dict(config), task) for task in first_regimes(dict(config))]
+    wanted = [{"frameskip": 4, **single_task_config(dict(config), task)} for task in first_regimes(dict(config))]
     return any(
-        all(args.get(key) == value for key, value in experiment_settings(alone).items() if key != "total_timesteps")
+        all(args.get(key) == value for key, value in alone.items() if key not in ("total_timesteps", "eval_modifs"))
         and record["steps"] == alone["total_timesteps"]
         for alone in wanted
     )

@@ -49,6 +49,8 @@ PAGE = ROOT / "docs" / "suite-results.md"
 STRENGTHS = "strengths-"
 """how `exp_name` of a sequence begins on which strengths are chosen"""
 PLAIN = "none"
+DOTS = 110
+"""per inch of a picture: readable on a page, and small in the repository"""
 
 INTRODUCTION = """\
 # Results of the suites
@@ -124,6 +126,8 @@ class Results(NamedTuple):
     """metrics of scores above the random player's"""
     transfer: list[float]
     """forward transfer of each group; NaN where there is none"""
+    alone: list[Run]
+    """runs on one task alone"""
 
     @property
     def labels(self) -> list[str]:
@@ -144,8 +148,13 @@ def label_of(args: Mapping[str, Any]) -> str:
     for name in args.get("methods", []):
         defaults = dataclasses.asdict(all_methods()[name].Settings())
         given = {key: args.get(f"{name}.{key}", default) for key, default in defaults.items()}
-        words.append(":".join([name, *(f"{key}={value}" for key, value in given.items() if value != defaults[key])]))
+        words.append(":".join([name, *(f"{k}={short(value)}" for k, value in given.items() if value != defaults[k])]))
     return "+".join(words) or PLAIN
+
+
+def short(value: Any) -> Any:
+    """10000.0 as 10000, as one would type it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def results_of(name: str, config: dict[str, Any], content: Mapping[str, Sequence[Record]], place: Path) -> Results:
@@ -154,11 +163,11 @@ def results_of(name: str, config: dict[str, Any], content: Mapping[str, Sequence
         [as_folder(record, place / kind, number) for number, record in enumerate(content[kind])]
         for kind in ("runs", "single_task")
     )
-    above = evaluate_groups(runs, (), Settings(normalise="floor"))
-    compared = evaluate_groups(runs, alone, Settings(normalise="single_task")) if alone else []
+    above = evaluate_groups(runs, (), Settings(normalise="floor")) if runs else []
+    compared = evaluate_groups(runs, alone, Settings(normalise="single_task")) if runs and alone else []
     transfer = [result.summaries["forward_transfer"].mean for result in compared] or [math.nan] * len(above)
     order = sorted(range(len(above)), key=lambda i: (above[i].group.runs[0].args.get("methods", []), i))
-    return Results(name, config, [above[i] for i in order], [transfer[i] for i in order])
+    return Results(name, config, [above[i] for i in order], [transfer[i] for i in order], alone)
 
 
 # ----------------------------------------------------------------------------------------------------------- tables
@@ -214,6 +223,17 @@ def string_table(results: Results) -> str:
     return format_table(rows, "markdown")
 
 
+def alone_table(runs: Sequence[Run]) -> str:
+    """Raw scores of the runs on one task alone, before and after training."""
+    rows = [["only", "steps", "seeds", "before", "at the end"]]
+    for task, steps in sorted({(run.regimes[0].modification, run.last_step) for run in runs}):
+        own = [run for run in runs if (run.regimes[0].modification, run.last_step) == (task, steps)]
+        scores = [[run.evaluations().score(task, phase).value for run in own] for phase in (-1, 0)]
+        cells = [f"{steps:,}", ", ".join(run.seed for run in own), *(number(sum(s) / len(s)) for s in scores)]
+        rows.append([f"`{name_of(task)}`", *cells])
+    return format_table(rows, "markdown")
+
+
 def strength_table(results: Results) -> str:
     """One row per value; of each method the best mean score at the end is chosen, the first of equals."""
     means = [result.summaries["average_performance"].mean for result in results.above]
@@ -223,7 +243,7 @@ def strength_table(results: Results) -> str:
     for i, result in enumerate(results.above):
         same = [j for j in range(len(lists)) if lists[j] == lists[i]]
         varied = [key for key in differences([settings[j] for j in same]) if key in settings[i]]
-        setting = ", ".join(f"`{key}` {settings[i][key]:g}" for key in varied)
+        setting = ", ".join(f"`{key}` {short(settings[i][key])}" for key in varied)
         best = max(same, key=lambda j: means[j]) == i and len(same) > 1
         seeds = ", ".join(run.seed for run in result.group.runs)
         cells = [setting, seeds, number(means[i]), minus_plain(results, results.labels[i]), "yes" * best]
@@ -241,6 +261,7 @@ def page() -> str:
         content = read(FOLDER / f"{name}.json")
         if not content["runs"]:
             missing.append(name)
+        if not any(content.values()):
             continue
         with tempfile.TemporaryDirectory() as place:
             results = results_of(name, config, content, Path(place))
@@ -261,13 +282,16 @@ def not_run(missing: Sequence[str]) -> list[str]:
 
 def section_of(results: Results) -> str:
     """What one file's runs came to."""
-    choice = results.name.startswith(STRENGTHS)
     blocks = [f"## {results.name}", sequence_in_words(results.config)]
-    blocks += [strength_table(results)] if choice else [suite_table(results)]
-    blocks += ["Scores under each string after the last regime, as the game counts them:", string_table(results)]
-    for kind, words in {"returns": RETURNS, "evaluation": EVALUATION}.items():
-        blocks.append(f"![{words}](../benchmarks/results/suites/{results.name}-{kind}.png)\n{words}")
-    blocks += ["What this does **not** show:", "\n".join(f"- {line}" for line in limits_of(results))]
+    if results.above:
+        choice = results.name.startswith(STRENGTHS)
+        blocks.append(strength_table(results) if choice else suite_table(results))
+        blocks += ["Scores under each string after the last regime, as the game counts them:", string_table(results)]
+        for kind, words in {"returns": RETURNS, "evaluation": EVALUATION}.items():
+            blocks.append(f"![{words}](../benchmarks/results/suites/{results.name}-{kind}.png)\n{words}")
+        blocks += ["What this does **not** show:", "\n".join(f"- {line}" for line in limits_of(results))]
+    if results.alone:
+        blocks += ["Runs on one task alone, as the game counts their scores:", alone_table(results.alone)]
     blocks += ["What was run:", "\n".join(f"- {line}" for line in what_was_run(results))]
     return "\n\n".join(blocks) + "\n"
 
@@ -295,7 +319,9 @@ def limits_of(results: Results) -> list[str]:
             "plasticity does, cannot be seen."
         )
     for label, result in zip(results.labels, results.above, strict=True):
-        learned = result.summaries["learned_share"]
+        learned, end = result.summaries["learned_share"], result.summaries["average_performance"]
+        if "random player" in end.reason:
+            lines.append(f"`{label}`: the mean at the end is one over fewer tasks: {end.reason}.")
         if learned.mean < 1:
             lines.append(f"`{label}`: not every task was learned, and what never was cannot be forgotten.")
         forgetting = result.summaries["forgetting_maximal"]
@@ -310,18 +336,24 @@ def limits_of(results: Results) -> list[str]:
 
 def what_was_run(results: Results) -> list[str]:
     """Runs with what made them, and the methods that have none."""
-    lines = []
-    for group in results.groups:
-        seeds = ", ".join(run.seed for run in group.runs)
-        one = group.runs[0].args
+    lines = [f"`{group.label}`, {made_by(group.runs)}" for group in results.groups]
+    tasks = dict.fromkeys(run.regimes[0].modification for run in results.alone)
+    for task in tasks:
         lines.append(
-            f"`{group.label}`, {'seed' if len(group.runs) == 1 else 'seeds'} {seeds}: "
-            f"commit {one['versions']['commit'][:12]}, {one['processor']}, `{one['command']}`"
+            f"only `{name_of(task)}`, {made_by([r for r in results.alone if r.regimes[0].modification == task])}"
         )
     used = {name for run in results.runs for name in run.args.get("methods", [])}
     if not results.name.startswith(STRENGTHS):
-        lines.append("Not run here: " + ", ".join(f"`{name}`" for name in all_methods() if name not in used) + ".")
+        without = [*([] if PLAIN in results.labels else [PLAIN]), *(name for name in all_methods() if name not in used)]
+        lines.append("Not run here: " + ", ".join(f"`{name}`" for name in without) + ".")
     return lines
+
+
+def made_by(runs: Sequence[Run]) -> str:
+    """Seeds, commit, processor, and the command of the first."""
+    args = runs[0].args
+    seeds = f"{'seed' if len(runs) == 1 else 'seeds'} {', '.join(run.seed for run in runs)}"
+    return f"{seeds}: commit {args['versions']['commit'][:12]}, {args['processor']}, `{args['command']}`"
 
 
 def draw(results: Results) -> None:
@@ -336,7 +368,7 @@ def draw(results: Results) -> None:
             "returns": figures.draw_returns(results.groups, keys, theme),
             "evaluation": figures.draw_heat_maps(maps, keys, theme),
         }.items():
-            (FOLDER / f"{results.name}-{kind}.png").write_bytes(figures.render(figure, "png"))
+            figure.savefig(FOLDER / f"{results.name}-{kind}.png", dpi=DOTS)
 
 
 def draw_all() -> None:
@@ -365,9 +397,11 @@ def collect(folders: Sequence[Path]) -> None:
     for name, config in known_sequences().items():
         path = FOLDER / f"{name}.json"
         own = records.pop(name, [])
-        if own or path.exists():
+        if not name.startswith(STRENGTHS):
+            own = [*own, *(record for record in alone if is_baseline(record, config))]
+        if own:
             content = read(path)
-            add(content, [*own, *(record for record in alone if is_baseline(record, config))])
+            add(content, own)
             write(path, content)
             print(f"{path.name}: {counted(len(content['runs']), 'run')}, {len(content['single_task'])} on one task")
     for name, others in records.items():

@@ -126,20 +126,36 @@ def test_runs_are_added_and_a_repeated_one_takes_the_place_of_the_old(committed,
     assert "`my-own`, which is no suite" in capsys.readouterr().out
 
 
+def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path):
+    record = suite_records.record_of(
+        Run(made_up(tmp_path, strings=("",), exp_name="single-task", held_out=(), num_steps=64), events=False)
+    )
+    record["steps"] = 40_000
+    record["args"] |= {"modifs": "", "anneal_lr": False, "eval_every": 20_000, "eval_games": 5}
+
+    def suites():
+        return [n for n, config in suite_records.known_sequences().items() if suite_records.is_baseline(record, config)]
+
+    assert suites() == [f"freeway-{name}-cpu-v2" for name in ("dynamics", "looks", "mixed")]
+    record["args"]["frameskip"] = 16
+    assert suites() == []
+
+
 def test_the_table_has_pairs_of_the_same_seed_and_says_what_one_seed_is_worth(committed, tmp_path):
     folders = [made_up(tmp_path, seed=seed) for seed in (1, 2, 3)]
     folders += [made_up(tmp_path, ("redo",), seed=seed, gain=1 + 0.1 * seed) for seed in (2, 3, 4)]
     folders += [made_up(tmp_path, ("ewc",), seed=1, **{"ewc.strength": 7.0})]
     suite_results.collect(folders)
     page = suite_results.page()
+    assert "Runs on one task alone, as the game" not in page
     table = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in lines_of(page, "| methods | seeds")}
-    assert list(table) == ["`none`", "`ewc:strength=7.0`", "`redo`"]
+    assert list(table) == ["`none`", "`ewc:strength=7`", "`redo`"]
     assert table["`none`"][0] == "1, 2, 3"
     assert table["`none`"][3] == ""
     assert table["`redo`"][3].startswith("5 ± ")  # 20 * (0.2, 0.3) more with seeds 2 and 3, and no pair with seed 4
     assert table["`redo`"][3].endswith("(2 pairs)")
-    assert table["`ewc:strength=7.0`"][3] == "0 (1 pair)"
-    assert "[" not in table["`ewc:strength=7.0`"][2], "one seed has no interval"
+    assert table["`ewc:strength=7`"][3] == "0 (1 pair)"
+    assert "[" not in table["`ewc:strength=7`"][2], "one seed has no interval"
     assert "One seed says what happened in one run. It is no evidence" in page
     assert "Not run here: `continual_backprop`" in page
     without = page.partition("## Not run")[2]
