@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.plan import Plan
-from continual_hackatari.reporting.rows import UNMODIFIED
 
 
 class Place(NamedTuple):

@@ -357,7 +357,8 @@ def draw_heat_maps(maps: Sequence[tuple[str, HeatMap]], keys: Keys, theme: Theme
     if image is not None:
         bar = figure.colorbar(image, ax=list(grid), fraction=0.03, pad=0.015)
         bar.set_label(SCORE)
-        bar.outline.set_visible(False)
+        outline: Any = bar.outline  # whose type matplotlib 3.10 and 3.11 describe differently
+        outline.set_visible(False)
     return figure
 
 

@@ -30,6 +30,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from continual_hackatari.names import UNMODIFIED
+
 Segment = tuple[int, int, str]  # first step, first step after it, modification string
 
 _CHUNK = 4096  # blocks whose random numbers are computed together; a multiple of 4, the words per Philox counter
@@ -48,9 +50,6 @@ _DRAW, _REPLAY_COIN, _REPLAY_CHOICE, _PHASE_SEED = range(4)
 
 class ScheduleError(ValueError):
     """Something in a schedule that its author can mend: one sentence says what was given and what is allowed."""
-
-
-UNMODIFIED = "no_modif"
 
 
 # ------------------------------------------------------------------------------------------------ checks of arguments

@@ -8,8 +8,10 @@ import sys
 import pytest
 from conftest import ROOT
 
+from continual_hackatari.names import UNMODIFIED
+
 PACKAGE = "continual_hackatari"
-ROOMS = {"agents", "methods", "reporting", "schedules", "training", "wrappers"}
+ROOMS = {"agents", "methods", "replay", "reporting", "schedules", "training", "wrappers"}
 SCRIPTS = {"continual_training_example", "eval", "metrics", "report", "sweep"}
 
 
@@ -54,7 +56,10 @@ def test_everything_imports_rooms_through_the_package():
             assert not imported_roots(path) & (ROOMS | SCRIPTS), path
 
 
-ARROWS = {"methods": {"agents"}, "training": {"agents", "methods", "reporting", "schedules", "wrappers"}}
+ARROWS = {
+    "methods": {"agents", "replay"},
+    "training": {"agents", "methods", "replay", "reporting", "schedules", "wrappers"},
+}
 """Which other rooms a room may import."""
 
 
@@ -95,21 +100,16 @@ def imports_inside(room):
     return found
 
 
-@pytest.mark.parametrize("room", ["agents", "methods", "reporting", "schedules", "training", "wrappers"])
+@pytest.mark.parametrize("room", sorted(ROOMS))
 def test_the_files_of_a_room_form_no_circle(room):
     assert any(imports_inside(room).values())
     graphlib.TopologicalSorter(imports_inside(room)).prepare()  # raises CycleError with the circle
 
 
-def test_rooms_that_may_not_import_each_other_have_one_word_for_the_unmodified_game():
-    """Each owns it for itself: the games read it, schedules too, and reports write it. Nobody else spells it."""
-    from continual_hackatari.reporting import rows
-    from continual_hackatari.schedules import factories
-    from continual_hackatari.wrappers.modifications import modification
-
-    assert rows.UNMODIFIED == factories.UNMODIFIED == modification.UNMODIFIED
-    spelt = [path for room in ROOMS for path in files_of(room) if f'"{rows.UNMODIFIED}"' in path.read_text()]
-    assert sorted(path.name for path in spelt) == ["factories.py", "modification.py", "rows.py"]
+def test_what_several_rooms_call_the_unmodified_game_is_spelt_once():
+    """They may not import each other: games read the word, schedules too, and reports write it."""
+    files = [path for room in (*ROOMS, PACKAGE) for path in files_of(room) if not path.is_symlink()]
+    assert [path.name for path in files if f'"{UNMODIFIED}"' in path.read_text()] == ["names.py"]
 
 
 @pytest.mark.parametrize(("module", "files"), [("ale_py", {"emulator.py"}), ("imageio_ffmpeg", {"video.py"})])
@@ -117,9 +117,9 @@ def test_what_one_file_alone_knows(module, files):
     assert {path.name for path in files_of("wrappers") if module in imported_roots(path)} == files
 
 
-def test_schedules_need_numpy_only():
+def test_schedules_and_replays_need_numpy_only():
     allowed = set(sys.stdlib_module_names) | {PACKAGE, "numpy"}
-    for path in files_of("schedules"):  # the picture is loaded only where it is asked for
+    for path in [*files_of("schedules"), *files_of("replay")]:  # a picture is loaded only where it is asked for
         assert imported_roots(path) <= allowed | ({"matplotlib"} if path.name == "plot.py" else set()), path
 
 

@@ -20,7 +20,7 @@ from siblings import EVERY, Q_LEARNER
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
-from continual_hackatari.training import cost, earlier_flags, run_evaluation, sweeps
+from continual_hackatari.training import cost, earlier_flags, run_evaluation, sweep_checks, sweeps
 from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 from continual_hackatari.training.help import groups_of
 from continual_hackatari.training.settings import RULES, WANDB
@@ -95,7 +95,7 @@ def refusal(words):
     return str(refused.value)
 
 
-@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("name", mostly_slow(FLAGS, 3))
 def test_a_flag_of_something_that_is_off_is_refused_wherever_it_stands(name, workdir):
     settings = {**FREEWAY, **OFF.get(name, {})}
     value = another(name)
@@ -197,7 +197,7 @@ def checked_here(monkeypatch):
         __enter__ = lambda self: self  # noqa: E731
         apply = staticmethod(lambda function, arguments: function(*arguments))
 
-    monkeypatch.setattr(sweep.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
+    monkeypatch.setattr(sweep_checks.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
 
 
 def sweep_file(parameters, **settings):
@@ -295,6 +295,7 @@ def test_the_speed_is_that_of_a_game_of_this_run(sibling, workdir):
 SCRIPTS = ["continual_training_example.py", "eval.py", "metrics.py", "report.py", "sweep.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", mostly_slow([*SCRIPTS, "modification_factories.py"], 9))
 def test_help_that_nobody_reads_to_its_end_is_no_error(script):
     reading, writing = os.pipe()

@@ -115,7 +115,7 @@ def fake(workdir, monkeypatch):
     """The stand-in of the training script, and what is reported in the end."""
     shutil.copy(ROOT / "tests" / "fake_training.py", workdir / "fake.py")
     monkeypatch.setattr(sweep, "TRAINING", str(workdir / "fake.py"))
-    monkeypatch.setattr(sweep, "check_commands", lambda *_: None)
+    monkeypatch.setattr(sweep, "check", lambda *_: None)
     reported = []
     monkeypatch.setattr(sweep, "suite_report", lambda *what: reported.append(what) or True)
     return reported
@@ -155,7 +155,7 @@ def test_a_suite_runs_its_methods_and_each_single_task_once(fake, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--suite", "freeway-look", "--seeds", "1"], "did you mean freeway-looks?"),
+        (["--suite", "freeway-look", "--seeds", "1"], "the nearest is `freeway-looks`"),
         (["--suite", "freeway-looks"], "`suite` needs `--seeds`"),
         (["--suite", "freeway-looks", "--seeds", "1", "--methods", "redo", "redo"], "`methods` names redo twice"),
         (["--suite", "freeway-looks", "--seeds", "1", "1"], "each of them may stand there once only"),

@@ -194,11 +194,10 @@ def check_settings(
     build = functools.partial(script.build, args)
     if start is not None:
         notes.append(check_start(args, start, game, lambda shape, number: build(shape, number, torch.Generator())))
-    schedule, lines = choose_schedule(args, game)
+    schedule, strings, lines = choose_schedule(args, game)
     notes += lines
     total_timesteps = args.total_timesteps or schedule.num_total_steps
     if args.switch_mode == "live":
-        strings = [canonical(string, game) for string in schedule.possible_modifications()]
         notes += filter(None, [waiting_note(game, strings)])
     tests, of_tests = canonical_strings("test_modifs", args.test_modifs, game)
     notes += of_tests
@@ -206,7 +205,6 @@ def check_settings(
     plan: Plan | None = None
     if args.evaluates_continually:
         regimes = ((start, stop, canonical(name, game)) for start, stop, name in schedule.segments(0, total_timesteps))
-        strings = [canonical(string, game) for string in schedule.possible_modifications()]
         plan, games, lines = plan_continual_evaluation(args, saved is not None, regimes, strings, total_timesteps, game)
         evaluated_games += games
         notes += lines
@@ -264,8 +262,8 @@ def choose_game(args: RunSettings) -> tuple[GameConfig, list[str]]:
     )
 
 
-def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]]:
-    """The schedule of these settings, and lines for the user about its modifications.
+def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str], list[str]]:
+    """The schedule of these settings, the strings that it may ask for, as the games take them, and lines about them.
 
     Raises:
         ScheduleError: a class or an argument of it is wrong.
@@ -282,7 +280,8 @@ def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]
     for name in dict.fromkeys(name for string in strings for name in string.split()):
         key = key_of(kwargs, name, "modification_factory_kwargs") or "modification_factory"
         check_string(game, name, key if has_schedule else "modifs")
-    return schedule, [line for string in strings for line in check_string(game, string)[1]]
+    checked = [check_string(game, string) for string in strings]
+    return schedule, [string for string, _ in checked], [line for _, lines in checked for line in lines]
 
 
 def check_file(path: str | Path, modification_file: str = "") -> list[str]:
@@ -297,7 +296,7 @@ def check_file(path: str | Path, modification_file: str = "") -> list[str]:
     args, _ = apply_config_file(RunSettings(modification_file=modification_file), path, gone=GONE, foreign=foreign)
     check_ranges(args, ranges_of(RULES))
     game, notes = choose_game(args)
-    notes += choose_schedule(args, game)[1]
+    notes += choose_schedule(args, game)[2]
     for name in ("eval_modifs", "held_out_modifs", "test_modifs"):
         notes += canonical_strings(name, getattr(args, name), game)[1]
     if foreign:
@@ -368,8 +367,9 @@ def settings_of_run(
     args = parse_command_line(script.settings, argv, description=script.description, default=before)
     if args.amp == "auto":  # has chosen already
         args = replace(args, amp=before.amp)
+    now = as_plain_dict(args)
     for name, old in as_plain_dict(before).items():
-        new = as_plain_dict(args)[name]
+        new = now[name]
         if name != "resume" and new != old:
             if name not in allowed and not (saved is not None and may_extend(name, args, saved)):
                 raise ConfigError(

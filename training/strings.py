@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.training.config import ConfigError, shown
 from continual_hackatari.wrappers.config import GameConfig, check_string
 

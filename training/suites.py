@@ -6,16 +6,15 @@ in its `exp_name`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.schedules.factories import schedule_from_config
-from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.config import ConfigError, nearest
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.run_folder import safe_name
 
@@ -38,10 +37,13 @@ def suite_file(folder: Path, name: str, size: str) -> Path:
         raise ConfigError("`suite`: the suites are files of this project's clone, configs/suites, and not installed.")
     known = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else "."
-        raise ConfigError(f"`suite` {name!r} is none of {', '.join(known)}{hint}")
+        raise ConfigError(f"`suite` {name!r} is none of {', '.join(known)}{nearest(name, known)}.")
     return folder / name / f"{size}.json"
+
+
+def game_of(config: dict[str, Any]) -> str:
+    """The name of the game, as in files and tables."""
+    return str(config["env_id"]).removeprefix("ALE/").removesuffix("-v5")
 
 
 class Regime(NamedTuple):
@@ -77,9 +79,8 @@ def write_single_tasks(config: dict[str, Any], folder: Path) -> list[str]:
     for task in first_regimes(config):
         alone = single_task_config(config, task)
         text = json.dumps(alone, indent=4, sort_keys=True) + "\n"
-        game = str(config["env_id"]).removeprefix("ALE/").removesuffix("-v5")
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        path = folder / f"{game}_{safe_name(task.string or UNMODIFIED, 60)}~{digest}.json"
+        path = folder / f"{game_of(config)}_{safe_name(task.string or UNMODIFIED, 60)}~{digest}.json"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary:
@@ -112,8 +113,7 @@ def cost_of(config: dict[str, Any]) -> Cost:
     strings = {*config.get("eval_modifs", ()), *config.get("held_out_modifs", ())}
     if not config.get("eval_modifs"):
         strings |= {"", *schedule.possible_modifications()}
-    game = str(config["env_id"]).removeprefix("ALE/").removesuffix("-v5")
-    length = GAME_STEPS.get(game, SOME_STEPS) * 4 // config.get("frameskip", 4)
+    length = GAME_STEPS.get(game_of(config), SOME_STEPS) * 4 // config.get("frameskip", 4)
     return Cost(schedule.num_total_steps, 2 * moments * len(strings) * config["eval_games"] * length)
 
 
