@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-MOMENTS = ("build", "rows", "loss", "gradients", "weights", "before_boundary", "boundary")
+from continual_hackatari.replay import Replay
+
+MOMENTS = ("build", "rows", "loss", "gradients", "weights", "before_boundary", "boundary", "playing")
 """Names of the functions of a `Method` that a script calls."""
 
 
@@ -108,6 +110,14 @@ class Method:
     def check(cls, settings: Any) -> None:
         """Raise AgentError for settings that cannot work, where `ranges` do not say it."""
 
+    memory: Replay | None = None
+    """Past steps that it keeps, always the same object, from the start on: saved by what is new in it."""
+
+    @classmethod
+    def room(cls, settings: Any) -> tuple[int, float, int] | None:
+        """Steps and megabytes that `memory` may hold, and the length of its blocks; None where it has none."""
+        return None
+
     def __init__(self, settings: Any, learner: Learner) -> None:
         self.settings, self.learner = settings, learner
         self.begin()
@@ -144,6 +154,14 @@ class Method:
     def boundary(self, boundary: Boundary) -> Changed:
         """Another task begins; the games have not changed yet."""
         return Changed()
+
+    @classmethod
+    def playing(cls, settings: Any, agent: Any, task: str) -> Any:
+        """What plays a task when the agent is evaluated: all of it, or a copy that has the weights of this task only.
+
+        An evaluation has the agent and these settings, and nothing else of the run.
+        """
+        return agent
 
     # ---------------------------------------------------------------------------------------------------- what it says
 
