@@ -205,8 +205,18 @@ class Renewing(Noting):
     changed = Changed(weights=True, optimizer=True, everything=True)
 
 
+class Pushing(Noting):
+    changed = Changed(weights=True)
+
+
+class Restarting(Noting):
+    changed = Changed(optimizer=True)
+
+
 @pytest.mark.parametrize(
-    ("other", "then"), [(Noting, []), (Changing, ["forget"]), (Renewing, ["begin"])], ids=["looks", "changes", "renews"]
+    ("other", "then"),
+    [(Noting, []), (Pushing, []), (Restarting, []), (Changing, ["forget"]), (Renewing, ["begin"])],
+    ids=["looks", "changes weights", "renews the optimizer", "changes both", "renews all"],
 )
 def test_all_look_before_any_changes_and_hear_of_what_the_others_changed(other, then):
     one, two = Noting(None, None), other(None, None)
