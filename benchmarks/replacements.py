@@ -1,7 +1,7 @@
 """Which units continual backpropagation replaces again: by the initialiser of new units and by how long they are safe.
 
     python -m benchmarks.replacements --inits kaiming orthogonal --maturities 100 --steps 3072
-    python -m benchmarks.replacements --inits orthogonal --maturities 300 --steps 4800
+    python -m benchmarks.replacements --maturities 100 1000 --steps 12288
 
 Each command adds its rows to the results, in place of earlier ones of the same initialiser and maturity.
 

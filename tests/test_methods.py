@@ -155,7 +155,7 @@ def test_a_script_without_a_place_for_a_method_refuses_it(workdir):
 
 EARLIER = {"continual_backprop": {name: name for name in UNIT_FLAGS}, "shrink_perturb": SHRINK_FLAGS}
 """Method -> setting -> its earlier flag."""
-CHOSEN = {"init": ("kaiming", "orthogonal"), "maturity_threshold": (100, 1000)}
+CHOSEN = {"init": ("kaiming", "orthogonal")}
 """Of continual backpropagation: what the original has, and what is the method's default."""
 
 
