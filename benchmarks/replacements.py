@@ -106,10 +106,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     path = RESULTS / "replacements.json"
     before = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = {(row["init"], row["maturity_threshold"]): row for row in [*before, *measured(args)]}
-    content = {"title": "replacements", "machine": machine(), "rows": [rows[key] for key in sorted(rows)]}
+    by_choice = {(row["init"], row["maturity_threshold"]): row for row in [*before, *measured(args)]}
+    rows = [by_choice[choice] for choice in sorted(by_choice)]
+    content = {"title": "replacements", "machine": machine(), "rows": rows}
     path.write_text(json.dumps(content, indent=2) + "\n")
-    print(table(content["rows"]))
+    print(table(rows))
     print(f"file: {path}")
 
 
