@@ -69,6 +69,11 @@ def step_with(
     optimizer = training.make_optimizer(args, agent)
     methods = make_methods(args, agent, optimizer, ALONE, training.make_scalers(args))
     autocast, rows = torch.autocast("cpu", enabled=False), torch.arange(ROWS)
+    seen = rollout.observations.repeat(4, 1, 1, 1, 1)
+    ends = np.zeros(seen.shape[:2], np.bool_)
+    if methods.memories:  # they do something once there is a past
+        methods.rows(Rows(seen, rollout.actions, {}, None, ends, "", Clock(1, 0, None)))
+        methods.boundary("", "a", Clock(1, 0, None))
 
     def step() -> float:
         begin = time.process_time()
@@ -76,15 +81,15 @@ def step_with(
         return 1000 * (time.process_time() - begin)
 
     def boundary() -> tuple[float, float]:
-        seen = rollout.observations.repeat(4, 1, 1, 1, 1)
-        methods.rows(Rows(seen, rollout.actions, {}, None, None, "a", Clock(1, 0, None)))
+        methods.rows(Rows(seen, rollout.actions, {}, None, ends, "a", Clock(1, 0, None)))
         begin = time.process_time()
         methods.boundary("a", "b", Clock(1, 0, None))
         seconds = time.process_time() - begin
-        methods.rows(Rows(seen, rollout.actions, {}, None, None, "b", Clock(1, 0, None)))
+        methods.rows(Rows(seen, rollout.actions, {}, None, ends, "b", Clock(1, 0, None)))
         kept = io.BytesIO()
         torch.save((methods.state_dict(), methods.large_state()), kept)
-        return seconds, len(kept.getbuffer()) / 1e6
+        past = sum(memory.num_bytes for memory in methods.memories.values())
+        return seconds, (len(kept.getbuffer()) + past) / 1e6
 
     return step, boundary
 
