@@ -159,7 +159,7 @@ def test_a_script_without_a_place_for_a_method_refuses_it(workdir):
 
 EARLIER = {"continual_backprop": {name: name for name in UNIT_FLAGS}, "shrink_perturb": SHRINK_FLAGS}
 """Method -> setting -> its earlier flag."""
-CHOSEN = {"init": ("kaiming", "orthogonal"), "maturity_threshold": (100, 1000)}
+CHOSEN = {"init": ("kaiming", "orthogonal")}
 """Of continual backpropagation: what the original has, and what is the method's default."""
 
 
@@ -209,8 +209,18 @@ class Renewing(Noting):
     changed = Changed(weights=True, optimizer=True, everything=True)
 
 
+class Pushing(Noting):
+    changed = Changed(weights=True)
+
+
+class Restarting(Noting):
+    changed = Changed(optimizer=True)
+
+
 @pytest.mark.parametrize(
-    ("other", "then"), [(Noting, []), (Changing, ["forget"]), (Renewing, ["begin"])], ids=["looks", "changes", "renews"]
+    ("other", "then"),
+    [(Noting, []), (Pushing, []), (Restarting, []), (Changing, ["forget"]), (Renewing, ["begin"])],
+    ids=["looks", "changes weights", "renews the optimizer", "changes both", "renews all"],
 )
 def test_all_look_before_any_changes_and_hear_of_what_the_others_changed(other, then):
     one, two = Noting(None, None), other(None, None)

@@ -46,7 +46,8 @@ SCRIPTS = {
     "tests/q_learner.py": q_learner,
 }
 BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
-BENCHMARKS += ("clear", "precision", "methods", "published", "soak", "starts", "hindsight", "evaluations", "floor")
+BENCHMARKS += ("precision", "methods", "published", "soak", "starts", "hindsight", "evaluations", "floor")
+BENCHMARKS += ("suite_results", "cost_of_methods", "replacements", "clear")
 
 
 # ------------------------------------------------------------------------------------------------------ first screen
