@@ -8,6 +8,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+from continual_hackatari import tasks
+
 PACKAGE = "continual_hackatari"
 ROOMS = {"agents", "methods", "reporting", "schedules", "training", "wrappers"}
 SCRIPTS = {"continual_training_example", "eval", "metrics", "report", "sweep"}
@@ -101,15 +103,10 @@ def test_the_files_of_a_room_form_no_circle(room):
     graphlib.TopologicalSorter(imports_inside(room)).prepare()  # raises CycleError with the circle
 
 
-def test_rooms_that_may_not_import_each_other_have_one_word_for_the_unmodified_game():
-    """Each owns it for itself: the games read it, schedules too, and reports write it. Nobody else spells it."""
-    from continual_hackatari.reporting import rows
-    from continual_hackatari.schedules import factories
-    from continual_hackatari.wrappers.modifications import modification
-
-    assert rows.UNMODIFIED == factories.UNMODIFIED == modification.UNMODIFIED
-    spelt = [path for room in ROOMS for path in files_of(room) if f'"{rows.UNMODIFIED}"' in path.read_text()]
-    assert sorted(path.name for path in spelt) == ["factories.py", "modification.py", "rows.py"]
+def test_one_file_knows_how_tasks_are_written():
+    """What a task string is, and the word for the unmodified game, is the same in all rooms: in `tasks.py`."""
+    assert tasks.UNMODIFIED == "no_modif"
+    assert not [path for room in ROOMS for path in files_of(room) if f'"{tasks.UNMODIFIED}"' in path.read_text()]
 
 
 @pytest.mark.parametrize(("module", "files"), [("ale_py", {"emulator.py"}), ("imageio_ffmpeg", {"video.py"})])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from continual_hackatari.tasks import UNMODIFIED as UNMODIFIED
+
 Hook = Callable[[], None]
 MOMENTS = ("reset", "frame", "post")
 """once after a reset; before every emulated frame; after object detection, once per agent step and once per reset"""
-UNMODIFIED = "no_modif"
-"""what people and files call the unmodified game; as a string it is also \"\""""
 
 
 @dataclass(frozen=True)
