@@ -85,7 +85,7 @@ def run(args: Args) -> None:
     with atomic_path(f"{args.output}.csv") as temporary:
         as_rows(settings, results).to_csv(temporary, index=False)
     print(f"{args.mode} games, {args.normalise} scores")
-    print(as_text(results))
+    print(as_text(results, settings.normalise))
     print(f"\nfiles: {args.output}.json, {args.output}.csv")
 
 

@@ -41,5 +41,8 @@ def game_of(env_id: str) -> str:
 
 
 def id_in_game(env_id: str, game: str) -> str:
-    """The id of another game of the same kind: (`PongNoFrameskip-v4`, `Breakout`) -> `BreakoutNoFrameskip-v4`."""
-    return env_id.replace(game_of(env_id), game, 1)
+    """The id of this game, of the same kind: (`PongNoFrameskip-v4`, `Breakout`) -> `BreakoutNoFrameskip-v4`.
+
+    game: as in a task string, empty for the id's own.
+    """
+    return env_id.replace(game_of(env_id), game, 1) if game else env_id

@@ -26,6 +26,7 @@ from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.statistics import Resample, without_nan
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.reporting.words import counted
+from continual_hackatari.tasks import parse
 
 
 class Settings(NamedTuple):
@@ -79,7 +80,8 @@ def evaluate_groups(
 def check_single_task(run: Run, single_task: Sequence[Run], baselines: Sequence[Evaluations]) -> None:
     """Raise RunFolderError if a single-task run has another game than `run`, or did not train on one string."""
     for baseline, evaluations in zip(single_task, baselines, strict=True):
-        if baseline.env_id != run.env_id:
+        names_game = all(string is None or parse(string).game for string in evaluations.trained_on)
+        if baseline.env_id != run.env_id and not names_game:
             raise RunFolderError(
                 f"the single-task run `{baseline.folder}` played {baseline.env_id}, but `{run.folder}` {run.env_id}; "
                 "give single-task runs of the same game"
@@ -91,9 +93,15 @@ def check_single_task(run: Run, single_task: Sequence[Run], baselines: Sequence[
             )
 
 
-def as_text(results: Sequence[GroupResult]) -> str:
+def as_text(results: Sequence[GroupResult], normalise: Normalisation = "raw") -> str:
     """A table per group, and what a reader must know before comparing them."""
     blocks = []
+    games = {parse(string).game for result in results for each in result.evaluations for string in each.tasks}
+    if len(games) > 1 and normalise == "raw":
+        blocks.append(
+            "note: the tasks are of several games, whose points differ in size; `--normalise` human, floor or "
+            "single_task makes averages over them mean something"
+        )
     if len({tuple(sorted(each.tasks)) for result in results for each in result.evaluations}) > 1:
         blocks.append("note: the runs do not have the same tasks, so their averages are not over the same things")
     for number, result in enumerate(results, 1):

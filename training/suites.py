@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from continual_hackatari.reporting.rows import UNMODIFIED
 from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.tasks import game_of, parse
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.run_folder import safe_name
@@ -77,7 +78,7 @@ def write_single_tasks(config: dict[str, Any], folder: Path) -> list[str]:
     for task in first_regimes(config):
         alone = single_task_config(config, task)
         text = json.dumps(alone, indent=4, sort_keys=True) + "\n"
-        game = str(config["env_id"]).removeprefix("ALE/").removesuffix("-v5")
+        game = game_of(str(config["env_id"]))
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         path = folder / f"{game}_{safe_name(task.string or UNMODIFIED, 60)}~{digest}.json"
         if not path.exists():
@@ -111,10 +112,11 @@ def cost_of(config: dict[str, Any]) -> Cost:
     moments = 1 + sum(-(-(stop - start) // every) if every else 1 for start, stop, _ in segments)
     strings = {*config.get("eval_modifs", ()), *config.get("held_out_modifs", ())}
     if not config.get("eval_modifs"):
-        strings |= {"", *schedule.possible_modifications()}
-    game = str(config["env_id"]).removeprefix("ALE/").removesuffix("-v5")
-    length = GAME_STEPS.get(game, SOME_STEPS) * 4 // config.get("frameskip", 4)
-    return Cost(schedule.num_total_steps, 2 * moments * len(strings) * config["eval_games"] * length)
+        trained_on = schedule.possible_modifications()
+        strings |= {*trained_on, *(str(parse(string)._replace(names=())) for string in trained_on)}
+    games = [parse(string).game or game_of(str(config["env_id"])) for string in strings]
+    length = sum(GAME_STEPS.get(game, SOME_STEPS) * 4 // config.get("frameskip", 4) for game in games)
+    return Cost(schedule.num_total_steps, 2 * moments * config["eval_games"] * length)
 
 
 def plan_table(rows: Sequence[tuple[str, int, int, Cost]]) -> list[list[str]]:
