@@ -71,8 +71,8 @@ DARK = Theme(INK["dark"], PAPER["dark"], FAINT["dark"], 0.17, 0.55, 1.6)
 def shade_of(colour: str, amount: float) -> str:
     """A colour mixed with white (up to 1) or black (down to -1)."""
     target = 1.0 if amount > 0 else 0.0
-    mixed = [(1 - abs(amount)) * part + abs(amount) * target for part in to_rgb(colour)]
-    return str(to_hex(mixed)).upper()
+    red, green, blue = ((1 - abs(amount)) * part + abs(amount) * target for part in to_rgb(colour))
+    return str(to_hex((red, green, blue))).upper()
 
 
 class Keys:

@@ -27,6 +27,10 @@ from continual_hackatari.reporting.statistics import SMALLEST_SAMPLE, mean_and_i
 from continual_hackatari.reporting.words import DASH, counted, name_of, number, shown
 from continual_hackatari.tasks import id_in_game
 
+SEVERAL_GAMES = (
+    "The tasks are of several games, whose points differ in size: means over them say little. `metrics.py --normalise` "
+    "human, floor or single_task makes them comparable."
+)
 MOST_REGIMES = 2000
 MOST_SCALARS = 24
 MOST_UNITS = 300
@@ -307,6 +311,8 @@ def evaluation_section(report: Report) -> Section:
         "line were held out: never trained on. Cells that not every run has reached are empty. Means of few games are "
         f"noisy: compare patterns, not single cells. {seeds_of(report).split('.')[0]}."
     )
+    if len(report.keys.games) > 1:
+        caption += " Colours: from the lowest to the highest score of each game."
     alternative = "Evaluated scores, modification by time. " + "; ".join(map_in_words(*each) for each in maps) + "."
     drawn = draw(
         report, "evaluation", lambda theme: figures.draw_heat_maps(maps, report.keys, theme), alternative, caption
@@ -362,6 +368,8 @@ def switches_section(report: Report) -> Section:
         "followed through a switch; what falls right of 0 on the string just left is forgetting. "
         f"{interval_of(report)} The mean is over unlike switches, and the switches of one run are not independent."
     )
+    if len(report.keys.games) > 1:
+        caption += " Games have points of different sizes, so only single lines can be read here, not the mean."
     alternative = "Scores before and after a switch. " + "; ".join(
         aligned_in_words(heading, group, found) for heading, drawn in panels for group, found in drawn
     )
@@ -406,6 +414,7 @@ def metrics_section(report: Report) -> Section:
             "mean over runs and units with its 95 % stratified bootstrap interval. A dash is an undefined value, with "
             "the reason. `metrics.py` normalises scores and compares with single-task runs."
         ),
+        *([page.note(SEVERAL_GAMES)] if len(report.keys.games) > 1 else []),
         page.table("Continual metrics", header, rows),
         page.details(
             "Definitions",

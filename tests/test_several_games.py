@@ -27,7 +27,7 @@ from continual_hackatari.wrappers.standalone import ContinualAtariEnv, Continual
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
 UP = 2  # among all 18 actions
-THREE = ["Pong:", "Breakout: mode_2", "Freeway:"]
+THREE = ["Pong:", "Breakout: mode_4", "Freeway:"]
 CYCLES = {
     "env_id": "ALE/Pong-v5",
     "full_action_space": True,
@@ -121,7 +121,7 @@ def test_the_second_game_is_what_it_is_in_an_environment_of_its_own():
     """For the same actions, and also when it comes back: what happens in one game, the others do not notice."""
     envs, alone = vector("Pong"), vector("Breakout")
     first, before = [], ""
-    for visit, string in enumerate(["Pong:", "Breakout:", "Freeway:", "Breakout: mode_2", "Pong:"]):
+    for visit, string in enumerate(["Pong:", "Breakout:", "Freeway:", "Breakout: mode_4", "Pong:"]):
         observations, info = envs.set_modifications(string)
         assert [(game.modification, game.cut) for game in info["games"]] == [(before, True)] * (2 if before else 0)
         first.append(observations)
@@ -293,9 +293,9 @@ def test_rewards_count_by_their_sign_where_there_are_several_games(workdir, caps
 
 
 def test_evaluated_are_the_tasks_and_the_unmodified_games(workdir):
-    plan = prepared(workdir, "--eval_every", "0", held_out_modifs=["Breakout: mode_3"]).plan
+    plan = prepared(workdir, "--eval_every", "0", held_out_modifs=["Breakout: mode_8"]).plan
     tasks = [*THREE, "Breakout:"]
-    assert plan.splits == {**dict.fromkeys(tasks, "train"), "Breakout: mode_3": "held_out"}
+    assert plan.splits == {**dict.fromkeys(tasks, "train"), "Breakout: mode_8": "held_out"}
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_evaluated_are_the_tasks_and_the_unmodified_games(workdir):
         ({"full_action_space": False}, ["all 18 actions", "modification_factory_kwargs.modifications[1]"]),
         ({"switch_mode": "live"}, ["`switch_mode` live", "3 games", "choose reset or episode"]),
         ({"held_out_modifs": ["Braekout:"]}, ["`held_out_modifs`", "did you mean Breakout"]),
-        ({"held_out_modifs": ["Breakout: mode_2 no"]}, ["`held_out_modifs`", "Breakout has no modification"]),
+        ({"held_out_modifs": ["Breakout: mode_4 no"]}, ["`held_out_modifs`", "Breakout has no modification"]),
         ({"held_out_modifs": [" Freeway : no_modif"], "eval_every": 0}, ["`held_out_modifs`", "is trained on"]),
         ({"eval_modifs": ["Breakout:", "Breakout: no_modif"]}, ["`eval_modifs`", "'Breakout:' twice"]),
         ({"env_id": "Freeway", "her": True}, ["`her`", "one game"]),
@@ -364,10 +364,10 @@ def test_metrics_are_per_task_and_normalised_by_each_game(run, workdir, capsys):
 @pytest.mark.slow
 def test_its_agent_is_evaluated_on_all_games(run, workdir, capsys):
     words = ["--agent_path", str(run), "--eval_episodes", "1", "--num_workers", "0", "--no_cuda", "--time_limit", "800"]
-    evaluation.main([*words, "--modifs", "no_modif, Breakout: mode_2", "--output_dir", "out"])
+    evaluation.main([*words, "--modifs", "no_modif, Breakout: mode_4", "--output_dir", "out"])
     table = capsys.readouterr().out
     assert "Pong:" in table
-    assert "Breakout: mode_2" in table
+    assert "Breakout: mode_4" in table
     summary = json.loads((workdir / "out" / "summary.json").read_text())
     assert summary["full_action_space"] is True
     for result in summary["results"]:

@@ -38,7 +38,15 @@ def test_a_changed_suite_has_another_version():
 @pytest.mark.parametrize("name", NAMES)
 def test_both_sizes_are_one_sequence_that_can_be_played(name):
     cpu, full = (CONFIGS[name, size] for size in ("cpu", "full"))
-    for key in ("env_id", "frameskip", "full_action_space", "max_pool", "held_out_modifs", "anneal_lr"):
+    for key in (
+        "env_id",
+        "frameskip",
+        "full_action_space",
+        "max_pool",
+        "reward_scaling",
+        "held_out_modifs",
+        "anneal_lr",
+    ):
         assert cpu.get(key) == full.get(key)
     both = [schedule_from_config(config, seed=0) for config in (cpu, full)]
     played = [[string for *_, string in schedule.segments()] for schedule in both]
@@ -77,6 +85,7 @@ def test_a_run_on_one_game_of_several_is_the_same_task_there(tmp_path):
     (tmp_path / "alone.json").write_text(json.dumps(single_task_config(config, task)))
     args, _ = apply_config_file(training.Args(), str(tmp_path / "alone.json"))
     assert (args.env_id, args.modifs, args.full_action_space) == ("ALE/Freeway-v5", "Breakout:", True)
+    assert args.reward_scaling == "clip", "as in the sequence, where it is because there are several games"
     game, _ = game_config(args.env_id, full_action_space=True)
     assert check_string(game, args.eval_modifs[0]) == ("Breakout:", [])
 

@@ -199,13 +199,13 @@ def check_settings(
         notes.append(check_start(args, start, game, lambda shape, number: build(shape, number, torch.Generator())))
     schedule, lines = choose_schedule(args, game)
     notes += lines
-    games = games_of(schedule.possible_modifications(), game)
-    if len(games) > 1 and args.switch_mode == "live":
+    played = games_of(schedule.possible_modifications(), game)
+    if len(played) > 1 and args.switch_mode == "live":
         raise ConfigError(
-            f"`switch_mode` live changes games in their middle, and this run plays {len(games)} games, "
-            f"{' and '.join(games[:2])} among them; choose reset or episode"
+            f"`switch_mode` live changes games in their middle, and this run plays {len(played)} games, "
+            f"{' and '.join(played[:2])} among them; choose reset or episode"
         )
-    args, lines = script.complete(args, games)
+    args, lines = script.complete(args, played)
     notes += lines
     total_timesteps = args.total_timesteps or schedule.num_total_steps
     if args.switch_mode == "live":

@@ -51,6 +51,7 @@ class AgentGame:
         self.index = index
         self._seed_index = index
         self._others: dict[str, Console] = {}  # by game, those that are not played at present
+        self.game: Game
         self._use(self._open(config))
         self.observation = observation
         self.final_observation = final_observation
@@ -290,8 +291,10 @@ class AgentGame:
         home = self.config.game
         try:
             for game, carried in state.get("others", {}).items():  # files of earlier versions have one game
-                self._others[game] = self._open(in_game(self.config, game))
-                carry_over(self._others[game], carried)
+                console = self._console if game == home else self._open(in_game(self.config, game))
+                carry_over(console, carried)
+                if game != home:
+                    self._others[game] = console
             self._change_game(state.get("game", home))
             if state["origin"] is not None:
                 self._play_again(state, watch)

@@ -217,7 +217,8 @@ def check_string(config: GameConfig, string: str, argument: str = "modifs") -> t
     Raises:
         ModificationError: a game or name is unknown or refused, or the backend has no modifications.
     """
-    task, notes = parse(string), ()
+    task = parse(string)
+    notes: tuple[str, ...] = ()
     if task.game not in ("", config.game):
         config, notes = _other_game(config, task.game, f"`{argument}` {string!r}")
     names, warnings = " ".join(task.names), list[str]()
