@@ -125,9 +125,9 @@ class Args(EarlierFlags):
     """gradients are clipped to this global norm"""
     target_kl: float | None = None
     """stop the epochs of an update when the policy has moved further than this"""
-    reward_scaling: Literal["normalize", "clip", "none"] | None = None
-    """divide rewards by the running deviation of the return, keep only their sign (clip), or leave them (default:
-    normalize; with several games clip)"""
+    reward_scaling: Literal["auto", "normalize", "clip", "none"] = "auto"
+    """divide rewards by the running deviation of the return, keep only their sign (clip), or leave them (auto:
+    normalize, and clip where several games are played)"""
 
     # agent
     architecture: str = "PPO"
@@ -489,7 +489,7 @@ def minibatch_step(
 
 def make_scalers(args: Args) -> tuple[RewardScaler, RewardScaler]:
     """Of rewards as played and as relabelled by hindsight; for all ranks' games, on every rank."""
-    mode = args.reward_scaling or "normalize"
+    mode = "normalize" if args.reward_scaling == "auto" else args.reward_scaling
     played, relabelled = (RewardScaler(args.num_envs, args.gamma, mode) for _ in range(2))
     return played, relabelled
 
@@ -558,7 +558,7 @@ def complete(args: Args, games: Sequence[str]) -> tuple[Args, list[str]]:
 
     The running deviation is that of all games so far: after one with large rewards, those of the next count for little.
     """
-    if args.reward_scaling is not None:
+    if args.reward_scaling != "auto":
         return args, []
     if len(games) == 1:
         return replace(args, reward_scaling="normalize"), []
