@@ -37,9 +37,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from continual_hackatari.agents import AgentError
-from continual_hackatari.reporting.rows import UNMODIFIED, RunFolderError
+from continual_hackatari.names import UNMODIFIED, parse
+from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, without_nan
-from continual_hackatari.tasks import parse
 from continual_hackatari.training import run_evaluation, watching
 from continual_hackatari.training.checkpoint_settings import HOW_TO_PLAY
 from continual_hackatari.training.checkpoints import CheckpointError

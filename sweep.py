@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import tyro
 
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
 from continual_hackatari.training.runner import Job

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from continual_hackatari.agents.random_player import RandomPlayer
+from continual_hackatari.names import id_in_game, parse
 from continual_hackatari.reporting.floor import FILE
 from continual_hackatari.schedules.factories import schedule_from_config
-from continual_hackatari.tasks import id_in_game, parse
 from continual_hackatari.training.playing import evaluate
 from continual_hackatari.wrappers.backends import action_names
 from continual_hackatari.wrappers.config import check_string, game_config

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Training, require_finished, returns, train_all
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.reporting.tables import format_table
 

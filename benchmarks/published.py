@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Training, require_finished, train_all
 from benchmarks.training import ROOT
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.checkpoints import load_checkpoint

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from continual_hackatari.names import game_of, parse
 from continual_hackatari.reporting.plan import Plan
-from continual_hackatari.tasks import game_of, parse
 
 
 class Place(NamedTuple):

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from continual_hackatari.names import parse
 from continual_hackatari.reporting.runs import Regime, Run
 from continual_hackatari.reporting.statistics import nanmean
-from continual_hackatari.tasks import parse
 
 
 class Curves(NamedTuple):

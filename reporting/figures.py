@@ -24,13 +24,13 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from continual_hackatari.names import parse
 from continual_hackatari.reporting import curves
 from continual_hackatari.reporting.curves import Aligned, HeatMap
 from continual_hackatari.reporting.groups import Group
 from continual_hackatari.reporting.runs import Regime, Run
 from continual_hackatari.reporting.statistics import mean_and_interval
 from continual_hackatari.reporting.words import DASH, MINUS, name_of, number, shown
-from continual_hackatari.tasks import parse
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 ON_DARK = ("#4FA8DC", "#F5853F", "#2FC796", "#E29BC3", *OKABE_ITO[4:])
@@ -391,7 +391,8 @@ def draw_heat_maps(maps: Sequence[tuple[str, HeatMap]], keys: Keys, theme: Theme
     if image is not None:
         bar = figure.colorbar(image, ax=list(grid), fraction=0.03, pad=0.015)
         bar.set_label(SCORE if len(games) == 1 else "from the lowest (0) to the highest score of the game (1)")
-        bar.outline.set_visible(False)
+        outline: Any = bar.outline  # whose type matplotlib 3.10 and 3.11 describe differently
+        outline.set_visible(False)
     return figure
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
+from continual_hackatari.names import id_in_game, parse
 from continual_hackatari.reporting.statistics import mean_std_interval
 from continual_hackatari.reporting.words import name_of
-from continual_hackatari.tasks import id_in_game, parse
 
 FILE = "floors.json"
 STICKY = 0.25

@@ -17,12 +17,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from continual_hackatari.names import parse
 from continual_hackatari.reporting.asked import Asked
 from continual_hackatari.reporting.evaluations import Evaluations, Scale, Value, check_rows, undefined
 from continual_hackatari.reporting.floor import Floor
 from continual_hackatari.reporting.statistics import Resample, human_normalised, interquartile_mean
 from continual_hackatari.reporting.words import name_of
-from continual_hackatari.tasks import parse
 
 RECOVERY = 0.9
 NO_FLOOR = "no score of a random player is known"

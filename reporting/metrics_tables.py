@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from continual_hackatari.names import parse
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
 from continual_hackatari.reporting.floor import floors_of
 from continual_hackatari.reporting.groups import Group, check_seeds, group_runs, mixed_versions
@@ -26,7 +27,6 @@ from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.statistics import Resample, without_nan
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.reporting.words import counted
-from continual_hackatari.tasks import parse
 
 
 class Settings(NamedTuple):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from continual_hackatari.names import id_in_game
 from continual_hackatari.reporting import curves, figures, page
 from continual_hackatari.reporting.curves import Aligned, HeatMap
 from continual_hackatari.reporting.evaluation_curves import around_switches, heat_map
@@ -25,7 +26,6 @@ from continual_hackatari.reporting.rows import RESULTS, RunFolderError
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.statistics import SMALLEST_SAMPLE, mean_and_interval
 from continual_hackatari.reporting.words import DASH, counted, name_of, number, shown
-from continual_hackatari.tasks import id_in_game
 
 SEVERAL_GAMES = (
     "The tasks are of several games, whose points differ in size: means over them say little. `metrics.py --normalise` "

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from continual_hackatari.tasks import UNMODIFIED as UNMODIFIED
-
 EPISODES, SWITCHES, RESULTS = "episodes.csv", "switches.csv", "evals.csv"
 EPISODE_COLUMNS = ("global_step", "env", "modification", "return", "length", "lives", "cut", "live_switches")
 SWITCH_COLUMNS = ("switch", "global_step", "from", "to", "mode", "seconds", "shrink_and_perturb", "checkpoint")

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 

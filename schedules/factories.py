@@ -30,8 +30,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from continual_hackatari.tasks import UNMODIFIED as UNMODIFIED
-from continual_hackatari.tasks import parse
+from continual_hackatari.names import UNMODIFIED, parse
 
 Segment = tuple[int, int, str]  # first step, first step after it, modification string
 

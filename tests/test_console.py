@@ -220,6 +220,7 @@ def test_gymnasiums_environments_play_modes(mode):
     envs.close()
 
 
+@pytest.mark.slow
 def test_the_list_and_the_gallery_show_them(capsys):
     assert main(["SpaceInvaders"]) == 0
     out = " ".join(capsys.readouterr().out.split())

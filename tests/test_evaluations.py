@@ -125,6 +125,7 @@ def evaluated(tmp_path_factory):
 EXPECTED = [(0, 0, ""), (44, 0, ""), (44, 1, "left_drift"), (64, 1, "left_drift"), (128, 1, "left_drift")]
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_and_without(evaluated, tmp_path):
     plain = train(tmp_path, *PERTURBED)
     assert not (plain / "evals").exists()

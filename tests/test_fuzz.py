@@ -33,7 +33,7 @@ with contextlib.suppress(ImportError):  # what it imports asks the system for it
     import hackatari  # noqa: F401
 
 QUICK = settings(
-    max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
 LONG = settings(QUICK, max_examples=2000)
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import mostly_slow
 
 from continual_hackatari.wrappers.config import game_config
 from continual_hackatari.wrappers.emulator import ale_games
@@ -53,7 +54,7 @@ def assert_as_recorded(game, steps):
     assert not differing
 
 
-@pytest.mark.parametrize("game", [game for game in ale_games() if catalogue(game)])
+@pytest.mark.parametrize("game", mostly_slow([game for game in ale_games() if catalogue(game)], 3))
 def test_every_modification_plays_as_recorded(game):
     assert_as_recorded(game, QUICK)
 

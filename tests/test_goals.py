@@ -222,6 +222,7 @@ def test_tolerance_threshold_and_grey():
 # ------------------------------------------------------------------------------------------------- environments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", mostly_slow([2, 0], 2))
 def test_goal_planes_are_constant_and_the_frames_are_those_without_goals(num_workers):
     plain, _ = game_config("ALE/Kangaroo-v5", seed=3)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, mostly_slow
 
 from continual_hackatari.reporting import statistics
 from continual_hackatari.reporting.statistics import interquartile_mean
@@ -21,7 +21,7 @@ def many_resamples(monkeypatch):
 
 
 @pytest.mark.parametrize("resample", ["units", "runs"])
-@pytest.mark.parametrize("matrix", RECORDED["matrices"], ids=lambda matrix: matrix["name"])
+@pytest.mark.parametrize("matrix", mostly_slow(RECORDED["matrices"], 3), ids=lambda matrix: matrix["name"])
 def test_they_are_those_of_rliable(matrix, resample):
     iqm, *limits = interquartile_mean(np.array(matrix["scores"]), resample)
     assert iqm == pytest.approx(matrix["iqm"], rel=1e-12, abs=1e-12)

@@ -137,7 +137,7 @@ def unmodified(game, steps):
     return list(PlainGame(game).play(steps))
 
 
-@pytest.mark.parametrize(("game", "name"), mostly_slow(every_modification(), 8))
+@pytest.mark.parametrize(("game", "name"), mostly_slow(every_modification(), 24))
 def test_the_modification_changes_the_game(game, name):
     steps = LATE.get((game, name), STEPS)
     modified = PlainGame(game, (name,))

@@ -139,7 +139,7 @@ def both_have():
 
 @NEEDS_HACKATARI
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize(("game", "string", "steps"), mostly_slow([*both_have(), *TOGETHER], 7))
+@pytest.mark.parametrize(("game", "string", "steps"), mostly_slow([*both_have(), *TOGETHER], 14))
 def test_ours_play_as_the_installed_release(game, string, steps):
     assert {catalogue(game)[name].origin for name in string.split()} == {"continual-hackatari"}
     play_both(game, string, steps)

@@ -58,6 +58,7 @@ def evaluate(*flags):
 SOME = ["--modifs", "no_modif, all_gold_cars", "--eval_episodes", "1"]
 
 
+@pytest.mark.slow
 def test_path_digest_and_a_copy_are_kept_and_the_evaluations_play_it(trained):
     digest = hashlib.sha256(TRACED.encode()).hexdigest()
     settings = json.loads((trained / "args.json").read_text())

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import matplotlib as mpl
 import numpy as np
 import pytest
+from conftest import mostly_slow
 from made_up_runs import make_run
 
 from continual_hackatari import continual_training_example as training
@@ -149,7 +150,7 @@ def test_a_game_by_its_short_name_is_the_same_game(tmp_path):
     assert groups[0].title.startswith("ALE/Freeway-v5")
 
 
-@pytest.mark.parametrize("name", sorted(NOT_OF_EXPERIMENT - {"seed"}))
+@pytest.mark.parametrize("name", mostly_slow(sorted(NOT_OF_EXPERIMENT - {"seed"}), 4))
 def test_what_makes_no_other_experiment_makes_none_for_report_and_metrics(name, tmp_path):
     folders = [make_run(tmp_path, seed=seed, evaluated=lambda *_: 1.0, **{name: seed}) for seed in (1, 2)]
     assert len(group_runs([Run(folder) for folder in folders])) == 1

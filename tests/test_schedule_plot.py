@@ -187,6 +187,7 @@ def test_the_command_names_the_file_after_the_preview(tmp_path, capsys):
     assert "Share of the steps" in out
 
 
+@pytest.mark.slow
 def test_without_plot_nothing_of_matplotlib_is_loaded():
     code = (
         "import sys, modification_factories as mf; mf.main(['run_config.json']);"

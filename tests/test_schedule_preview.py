@@ -14,8 +14,8 @@ from conftest import PATIENCE
 
 import modification_factories
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.schedules import factories as mf
-from continual_hackatari.training import run_folder
 from continual_hackatari.training.run_folder import slug
 from continual_hackatari.wrappers import modifications
 from continual_hackatari.wrappers.errors import ModificationError
@@ -336,7 +336,7 @@ def test_what_training_says_of_names_the_preview_says(tmp_path: Path, capsys: py
 def test_the_unmodified_game_has_one_name_wherever_a_string_is() -> None:
     assert mf.normalise_modification(" no_modif ") == ""
     assert schedule_from(["no_modif", "a"]).possible_modifications() == ["", "a"]
-    assert mf.UNMODIFIED == modifications.UNMODIFIED == run_folder.UNMODIFIED == slug("")
+    assert slug("") == UNMODIFIED
     assert modifications.split_modifications(" no_modif") == ()
     with pytest.raises(ModificationError, match="`modifs` 'no_modif' is the unmodified game"):
         modifications.check_modifications("Freeway", "all_pink_cars no_modif")

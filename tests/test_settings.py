@@ -95,7 +95,7 @@ def refusal(words):
     return str(refused.value)
 
 
-@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("name", mostly_slow(FLAGS, 3))
 def test_a_flag_of_something_that_is_off_is_refused_wherever_it_stands(name, workdir):
     settings = {**FREEWAY, **OFF.get(name, {})}
     value = another(name)
@@ -295,6 +295,7 @@ def test_the_speed_is_that_of_a_game_of_this_run(sibling, workdir):
 SCRIPTS = ["continual_training_example.py", "eval.py", "metrics.py", "report.py", "sweep.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", mostly_slow([*SCRIPTS, "modification_factories.py"], 9))
 def test_help_that_nobody_reads_to_its_end_is_no_error(script):
     reading, writing = os.pipe()

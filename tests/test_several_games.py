@@ -15,11 +15,11 @@ from torch import nn
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.metrics import main as metrics
+from continual_hackatari.names import Task, game_of, id_in_game, parse
 from continual_hackatari.reporting.figures import OKABE_ITO, Keys
 from continual_hackatari.reporting.metrics import metrics_of
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.statistics import human_normalised
-from continual_hackatari.tasks import Task, game_of, id_in_game, parse
 from continual_hackatari.training.playing import evaluate
 from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.errors import GameError, ModificationError

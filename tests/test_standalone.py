@@ -200,6 +200,7 @@ def test_equal_actions_give_equal_episodes_in_both_modes():
         assert all(episode[-1][-1]["length"] == 20 for episode in one[:whole])
 
 
+@pytest.mark.slow
 def test_workers_play_the_same_in_both_modes():
     assert episodes(NEXT, num_workers=2) == episodes(NEXT)
 
@@ -337,7 +338,7 @@ def test_all_of_gymnasiums_wrappers_are_tried():
 
 
 @pytest.mark.parametrize("mode", [NEXT, SAME], ids=lambda mode: mode.value)
-@pytest.mark.parametrize("name", mostly_slow(CASES, 8))
+@pytest.mark.parametrize("name", mostly_slow(CASES, 12))
 def test_gymnasiums_wrappers_work(name, mode, tmp_path, monkeypatch):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
@@ -508,6 +509,7 @@ def with_folders_of_the_same_names(project):
         (project / folder / "__init__.py").write_text(f"MINE = {number}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("imports", "loaded"),
     mostly_slow(

@@ -37,6 +37,7 @@ def agents(tmp_path_factory):
     return paths
 
 
+@pytest.mark.slow
 def test_a_run_at_its_end_keeps_the_replay_of_its_last_state_alone(agents):
     """With it the run can be made longer; that of the state before is gone."""
     assert [path.name for path in agents["q_learner"].parent.glob("replay_*")] == ["replay_step32.pt"]

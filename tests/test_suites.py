@@ -162,7 +162,7 @@ def test_a_suite_runs_its_methods_and_each_single_task_once(fake, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--suite", "freeway-look", "--seeds", "1"], "did you mean freeway-looks?"),
+        (["--suite", "freeway-look", "--seeds", "1"], "the nearest is `freeway-looks`"),
         (["--suite", "freeway-looks"], "`suite` needs `--seeds`"),
         (["--suite", "freeway-looks", "--seeds", "1", "--methods", "redo", "redo"], "`methods` names redo twice"),
         (["--suite", "freeway-looks", "--seeds", "1", "1"], "each of them may stand there once only"),

@@ -416,6 +416,7 @@ def test_seeds_of_other_flags_keep_their_own_records(workdir):
     assert folder_of("--config", "x.json") != before
 
 
+@pytest.mark.slow
 def test_where_a_run_is_played_is_no_method(fake, capsys):
     write_sweep({"score": {"value": 2.0}, "seed": {"values": [1, 2]}, "worker_timeout": {"values": [30, 60]}})
     assert sweep.main(["tiny.yaml", "--jobs", "2"]) == 0
@@ -552,6 +553,7 @@ def test_a_failed_bayesian_run_is_tried_again_and_the_search_goes_on(fake, optun
     assert [call[1] for call in calls()[2:]] == ["--fail="]
 
 
+@pytest.mark.slow
 def test_a_bayesian_search_does_not_take_over_the_runs_of_another(fake, optuna, capsys):
     write_sweep({"x": {"values": [0.1, 0.2]}})
     assert sweep.main(["tiny.yaml"]) == 0

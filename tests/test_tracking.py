@@ -274,6 +274,7 @@ TRACKED = """
 """.replace("sys.argv[1]", "os.environ.get('TRACKER_ARGUMENTS', '{}')")
 
 
+@pytest.mark.slow
 def test_offline_run_holds_scalars_video_and_artifact(tmp_path):
     done = run_code(tmp_path, TRACKED, WANDB_MODE="offline")
     assert done.returncode == 0, done.stderr

@@ -262,6 +262,7 @@ def test_groups_can_be_awaited_in_any_order():
     assert_same(*runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=SLOW)])
 def test_a_reset_with_a_seed_plays_what_a_new_environment_plays(num_workers):
     settings = {"num_envs": 3, "env_id": "ALE/Freeway-v5"}
@@ -662,6 +663,7 @@ def test_switches_start_no_process_and_leak_nothing(switches):
     envs.close()
 
 
+@pytest.mark.slow
 def test_video_of_the_first_game_after_a_switch(tmp_path):
     import cv2
 

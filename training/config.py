@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union
 
 import tyro
 
-from continual_hackatari.training.help import help_text
+from continual_hackatari.training.help import PREFIXED, help_text
 
 ArgsT = TypeVar("ArgsT")
 
@@ -62,9 +62,6 @@ class Belonging(NamedTuple):
 
 _LARGEST_FILE = 10_000_000  # characters
 _MAX_DEPTH = 200  # of a file; whatever looks into its values calls itself as often, which Python allows 1000 times
-PREFIXED = "prefixed"
-"""The field of a dataclass that holds the settings of its sections, `<section>.<name>` -> value, as they were given."""
-POSITIVE = Range(0.0, None, above=True)
 
 
 # ---------------------------------------------------------------------------------------------------- command line
@@ -260,13 +257,11 @@ def apply_config_file(
     foreign: gets the unknown keys that look like none of the known ones, instead of an error.
     """
     path = Path(path)
-    hints = _type_hints(type(args))
+    hints, sections = _all_type_hints(type(args)), sections_of(type(args))
     changes: dict[str, Any] = {}
     lines: list[str] = []
-    content, sections = _read_json_object(path), sections_of(type(args))
-    hints |= {f"{name}.{each}": hint for name, part in sections.items() for each, hint in _type_hints(part).items()}
     before = prefixed_of(args)
-    for key, value in _without_sections(content, sections, path.name).items():
+    for key, value in _without_sections(_read_json_object(path), sections, path.name).items():
         if key == "config":
             raise ConfigError(f"`config` cannot stand in {path.name}: it names this very file; remove the key.")
         if key == "resume":
@@ -282,18 +277,16 @@ def apply_config_file(
         try:
             new = _convert(value, hints[key])
         except _TypeMismatchError as mismatch:
-            given = _shorten(json.dumps(value, ensure_ascii=False))
-            given += "" if value is None else f" ({_json_type(value)})"
-            sentence = f"`{key}` in {path.name} must be {mismatch.allowed}, but it is {given}{mismatch.advice}."
-            raise ConfigError(sentence) from None
+            found = _shorten(json.dumps(value, ensure_ascii=False))
+            found += "" if value is None else f" ({_json_type(value)})"
+            raise ConfigError(
+                f"`{key}` in {path.name} must be {mismatch.allowed}, but it is {found}{mismatch.advice}."
+            ) from None
         section, _, name = key.partition(".")
         old = before.get(key, getattr(sections[section](), name)) if name else getattr(args, key)
-        if name and key not in before:
-            changes[key] = new
-        if new != old or type(new) is not type(old):
-            changes[key] = new
+        changes[key] = new
         if new != old and key != "notes":  # free text changes nothing
-            verb = "sets " if "." not in key and _is_hidden(type(args), key) else "overrides --"
+            verb = "sets " if not name and _is_hidden(type(args), key) else "overrides --"
             warning = "warning: " if key in given else ""
             lines.append(f"{warning}{path.name} {verb}{key}: {shown(old)} -> {shown(new)}")
     own = {key: value for key, value in changes.items() if "." not in key}
@@ -405,6 +398,13 @@ def _type_hints(cls: type) -> dict[str, Any]:
     """Field name -> annotation, without `Annotated` and tyro's markers."""
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.name != PREFIXED}
+
+
+def _all_type_hints(cls: type) -> dict[str, Any]:
+    """The same, and `<section>.<name>` -> annotation of its sections."""
+    of_sections = {name: _type_hints(section) for name, section in sections_of(cls).items()}
+    prefixed = {f"{name}.{each}": hint for name, hints in of_sections.items() for each, hint in hints.items()}
+    return _type_hints(cls) | prefixed
 
 
 def _is_hidden(cls: type, name: str) -> bool:
@@ -542,14 +542,13 @@ def with_prefixed(args: ArgsT, changes: Mapping[str, Any]) -> ArgsT:
 # ------------------------------------------------------------------------------------------- checks and plain values
 
 
-def check_ranges(args: Any, ranges: Mapping[str, Range | tuple[float | None, float | None]]) -> None:
-    """Raise ConfigError for the first argument outside its range; limits are included, `POSITIVE` excludes zero.
+def check_ranges(args: Any, ranges: Mapping[str, Range]) -> None:
+    """Raise ConfigError for the first argument outside its range.
 
     Sequences are checked item by item, None is skipped (an optional argument that was not given). NaN and infinity are
     never allowed: every comparison with NaN is false, so a plain `value < low` would let it through.
     """
-    for name, limits in ranges.items():
-        allowed = Range(*limits)
+    for name, allowed in ranges.items():
         given = getattr(args, name)
         for value in given if isinstance(given, (tuple, list)) else (given,):
             if value is not None and not _inside(value, allowed):
@@ -607,8 +606,7 @@ def from_plain_dict(
     Raises ConfigError where they name something that `cls` does not know, as those of another version may; with what
     became of it where it is `gone`.
     """
-    hints, sections = _type_hints(cls), sections_of(cls)
-    hints |= {f"{name}.{each}": hint for name, part in sections.items() for each, hint in _type_hints(part).items()}
+    hints = _all_type_hints(cls)
     converted: dict[str, Any] = {}
     prefixed: dict[str, Any] = {}
     for key, value in values.items():

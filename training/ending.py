@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from continual_hackatari.reporting.rows import RESULTS, UNMODIFIED, RunFolderError
+from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.reporting.rows import RESULTS, RunFolderError
 from continual_hackatari.reporting.runs import Run as RunFolder
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import as_plain_dict

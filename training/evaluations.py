@@ -21,15 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from continual_hackatari.agents.player import Player
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.plan import Label, Plan
-from continual_hackatari.reporting.rows import (
-    EVALUATION_COLUMNS,
-    RESULTS,
-    UNMODIFIED,
-    is_row,
-    read_lines,
-    read_results,
-)
+from continual_hackatari.reporting.rows import EVALUATION_COLUMNS, RESULTS, is_row, read_lines, read_results
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from continual_hackatari.training.files import atomic_path

@@ -21,6 +21,8 @@ from typing import Any, Literal, NamedTuple
 
 import tyro
 
+PREFIXED = "prefixed"
+"""The field of a dataclass that holds the settings of its sections, `<section>.<name>` -> value, as they were given."""
 LAST = ("continual evaluation", "tracking", "config file only")
 """Beginnings of the titles of groups that come after all others, wherever their fields stand."""
 
@@ -66,7 +68,7 @@ def groups_of(cls: type) -> dict[str, list[Flag]]:
 
 def _flags(cls: type) -> Iterator[Flag]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    for field in (field for field in dataclasses.fields(cls) if field.name != "prefixed"):
+    for field in (field for field in dataclasses.fields(cls) if field.name != PREFIXED):
         hint, marks = hints[field.name], getattr(hints[field.name], "__metadata__", ())
         if marks:
             hint = typing.get_args(hint)[0]

@@ -14,7 +14,7 @@ from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.mismatch import explain_mismatch
 from continual_hackatari.agents.own import imported_class, is_own
 from continual_hackatari.agents.player import Player, act_and_describe, require_player
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, trained_with
 from continual_hackatari.training.game_report import Life, Trace, lives_of
 from continual_hackatari.training.method_settings import changes_in_checkpoint

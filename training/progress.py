@@ -9,7 +9,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 
 _BAR = "{{percentage:3.0f}}%|{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}<{left}, {rate} steps/s]{{postfix}}"
 _WINDOW = 60.0

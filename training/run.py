@@ -143,7 +143,7 @@ class Run(Generic[ArgsT]):
 
     def __enter__(self) -> Run[ArgsT]:
         """Open the run folder, its files, the games and what evaluates between them."""
-        args, ranks, saved, enter = self.args, self.ranks, self.setup.saved, self._stack.enter_context
+        args, ranks, saved = self.args, self.ranks, self.setup.saved
         self.folder: Path = ranks.from_main(lambda: Path(args.resume) if saved is not None else new_folder(self.setup))
         with contextlib.ExitStack() as stack:  # closes what is open already where the next cannot be opened
             self._stack = stack

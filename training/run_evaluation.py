@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.asked import still_to_do
 from continual_hackatari.reporting.plan import PLAN, Label, Plan, read_plan
-from continual_hackatari.reporting.rows import RESULTS, SPLITS, UNMODIFIED, read_results
+from continual_hackatari.reporting.rows import RESULTS, SPLITS, read_results
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint, trained_with

@@ -18,6 +18,7 @@ from torch import nn
 
 from continual_hackatari.agents import AgentError
 from continual_hackatari.agents.acceleration import choose_precision
+from continual_hackatari.names import Task, parse
 from continual_hackatari.reporting.plan import Plan
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run as RunFolder
@@ -28,7 +29,6 @@ from continual_hackatari.schedules.factories import (
     regime_warning,
     schedule_from_config,
 )
-from continual_hackatari.tasks import Task, parse
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
 from continual_hackatari.training.config import (
     ConfigError,
@@ -197,9 +197,9 @@ def check_settings(
     build = functools.partial(script.build, args)
     if start is not None:
         notes.append(check_start(args, start, game, lambda shape, number: build(shape, number, torch.Generator())))
-    schedule, lines = choose_schedule(args, game)
+    schedule, strings, lines = choose_schedule(args, game)
     notes += lines
-    played = games_of(schedule.possible_modifications(), game)
+    played = games_of(strings, game)
     if len(played) > 1 and args.switch_mode == "live":
         raise ConfigError(
             f"`switch_mode` live changes games in their middle, and this run plays {len(played)} games, "
@@ -209,7 +209,6 @@ def check_settings(
     notes += lines
     total_timesteps = args.total_timesteps or schedule.num_total_steps
     if args.switch_mode == "live":
-        strings = [canonical(string, game) for string in schedule.possible_modifications()]
         notes += filter(None, [waiting_note(game, strings)])
     tests, of_tests = canonical_strings("test_modifs", args.test_modifs, game)
     notes += of_tests
@@ -217,7 +216,6 @@ def check_settings(
     plan: Plan | None = None
     if args.evaluates_continually:
         regimes = ((start, stop, canonical(name, game)) for start, stop, name in schedule.segments(0, total_timesteps))
-        strings = [canonical(string, game) for string in schedule.possible_modifications()]
         plan, games, lines = plan_continual_evaluation(args, saved is not None, regimes, strings, total_timesteps, game)
         evaluated_games += games
         notes += lines
@@ -276,8 +274,8 @@ def choose_game(args: RunSettings) -> tuple[GameConfig, list[str]]:
     )
 
 
-def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]]:
-    """The schedule of these settings, and lines for the user about its modifications.
+def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str], list[str]]:
+    """The schedule of these settings, the strings that it may ask for, as the games take them, and lines about them.
 
     Raises:
         ScheduleError: a class or an argument of it is wrong.
@@ -298,7 +296,8 @@ def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]
         places = (key_of(kwargs, each, "modification_factory_kwargs") for each in wanted)
         key = next(filter(None, places), "modification_factory")
         check_string(game, str(task), key if has_schedule else "modifs")
-    return schedule, [line for string in strings for line in check_string(game, string)[1]]
+    checked = [check_string(game, string) for string in strings]
+    return schedule, [string for string, _ in checked], [line for _, lines in checked for line in lines]
 
 
 def games_of(strings: Sequence[str], game: GameConfig) -> list[str]:
@@ -318,7 +317,7 @@ def check_file(path: str | Path, modification_file: str = "") -> list[str]:
     args, _ = apply_config_file(RunSettings(modification_file=modification_file), path, gone=GONE, foreign=foreign)
     check_ranges(args, ranges_of(RULES))
     game, notes = choose_game(args)
-    notes += choose_schedule(args, game)[1]
+    notes += choose_schedule(args, game)[2]
     for name in ("eval_modifs", "held_out_modifs", "test_modifs"):
         notes += canonical_strings(name, getattr(args, name), game)[1]
     if foreign:
@@ -389,8 +388,9 @@ def settings_of_run(
     args = parse_command_line(script.settings, argv, description=script.description, default=before)
     if args.amp == "auto":  # has chosen already
         args = replace(args, amp=before.amp)
+    now = as_plain_dict(args)
     for name, old in as_plain_dict(before).items():
-        new = as_plain_dict(args)[name]
+        new = now[name]
         if name != "resume" and new != old:
             if name not in allowed and not (saved is not None and may_extend(name, args, saved)):
                 raise ConfigError(

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from continual_hackatari.reporting.rows import UNMODIFIED
-from continual_hackatari.tasks import parse
+from continual_hackatari.names import UNMODIFIED, parse
 from continual_hackatari.training.config import ConfigError, shown
 from continual_hackatari.wrappers.config import GameConfig, check_string
 

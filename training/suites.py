@@ -6,17 +6,16 @@ in its `exp_name`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari import names
+from continual_hackatari.names import UNMODIFIED, parse
 from continual_hackatari.schedules.factories import schedule_from_config
-from continual_hackatari.tasks import game_of, parse
-from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.config import ConfigError, nearest
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.run_folder import safe_name
 
@@ -39,10 +38,13 @@ def suite_file(folder: Path, name: str, size: str) -> Path:
         raise ConfigError("`suite`: the suites are files of this project's clone, configs/suites, and not installed.")
     known = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else "."
-        raise ConfigError(f"`suite` {name!r} is none of {', '.join(known)}{hint}")
+        raise ConfigError(f"`suite` {name!r} is none of {', '.join(known)}{nearest(name, known)}.")
     return folder / name / f"{size}.json"
+
+
+def game_of(config: dict[str, Any]) -> str:
+    """The name of the game, as in files and tables."""
+    return names.game_of(str(config["env_id"]))
 
 
 class Regime(NamedTuple):
@@ -78,9 +80,8 @@ def write_single_tasks(config: dict[str, Any], folder: Path) -> list[str]:
     for task in first_regimes(config):
         alone = single_task_config(config, task)
         text = json.dumps(alone, indent=4, sort_keys=True) + "\n"
-        game = game_of(str(config["env_id"]))
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        path = folder / f"{game}_{safe_name(task.string or UNMODIFIED, 60)}~{digest}.json"
+        path = folder / f"{game_of(config)}_{safe_name(task.string or UNMODIFIED, 60)}~{digest}.json"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary:
@@ -114,7 +115,7 @@ def cost_of(config: dict[str, Any]) -> Cost:
     if not config.get("eval_modifs"):
         trained_on = schedule.possible_modifications()
         strings |= {*trained_on, *(str(parse(string)._replace(names=())) for string in trained_on)}
-    games = [parse(string).game or game_of(str(config["env_id"])) for string in strings]
+    games = [parse(string).game or game_of(config) for string in strings]
     length = sum(GAME_STEPS.get(game, SOME_STEPS) * 4 // config.get("frameskip", 4) for game in games)
     return Cost(schedule.num_total_steps, 2 * moments * config["eval_games"] * length)
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED, parse
 from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, without_nan
 from continual_hackatari.reporting.tables import format_table
-from continual_hackatari.tasks import parse
 from continual_hackatari.wrappers.interfaces import GameRecord
 
 

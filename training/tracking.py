@@ -21,7 +21,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from continual_hackatari.reporting.rows import EPISODE_COLUMNS, EPISODES, SWITCH_COLUMNS, SWITCHES, UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.reporting.rows import EPISODE_COLUMNS, EPISODES, SWITCH_COLUMNS, SWITCHES
 from continual_hackatari.training.config import ConfigError
 
 _CSV_FILES = (EPISODES, SWITCHES)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from continual_hackatari.agents.player import Player
-from continual_hackatari.reporting.rows import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.training.chosen_agents import PLAYING_RANGES, PlayingSettings, choose_agents
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.wrappers.config import GameConfig

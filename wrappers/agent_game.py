@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from continual_hackatari.tasks import Task
+from continual_hackatari.names import Task
 from continual_hackatari.wrappers.backends import open_game
 from continual_hackatari.wrappers.config import GameConfig, in_game
 from continual_hackatari.wrappers.errors import GameError

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from continual_hackatari.tasks import Task, game_of, id_in_game, parse
+from continual_hackatari.names import Task, game_of, id_in_game, parse
 from continual_hackatari.wrappers.emulator import ale_games, registered_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.goals import GOALS, Goal

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.wrappers.agent_game import AgentGame
 from continual_hackatari.wrappers.backends import observation_layout
 from continual_hackatari.wrappers.config import GameConfig, game_config
@@ -28,7 +29,6 @@ from continual_hackatari.wrappers.errors import ModificationError, OutputError
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.modifications import (
     NO_FILE,
-    UNMODIFIED,
     Modification,
     RuleFile,
     catalogue,

@@ -22,7 +22,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from continual_hackatari.tasks import parse
+from continual_hackatari.names import parse
 from continual_hackatari.wrappers.agent_game import AgentGame
 from continual_hackatari.wrappers.backends import observation_layout, observation_space
 from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, check_whole, game_config

@@ -21,8 +21,8 @@ from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeed
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from continual_hackatari import tasks
-from continual_hackatari.tasks import parse
+from continual_hackatari.names import Task as TaskString
+from continual_hackatari.names import parse
 from continual_hackatari.wrappers.backends import observation_layout, observation_space
 from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, check_whole
 from continual_hackatari.wrappers.errors import GameError, WorkerError
@@ -301,7 +301,7 @@ class ModifiedVectorEnv(VectorEnv):
     @property
     def string(self) -> str:
         """What is played, or is to be played from the next games on, as `check_string` writes it."""
-        return str(tasks.Task(self.game if self.config.full_action_space else "", self.modifications))
+        return str(TaskString(self.game if self.config.full_action_space else "", self.modifications))
 
     def _playing(self) -> str:
         return f"modifications {self.string!r}"

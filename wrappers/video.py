@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from continual_hackatari.wrappers.modifications import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 
 FRAMES_PER_SECOND = 15  # 60 emulated frames per second, one of four is an agent step
 SHORTEST_CUT_VIDEO = 4 * FRAMES_PER_SECOND

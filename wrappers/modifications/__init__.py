@@ -24,7 +24,7 @@ from continual_hackatari.wrappers.modifications.console import (
     first_numbers,
     switches_of,
 )
-from continual_hackatari.wrappers.modifications.modification import UNMODIFIED, Modification, split_modifications
+from continual_hackatari.wrappers.modifications.modification import Modification, split_modifications
 from continual_hackatari.wrappers.modifications.names import (
     catalogue,
     check_modifications,
@@ -38,7 +38,6 @@ from continual_hackatari.wrappers.modifications.supplementary import ConstantWri
 
 __all__ = [
     "NO_FILE",
-    "UNMODIFIED",
     "ConstantWrites",
     "Hooks",
     "Modification",

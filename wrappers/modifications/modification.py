@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from continual_hackatari.tasks import UNMODIFIED as UNMODIFIED
+from continual_hackatari.names import UNMODIFIED
 
 Hook = Callable[[], None]
 MOMENTS = ("reset", "frame", "post")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.wrappers.commands import modifications_command
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import installed
@@ -17,7 +18,7 @@ from continual_hackatari.wrappers.modifications.console import (
     require_one_of_each,
     switches_of,
 )
-from continual_hackatari.wrappers.modifications.modification import UNMODIFIED, Modification, split_modifications
+from continual_hackatari.wrappers.modifications.modification import Modification, split_modifications
 from continual_hackatari.wrappers.modifications.rule_file import NO_FILE, RuleFile, rules_of
 from continual_hackatari.wrappers.modifications.supplementary import (
     ALIASES,

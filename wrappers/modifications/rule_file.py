@@ -16,9 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications.console import is_switch
-from continual_hackatari.wrappers.modifications.modification import MOMENTS, UNMODIFIED
+from continual_hackatari.wrappers.modifications.modification import MOMENTS
 from continual_hackatari.wrappers.modifications.supplementary import ConstantWrites, Rule
 
 Rules = dict[str, ConstantWrites | Rule]

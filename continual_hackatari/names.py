@@ -1,4 +1,6 @@
-"""What a task is called, in every room: ``[<Game>:] <names of modifications>``.
+"""Words that several rooms need, which may not import each other: above all, how a task is written.
+
+A *task string* is ``[<Game>:] <names of modifications>``:
 
     Pong: lazy_enemy        in another game than the run's own
     Breakout:               that game unmodified; so is `Breakout: no_modif`
@@ -12,7 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 UNMODIFIED = "no_modif"
-"""what people and files call the unmodified game; as a string it is also \"\""""
+"""what people and files call the unmodified game; as a modification string it is also \"\""""
 
 
 class Task(NamedTuple):
