@@ -2,6 +2,7 @@
 
     python metrics.py runs/A runs/B
     python metrics.py runs/A runs/B --single_task runs/C runs/D --normalise single_task -o freeway
+    python metrics.py runs/A runs/B --tables cora --format latex > tables.tex
 
 Every metric is a pure function of the rows of evals.csv. Runs whose settings differ in the seed alone form a group;
 a group gets the mean over its runs, the interquartile mean and its 95 % stratified bootstrap interval. Prints a table
@@ -16,13 +17,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
+from continual_hackatari.reporting.cora_tables import WINDOW
 from continual_hackatari.reporting.evaluations import Mode
 from continual_hackatari.reporting.metrics import RECOVERY, Normalisation
-from continual_hackatari.reporting.metrics_tables import Settings, as_json, as_rows, as_text, evaluate_groups
+from continual_hackatari.reporting.metrics_tables import (
+    Settings,
+    Style,
+    as_json,
+    as_rows,
+    as_text,
+    evaluate_groups,
+)
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import run_folders
 from continual_hackatari.reporting.statistics import Resample
@@ -45,11 +54,17 @@ class Args:
     """share of the level before a switch, above the untrained score, that counts as recovered"""
     resample: Resample = "units"
     """bootstrap the runs of every task or switch by itself, or whole runs"""
+    tables: Literal["own", "cora"] = "own"
+    """own: the metrics of each group; cora: also the two tables of the CORA benchmark, and ours of the same form"""
+    rolling: int = WINDOW
+    """evaluations in the rolling mean of `--tables cora`"""
+    format: Style = "text"
+    """of the printed tables; if not text, standard output holds the tables alone"""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "metrics"
     """the files are <output>.json and <output>.csv"""
 
 
-RANGES = {"recovery": Range(0.0, 1.0, above=True)}
+RANGES = {"recovery": Range(0.0, 1.0, above=True), "rolling": Range(1)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -76,7 +91,9 @@ def run(args: Args) -> None:
         raise ConfigError(f"`output` is {args.output!r}, but there is no such folder; create it or choose another")
     if args.normalise == "single_task" and not args.single_task:
         raise ConfigError("`normalise` is single_task, but no single-task run is given; add `--single_task <folders>`")
-    settings = Settings(args.mode, args.normalise, args.recovery, args.resample)
+    if args.rolling != WINDOW and args.tables != "cora":
+        raise ConfigError("`rolling` is of CORA's tables, which are not asked for; add `--tables cora`, or leave it")
+    settings = Settings(args.mode, args.normalise, args.recovery, args.resample, args.tables, args.rolling)
     single_task = run_folders(args.single_task, "single_task")
     results = evaluate_groups(run_folders(args.runs), single_task, settings)
     content = as_json(settings, args.single_task, results)
@@ -84,9 +101,10 @@ def run(args: Args) -> None:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     with atomic_path(f"{args.output}.csv") as temporary:
         as_rows(settings, results).to_csv(temporary, index=False)
-    print(f"{args.mode} games, {args.normalise} scores")
-    print(as_text(results, settings.normalise))
-    print(f"\nfiles: {args.output}.json, {args.output}.csv")
+    beside_tables = sys.stdout if args.format == "text" else sys.stderr  # tables for a paper go alone into their file
+    print(f"{args.mode} games, {args.normalise} scores", file=beside_tables)
+    print(as_text(results, settings, args.format))
+    print(f"\nfiles: {args.output}.json, {args.output}.csv", file=beside_tables)
 
 
 if __name__ == "__main__":

@@ -1,46 +1,46 @@
-"""Run a W&B sweep file, or one command with several seeds, on this machine: several runs at a time, without a server.
+"""Run a W&B sweep file, a list of experiments, or one command with several seeds, on this machine: several runs at a
+time, without a server.
 
     python sweep.py sweep.yaml --jobs 2
     python sweep.py sweep.yaml --dry_run
+    python sweep.py experiments.json
     python sweep.py --seeds 1 2 3 --jobs 2 -- --config configs/freeway_speeds.json --shrink_and_perturb
     python sweep.py --suite freeway-dynamics --size cpu --methods none redo layer_norm+redo --seeds 1 2 3
 
-The same command again goes on where it was stopped. Words after `--` are flags of the training script.
+The same command again goes on where it was stopped, and several at once share the runs. Words after `--` are flags of
+the training script.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import multiprocessing
 import os
-import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
+from continual_hackatari.training.queues import Queue, is_queue
 from continual_hackatari.training.runner import Job
-from continual_hackatari.training.script_files import is_training_script, load_script
-from continual_hackatari.training.search import draw, examples
+from continual_hackatari.training.script_files import is_training_script
 from continual_hackatari.training.suites import cost_of, plan_table, suite_file, write_single_tasks
+from continual_hackatari.training.sweep_checks import check
 from continual_hackatari.training.sweeps import (
+    Batch,
     Sweep,
     digest_of,
     read_sweep,
     single_task_sweep,
     sweep_of_seeds,
     sweep_of_suite,
-    text_of_config,
 )
 
 HERE = Path(__file__).resolve().parent
@@ -48,13 +48,12 @@ SUITES = HERE / "configs" / "suites"
 SINGLE_TASKS = Path("sweeps") / "single-task"
 """of all suites, so that none is run twice"""
 TRAINING = "continual_training_example.py"
-MAX_EXAMPLES = 2_000  # one takes about 0.05 s
 
 
 @dataclass
 class Args:
     file: tyro.conf.Positional[str] = ""
-    """the sweep, a W&B sweep file such as sweep.yaml"""
+    """the sweep, a W&B sweep file such as sweep.yaml; or a queue, a .json file with a list of experiments"""
     seeds: tuple[int, ...] = ()
     """instead of a file: run the training flags after -- once with each of these seeds, then write a report"""
     suite: str = ""
@@ -72,8 +71,8 @@ class Args:
     folder: str = ""
     """where the sweep keeps its records (default: sweeps/<name of the file>, or sweeps/seeds~<letters
     that stand for the flags>)"""
-    only: int | None = None
-    """only the run of this number, from 0: for the array jobs of a cluster"""
+    only: Annotated[int | None, tyro.conf.arg(aliases=["--resume_id"])] = None
+    """only the run of this number, from 0: for the array jobs of a cluster, or to go on with one experiment"""
     search_seed: int = 0
     """seed of random and bayes, which choose parameters; runs have seeds of their own"""
     track: bool = False
@@ -102,19 +101,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return run_suite(args, words[divider + 1 :])
         if args.methods:
             raise ConfigError("`methods` go with `--suite`; in a sweep file they are a parameter, among others.")
-        sweep = sweep_of(args, words[divider + 1 :])
-        if sweep.config["method"] == "grid" and args.search_seed != Args.search_seed:
-            raise ConfigError(
-                "`search_seed` is of random and bayes, and this is a grid, which draws nothing; leave it."
-            )
-        runs = sweep.planned(whole=args.dry_run or args.only is not None)
-        # A Bayesian search has no list of its runs: one that is drawn stands for them.
-        fault = check_commands(sweep, runs or [sweep.new_run(draw(sweep.space, args.search_seed, 0))])
-        if fault:
-            raise ConfigError(fault)
+        batch = batch_of(args, words[divider + 1 :])
+        runs = batch.planned(whole=args.dry_run or args.only is not None)
+        check(batch, runs)
         runs = this_job(runs, args.only)
         if not args.dry_run:
-            make_folder(sweep.folder)
+            batch.make_folder()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -122,13 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(*(shlex.join(run.command) for run in runs), sep="\n")
         return 0
     whole = args.only is None
-    return sweep.run(
-        runs, args.jobs, whole, lambda folders: not (args.seeds and whole) or report(sweep.folder, folders)
-    )
+    # The runs of a sweep file are many variants, which its table compares; those of other programs are no run folders.
+    reported = whole and (args.seeds or (isinstance(batch, Queue) and all(is_training_script(r.program) for r in runs)))
+    return batch.run(runs, args.jobs, whole, lambda folders: not reported or report(batch.folder, folders))
 
 
-def sweep_of(args: Args, flags: list[str]) -> Sweep:
-    """The sweep of a file or of several seeds, whose training flags are `flags`.
+def batch_of(args: Args, flags: list[str]) -> Batch:
+    """The runs of a file, or of several seeds with these training flags.
 
     Raises:
         ConfigError: there is neither or both, or it cannot run here.
@@ -138,13 +130,23 @@ def sweep_of(args: Args, flags: list[str]) -> Sweep:
             f"`seeds` come without a file, but there is {args.file}; put seeds into the file, or leave it."
         )
     if not args.seeds and not args.file:
-        raise ConfigError("`file` is missing: name a sweep file such as sweep.yaml, or give `--seeds`.")
+        raise ConfigError(
+            "`file` is missing: name a sweep file such as sweep.yaml or a queue such as experiments.json, or give "
+            "`--seeds`."
+        )
     if args.file and flags:
-        raise ConfigError("flags after `--` go with `--seeds` only; in a sweep file they belong to its `command`.")
+        raise ConfigError("flags after `--` go with `--seeds` only; in a file they belong to its runs.")
     if args.file and args.program:
-        raise ConfigError("`program` goes with `--seeds` only; a sweep file has its own.")
+        raise ConfigError("`program` goes with `--seeds` only; a file has its own.")
     program = training_program(args)
+    if is_queue(args.file):
+        for name in ("max_runs", "search_seed"):
+            if getattr(args, name) != getattr(Args, name):
+                raise ConfigError(f"`{name}` is of sweeps, and {args.file} is a list of experiments; leave it.")
+        return Queue(args.file, program, Path(args.folder or Path("sweeps") / Path(args.file).stem), args.track)
     config = read_sweep(args.file) if args.file else sweep_of_seeds(program, args.seeds, flags)
+    if config["method"] == "grid" and args.search_seed != Args.search_seed:
+        raise ConfigError("`search_seed` is of random and bayes, and this is a grid, which draws nothing; leave it.")
     # Seeds of other flags are another experiment, whose table and report must not replace those of the one before.
     name = Path(args.file).stem if args.file else f"seeds~{digest_of(config['command'])}"
     folder = Path(args.folder or Path("sweeps") / name)
@@ -172,9 +174,7 @@ def run_suite(args: Args, flags: list[str]) -> int:
     files = write_single_tasks(config, SINGLE_TASKS / "configs")
     alone = Sweep(single_task_sweep(program, files, args.seeds, flags), SINGLE_TASKS)
     runs, runs_alone = sweep.planned(), alone.planned()
-    fault = check_commands(sweep, runs)
-    if fault:
-        raise ConfigError(fault)
+    check(sweep, runs)
     print_plan(config, runs, runs_alone)
     if args.only is not None or args.dry_run:
         chosen = this_job([*runs_alone, *runs], args.only)
@@ -182,7 +182,7 @@ def run_suite(args: Args, flags: list[str]) -> int:
             print(*(shlex.join(run.command) for run in chosen), sep="\n")
             return 0
         return sweep.run(chosen, args.jobs, False, lambda _: True)
-    make_folder(sweep.folder)
+    sweep.make_folder()
     code = alone.run(runs_alone, args.jobs, False, lambda _: True)
     baselines = [run.result["run_folder"] for run in runs_alone if run.state == "finished"]
     return max(code, sweep.run(runs, args.jobs, True, lambda folders: suite_report(folder, folders, baselines)))
@@ -244,13 +244,6 @@ def this_job(runs: list[Job], only: int | None) -> list[Job]:
     return [runs[only]]
 
 
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"`folder` {folder} cannot be made: {error.strerror}; name another one.") from None
-
-
 def report(folder: Path, runs: Sequence[str]) -> bool:
     """One report of all finished runs, made by report.py; returns whether it is there."""
     path = folder / "report.html"
@@ -261,69 +254,6 @@ def report(folder: Path, runs: Sequence[str]) -> bool:
     else:
         print(f"report:     {path}")
     return code == 0
-
-
-# --------------------------------------------------------------------------------------------------- check the runs
-
-
-def check_commands(sweep: Sweep, runs: list[Job]) -> str | None:
-    """What would end one of these runs at its start, as one sentence; None when all is well.
-
-    Training scripts can be asked, other programs cannot. They load torch, which needs much memory, so another process
-    does it.
-    """
-    program = sweep.config["program"]
-    if not is_training_script(program) or any(program not in run.command for run in runs):
-        return None
-    if sweep.config["method"] == "bayes":  # its further runs depend on results, but not which values it may combine
-        combinations, count = examples(sweep.space, MAX_EXAMPLES)
-        runs = [*runs, *map(sweep.new_run, combinations)]
-        if count > len(combinations):
-            print(
-                f"note: {len(combinations):,} of {count:,} combinations are checked before the first run; a run that "
-                "the training script refuses later counts as a bad one",
-                file=sys.stderr,
-            )
-    if len(runs) > 100:
-        print(f"checking {len(runs):,} runs", file=sys.stderr, flush=True)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        flags = [(run.parameters, run.command[run.command.index(program) + 1 :]) for run in runs]
-        return pool.apply(first_fault, (program, flags, sweep.varied))
-
-
-def first_fault(program: str, runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str]) -> str | None:
-    """See `check_commands`; `runs` are the parameters and the training flags of each."""
-    from continual_hackatari.training.setup import USER_ERRORS, prepare
-
-    try:
-        script = load_script(program)
-    except ConfigError as error:
-        return str(error)
-    for parameters, flags in runs:
-        for name, value in parameters.items():
-            if value is False and getattr(script.settings, name, None) is True:
-                return (
-                    f"`{name}` false would pass no flag, and without a flag it is on; "
-                    f"vary `no_{name}` instead, where true passes `--no_{name}`."
-                )
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-                prepare(script, flags)
-        except USER_ERRORS as error:
-            return f"{error} (of the run {shlex.join(flags)})"
-        except SystemExit:  # the command line itself is wrong
-            reason = said.getvalue().partition("For full helptext")[0]
-            reason = " ".join(re.sub(r"[^ -~]|-{3,}", " ", reason).split())  # without the frame around it
-            return f"the training script does not accept {shlex.join(flags)}: {reason}"
-        in_file = json.loads(text_of_config(flags) or "{}")
-        for name in varied:
-            method, _, setting = name.partition(".")
-            if name in in_file or (setting and setting in dict(in_file.get(method, {}))):
-                return (
-                    f"`{name}` is varied, but the config file holds it too and would win; remove it from one of them."
-                )
-    return None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/bin/bash
-# One array task per run of a sweep. Change the resources below to yours, then, from the project's folder:
+# One array task per run of a sweep or of a queue. Change the resources below to yours, then, from the project's folder:
 #
 #     python sweep.py sweep.yaml --dry_run | wc -l                       how many runs there are, say 18
 #     sbatch --array=0-17 cluster/slurm_array.sh sweep.yaml              task k is run k; no server is needed
@@ -20,7 +20,7 @@ set -uo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}" || exit 2
 
 case "${1:?a sweep file or the ID of a W&B sweep is missing}" in
-*.yaml | *.yml) run=(python sweep.py "$@" --only "${SLURM_ARRAY_TASK_ID:?submit this with sbatch --array}") ;;
+*.yaml | *.yml | *.json) run=(python sweep.py "$@" --only "${SLURM_ARRAY_TASK_ID:?submit this with sbatch --array}") ;;
 *) run=(wandb agent --count 1 "$@") ;;
 esac
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from continual_hackatari.names import parse
+from continual_hackatari.reporting.cora_tables import WINDOW, Matrix, cora_tables, window_note
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
 from continual_hackatari.reporting.floor import floors_of
 from continual_hackatari.reporting.groups import Group, check_seeds, group_runs, mixed_versions
@@ -28,6 +29,8 @@ from continual_hackatari.reporting.statistics import Resample, without_nan
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.reporting.words import counted
 
+Style = Literal["text", "markdown", "latex"]
+
 
 class Settings(NamedTuple):
     """How metrics are computed; each is described where the command line has it."""
@@ -36,6 +39,8 @@ class Settings(NamedTuple):
     normalise: Normalisation = "raw"
     recovery: float = RECOVERY
     resample: Resample = "units"
+    tables: Literal["own", "cora"] = "own"
+    rolling: int = WINDOW
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class GroupResult:
     evaluations: list[Evaluations]
     metrics: list[dict[str, Metric]]
     summaries: dict[str, Summary]
+    cora: list[Matrix] | str | None = None
+    """CORA's tables and ours of the same form, or why there are none; None: not asked for"""
 
 
 def evaluate_groups(
@@ -56,7 +63,8 @@ def evaluate_groups(
     Raises:
         RunFolderError: a run that cannot be used, or a single-task run of another game or of several tasks.
     """
-    mode, normalise, recovery, resample = settings or Settings()
+    settings = settings or Settings()
+    mode, normalise, recovery, resample = settings[:4]
     for run in (*runs, *single_task):
         if run.args_problem:
             raise RunFolderError(f"{run.folder / 'args.json'} cannot be read: {run.args_problem}")
@@ -73,7 +81,8 @@ def evaluate_groups(
             for run, each in zip(group.runs, of_group, strict=True)
         ]
         summaries = {name: summarise([of_run[name] for of_run in metrics], resample) for name in METRICS}
-        results.append(GroupResult(group, of_group, metrics, summaries))
+        cora = cora_tables(of_group, metrics, normalise, settings.rolling) if settings.tables == "cora" else None
+        results.append(GroupResult(group, of_group, metrics, summaries, cora))
     return results
 
 
@@ -93,29 +102,31 @@ def check_single_task(run: Run, single_task: Sequence[Run], baselines: Sequence[
             )
 
 
-def as_text(results: Sequence[GroupResult], normalise: Normalisation = "raw") -> str:
-    """A table per group, and what a reader must know before comparing them."""
+def as_text(results: Sequence[GroupResult], settings: Settings | None = None, style: Style = "text") -> str:
+    """The tables of every group, and what a reader must know before comparing them."""
     blocks = []
     games = {parse(string).game for result in results for each in result.evaluations for string in each.tasks}
-    if len(games) > 1 and normalise == "raw":
-        blocks.append(
-            "note: the tasks are of several games, whose points differ in size; `--normalise` human, floor or "
-            "single_task makes averages over them mean something"
+    if len(games) > 1 and (settings or Settings()).normalise == "raw":
+        note = (
+            "note: the tasks are of several games, whose points differ in size, so averages of raw scores mean little"
         )
+        blocks.append(_lines([f"{note}; `--normalise` human, floor or single_task does better"], style))
     if len({tuple(sorted(each.tasks)) for result in results for each in result.evaluations}) > 1:
-        blocks.append("note: the runs do not have the same tasks, so their averages are not over the same things")
+        note = "note: the runs do not have the same tasks, so their averages are not over the same things"
+        blocks.append(_lines([note], style))
     for number, result in enumerate(results, 1):
         measured = [
             f"note: `{name}` is not the same in all runs of group {number}: they were measured differently"
             for name in ("eval_every", "eval_games")
             if len({str(run.args.get(name)) for run in result.group.runs}) > 1
         ]
-        blocks.append("\n".join(["", *measured, group_table(number, result)]))
+        blocks.append("\n".join(["", _lines(measured, style) + group_table(number, result, style)]))
+        blocks += cora_blocks(result, (settings or Settings()).rolling, style)
     return "\n".join(blocks)
 
 
-def group_table(number: int, result: GroupResult) -> str:
-    """The metrics of a group as a text table; `-` for what is undefined, and the reasons in footnotes."""
+def group_table(number: int, result: GroupResult, style: Style = "text") -> str:
+    """The metrics of a group as a table; `-` for what is undefined, and the reasons in footnotes."""
     runs = result.group.runs
     lines = [f"group {number}: {result.group.title}, {counted(len(runs), 'run')}"]
     lines += [f"  seed {run.seed}: {run.folder}" for run in runs]
@@ -129,8 +140,28 @@ def group_table(number: int, result: GroupResult) -> str:
         mark = f"[{footnotes.index(summary.reason) + 1}]" if summary.reason else ""
         interval = "-" if math.isnan(summary.low) else f"[{_number(summary.low)}, {_number(summary.high)}]"
         rows.append((summary.metric, _number(summary.mean), _number(summary.iqm), interval, str(summary.runs), mark))
-    lines.append(format_table(rows))
-    return "\n".join(lines + [f"[{position}] {text}" for position, text in enumerate(footnotes, 1)])
+    notes = [f"[{position}] {text}" for position, text in enumerate(footnotes, 1)]
+    return (_lines(lines, style) + format_table(rows, style) + "\n" + _lines(notes, style)).rstrip("\n")
+
+
+def cora_blocks(result: GroupResult, rolling: int, style: Style) -> list[str]:
+    """CORA's tables of a group and ours of the same form, each with its title."""
+    if result.cora is None:
+        return []
+    if isinstance(result.cora, str):
+        return ["", _lines([f"no tables of CORA's: {result.cora}"], style).rstrip("\n")]
+    note = window_note(result.evaluations, result.cora[0].tasks, rolling)
+    blocks = ["", _lines([f"note: {note}"], style).rstrip("\n")] if note else []
+    for matrix in result.cora:
+        blocks += ["", _lines([matrix.title], style) + format_table(matrix.rows(), style)]
+    return blocks
+
+
+def _lines(lines: Sequence[str], style: Style) -> str:
+    """What stands beside a table; a table of Markdown needs an empty line before it, LaTeX takes it as a comment."""
+    if style == "markdown":
+        return "".join(f"{line.strip()}\n\n" for line in lines)
+    return "".join(f"{'% ' if style == 'latex' else ''}{line}\n" for line in lines)
 
 
 def _number(value: float) -> str:
@@ -144,6 +175,7 @@ def as_json(settings: Settings, single_task: Sequence[str], results: Sequence[Gr
     groups = [
         {
             "label": result.group.title,
+            **_cora_as_json(result),
             "summary": {name: asdict(summary) for name, summary in result.summaries.items()},
             "runs": [
                 {
@@ -169,6 +201,12 @@ def as_json(settings: Settings, single_task: Sequence[str], results: Sequence[Gr
     chosen = {**settings._asdict(), "single_task": single_task}
     content: dict[str, Any] = without_nan({**chosen, "definitions": definitions, "groups": groups})
     return content
+
+
+def _cora_as_json(result: GroupResult) -> dict[str, Any]:
+    if result.cora is None or isinstance(result.cora, str):
+        return {} if result.cora is None else {"tables": {}, "no_tables": result.cora}
+    return {"tables": {matrix.name: matrix.as_json() for matrix in result.cora}}
 
 
 def as_rows(settings: Settings, results: Sequence[GroupResult]) -> pd.DataFrame:

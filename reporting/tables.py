@@ -10,6 +10,7 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{character: f"\\{character}" for character in "#$%&_{}"},
+    "±": r"$\pm$",
 }
 
 

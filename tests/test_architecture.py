@@ -11,7 +11,7 @@ from conftest import ROOT
 from continual_hackatari.names import UNMODIFIED
 
 PACKAGE = "continual_hackatari"
-ROOMS = {"agents", "methods", "reporting", "schedules", "training", "wrappers"}
+ROOMS = {"agents", "methods", "replay", "reporting", "schedules", "training", "wrappers"}
 SCRIPTS = {"continual_training_example", "eval", "metrics", "report", "sweep"}
 
 
@@ -56,7 +56,10 @@ def test_everything_imports_rooms_through_the_package():
             assert not imported_roots(path) & (ROOMS | SCRIPTS), path
 
 
-ARROWS = {"methods": {"agents"}, "training": {"agents", "methods", "reporting", "schedules", "wrappers"}}
+ARROWS = {
+    "methods": {"agents", "replay"},
+    "training": {"agents", "methods", "replay", "reporting", "schedules", "wrappers"},
+}
 """Which other rooms a room may import."""
 
 
@@ -97,7 +100,7 @@ def imports_inside(room):
     return found
 
 
-@pytest.mark.parametrize("room", ["agents", "methods", "reporting", "schedules", "training", "wrappers"])
+@pytest.mark.parametrize("room", sorted(ROOMS))
 def test_the_files_of_a_room_form_no_circle(room):
     assert any(imports_inside(room).values())
     graphlib.TopologicalSorter(imports_inside(room)).prepare()  # raises CycleError with the circle
@@ -114,9 +117,9 @@ def test_what_one_file_alone_knows(module, files):
     assert {path.name for path in files_of("wrappers") if module in imported_roots(path)} == files
 
 
-def test_schedules_need_numpy_only():
+def test_schedules_and_replays_need_numpy_only():
     allowed = set(sys.stdlib_module_names) | {PACKAGE, "numpy"}
-    for path in files_of("schedules"):  # the picture is loaded only where it is asked for
+    for path in [*files_of("schedules"), *files_of("replay")]:  # a picture is loaded only where it is asked for
         assert imported_roots(path) <= allowed | ({"matplotlib"} if path.name == "plot.py" else set()), path
 
 

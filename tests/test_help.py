@@ -110,5 +110,5 @@ def test_each_script_shows_every_flag_once_with_a_text(script, capsys):
     printed = capsys.readouterr().out.split(script.__doc__.strip())[1]
     flags = [flag for group in groups_of(script.Args).values() for flag in group]
     assert all(flag.text for flag in flags)
-    shown = re.findall(r"^  (?:-\w, )?(?:--)?(\w+)", printed, re.M)
+    shown = re.findall(r"^  (?:-\w, |--resume_id, )?(?:--)?(\w+)", printed, re.M)
     assert sorted(name.lower() for name in shown) == sorted(flag.name for flag in flags if not flag.hidden)

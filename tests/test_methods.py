@@ -26,6 +26,7 @@ from continual_hackatari.agents.layers import HiddenLayer
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Boundary, Changed, Clock, Method, moments_of
 from continual_hackatari.methods.together import Methods
+from continual_hackatari.training import sweep_checks
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import (
     ConfigError,
@@ -118,7 +119,7 @@ def test_a_sweep_varies_a_setting_unless_the_file_holds_it(workdir):
     for content, fault in (({}, None), ({"shrink_perturb": {"factor": 0.3}}, "`shrink_perturb.factor` is varied, but")):
         path = write_config(workdir, **FREEWAY, **content)
         words = ["--config", path, "--methods", "shrink_perturb", "--shrink_perturb.factor=0.5"]
-        found = sweep.first_fault(
+        found = sweep_checks.first_fault(
             str(ROOT / sweep.TRAINING), [({"shrink_perturb.factor": 0.5}, words)], ["shrink_perturb.factor"]
         )
         assert found is None if fault is None else found.startswith(fault)

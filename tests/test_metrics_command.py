@@ -151,11 +151,11 @@ def test_the_commands_of_the_page_run_as_printed(workdir, capsys):
     done = subprocess.run(["bash", "-euc", expand + commands], capture_output=True, text=True, check=True)
     lines = [line.split() for line in done.stdout.splitlines()]
     of_metrics = [words[1:] for words in lines if words[0] == "metrics.py"]
-    assert len(of_metrics) == 4
+    assert len(of_metrics) == 6
     for words in of_metrics:
         main(words)
-    assert capsys.readouterr().out.count("group 3:") == 3
-    assert {path.stem for path in workdir.glob("*.csv")} == {"metrics", "human", "transfer", "above_chance"}
+    assert capsys.readouterr().out.count("group 3:") == 5
+    assert {path.stem for path in workdir.glob("*.csv")} == {"metrics", "human", "transfer", "above_chance", "cora"}
     (row,) = [row for row in csv_rows("transfer.csv") if row["metric"] == "forward_transfer" and not row["run"]]
     # Alone, scores go from 0 to 50 with area 0.5; here from 0 to 100 (area 1), and a from 100 to 200 (area 3).
     assert float(row["value"]) == pytest.approx(((1 - 0.5) / 0.5 + (3 - 0.5) / 0.5) / 2)

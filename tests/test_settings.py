@@ -20,7 +20,7 @@ from siblings import EVERY, Q_LEARNER
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
-from continual_hackatari.training import cost, earlier_flags, run_evaluation, sweeps
+from continual_hackatari.training import cost, earlier_flags, run_evaluation, sweep_checks, sweeps
 from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 from continual_hackatari.training.help import groups_of
 from continual_hackatari.training.settings import RULES, WANDB
@@ -197,7 +197,7 @@ def checked_here(monkeypatch):
         __enter__ = lambda self: self  # noqa: E731
         apply = staticmethod(lambda function, arguments: function(*arguments))
 
-    monkeypatch.setattr(sweep.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
+    monkeypatch.setattr(sweep_checks.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
 
 
 def sweep_file(parameters, **settings):

@@ -122,7 +122,7 @@ def fake(workdir, monkeypatch):
     """The stand-in of the training script, and what is reported in the end."""
     shutil.copy(ROOT / "tests" / "fake_training.py", workdir / "fake.py")
     monkeypatch.setattr(sweep, "TRAINING", str(workdir / "fake.py"))
-    monkeypatch.setattr(sweep, "check_commands", lambda *_: None)
+    monkeypatch.setattr(sweep, "check", lambda *_: None)
     reported = []
     monkeypatch.setattr(sweep, "suite_report", lambda *what: reported.append(what) or True)
     return reported

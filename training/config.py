@@ -256,39 +256,51 @@ def apply_config_file(
     is `gone`, with what to do instead.
     foreign: gets the unknown keys that look like none of the known ones, instead of an error.
     """
-    path = Path(path)
+    content, name = _read_json_object(Path(path)), Path(path).name
+    if "config" in content:
+        raise ConfigError(f"`config` cannot stand in {name}: it names this very file; remove the key.")
+    return apply_values(args, content, name, given, gone, foreign)
+
+
+def apply_values(
+    args: ArgsT,
+    content: Mapping[str, Any],
+    file: str,
+    given: Collection[str] = (),
+    gone: Mapping[str, str] = MappingProxyType({}),
+    foreign: list[str] | None = None,
+) -> tuple[ArgsT, list[str]]:
+    """`apply_config_file` for what a JSON file holds; `file` is what sentences call it."""
     hints, sections = _all_type_hints(type(args)), sections_of(type(args))
     changes: dict[str, Any] = {}
     lines: list[str] = []
     before = prefixed_of(args)
-    for key, value in _without_sections(_read_json_object(path), sections, path.name).items():
-        if key == "config":
-            raise ConfigError(f"`config` cannot stand in {path.name}: it names this very file; remove the key.")
+    for key, value in _without_sections(content, sections, file).items():
         if key == "resume":
-            raise ConfigError(f"`resume` cannot stand in {path.name}: a run to go on with has its settings already.")
+            raise ConfigError(f"`resume` cannot stand in {file}: a run to go on with has its settings already.")
         if key in gone:
-            raise ConfigError(f"`{key}` in {path.name} is no argument any more: {gone[key]}.")
+            raise ConfigError(f"`{key}` in {file} is no argument any more: {gone[key]}.")
         if key not in hints:
             if foreign is not None and not nearest(key, hints, 0.8):
                 foreign.append(_shorten(key))
                 continue
             advice = nearest(key, hints) or "; --help lists them"
-            raise ConfigError(f"`{_shorten(key)}` in {path.name} is not a known argument{advice}.")
+            raise ConfigError(f"`{_shorten(key)}` in {file} is not a known argument{advice}.")
         try:
             new = _convert(value, hints[key])
         except _TypeMismatchError as mismatch:
             found = _shorten(json.dumps(value, ensure_ascii=False))
             found += "" if value is None else f" ({_json_type(value)})"
             raise ConfigError(
-                f"`{key}` in {path.name} must be {mismatch.allowed}, but it is {found}{mismatch.advice}."
+                f"`{key}` in {file} must be {mismatch.allowed}, but it is {found}{mismatch.advice}."
             ) from None
         section, _, name = key.partition(".")
         old = before.get(key, getattr(sections[section](), name)) if name else getattr(args, key)
         changes[key] = new
         if new != old and key != "notes":  # free text changes nothing
-            verb = "sets " if not name and _is_hidden(type(args), key) else "overrides --"
+            verb = "sets " if is_hidden(type(args), key) else "overrides --"
             warning = "warning: " if key in given else ""
-            lines.append(f"{warning}{path.name} {verb}{key}: {shown(old)} -> {shown(new)}")
+            lines.append(f"{warning}{file} {verb}{key}: {shown(old)} -> {shown(new)}")
     own = {key: value for key, value in changes.items() if "." not in key}
     args = dataclasses.replace(args, **own)  # type: ignore[type-var]
     return with_prefixed(args, {key: value for key, value in changes.items() if "." in key}), lines
@@ -310,17 +322,28 @@ def _without_sections(content: Mapping[str, Any], sections: Mapping[str, type], 
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:
+    parsed = read_json(path)
+    if not isinstance(parsed, dict):
+        raise ConfigError(f"{path.name} must hold one JSON object, but it holds {_json_type(parsed)}.")
+    return parsed
+
+
+def read_json(path: Path, argument: str = "config") -> Any:
+    """What a JSON file holds that was named by `argument`: finite numbers, and no key twice in one object.
+
+    Raises ConfigError where it holds anything else, or cannot be read.
+    """
     place = _shorten(str(path))
     try:
         with path.open(encoding="utf-8-sig") as file:  # some editors put a byte order mark in front
             text = file.read(_LARGEST_FILE + 1)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"`config` names {place}, which is not a text file in UTF-8: {error.reason}.") from None
+        raise ConfigError(f"`{argument}` names {place}, which is not a text file in UTF-8: {error.reason}.") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"`config` names {place}, which cannot be read: {reason}.") from None
+        raise ConfigError(f"`{argument}` names {place}, which cannot be read: {reason}.") from None
     if len(text) > _LARGEST_FILE:  # a device, or a file of another kind
-        raise ConfigError(f"`config` names {place}, which is too large to be a configuration.")
+        raise ConfigError(f"`{argument}` names {place}, which is too large to be a configuration.")
     try:
         parsed = json.loads(
             text,
@@ -341,8 +364,6 @@ def _read_json_object(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path.name} cannot be used: {error}.") from None
     if _depth(parsed) > _MAX_DEPTH:
         raise ConfigError(f"{path.name} is nested too deeply to be a configuration.")
-    if not isinstance(parsed, dict):
-        raise ConfigError(f"{path.name} must hold one JSON object, but it holds {_json_type(parsed)}.")
     return parsed
 
 
@@ -407,9 +428,9 @@ def _all_type_hints(cls: type) -> dict[str, Any]:
     return _type_hints(cls) | prefixed
 
 
-def _is_hidden(cls: type, name: str) -> bool:
-    """Whether the field is kept off the command line (`tyro.conf.Suppress`)."""
-    annotation = typing.get_type_hints(cls, include_extras=True)[name]
+def is_hidden(cls: type, name: str) -> bool:
+    """Whether the field is kept off the command line (`tyro.conf.Suppress`); settings with a prefix are not."""
+    annotation = typing.get_type_hints(cls, include_extras=True).get(name)
     return tyro.conf.Suppress in getattr(annotation, "__metadata__", ())
 
 

@@ -76,6 +76,26 @@ def read_sealed(path: Path) -> dict[str, Any]:
     return _read(path)
 
 
+@contextlib.contextmanager
+def sealing(path: Path) -> Iterator[Callable[[bytes], object]]:
+    """Write a sealed file of any content piece by piece, with what this yields; it appears whole or not at all.
+
+    Raises CheckpointError where it cannot be written.
+    """
+    digest = hashlib.sha256()
+    try:
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+
+            def write(piece: bytes) -> None:
+                digest.update(piece)
+                file.write(piece)
+
+            yield write
+            file.write(_SEAL + digest.digest())
+    except OSError as error:
+        raise CheckpointError(f"`{path}` could not be written: {error.strerror or error}.") from error
+
+
 def _write(path: Path, state: Mapping[str, Any], before_rename: Callable[[], None] = lambda: None) -> None:
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "state": _pack("state", dict(state))}, buffer)
@@ -144,12 +164,12 @@ def forget_passed_over(folder: Path, global_step: int) -> None:
 
 def _require_file(path: Path, state: str) -> None:
     try:
-        _sealed_content(path)
+        sealed_content(path)
     except ResumeError as error:
         raise ResumeError(f"{state} needs a file of its own: {error}") from None
 
 
-def _sealed_content(path: Path) -> bytes:
+def sealed_content(path: Path) -> bytes:
     """What is before the seal; raises ResumeError where that does not fit."""
     try:
         content = path.read_bytes()
@@ -163,13 +183,13 @@ def _sealed_content(path: Path) -> bytes:
 
 def _is_whole(path: Path) -> bool:
     try:
-        return bool(_sealed_content(path))
+        return bool(sealed_content(path))
     except ResumeError:
         return False
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = _sealed_content(path)
+    content = sealed_content(path)
     try:
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the seal fits, so somebody made this file

@@ -88,8 +88,12 @@ class Part(Protocol):
 class Filed(Protocol):
     """Something large, or each rank's own, such as a replay: saved in a file of its own, which `resume.pt` names."""
 
-    def save(self, path: Path) -> None:
-        """Write all of it to a new file, with `resume.write_sealed`."""
+    def save(self, path: Path) -> Sequence[str] | None:
+        """Write all of it to a new file, with `resume.write_sealed`; or only what is new.
+
+        Returns the names of other files in this folder that belong to it, each sealed, each named as this one but for
+        what stands before `_step`. A file that no state names any more is removed.
+        """
 
     def load(self, path: Path) -> None:
         """Go on from such a file, with `resume.read_sealed`."""
@@ -503,7 +507,8 @@ class Run(Generic[ArgsT]):
         rank = "" if self.ranks.alone else f"_rank{self.ranks.rank}"
         names = {name: f"{name}{rank}_step{self.global_step}.pt" for name in self._filed}
         for name, filed in self._filed.items():
-            filed.save(self.folder / names[name])
+            others = filed.save(self.folder / names[name]) or ()
+            names |= {f"{name} {number}": other for number, other in enumerate(others)}
         return names
 
     def _remove_files(self, kept: Sequence[str]) -> None:

@@ -51,6 +51,8 @@ class Job:
     asked_to_stop: bool = False
     output_start: int = 0
     """where in output.txt the present attempt begins, in bytes"""
+    config_text: str = ""
+    """what its config file said, where that must not change before it has finished"""
 
     @property
     def output(self) -> Path:
@@ -62,6 +64,16 @@ class Job:
             return None
         named = RUN_FOLDER.findall(self.output.read_text(encoding="utf-8", errors="replace"))
         return Path(named[-1]) if named else None
+
+    @property
+    def record(self) -> Path:
+        """What it began with."""
+        return self.folder / "run.json"
+
+    def begun_with(self) -> dict[str, Any]:
+        """What `record` holds; nothing before it has begun."""
+        found: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8")) if self.record.exists() else {}
+        return found
 
     def collect(self) -> None:
         """Take over the result if it has finished, now or earlier."""
@@ -160,8 +172,9 @@ class Runner:
 
     def _start(self, job: Job, lock: IO[str]) -> None:
         """Start it, or go on with it where it was saved."""
-        if not (job.folder / "run.json").exists():
-            write_json(job.folder / "run.json", {"parameters": job.parameters, "command": job.command})
+        if not job.record.exists():
+            config = {"config_file": job.config_text} if job.config_text else {}
+            write_json(job.record, {"parameters": job.parameters, "command": job.command, **config})
         folder, command = job.run_folder(), job.command
         if folder is not None and any((self._place / folder / name).exists() for name in RESUME_FILES):
             command = ["python", job.program, "--resume", str(folder)]

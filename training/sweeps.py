@@ -201,7 +201,84 @@ def without_wandb(words: Sequence[str]) -> list[str]:
     return kept
 
 
-class Sweep:
+class Batch:
+    """Several runs, and the folder that remembers how far they have come."""
+
+    def __init__(self, folder: Path, parameters: Sequence[str], varied: Sequence[str]) -> None:
+        """
+        parameters: names of all that the runs are told. varied: those whose values are not the same in all of them.
+        """
+        self.folder, self.parameters, self.varied = folder, list(parameters), list(varied)
+        self.metric, self.maximize = DEFAULT_METRIC, True
+
+    def planned(self, whole: bool = False) -> list[Job]:
+        """All runs, or those that are known so far: an error then if they must be the `whole` list.
+
+        Raises:
+            ConfigError: there is no such list.
+        """
+        raise NotImplementedError
+
+    def another(self, runs: list[Job]) -> Job | None:
+        """A run to add to the present ones when there is room for it."""
+        return None
+
+    def tell(self, runs: Sequence[Job]) -> None:
+        """How they ended."""
+
+    @property
+    def method(self) -> list[str]:
+        """Of what is varied, what makes another method: not the seed and the like."""
+        return list(experiment_settings(dict.fromkeys(self.varied)))
+
+    def make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"`folder` {self.folder} cannot be made: {error.strerror}; name another one.") from None
+
+    def run(self, runs: list[Job], at_a_time: int, table: bool, report: Callable[[list[str]], bool]) -> int:
+        """Run what has not finished; returns the exit code, 1 if anything failed.
+
+        table: end with a table and results.csv. report: makes the report of these run folders, and says if it did.
+        """
+        runner = Runner(runs, at_a_time, self.metric, self.another)
+        return runner.run(lambda: self.conclude(runner.jobs, table, report))
+
+    def conclude(self, runs: list[Job], with_table: bool, report: Callable[[list[str]], bool]) -> int:
+        """Table, results.csv, report; the exit code is 1 if anything failed."""
+        failed = [run for run in runs if run.state == "failed"]
+        finished = [run for run in runs if run.state == "finished"]
+        self.tell(runs)
+        if with_table:
+            print(table(runs, self.method, self.metric, self.maximize))
+            print(f"runs:       {self.write_results(runs)}")
+            if finished and all(self.metric not in run.result["metrics"] for run in finished):
+                advice = (
+                    "; runs with `--eval_every` log it at their end" if self.metric.startswith("continual/") else ""
+                )
+                print(f"`{self.metric}` was logged by no run{advice}")
+        for run in failed:
+            print(f"failed:     {run.label}: {run.error} ({run.output})")
+        reported = report([run.result["run_folder"] for run in finished]) if finished else True
+        return 1 if failed or not reported else 0
+
+    def write_results(self, runs: list[Job]) -> Path:
+        """One row per run: parameters, state, metrics, folder."""
+        path = self.folder / "results.csv"
+        metrics = sorted({name for run in runs for name in run.result.get("metrics", {})})
+        with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([*self.parameters, "state", *metrics, "run_folder", "error"])
+            for run in runs:
+                values = [run.result.get("metrics", {}).get(name, "") for name in metrics]
+                place = run.result.get("run_folder", run.run_folder() or "")
+                parameters = [run.parameters.get(name, "") for name in self.parameters]
+                writer.writerow([*parameters, run.state, *values, place, run.error])
+        return path
+
+
+class Sweep(Batch):
     """A sweep file or several seeds, and the folder that remembers how far it has come."""
 
     def __init__(
@@ -217,12 +294,13 @@ class Sweep:
         max_runs: at most so many. search_seed: of the search that chooses parameters.
         track: the runs keep `--track` and what belongs to it.
         """
-        self.config, self.folder, self.search_seed, self.track = config, folder, search_seed, track
-        metric = config.get("metric", {"name": DEFAULT_METRIC, "goal": "maximize"})
-        self.metric: str = metric["name"]
-        self.maximize = metric.get("goal") == "maximize"  # W&B's default is to minimize
-        self.space = read_space(config["parameters"])
-        self.varied = [name for name, values in config["parameters"].items() if "value" not in values]
+        parameters = config["parameters"]
+        super().__init__(folder, parameters, [name for name, values in parameters.items() if "value" not in values])
+        self.config, self.search_seed, self.track = config, search_seed, track
+        if "metric" in config:
+            self.metric = config["metric"]["name"]
+            self.maximize = config["metric"].get("goal") == "maximize"  # W&B's default is to minimize
+        self.space = read_space(parameters)
         caps = [cap for cap in (max_runs, config.get("run_cap")) if cap is not None]
         self.max_runs: int | None = min(caps, default=None)
         self.exhausted = False
@@ -283,7 +361,7 @@ class Sweep:
 
     def tell(self, runs: Sequence[Job]) -> None:
         """Let the search know the results."""
-        for run in runs:
+        for run in runs if self.config["method"] == "bayes" else ():
             value = run.result.get("metrics", {}).get(self.metric, math.nan)
             if math.isfinite(value):
                 self.study.tell(run.parameters, value)
@@ -307,69 +385,23 @@ class Sweep:
         command = command_of(self.config, parameters)
         if not self.track:
             command = without_wandb(command)
-        label = " ".join(f"{name}={parameters[name]}" for name in self.varied)
+        label = label_of(parameters, self.varied)
         folder = self.folder / f"{safe_name(label, 80)}~{digest_of(command)}"
         return Job(parameters, command, label, folder, self.config["program"])
 
-    def make_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"`folder` {self.folder} cannot be made: {error.strerror}; name another one.") from None
-
-    # -------------------------------------------------------------------------------------------------- running
-
-    def run(self, runs: list[Job], at_a_time: int, table: bool, report: Callable[[list[str]], bool]) -> int:
-        """Run what has not finished; returns the exit code, 1 if anything failed.
-
-        table: end with a table and results.csv. report: makes the report of these run folders, and says if it did.
-        """
-        runner = Runner(
-            runs, at_a_time, self.metric, self.another if self.config["method"] == "bayes" else lambda _: None
-        )
-        return runner.run(lambda: self.conclude(runner.jobs, table, report))
-
     def another(self, runs: list[Job]) -> Job | None:
         """What Bayesian search adds when there is room for another run."""
-        if self.exhausted or len(runs) >= (self.max_runs or 0):
+        if self.config["method"] != "bayes" or self.exhausted or len(runs) >= (self.max_runs or 0):
             return None
         found = self.suggested(runs)
         if found is None:
             print("there is nothing left to try", flush=True)
         return found
 
-    def conclude(self, runs: list[Job], with_table: bool, report: Callable[[list[str]], bool]) -> int:
-        """Table, results.csv, report; the exit code is 1 if anything failed."""
-        failed = [run for run in runs if run.state == "failed"]
-        finished = [run for run in runs if run.state == "finished"]
-        if self.config["method"] == "bayes":
-            self.tell(runs)
-        if with_table:
-            method = list(experiment_settings(dict.fromkeys(self.varied)))  # all but the seed and the like
-            print(table(runs, method, self.metric, self.maximize))
-            print(f"runs:       {self.write_results(runs)}")
-            if finished and all(self.metric not in run.result["metrics"] for run in finished):
-                advice = (
-                    "; runs with `--eval_every` log it at their end" if self.metric.startswith("continual/") else ""
-                )
-                print(f"`{self.metric}` was logged by no run{advice}")
-        for run in failed:
-            print(f"failed:     {run.label}: {run.error} ({run.output})")
-        reported = report([run.result["run_folder"] for run in finished]) if finished else True
-        return 1 if failed or not reported else 0
 
-    def write_results(self, runs: list[Job]) -> Path:
-        """One row per run: parameters, state, metrics, folder."""
-        path = self.folder / "results.csv"
-        metrics = sorted({name for run in runs for name in run.result.get("metrics", {})})
-        with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([*self.config["parameters"], "state", *metrics, "run_folder", "error"])
-            for run in runs:
-                values = [run.result.get("metrics", {}).get(name, "") for name in metrics]
-                place = run.result.get("run_folder", run.run_folder() or "")
-                writer.writerow([*run.parameters.values(), run.state, *values, place, run.error])
-        return path
+def label_of(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Those of the parameters that tell runs apart, in words."""
+    return " ".join(f"{name}={parameters[name]}" for name in names if name in parameters)
 
 
 def digest_of(command: Sequence[str]) -> str:
@@ -391,7 +423,7 @@ def table(runs: Sequence[Job], method: Sequence[str], metric: str, maximize: boo
     """One row per method (its parameters in `method`), best mean of the metric first."""
     groups: dict[str, list[Job]] = {}
     for run in runs:
-        label = " ".join(f"{name}={run.parameters[name]}" for name in method) or "all seeds"
+        label = label_of(run.parameters, method) or ("defaults" if method else "all seeds")
         groups.setdefault(label, []).append(run)
     rows: list[tuple[float, list[str]]] = []
     for label, group in groups.items():

@@ -1,0 +1,367 @@
+"""`sweep.py experiments.json`: experiments, checked as a whole, shared by starters, gone on with by number."""
+
+import argparse
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import PATIENCE, ROOT
+from pages import section
+
+from continual_hackatari import continual_training_example as training
+from continual_hackatari import sweep
+from continual_hackatari.training import sweep_checks
+from continual_hackatari.training.config import apply_values, parse_command_line
+from continual_hackatari.training.queues import Queue, words_of
+
+TRAINING = os.path.relpath(ROOT / "continual_training_example.py")
+
+
+@pytest.fixture
+def fake(workdir, monkeypatch):
+    """The current folder, with a stand-in of the training script, which is no training script by itself."""
+    shutil.copy(ROOT / "tests" / "fake_training.py", workdir / "fake.py")
+    return workdir
+
+
+@pytest.fixture
+def checked_here(monkeypatch):
+    """The check in this process, which has loaded torch already."""
+
+    class Pool:
+        __init__ = __exit__ = lambda *_: None
+        __enter__ = lambda self: self  # noqa: E731
+        apply = staticmethod(lambda function, arguments: function(*arguments))
+
+    monkeypatch.setattr(sweep_checks.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
+
+
+def write_queue(*experiments, path="tiny.json", program="fake.py"):
+    Path(path).write_text(json.dumps([{**({"program": program} if program else {}), **each} for each in experiments]))
+    return path
+
+
+def calls():
+    path = Path("calls.txt")
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+# ------------------------------------------------------------------------------------------------------ its commands
+
+
+def test_flags_are_the_words_that_say_the_same():
+    """The object, read as a config file would be, and its command line make the same settings."""
+    flags = {
+        "env_id": "ALE/Freeway-v5",
+        "seed": 3,
+        "total_timesteps": 1e6,
+        "learning_rate": 1e-05,
+        "clip_coef": 1.0,
+        "target_kl": None,
+        "track": False,
+        "save_agent_with_switch": True,
+        "anneal_lr": False,
+        "max_pool": False,
+        "modifs": "all_pink_cars stop_all_cars_edge",
+        "eval_modifs": ["no_modif", "all_black_cars disable_cars"],
+        "test_modifs": [],
+        "encoder_dims": [16, 32],
+        "methods": ["ewc", "continual_backprop"],
+        "ewc": {"strength": 100, "samples": 1e2},
+        "continual_backprop.accumulate": False,
+    }
+    parsed = parse_command_line(training.Args, words_of(flags))
+    assert parsed == apply_values(training.Args(), flags, "x.json")[0]
+    assert parsed.total_timesteps == 1_000_000
+    assert parsed.prefixed["ewc.strength"] == 100
+    assert parsed.prefixed["continual_backprop.accumulate"] is False
+
+
+def test_a_dry_run_prints_the_commands_in_order_and_writes_nothing(fake, capsys):
+    write_queue({"score": 1, "notes": "the first"}, {"score": 2, "track": True}, {"methods": ["a", "b"]})
+    before = sorted(fake.rglob("*"))
+    assert sweep.main(["tiny.json", "--dry_run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "python fake.py --score=1",
+        "python fake.py --score=2",
+        "python fake.py --methods a b",
+    ]
+    assert sweep.main(["tiny.json", "--dry_run", "--track", "--only", "1"]) == 0
+    assert capsys.readouterr().out == "python fake.py --score=2 --track\n"
+    assert sorted(fake.rglob("*")) == before
+
+
+def test_the_program_is_the_projects_own_unless_an_experiment_names_another(workdir):
+    shutil.copy(ROOT / "tests" / "q_learner.py", "my_q.py")
+    write_queue({"seed": 1}, {"seed": 1, "program": "my_q.py"}, program="")
+    runs = Queue("tiny.json", TRAINING, Path("sweeps/tiny")).planned()
+    assert [run.command[1] for run in runs] == [TRAINING, "my_q.py"]
+    assert [str(run.folder) for run in runs] == ["sweeps/tiny/0", "sweeps/tiny/1"]
+
+
+# --------------------------------------------------------------------------------------------------- what is wrong
+
+GOOD = {"env_id": "ALE/Freeway-v5", "total_timesteps": 1000, "num_workers": 0}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"seed": 1}, "tiny.json must hold a list of experiments, each an object of flags"),
+        ([], "must hold a list of experiments"),
+        (3, "must hold a list of experiments"),
+        ([GOOD, 3], "experiment 1 of tiny.json is 3, but must be an object of flags"),
+        ([{"program": "absent.py"}], "`program` of experiment 0 of tiny.json is absent.py, which is no file"),
+        ([{"program": 3}], "`program` of experiment 0 of tiny.json is 3, but must be a string"),
+        ([GOOD, {**GOOD, "lerning_rate": 1}], "`lerning_rate` in experiment 1 of tiny.json is not a known argument; "
+         "the nearest is `learning_rate`"),
+        ([{**GOOD, "seed": "1"}], '`seed` in experiment 0 of tiny.json must be a whole number, but it is "1"'),
+        ([{**GOOD, "num_envs": 0}], "`num_envs` is 0"),
+        ([GOOD, {**GOOD, "modifs": "all_pink_car"}], "did you mean all_pink_cars"),
+        ([{**GOOD, "methods": ["ewc"], "ewc": {"strenght": 3}}], "the nearest is `ewc.strength`"),
+        ([{**GOOD, "methods": ["ewk"]}], "ewc"),
+        ([{**GOOD, "resume": "runs/x"}], "`resume` cannot stand in experiment 0 of tiny.json"),
+        ([{"modification_factory": "NoModificationFactory"}], "`modification_factory` of experiment 0 of tiny.json "
+         "is no flag, but stands in a file of settings"),
+        ([{"config": "c.json", "seed": 1}, {"config": "c.json", "gamma": 0.5}], "`gamma` of experiment 1 of tiny.json "
+         "stands in its config file too, which would win"),
+        ([{"config": "c.json", "ewc": {"strength": 3}}], "`ewc.strength` of experiment 0"),
+        ([{"config": "absent.json"}], "`config` names absent.json, which cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_sentence_before_anything_is_written(content, sentence, checked_here, workdir, capsys):
+    Path("tiny.json").write_text(json.dumps(content))
+    Path("c.json").write_text(json.dumps({**GOOD, "gamma": 0.9, "methods": ["ewc"], "ewc": {"strength": 9}}))
+    assert sweep.main(["tiny.json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert sentence in captured.err
+    assert sorted(path.name for path in workdir.iterdir()) == ["c.json", "tiny.json"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--max_runs", "2"], "`max_runs` is of sweeps"),
+        (["--search_seed", "2"], "`search_seed` is of sweeps"),
+        (["--program", "fake.py"], "`program` goes with `--seeds` only"),
+        (["--only", "1"], "`only` is 1, but the runs of this sweep are 0 to 0"),
+        (["--", "--her"], "flags after `--` go with `--seeds` only"),
+    ],
+)
+def test_flags_that_are_not_of_queues(words, sentence, fake, capsys):
+    assert sweep.main([write_queue({"score": 1}), *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not Path("sweeps").exists()
+
+
+def test_a_sweep_file_may_be_json(fake, capsys):
+    command = ["${interpreter}", "${program}", "${args_no_boolean_flags}"]
+    sweep_file = {
+        "program": "fake.py",
+        "method": "grid",
+        "command": command,
+        "parameters": {"score": {"values": [1, 2]}},
+    }
+    Path("grid.json").write_text(json.dumps(sweep_file))
+    assert sweep.main(["grid.json", "--dry_run"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["python fake.py --score=1", "python fake.py --score=2"]
+
+
+def test_every_experiment_is_checked_in_a_process_of_its_own(workdir, capsys):
+    """As users run it: this process loads no torch for the check."""
+    write_queue(GOOD, {**GOOD, "modifs": "all_pink_car"}, program="")
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from continual_hackatari.sweep import main; code = main()"
+    script += "; assert 'torch' not in sys.modules; sys.exit(code)"
+    done = subprocess.run([sys.executable, "-c", script, "tiny.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "did you mean all_pink_cars" in done.stderr
+    assert "(experiment 1 of tiny.json)" in done.stderr
+
+
+# --------------------------------------------------------------------------------------------- run, go on, share
+
+
+def test_the_records_are_numbered_and_the_table_has_a_row_per_method(fake, capsys):
+    same = {"score": 1.0}
+    write_queue({**same, "seed": 1}, {**same, "seed": 3}, {"score": 5.0, "seed": 1, "methods": ["ewc"]})
+    assert sweep.main(["tiny.json", "--jobs", "2"]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if re.search(r" \d/\d ", line)]
+    assert rows == [["score=5.0", "methods=['ewc']", "1/1", "5", "5", "5"], ["score=1.0", "2/2", "2", "1", "3"]]
+    assert sorted(path.parent.name for path in Path("sweeps/tiny").glob("*/result.json")) == ["0", "1", "2"]
+    with open("sweeps/tiny/results.csv", newline="") as file:
+        results = list(csv.DictReader(file))
+    assert [row["experiment"] for row in results] == ["0", "1", "2"]
+    assert [row["methods"] for row in results] == ["", "", "['ewc']"]
+    assert [float(row["continual/forgetting"]) for row in results] == [1.0, 3.0, 5.0]
+    begun = calls()
+    assert sweep.main(["tiny.json"]) == 0
+    assert calls() == begun, "what has finished is not repeated"
+    write_queue({**same, "seed": 1}, {**same, "seed": 3}, {"score": 5.0, "seed": 1, "methods": ["ewc"]}, {"score": 2.0})
+    assert sweep.main(["tiny.json"]) == 0
+    assert calls()[len(begun) :] == [["--score=2"]], "more may stand at the end"
+
+
+def test_another_config_file_is_another_method(fake, capsys):
+    for name in ("a", "b"):
+        Path(f"{name}.json").write_text("{}")
+    write_queue({"score": 1.0, "config": "a.json"}, {"score": 1.0, "config": "b.json", "seed": 2})
+    assert sweep.main(["tiny.json"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^config=b.json +1/1 +2 ", out, re.M)
+    assert re.search(r"^config=a.json +1/1 +1 ", out, re.M)
+
+
+@pytest.mark.parametrize("flag", ["--only", "--resume_id", "--resume-id"])
+def test_one_experiment_by_its_number(flag, fake):
+    write_queue({"score": 1.0}, {"score": 2.0}, {"score": 3.0})
+    assert sweep.main(["tiny.json", flag, "2"]) == 0
+    assert calls() == [["--score=3"]]
+    assert [path.name for path in Path("sweeps/tiny").iterdir()] == ["2"], "and no table of the others"
+    (run,) = Path("runs").iterdir()
+    (run / "resume.pt").touch()
+    Path("sweeps/tiny/2/result.json").unlink()  # as if it had been killed
+    assert sweep.main(["tiny.json", flag, "2"]) == 0
+    assert calls()[1:] == [["--resume", str(run)]]
+
+
+@pytest.mark.parametrize(
+    ("after", "sentence"),
+    [
+        ({"score": 1.0, "seed": 2}, "`seed` was 1 and is 2"),
+        ({"score": 1.0}, "`seed` 1 is gone"),
+        ({"score": 1.0, "seed": 1, "ewc": {"strength": 3}}, "`ewc.strength` 3 is new"),
+        ({"score": 1.0, "seed": 1, "program": "other.py"}, "`program` was fake.py and is other.py"),
+    ],
+)
+def test_a_changed_experiment_under_an_old_number_is_refused_with_the_difference(after, sentence, fake, capsys):
+    shutil.copy("fake.py", "other.py")
+    write_queue({"score": 0.5}, {"score": 1.0, "seed": 1})
+    assert sweep.main(["tiny.json", "--only", "1"]) == 0
+    write_queue({"score": 0.5}, after)
+    capsys.readouterr()
+    assert sweep.main(["tiny.json"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert (
+        f"experiment 1 of tiny.json is not what began in sweeps/tiny/1: {sentence}; put what is new at the end" in error
+    )
+    assert len(calls()) == 1
+    assert sweep.main(["tiny.json", "--folder", "sweeps/other"]) == 0
+    write_queue({"score": 0.7}, {"score": 1.0, "seed": 1})
+    assert sweep.main(["tiny.json"]) == 0, "what has not begun may change"
+
+
+def test_a_changed_config_file_is_refused_as_well(fake, capsys):
+    Path("c.json").write_text('{"gamma": 0.9, "num_envs": 2}')
+    write_queue({"score": 1.0, "config": "c.json"})
+    assert sweep.main(["tiny.json"]) == 0
+    Path("c.json").write_text('{"gamma": 0.8, "num_envs": 2}')
+    assert sweep.main(["tiny.json"]) == 2
+    assert "sweeps/tiny/0: in c.json, `gamma` was 0.9 and is 0.8; put" in capsys.readouterr().err
+
+
+def test_a_report_ends_a_queue_of_training_scripts(fake, monkeypatch, capsys):
+    """Of other programs nobody knows what a report could show."""
+    Path("report.py").write_text("import json, sys; json.dump(sys.argv[1:], open('report_argv.json', 'w'))")
+    monkeypatch.setattr(sweep, "HERE", fake)
+    write_queue({"score": 1.0})
+    assert sweep.main(["tiny.json"]) == 0
+    assert not Path("report_argv.json").exists()
+    Path("script.py").write_text(f"SCRIPT = 1\n{Path('fake.py').read_text()}")
+    monkeypatch.setattr(sweep, "check", lambda *_: None)  # it would load the stand-in
+    write_queue({"score": 1.0}, {"score": 2.0}, path="other.json", program="script.py")
+    assert sweep.main(["other.json", "--only", "0"]) == 0
+    assert not Path("report_argv.json").exists()
+    assert sweep.main(["other.json"]) == 0
+    *folders, option, path = json.loads(Path("report_argv.json").read_text())
+    assert (option, path) == ("-o", "sweeps/other/report.html")
+    assert len(folders) == 2
+    assert "report:     sweeps/other/report.html" in capsys.readouterr().out
+
+
+def test_the_queue_of_the_page_works_as_its_commands_say(checked_here, workdir, capsys):
+    page = section("A queue of experiments")
+    (text,) = re.findall(r"^```text\n(.*?)^```", page, re.S | re.M)
+    Path("experiments.json").write_text(text)
+    Path("configs").symlink_to(ROOT / "configs")
+    shutil.copy(ROOT / "tests" / "q_learner.py", "my_q.py")
+    printed = []
+    for line in re.findall(r"^python sweep.py (.*)", page, re.M):
+        assert sweep.main([*dict.fromkeys([*shlex.split(line), "--dry_run"])]) == 0
+        printed.append(capsys.readouterr().out.splitlines())
+    assert [len(lines) for lines in printed] == [3, 3, 1]
+    assert printed[2] == printed[0][1:2]
+    assert printed[0][1].endswith("--methods ewc --ewc.strength=100")
+
+
+def test_the_commands_of_the_page_about_cora_are_accepted(fake, capsys):
+    write_queue({"score": 1}, {"score": 2}, path="experiments.json")
+    commands = re.findall(r"^python sweep.py (.*)", section("Coming from CORA"), re.M)
+    assert len(commands) == 2
+    for words in commands:
+        assert sweep.main([*shlex.split(words), "--dry_run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"python fake.py --score={score}" for score in (1, 2, 2)]
+
+
+def begin(*words):
+    """sweep.py as a process of its own."""
+    with open("sweep.txt", "ab") as output:
+        command = [sys.executable, str(ROOT / "sweep.py"), *words]
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_two_starters_finish_every_experiment_once_and_go_on_with_a_killed_one(workdir):
+    """Six tiny trainings by the real script, two starters at once, one training killed with -9."""
+    name = f"queue{os.getpid()}"  # by which the process is found
+    tiny = {"env_id": "ALE/Freeway-v5", "exp_name": name, "num_envs": 2, "num_steps": 32, "num_workers": 0}
+    tiny |= {"cuda": False, "total_timesteps": 128}
+    first = {**tiny, "total_timesteps": 4096, "seed": 0}  # longer, so that it can be killed in its middle
+    write_queue(first, *({**tiny, "seed": seed} for seed in range(1, 6)), program="")
+    starters = [begin("tiny.json"), begin("tiny.json")]
+    output = Path("sweeps/tiny/0/output.txt")
+    try:
+        until(lambda: output.exists() and re.search(r"^run folder: (.+)$", output.read_text(), re.M))
+        run = Path(re.search(r"^run folder: (.+)$", output.read_text(), re.M)[1])
+        listed = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
+        words = [line.split() for line in listed.splitlines()]
+        (victim,) = [line[0] for line in words if {f"--exp_name={name}", "--seed=0"} <= {*line}]
+        until(lambda: (run / "resume.pt").exists())
+        os.kill(int(victim), signal.SIGKILL)
+        codes = [starter.wait(PATIENCE) for starter in starters]
+    finally:
+        for starter in starters:
+            starter.terminate()  # and with it what it runs
+    said = Path("sweep.txt").read_text()
+    assert sorted(codes) == [0, 1], said  # the one whose run was killed says so, the other goes on with it
+    assert "(killed by SIGKILL)" in said
+    for number in range(6):
+        attempts = re.findall(r"^\$ (.*)$", Path(f"sweeps/tiny/{number}/output.txt").read_text(), re.M)
+        assert len(attempts) == (2 if number == 0 else 1), f"{number} was begun more than once"
+        result = json.loads(Path(f"sweeps/tiny/{number}/result.json").read_text())
+        assert json.loads((Path(result["run_folder"]) / "args.json").read_text())["seed"] == number
+        assert (Path(result["run_folder"]) / "model.cleanrl_model").exists()
+    attempts = re.findall(r"^\$ (.*)$", output.read_text(), re.M)
+    assert shlex.split(attempts[1])[-2:] == ["--resume", str(run)]
+    assert len(list(Path("runs").iterdir())) == 6
+    assert sorted(re.findall(r"started (\d)", said)) == [*"0012345"]

@@ -1,0 +1,161 @@
+"""What would end a run of a sweep or of a queue at its start, found before the first one starts.
+
+Training scripts can be asked, other programs cannot. They load torch, which needs much memory, so another process does
+it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import multiprocessing
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from continual_hackatari.training.config import ConfigError, apply_values, is_hidden
+from continual_hackatari.training.queues import NO_FLAGS, Queue, flat_names
+from continual_hackatari.training.runner import Job
+from continual_hackatari.training.script_files import is_training_script, load_script
+from continual_hackatari.training.search import draw, examples
+from continual_hackatari.training.sweeps import Batch, Sweep, text_of_config
+
+if TYPE_CHECKING:
+    from continual_hackatari.training.setup import Script
+
+MAX_EXAMPLES = 2_000  # one takes about 0.05 s
+MANY = 100
+"""runs, whose check takes long enough to say what is going on"""
+
+
+def check(batch: Batch, runs: Sequence[Job]) -> None:
+    """Raise ConfigError for what would end one of these runs at its start, as one sentence."""
+    if isinstance(batch, Queue):
+        fault = check_queue(batch)
+    else:
+        assert isinstance(batch, Sweep)
+        fault = check_commands(batch, runs)
+    if fault:
+        raise ConfigError(fault)
+
+
+def in_another_process(function: Callable[..., str | None], number: int, *arguments: Any) -> str | None:
+    """What `function` finds; `number` of runs that it looks at."""
+    if number > MANY:
+        print(f"checking {number:,} runs", file=sys.stderr, flush=True)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+# ------------------------------------------------------------------------------------------------------------- sweeps
+
+
+def check_commands(sweep: Sweep, runs: Sequence[Job]) -> str | None:
+    """What is wrong with one of the commands of a sweep; None when all is well."""
+    # A Bayesian search has no list of its runs: one that is drawn stands for them.
+    runs = runs or [sweep.new_run(draw(sweep.space, sweep.search_seed, 0))]
+    program = sweep.config["program"]
+    if not is_training_script(program) or any(program not in run.command for run in runs):
+        return None
+    if sweep.config["method"] == "bayes":  # its further runs depend on results, but not which values it may combine
+        combinations, count = examples(sweep.space, MAX_EXAMPLES)
+        runs = [*runs, *map(sweep.new_run, combinations)]
+        if count > len(combinations):
+            print(
+                f"note: {len(combinations):,} of {count:,} combinations are checked before the first run; a run that "
+                "the training script refuses later counts as a bad one",
+                file=sys.stderr,
+            )
+    flags = [(run.parameters, run.command[run.command.index(program) + 1 :]) for run in runs]
+    return in_another_process(first_fault, len(runs), program, flags, sweep.varied)
+
+
+def first_fault(program: str, runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str]) -> str | None:
+    """See `check_commands`; `runs` are the parameters and the training flags of each."""
+    try:
+        script = load_script(program)
+    except ConfigError as error:
+        return str(error)
+    for parameters, flags in runs:
+        for name, value in parameters.items():
+            if value is False and getattr(script.settings, name, None) is True:
+                return (
+                    f"`{name}` false would pass no flag, and without a flag it is on; "
+                    f"vary `no_{name}` instead, where true passes `--no_{name}`."
+                )
+        if refused := refusal(script, flags, f"of the run {shlex.join(flags)}"):
+            return refused
+        for name in also_in_file(flags, varied):
+            return f"`{name}` is varied, but the config file holds it too and would win; remove it from one of them."
+    return None
+
+
+def refusal(script: Script[Any], flags: Sequence[str], whose: str) -> str | None:
+    """Why the training script does not take these flags; None where it does."""
+    from continual_hackatari.training.setup import USER_ERRORS, prepare
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            prepare(script, flags)
+    except USER_ERRORS as error:
+        return f"{error} ({whose})"
+    except SystemExit:  # the command line itself is wrong
+        reason = said.getvalue().partition("For full helptext")[0]
+        reason = " ".join(re.sub(r"[^ -~]|-{3,}", " ", reason).split())  # without the frame around it
+        return f"the training script does not accept {shlex.join(flags)}: {reason}"
+    return None
+
+
+def also_in_file(flags: Sequence[str], names: Iterable[str]) -> Iterable[str]:
+    """Those of the names that the config file of these flags holds as well."""
+    in_file = json.loads(text_of_config(flags) or "{}")
+    for name in names:
+        method, _, setting = name.partition(".")
+        if name in in_file or (setting and setting in dict(in_file.get(method, {}))):
+            yield name
+
+
+# ------------------------------------------------------------------------------------------------------------- queues
+
+
+def check_queue(queue: Queue) -> str | None:
+    """What is wrong with one of the experiments; None when all is well."""
+    asked = [
+        (queue.where(number), run.program, entry, run.command[2:])
+        for number, (entry, run) in enumerate(zip(queue.experiments, queue.planned(), strict=True))
+        if is_training_script(run.program)
+    ]
+    return in_another_process(first_faulty_experiment, len(asked), asked) if asked else None
+
+
+def first_faulty_experiment(asked: Sequence[tuple[str, str, dict[str, Any], list[str]]]) -> str | None:
+    """See `check_queue`: what a sentence calls each, its training script, its object and its command line."""
+    scripts: dict[str, Script[Any]] = {}
+    for where, program, entry, flags in asked:
+        try:
+            script = scripts[program] = scripts.get(program) or load_script(program)
+            check_flags(script, entry, where)
+        except ConfigError as error:
+            return str(error)
+        if refused := refusal(script, flags, where):
+            return refused
+        for name in also_in_file(flags, flat_names(entry)):
+            return f"`{name}` of {where} stands in its config file too, which would win; remove it from one of them."
+    return None
+
+
+def check_flags(script: Script[Any], entry: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError for names and values that are no flags of the script; its other checks come later."""
+    from continual_hackatari.training.settings import GONE
+
+    flags = {name: value for name, value in entry.items() if name not in (*NO_FLAGS, "config")}
+    apply_values(script.settings(), flags, where, gone=GONE)
+    for name in flags:
+        if is_hidden(script.settings, name):
+            raise ConfigError(
+                f"`{name}` of {where} is no flag, but stands in a file of settings; write one and name it as `config`."
+            )
