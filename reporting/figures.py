@@ -390,7 +390,7 @@ def draw_heat_maps(maps: Sequence[tuple[str, HeatMap]], keys: Keys, theme: Theme
             axes.set_title(shown(title, 90), pad=6)
     if image is not None:
         bar = figure.colorbar(image, ax=list(grid), fraction=0.03, pad=0.015)
-        bar.set_label(SCORE if len(games) == 1 else "from the lowest (0) to the highest score of the game (1)")
+        bar.set_label(SCORE if len(games) == 1 else "lowest to highest score")
         outline: Any = bar.outline  # whose type matplotlib 3.10 and 3.11 describe differently
         outline.set_visible(False)
     return figure
