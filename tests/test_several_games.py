@@ -325,7 +325,7 @@ def test_a_name_is_checked_against_its_own_game(workdir, capsys):
 def run(tmp_path_factory):
     """Three games, two cycles, evaluated at each switch."""
     folder = tmp_path_factory.mktemp("several")
-    flags = ["--eval_every", "0", "--eval_games", "1", "--time_limit", "2000", "--save_agent_with_switch"]
+    flags = ["--eval_every", "0", "--eval_games", "1", "--time_limit", "400", "--save_agent_with_switch"]
     assert begin(folder, *flags, config=CYCLES, every=0).end() == 0, said(folder)
     return only_run(folder)
 
