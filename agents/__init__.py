@@ -67,7 +67,8 @@ def make_agent(
     observation_shape: of one game, without the batch: `(planes, 84, 84)`, for PPO_OBJ `(window, features)`.
     num_actions: size of the discrete action space.
     encoder_dims, decoder_dims: hidden layer sizes of PPO_OBJ (see `PPOObj`); PPO has no use for them.
-    changes: what methods change of the network, by the names of the arguments that it goes by (see `methods/`).
+    changes: what methods change of the network, by the names of the arguments that it goes by (see `methods/`); and
+        `parts`, see `ActorCritic`.
     generator: a CPU generator for the initial weights; None draws from PyTorch's global one.
 
     Raises AgentError for an unknown architecture, or for sizes that it cannot be built with.
@@ -76,6 +77,7 @@ def make_agent(
     if num_actions < 1:
         raise AgentError(f"`num_actions` is {num_actions}; an agent needs at least one action to choose from.")
     shape = tuple(int(size) for size in observation_shape)
+    network = {name: value for name, value in changes.items() if name != "parts"}
     if is_own(architecture):
         return own_actor_critic(architecture, shape, num_actions, generator)
     if architecture in ("PPO", "PPO_CBP"):
@@ -84,11 +86,14 @@ def make_agent(
                 f"`architecture` {architecture} reads frames of shape (planes, 84, 84), but the observations have "
                 f"shape {shape}; use obs_mode dqn, or architecture PPO_OBJ for object features."
             )
-        return PPO(num_actions, num_planes=shape[0], generator=generator, **changes)
-    if len(shape) != 2 or min(shape) < 1:
+        agent: ActorCritic = PPO(num_actions, num_planes=shape[0], generator=generator, **network)
+    elif len(shape) != 2 or min(shape) < 1:
         raise AgentError(
             "`architecture` PPO_OBJ reads object features of shape (window, features), but the observations have "
             f"shape {shape}; use obs_mode obj, or architecture PPO for frames."
         )
-    dims: Any = {"encoder_dims": encoder_dims, "decoder_dims": decoder_dims}
-    return PPOObj(num_actions, shape[0], shape[1], **dims, generator=generator, **changes)
+    else:
+        dims: Any = {"encoder_dims": encoder_dims, "decoder_dims": decoder_dims}
+        agent = PPOObj(num_actions, shape[0], shape[1], **dims, generator=generator, **network)
+    agent.parts = changes.get("parts", ())
+    return agent

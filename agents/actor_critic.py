@@ -3,8 +3,8 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Literal, TypeVar, overload
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name everyone knows it by)
@@ -48,6 +48,8 @@ class ActorCritic(nn.Module, ABC):
 
     actor: nn.Linear
     critic: nn.Linear
+    parts: Sequence[Callable[[Any, str], Any]] = ()
+    """(agent, modification string) -> what of the agent plays it, one after the other; see `player.playing`"""
 
     @abstractmethod
     def hidden(self, x: Tensor) -> Tensor:

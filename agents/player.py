@@ -31,6 +31,13 @@ def act_and_describe(
     return agent.act(x, deterministic=deterministic, generator=generator), agent.describe(x)
 
 
+def playing(agent: Player, task: str) -> Player:
+    """What of an agent plays a modification string: all of it, unless it has been given `parts` that say otherwise."""
+    for part in getattr(agent, "parts", ()):
+        agent = part(agent, task)
+    return agent
+
+
 def require_player(name: str, agent: object) -> nn.Module:
     """`agent` as a network that can play; raises AgentError where it is none. name: of its class, for the sentence."""
     missing = [method for method in ("act", "describe") if not callable(getattr(agent, method, None))]

@@ -23,9 +23,9 @@ class ContinualBackpropMethod(Method):
     class Settings:
         replacement_rate: float = 1e-5
         """share of the eligible units of a layer that is replaced per gradient step (0: none)"""
-        init: Literal["default", "xavier", "lecun", "kaiming", "orthogonal"] = "kaiming"
+        init: Literal["default", "xavier", "lecun", "kaiming", "orthogonal"] = "orthogonal"
         """distribution of the incoming weights of new units (orthogonal: that of the network's own start)"""
-        maturity_threshold: int = 100
+        maturity_threshold: int = 1000
         """gradient steps for which a new unit is protected"""
         decay_rate: float = 0.99
         """decay of the running averages of utility and output"""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-MOMENTS = ("build", "rows", "loss", "gradients", "weights", "before_boundary", "boundary")
+MOMENTS = ("build", "rows", "loss", "gradients", "weights", "before_boundary", "boundary", "playing")
 """Names of the functions of a `Method` that a script calls."""
 
 
@@ -144,6 +144,14 @@ class Method:
     def boundary(self, boundary: Boundary) -> Changed:
         """Another task begins; the games have not changed yet."""
         return Changed()
+
+    @classmethod
+    def playing(cls, settings: Any, agent: Any, task: str) -> Any:
+        """What plays a task when the agent is evaluated: all of it, or a copy that has the weights of this task only.
+
+        An evaluation has the agent and these settings, and nothing else of the run.
+        """
+        return agent
 
     # ---------------------------------------------------------------------------------------------------- what it says
 

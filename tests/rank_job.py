@@ -59,6 +59,8 @@ def take_notes(sibling, notes):
         counters, methods = run.counters, run._parts["methods"]
         cbp = next((one.units for one in methods if hasattr(one, "units")), None)
         parts = {name: None if part is None else digest(part.state_dict()) for name, part in run._parts.items()}
+        large = {name: dict(state) for name, state in methods.large_state().items()}
+        rows = {name: state.pop("rows") for name, state in large.items()}
         parts.pop("plasticity", None)  # looks at the rank's own games, and the main one logs it
         line = {
             "pid": os.getpid(),
@@ -67,6 +69,8 @@ def take_notes(sibling, notes):
             "modification": counters.modification,
             "parts": parts,
             "replaced": None if cbp is None else sum(record.replaced for record in cbp.records),
+            "remembered": digest(large),
+            "rows": digest(rows),
             "actions": digest(run._generators[sibling.generator].get_state()),
         }
         if hasattr(training, "LOSSES"):  # PPO's

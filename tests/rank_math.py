@@ -7,6 +7,7 @@ import contextlib
 import copy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
@@ -16,17 +17,22 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.hindsight import Relabelling
 from continual_hackatari.agents.restartable_adam import RestartableAdam
+from continual_hackatari.methods.moments import Clock
 from continual_hackatari.reporting.plan import Label
 from continual_hackatari.training import evaluations
 from continual_hackatari.training.evaluations import Evaluator, RunEvaluation
 from continual_hackatari.training.hindsight import scale_halves
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.rollouts import Rollout
-from continual_hackatari.training.run_methods import make_methods
+from continual_hackatari.training.run_methods import make_methods, played
 from continual_hackatari.wrappers.config import game_config
 
 STEPS, GAMES, ACTIONS, UPDATES = 6, 8, 3, 5
-METHODS = ("PPO", "PPO_CBP", "HER")
+METHODS = ("PPO", "PPO_CBP", "HER", "redo", "ewc", "online_ewc")
+"""Algorithms, and methods of `--methods`."""
+ACTS_AT = 3
+"""Of the methods: after so many steps they recycle units, or a task ends."""
+SETTINGS = {"redo": {"every": ACTS_AT, "threshold": 0.0}, "ewc": {"strength": 10.0}, "online_ewc": {"strength": 10.0}}
 
 
 def rollout_of(method, games):
@@ -80,16 +86,16 @@ def update(method, ranks):
     share = GAMES // ranks.size
     games = slice(ranks.rank * share, (ranks.rank + 1) * share)
     rollout = rollout_of(method, games)
-    args = training.Args(num_envs=GAMES, num_steps=STEPS, her=method == "HER", her_weight=0.7)
+    args = settings_of(method, samples=STEPS * share)
     planes = rollout.observations.shape[2]
-    args.architecture = "PPO_CBP" if method == "PPO_CBP" else "PPO"
     agent = make_agent(args.architecture, (planes, 84, 84), ACTIONS, generator=torch.Generator().manual_seed(1))
+    if method in SETTINGS:
+        prepare_for_methods(agent)
     start = copy.deepcopy(agent.state_dict())
-    adam = RestartableAdam if method == "PPO_CBP" else torch.optim.Adam
+    adam = RestartableAdam if args.restarts_units else torch.optim.Adam
     optimizer = adam(agent.parameters(), lr=1e-3, eps=1e-5)
-    args.replacement_rate, args.maturity_threshold, args.utility = 0.01, 1, "adaptable_contribution"
     methods = make_methods(args, agent, optimizer, ranks)
-    cbp = next((one.units for one in methods), None)
+    cbp = next((one.units for one in methods if hasattr(one, "units")), None)
     autocast = torch.autocast("cpu", enabled=False)
     losses = []
     blocks = rollout.values.numel() // share
@@ -98,7 +104,13 @@ def update(method, ranks):
             [rows_of(group, number, ranks, blocks) for group in (0, 1) if ranks.alone or group == ranks.rank]
         )
         losses.append(training.minibatch_step(args, agent, optimizer, autocast, rollout, rows, methods, ranks))
+        if number + 1 == ACTS_AT and methods.keeps_rows:
+            task = SimpleNamespace(modification="a", clock=lambda: Clock(1, 0, None))
+            methods.rows(played(task, rollout._replace(rewards=np.zeros((STEPS, share))), 0, STEPS))
+            methods.boundary("a", "b", Clock(1, 0, None))
     return {
+        "numbers": methods.numbers(),
+        "large": methods.large_state(),
         "start": start,
         "agent": agent.state_dict(),
         "losses": torch.stack(losses),
@@ -106,6 +118,34 @@ def update(method, ranks):
         "utility": None if cbp is None else torch.cat([record.utility for record in cbp.records]),
         "dormant": None if cbp is None else [record.replaced_dormant for record in cbp.records],
     }
+
+
+def settings_of(method, samples):
+    """samples: of a task, for methods that keep rows."""
+    args = training.Args(num_envs=GAMES, num_steps=STEPS, her=method == "HER", her_weight=0.7)
+    args.architecture = "PPO_CBP" if method == "PPO_CBP" else "PPO"
+    args.replacement_rate, args.maturity_threshold, args.utility = 0.01, 1, "adaptable_contribution"
+    if method in SETTINGS:
+        own = {**SETTINGS[method], **({} if method == "redo" else {"samples": samples})}
+        args.methods, args.prefixed = (method,), {f"{method}.{name}": value for name, value in own.items()}
+    return args
+
+
+def prepare_for_methods(agent):
+    """Units that are silent whatever they see, and terms of the Fisher information that are nobody's draw.
+
+    Each rank draws for its own rows, one process for all of them: with draws the information would differ.
+    """
+    with torch.no_grad():
+        for layer in agent.hidden_layers():
+            layer.layer.weight[::7] = 0
+            layer.layer.bias[::7] = -1
+
+    def fisher_terms(x, generator):
+        logits, value = agent(x)
+        return {"log_prob": logits.log_softmax(-1)[:, 0], "value": value}
+
+    agent.fisher_terms = fisher_terms
 
 
 def scaled_rewards(ranks):

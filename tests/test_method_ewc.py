@@ -189,6 +189,17 @@ def test_a_task_that_ended_before_anything_was_played_is_not_remembered():
     assert method.numbers() == {"penalty": 0.0, "tasks": 0.0}
 
 
+@pytest.mark.parametrize("name", ["ewc", "online_ewc"])
+def test_a_task_is_measured_on_its_own_rows(name):
+    method = method_on(small_agent(), name, samples=100)
+    for before, after in (("a", "b"), ("b", "a")):
+        play(method, before, 1)
+        assert len(method._last.observations) == 8
+        method.before_boundary(Boundary(before, after, CLOCK))
+        method.boundary(Boundary(before, after, CLOCK))
+        assert method.large_state()["rows"] is None
+
+
 def test_the_information_is_the_mean_over_all_processes():
     agent, seen = small_agent(), torch.rand(3, 2, 3, generator=seeded(2)) * 255
     learner = Learner(agent, torch.optim.SGD(agent.parameters(), 1.0), seeded(3), average=lambda mine: 2 * mine)

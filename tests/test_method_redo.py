@@ -5,6 +5,8 @@ import torch
 from made_up_methods import copy_of, method_on, small_agent, step
 
 from continual_hackatari.agents.restartable_adam import RestartableAdam
+from continual_hackatari.methods.moments import Learner
+from continual_hackatari.methods.redo import METHOD as REDO
 
 KINDS = ("PPO", "PPO_OBJ")
 
@@ -30,6 +32,17 @@ def test_the_score_is_the_mean_output_over_that_of_the_layer():
     assert method.numbers()["dormant/encoder1"] == pytest.approx(1 / 6)
     silent = method.dormant_units([torch.zeros(2, 2, 6), decoder])
     assert silent[0].tolist() == [0, 1, 2, 3, 4, 5], "a layer that is dead needs it most"
+
+
+def test_a_unit_that_gives_something_on_another_process_is_not_dormant():
+    agent = small_agent()
+    settings, there = REDO.Settings(threshold=0.0), {6: torch.tensor([0.0, 1, 0, 0, 0, 0]), 5: torch.zeros(5)}
+    average = lambda size: (size + there[len(size)]) / 2  # noqa: E731
+    optimizer = RestartableAdam(agent.parameters(), lr=0.01)
+    method = REDO(settings, Learner(agent, optimizer, torch.Generator(), average))
+    encoder, decoder = torch.ones(3, 2, 6), torch.ones(3, 5)
+    encoder[..., [1, 4]] = 0
+    assert [units.tolist() for units in method.dormant_units([encoder, decoder])] == [[4], []]
 
 
 @pytest.mark.parametrize("architecture", KINDS)

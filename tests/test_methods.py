@@ -7,14 +7,15 @@ import itertools
 import json
 import re
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import q_learner
 import torch
 from conftest import ROOT, mostly_slow, write_config
+from pages import headings, section
 from pages import rows as rows_of_table
-from pages import section
 from siblings import Q_LEARNER
 from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 
@@ -30,11 +31,14 @@ from continual_hackatari.training import sweep_checks
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import (
     ConfigError,
+    Range,
     apply_config_file,
     as_plain_dict,
     from_plain_dict,
     parse_command_line,
 )
+from continual_hackatari.training.earlier_flags import SHRINK_FLAGS, UNIT_FLAGS
+from continual_hackatari.training.help import groups_of, prefixed_flags
 from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part
 from continual_hackatari.training.ranks import ALONE
 from continual_hackatari.training.rollouts import Rollout
@@ -148,6 +152,28 @@ def test_every_setting_has_a_text_and_a_default_in_its_range(name):
 def test_a_script_without_a_place_for_a_method_refuses_it(workdir):
     with pytest.raises(ConfigError, match="continual_backprop looks at hidden layers, for which q_learner"):
         Q_LEARNER.prepare(["--config", write_config(workdir, **FREEWAY), "--methods", "continual_backprop"])
+
+
+EARLIER = {"continual_backprop": {name: name for name in UNIT_FLAGS}, "shrink_perturb": SHRINK_FLAGS}
+"""Method -> setting -> its earlier flag."""
+CHOSEN = {"init": ("kaiming", "orthogonal"), "maturity_threshold": (100, 1000)}
+"""Of continual backpropagation: what the original has, and what is the method's default."""
+
+
+def test_the_earlier_flags_say_what_the_settings_of_their_methods_say():
+    flags = {flag.name: flag for group in groups_of(training.Args).values() for flag in group}
+    for method, earlier in EARLIER.items():
+        ranges = all_methods()[method].ranges
+        settings = {
+            flag.name.partition(".")[2]: flag for flag in prefixed_flags(method, all_methods()[method].Settings)
+        }
+        assert list(settings) == list(earlier)
+        for name, setting in settings.items():
+            flag = flags[earlier[name]]
+            assert flag.text.removeprefix("PPO_CBP: ") == setting.text
+            assert flag.kind == setting.kind
+            assert (flag.default, setting.default) == CHOSEN.get(name, (flag.default, flag.default))
+            assert training.RULES[flag.name].range == (Range(*ranges[name]) if name in ranges else None)
 
 
 # ------------------------------------------------------------------------------------------------------------ moments
@@ -285,23 +311,24 @@ def test_continual_backpropagation_counts_a_unit_of_several_frames_once(kind):
 # --------------------------------------------------------------------------------------------- together, and resumed
 
 
-def made_up_rollout(kind, seed):
+def made_up_rollout(kind, seed, her=False):
     shape, steps, games = AGENTS[kind][0], 8, 2
     draw = seeded(seed)
-    rows = (steps, games)
-    observations = torch.rand((*rows, *shape), generator=draw) * 255
+    played, rows = (steps, games), (steps, games * (1 + her))
+    observations = torch.rand((*played, *shape), generator=draw) * 255
     numbers = [torch.randn(rows, generator=draw) for _ in range(3)]
     return Rollout(
         observations.to(torch.uint8) if kind == "PPO" else observations,
         torch.randint(4, rows, generator=draw),
         torch.full(rows, -1.4),
         *numbers,
-        np.zeros(rows),
-        np.zeros(rows, bool),
-        np.zeros(rows, bool),
-        np.zeros((*rows, 0), np.float32),
+        np.zeros(played),
+        np.zeros(played, bool),
+        np.zeros(played, bool),
+        np.zeros((*played, int(her)), np.float32),
+        torch.randint(256, (*rows, 1), dtype=torch.uint8, generator=draw) if her else None,
         None,
-        None,
+        (torch.arange(rows[1]) >= games).repeat(steps, 1) if her else None,
     )
 
 
@@ -316,15 +343,17 @@ class Learning:
         self.scalers = training.make_scalers(args)
         self.methods = make_methods(args, self.agent, self.optimizer, ALONE, self.scalers)
 
-    def learn(self, seed):
-        rollout, autocast = made_up_rollout(self.kind, seed), torch.autocast("cpu", enabled=False)
+    def see(self, rollout, seed):
         if self.methods.keeps_rows:
             run = SimpleNamespace(modification=f"task {seed % 2}", clock=lambda: Clock(seed, 0, None))
             self.methods.rows(training.played(run, rollout, 0, 8))
-        for rows in (range(8), range(8, 16)):
-            training.minibatch_step(
-                self.args, self.agent, self.optimizer, autocast, rollout, torch.tensor(rows), self.methods
-            )
+
+    def learn(self, seed):
+        rollout = made_up_rollout(self.kind, seed, self.args.her)
+        autocast = torch.autocast("cpu", enabled=False)
+        self.see(rollout, seed)
+        for rows in torch.arange(rollout.values.numel()).split(8 * (1 + self.args.her)):
+            training.minibatch_step(self.args, self.agent, self.optimizer, autocast, rollout, rows, self.methods)
         self.methods.boundary(f"task {seed % 2}", f"task {(seed + 1) % 2}", Clock(seed, 0, None))
 
     def state(self):
@@ -341,11 +370,11 @@ class Learning:
         self.methods.load_large_state(large)
 
 
-def small(*names, kind="PPO_OBJ"):
+def small(*names, learner="PPO_OBJ"):
     """Settings with which each of these methods does something in every step."""
     given = {f"{name}.{key}": value for name in names for key, value in BUSY.get(name, {}).items()}
-    architecture = {"obs_mode": "obj", "architecture": "PPO_OBJ"} if kind != "PPO" else {}
-    args = complete_methods(training.Args(methods=names, prefixed=given, num_envs=2, num_steps=8, **architecture))
+    flags = LEARNERS[learner].flags
+    args = complete_methods(training.Args(methods=names, prefixed=given, num_envs=2, num_steps=8, **flags))
     check_methods(args, training.SCRIPT.moments, "x.py")
     return args
 
@@ -375,8 +404,25 @@ def assert_it_goes_on_alike(args, kind):
     assert one.methods.numbers() == two.methods.numbers()
 
 
-LEARNERS = {"PPO": {}, "PPO_OBJ": {}}
-"""Learner -> methods that it refuses, with a part of the sentence."""
+class Learner(NamedTuple):
+    kind: str
+    """of `AGENTS`"""
+    flags: dict[str, Any]
+    refused: dict[str, str]
+    """methods that it refuses, with a part of the sentence"""
+
+
+LEARNERS = {
+    "PPO": Learner("PPO", {}, {}),
+    "PPO_OBJ": Learner("PPO_OBJ", {"architecture": "PPO_OBJ", "obs_mode": "obj"}, {}),
+    "PPO_CBP": Learner(
+        "PPO",
+        {"architecture": "PPO_CBP", "replacement_rate": 0.2, "maturity_threshold": 1},
+        {"continual_backprop": "is on already", "crelu": "a unit of CReLU has two outputs"},
+    ),
+    "--her": Learner("PPO", {"her": True}, {"from_scratch": "drops the rows before it"}),
+}
+"""By the head of their column in docs/methods/index.md."""
 REFUSED_PAIRS = {
     ("continual_backprop", "crelu"): "a unit of CReLU has two outputs",
     ("crelu", "redo"): "none is ever dormant",
@@ -388,14 +434,17 @@ REFUSED_PAIRS = {
 """Pairs that are refused, with a part of the sentence."""
 
 
-@pytest.mark.parametrize("name", mostly_slow(NAMES, 3))
-@pytest.mark.parametrize("learner", LEARNERS)
+CELLS = [(learner, name) for learner in LEARNERS for name in NAMES]
+
+
+@pytest.mark.parametrize(("learner", "name"), mostly_slow(CELLS, 6))
 def test_every_method_works_with_every_learner_or_says_why_not(learner, name):
-    if name in LEARNERS[learner]:
-        with pytest.raises(ConfigError, match=LEARNERS[learner][name]):
-            small(name, kind=learner)
+    kind, _, refused = LEARNERS[learner]
+    if name in refused:
+        with pytest.raises(ConfigError, match=refused[name]):
+            small(name, learner=learner)
         return
-    assert_it_goes_on_alike(small(name, kind=learner), learner)
+    assert_it_goes_on_alike(small(name, learner=learner), kind)
 
 
 OF_THE_Q_LEARNER = ("l2_init", "reset_optimizer")
@@ -434,14 +483,41 @@ def test_the_moments_work_in_a_script_of_another_kind(name):
 
 
 def test_the_table_of_what_goes_with_what_is_that_of_the_code():
-    table = {row[0].strip("`"): row[1:] for row in rows_of_table(section("What goes with what"), columns=5)}
+    text, columns = section("What goes with what"), len(LEARNERS) + 3
+    head = [cell.strip(" `") for cell in re.search(r"^\| method \|(.*)$", text, re.M)[1].split("|")]
+    assert head[: len(LEARNERS)] == list(LEARNERS)
+    table = {row[0].strip("`"): row[1:] for row in rows_of_table(text, columns=columns)}
     assert list(table) == NAMES
-    for name, (ppo, objects, q, refused) in table.items():
-        assert (ppo, objects) == tuple("no" if name in LEARNERS[learner] else "yes" for learner in LEARNERS)
+    for name, (*cells, q, refused) in table.items():
+        assert cells == ["no" if name in learner.refused else "yes" for learner in LEARNERS.values()]
         assert q == ("yes" if name in OF_THE_Q_LEARNER else "no")
         others = {word.removeprefix("--") for word in re.findall(r"`([\w-]+)`", refused)}
         pairs = {other for pair in REFUSED_PAIRS if name in pair for other in pair} - {name}
         assert others == pairs | ({*all_methods()[name].not_with} - {*NAMES})
+
+
+PAGES = {
+    "continual_backprop": "continual-backpropagation",
+    "shrink_perturb": "shrink-and-perturb",
+    "soft_shrink_perturb": "soft-shrink-and-perturb",
+}
+"""Pages that do not have their method's name."""
+ASKED = ("When it acts", "Defaults and where they come from", "Cost", "When not to expect an effect", "Results")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_a_method_says_what_one_asks(name):
+    page = ROOT / "docs" / "methods" / f"{PAGES.get(name, name.replace('_', '-'))}.md"
+    titles = [title for _, title, _, _ in headings(page)]
+    assert [title for title in titles if title in ASKED] == list(ASKED)
+    assert all(len(section(title, page.name).split()) > 3 for title in ASKED)
+    settings = {field.name: field.default for field in dataclasses.fields(all_methods()[name].Settings)}
+    told = dict(re.findall(rf"^\| `--{name}\.(\w+)` \| `?([^|`]+?)`? \|", page.read_text(), re.M))
+    assert set(told) == set(settings) or name in ("crelu", "shrink_perturb"), "these have tables of another kind"
+    for key, cell in told.items():
+        default = settings[key]
+        assert cell == default if isinstance(default, str) else cell in ("on", "off") or float(cell) == default
+        assert not isinstance(default, bool) or (cell == "on") == default
 
 
 @pytest.mark.parametrize("pair", mostly_slow([(pair,) for pair in itertools.combinations(NAMES, 2)], 4), ids="+".join)

@@ -70,6 +70,7 @@ def test_the_papers_setting_of_continual_backpropagation_is_a_config(workdir):
     args = training.prepare(["--config", path, "--no_cuda"]).args
     units = args.chosen_methods["continual_backprop"]
     assert (units.replacement_rate, units.maturity_threshold, units.accumulate) == (1e-4, 10_000, False)
+    assert (units.init, units.utility, units.decay_rate) == ("lecun", "contribution", 0.99)
     assert (args.adam_betas, args.weight_decay, args.learning_rate) == ((0.99, 0.99), 1e-4, 1e-4)
     with pytest.raises(ConfigError, match="`adam_betas`"):
         training.prepare(["--adam_betas", "0.9", "1", "--no_cuda"])

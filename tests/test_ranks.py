@@ -52,6 +52,22 @@ def test_the_same_batch_gives_the_same_update(method, together):
         assert torch.equal(first["ages"], alone["ages"]), "the same units were replaced at the same time"
         assert int((alone["ages"] < rank_math.UPDATES).sum()) > 10
         assert first["dormant"] == second["dormant"] == alone["dormant"]
+    if method == "redo":
+        assert first["numbers"] == second["numbers"] == alone["numbers"]
+        assert sum(number for name, number in alone["numbers"].items() if "/recycled/" in name) > 90
+    if method in ("ewc", "online_ewc"):
+        assert first["numbers"] == second["numbers"]
+        assert first["numbers"][f"methods/{method}/tasks"] == 1
+        mine, its, whole = (information_of(method, found["large"]) for found in (first, second, alone))
+        assert torch.equal(mine, its), "the mean over the rows of both"
+        assert (mine - whole).norm() < 0.05 * whole.norm()
+
+
+def information_of(method, large):
+    """The Fisher information that a method remembers, as one tensor."""
+    state = large[method]
+    information = state["tasks"][0][1] if method == "ewc" else state["information"]
+    return torch.cat([each.flatten() for each in information.values()])
 
 
 @pytest.mark.slow
@@ -98,7 +114,7 @@ def test_evaluations_are_shared_and_a_stop_of_one_is_for_all(together, tmp_path,
 
 SMALL = ["--num_envs", "4", "--num_steps", "8", "--checkpoint_every", "32"]
 METHOD = [*PPO.method, "--num_minibatches", "2", "--shrink_and_perturb"]
-COMMON = ("step", "switches", "modification", "parts", "replaced")
+COMMON = ("step", "switches", "modification", "parts", "replaced", "remembered")
 
 
 def flags_for(folder, *flags, steps=320, sibling=PPO, **settings):
@@ -154,6 +170,33 @@ def test_all_ranks_have_the_same_agent_and_one_of_them_writes(sibling, uninterru
     rows = read_csv(run / "episodes.csv")
     assert [int(row["env"]) for row in rows] == [0, 1, 2, 3] * (len(rows) // 4), "games of all ranks, in order"
     assert len(rows) == 4 * (last["switches"] + 1)
+
+
+LOOKING = {
+    "redo+ewc": ["--methods", "redo", "ewc", "--redo.every", "3", "--redo.threshold", "0.3", "--ewc.samples", "20"],
+    "online_ewc": ["--methods", "online_ewc", "--online_ewc.samples", "20"],
+}
+"""Methods that look at rows, of which each rank has its own."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", LOOKING)
+def test_methods_remember_the_same_on_all_ranks_from_rows_of_their_own(names, tmp_path):
+    """And a rank that is killed between a save and a switch finds its own rows again."""
+    flags = [*LOOKING[names], "--num_minibatches", "2"]
+    codes = end(start_both(tmp_path / "whole", "keep_states:0:0", *flags_for(tmp_path / "whole", *flags)))
+    assert codes == [0, 0], (tmp_path / "whole" / "rank0.txt").read_text()
+    assert_ranks_agree(tmp_path / "whole", saves=10)
+    first, second = (notes_of(tmp_path / "whole", rank) for rank in (0, 1))
+    assert first[0]["remembered"] != first[-1]["remembered"]
+    assert all(one["rows"] != other["rows"] for one, other in zip(first[1:], second[1:], strict=True))
+    if names == "redo+ewc":  # rounds of 32 steps, all saved, in which each group of a rank's games steps 8 times
+        restart = ("--nproc_per_node=2", "--max-restarts=1")
+        cut = tmp_path / "cut"
+        job = Job(cut, *flags_for(cut, *flags), torchrun=restart, fault="die_in_rollout:1:20")
+        assert job.end() == 0, job.said
+        assert job.said.count("torchrun has started the job anew") == 1
+        assert_same_run(only_run(cut), only_run(tmp_path / "whole"))
 
 
 @pytest.mark.slow

@@ -248,8 +248,12 @@ def rule_file():
 
 
 def test_python_blocks_are_the_known_ones():
-    """Five that tests of this file run, and those that test_your_own_agent.py runs or compares with their file."""
-    others = blocks("python", TEXTS[ROOT / "docs" / "your-own-agent.md"])
+    """Five that tests of this file run, and those that tests of two pages run or compare with their file."""
+    others = [
+        block
+        for page in ("your-own-agent", "replay")
+        for block in blocks("python", TEXTS[ROOT / "docs" / f"{page}.md"])
+    ]
     whole = [block for block in blocks("python") if block not in others]
     assert len(whole) == 5
     for block in whole:

@@ -19,7 +19,14 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import report
 from continual_hackatari.reporting import curves, evaluation_curves, figures, page
 from continual_hackatari.reporting import report as sections
-from continual_hackatari.reporting.groups import MADE_BY, NOT_OF_EXPERIMENT, Group, group_runs
+from continual_hackatari.reporting.groups import (
+    MADE_BY,
+    NOT_OF_EXPERIMENT,
+    Group,
+    check_seeds,
+    differences,
+    group_runs,
+)
 from continual_hackatari.reporting.metrics import run_metrics
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Regime, Run, check_run_folder, read_scalars
@@ -183,6 +190,14 @@ def test_groups_are_called_by_their_experiments_where_that_is_enough(tmp_path):
     assert [group.label for group in group_runs([Run(folder) for folder in folders])] == ["ppo", "ppo_cbp"]
 
 
+def test_groups_whose_settings_are_enough_leave_the_experiment_out(tmp_path):
+    runs = [
+        Run(make_run(tmp_path, seed=seed, exp_name=name, gamma=gamma))
+        for seed, (name, gamma) in enumerate([("a", 0.9), ("a", 0.8), ("b", 0.7)])
+    ]
+    assert [group.label for group in group_runs(runs)] == ["gamma 0.9", "gamma 0.8", "gamma 0.7"]
+
+
 def test_groups_name_their_methods(tmp_path):
     folders = [make_run(tmp_path, seed=i, methods=methods) for i, methods in enumerate(([], ["redo"], ["redo", "ewc"]))]
     groups = group_runs([Run(folder) for folder in folders])
@@ -190,6 +205,38 @@ def test_groups_name_their_methods(tmp_path):
     assert [("redo+ewc" in group.title, "redo" in group.title) for group in groups] == [
         *((False, False), (False, True), (True, True))
     ]
+
+
+def test_runs_without_settings_are_no_repetitions_of_each_other(tmp_path):
+    folders = [make_run(tmp_path, seed=seed) for seed in (1, 2)]
+    for folder in folders:
+        (folder / "args.json").unlink()
+    assert [len(group.runs) for group in group_runs([Run(folder) for folder in folders])] == [1, 1]
+
+
+def test_a_setting_that_is_missing_is_another_than_null():
+    assert differences([{"a": 1, "b": None, "c": [1]}, {"a": 1, "c": [1]}]) == ["b"]
+    assert differences([{"b": 1}, {"b": 1}, {"b": 2, "a": 0}]) == ["b", "a"]
+
+
+def test_any_two_runs_of_one_seed_in_a_group_are_refused(tmp_path):
+    runs = [Run(make_run(tmp_path / str(number), seed=seed)) for number, seed in enumerate((1, 2, 2))]
+    check_seeds([Group("a", runs[:2]), Group("b", runs[2:])])
+    with pytest.raises(RunFolderError, match=f"{runs[1].folder}` and `{runs[2].folder}` have .* the same seed 2, "):
+        check_seeds([Group("a", runs)])
+
+
+def test_groups_whose_settings_are_too_long_for_a_label_are_called_by_their_folders(tmp_path):
+    """And numbered where that is too long too. A value in a title is cut short."""
+    names = ["x" * 100 + end for end in "ab"]
+    long = [Run(make_run(tmp_path, seed=seed, modifs=name)) for seed, name in enumerate(names)]
+    groups = group_runs(long)
+    assert [group.label for group in groups] == [run.name for run in long]
+    assert groups[0].title == f'ALE/Freeway-v5 PPO modifs="{"x" * 56}...'
+    for index, run in enumerate(long):
+        run.folder.rename(tmp_path / f"{'y' * 90}{index}")
+    renamed = [Run(path) for path in sorted(tmp_path.glob("y*"))]
+    assert [group.label for group in group_runs(renamed)] == ["run 1", "run 2"]
 
 
 # -------------------------------------------------------------------------------------------------------------- curves

@@ -20,6 +20,7 @@ from siblings import EVERY, EVERY_BUT_SLOWLY, PPO, PPO_ALONE, Q_LEARNER
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.methods import all_methods
 from continual_hackatari.reporting.groups import MADE_BY
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
@@ -131,6 +132,7 @@ def test_killed_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path
 @pytest.mark.parametrize("methods", TOGETHER, ids="+".join)
 def test_with_methods_killed_in_a_switch_it_ends_as_if_nothing_had_happened(methods, tmp_path):
     """What a method needs at a boundary it has kept, also where the run was killed between a save and the boundary."""
+    assert sorted(name for names in TOGETHER for name in names) == sorted(all_methods()), "each in one of these runs"
     flags = ["--methods", *methods, *(word for name in methods for word in BUSY.get(name, []))]
     assert begin(tmp_path / "whole", *flags, every=0).end() == 0, said(tmp_path / "whole")
     cut = tmp_path / "cut"

@@ -7,12 +7,14 @@ import pickle
 import random
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from continual_hackatari.training import resume
+from continual_hackatari.training import run as runs
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.resume import (
@@ -399,3 +401,20 @@ def test_what_is_too_large_for_the_state_has_a_sealed_file_of_its_own(tmp_path):
         read_sealed(path)
     with pytest.raises(CheckpointError, match="could not be written"):
         write_sealed(tmp_path / "missing" / "x.pt", state)
+
+
+def test_the_time_that_a_run_was_stopped_does_not_count(monkeypatch, tmp_path):
+    """Steps per second are those of all its time, so where it goes on it takes up the seconds that it had."""
+    now = 1000.0
+    monkeypatch.setattr(runs.time, "perf_counter", lambda: now)
+    run = object.__new__(runs.Run)
+    run.ranks, run.args = SimpleNamespace(is_main=True), SimpleNamespace(captures_video=False)
+    run.envs = SimpleNamespace(set_state=lambda *_: None)
+    run.folder, run._parts, run._generators, run._filed = tmp_path, {}, {}, {}
+    run._start_time = now
+    before = runs.Counters(64, 2, 32, "a", {"": 0, "a": 1}, 50.0)
+    monkeypatch.setattr(runs, "set_generator_states", lambda *_: None)
+    run._restore({"counters": before._asdict(), "envs": None, "generators": {}})
+    assert run.counters == before
+    now += 7
+    assert run.counters == before._replace(seconds=57.0)

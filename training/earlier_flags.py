@@ -1,4 +1,7 @@
-"""Flags by which two methods go since before there was `--methods`; they mean the same and compute the same bits."""
+"""Flags by which two methods go since before there was `--methods`; they mean the same and compute the same bits.
+
+The settings of the methods say what each means; a test holds that these say the same.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from continual_hackatari.training.settings import LARGE, MANY, RULES, Rule, RunS
 class EarlierFlags(RunSettings):
     # continual backpropagation by its earlier name, `--architecture PPO_CBP`
     replacement_rate: float = 1e-5
-    """PPO_CBP: share of the eligible units of a layer that is replaced per gradient step (0: none, the same as PPO)"""
+    """PPO_CBP: share of the eligible units of a layer that is replaced per gradient step (0: none)"""
     init: Literal["default", "xavier", "lecun", "kaiming", "orthogonal"] = "kaiming"
     """PPO_CBP: distribution of the incoming weights of new units (orthogonal: that of the network's own start)"""
     maturity_threshold: int = 100
@@ -32,14 +35,14 @@ class EarlierFlags(RunSettings):
     shrink_and_perturb: bool = False
     """at every switch: weights <- shrink_factor * weights + noise_scale * noise"""
     shrink_factor: float = 0.7
-    """factor on all weights (1: unchanged). PPO's logits pass five layers and shrink by about factor**5: 0.7 makes a
-    policy nearly random at once (on Freeway 18.6 crossings per game became 1.9, with 0.9 they became 13.4)"""
+    """factor on all weights (1: unchanged). PPO's logits pass five layers and shrink by about factor^5: 0.7 makes
+    a policy nearly random at once (on Freeway 18.6 crossings per game became 1.9, with 0.9 they became 13.4)"""
     noise_scale: float = 0.01
     """scale of the noise added to all weights (0: none)"""
     perturb_noise: Literal["gaussian", "initialiser"] = "gaussian"
     """noise from N(0, 1), or a fresh draw of each layer's own initialiser"""
     perturb_optimizer: Literal["reset", "keep"] = "reset"
-    """what shrink and perturb does to Adam's state and to PPO_CBP's record of its units"""
+    """what becomes of the optimizer's state, and of what other methods measured of the old weights"""
 
     @property
     def earlier_methods(self) -> dict[str, Any]:

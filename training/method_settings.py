@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from continual_hackatari.agents.own import is_own, shows_hidden_layers
 from continual_hackatari.methods import all_methods
-from continual_hackatari.methods.moments import moments_of
+from continual_hackatari.methods.moments import acts_at, moments_of
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, nearest, with_prefixed
 
 ArgsT = TypeVar("ArgsT")
@@ -21,6 +22,7 @@ WORDS = {
     "weights": "acts after every gradient step",
     "before_boundary": "acts at switches",
     "boundary": "acts at switches",
+    "playing": "plays each task with some of the weights",
     "hidden": "looks at hidden layers",
     "fisher": "asks the agent for the terms of its Fisher information",
     "initialise": "draws weights as the agent does when it is made",
@@ -35,8 +37,11 @@ def settings_of(name: str, prefixed: Mapping[str, Any]) -> Any:
 
 
 def changes_of_network(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """What methods change of the network. chosen: their settings by name."""
-    return {k: v for name, settings in chosen.items() for k, v in all_methods()[name].build(settings).items()}
+    """What methods change of the network, and how what plays a task is chosen. chosen: their settings by name."""
+    methods = {name: all_methods()[name] for name in chosen}
+    changes = {k: v for name, settings in chosen.items() for k, v in methods[name].build(settings).items()}
+    parts = [partial(method.playing, chosen[name]) for name, method in methods.items() if acts_at(method, "playing")]
+    return {**changes, "parts": parts} if parts else changes
 
 
 def changes_in_checkpoint(args: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +106,7 @@ def check_methods(args: Any, offered: frozenset[str], script: str) -> None:
         missing = [each for each in (*moments, *sorted(method.needs)) if each not in offered]
         if missing:
             raise ConfigError(f"`methods`: {name} {WORDS[missing[0]]}, for which {script} has no place; leave it out.")
-        if is_own(args.architecture) and "build" in moments:
+        if is_own(args.architecture) and {"build", "playing"} & {*moments}:
             raise ConfigError(f"`methods`: {name} changes networks of this project only, and not {args.architecture}.")
         if is_own(args.architecture) and "hidden" in method.needs and not shows_hidden_layers(args.architecture):
             raise ConfigError(f"`methods`: {name} looks at hidden layers, and {args.architecture} names none.")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.mismatch import explain_mismatch
 from continual_hackatari.agents.own import imported_class, is_own
-from continual_hackatari.agents.player import Player, act_and_describe, require_player
+from continual_hackatari.agents.player import Player, act_and_describe, playing, require_player
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, trained_with
 from continual_hackatari.training.game_report import Life, Trace, lives_of
@@ -107,6 +107,7 @@ def play_one(
     Yields the number of games that have just ended while the emulators play the next step: meanwhile the agent can
     think about other games.
     """
+    agent = playing(agent, string)  # what of it plays this string, where methods say so
     num_envs = envs.num_envs
     fire = {number for number, name in enumerate(action_names(envs.config)) if "FIRE" in name}
     unsaid = [math.nan] * num_envs

@@ -420,8 +420,7 @@ class Run(Generic[ArgsT]):
 
     def save_agent(self, path: Path) -> None:
         """Write a checkpoint, and upload it where that was asked for; on the main rank."""
-        if self.tracker.active:
-            self._write_agent(path, self._agent.state_dict(), self._checkpoint())
+        self._write_agent(path, self._agent.state_dict(), self._checkpoint())
 
     def _write_agent(self, path: Path, weights: Mapping[str, Tensor], extra: Mapping[str, Any]) -> None:
         if not self.tracker.active:

@@ -290,7 +290,6 @@ BOUNDARIES = Belonging(
         acts_at(all_methods()[name], moment)
         for name in args.chosen_methods
         for moment in ("before_boundary", "boundary")
-        if name in all_methods()
     ),
     "choose one that does with `--methods`",
 )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from continual_hackatari.agents.player import Player
+from continual_hackatari.agents.player import Player, playing
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.training.chosen_agents import PLAYING_RANGES, PlayingSettings, choose_agents
 from continual_hackatari.training.config import ConfigError
@@ -86,6 +86,7 @@ def record_game(
     Raises:
         OutputError: the video cannot be written.
     """
+    agent = playing(agent, string)
     generator = torch.Generator(device).manual_seed(seed)
     ended: list[GameRecord] = []
 
