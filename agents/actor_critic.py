@@ -3,7 +3,7 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, overload
 
 import torch
@@ -119,6 +119,18 @@ class ActorCritic(nn.Module, ABC):
         """What `get_action_and_value` gives for these actions, and the hidden outputs of the same forward pass."""
         logits, value, outputs = self(x, True)
         return (*read_policy(logits, action), value, outputs)
+
+    def outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """What the agent says of `x`, by name, `[B, ...]`: what can be kept of it and compared, see `distances`."""
+        logits, value = self(x)
+        return {"logits": logits, "value": value}
+
+    @staticmethod
+    def distances(now: Mapping[str, Tensor], then: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """How far outputs are from earlier ones of the same rows, `[B]`: KL(then || now), and squared value error."""
+        policies, before = (each["logits"].log_softmax(-1) for each in (now, then))
+        divergence = (before.exp() * (before - policies)).sum(-1)
+        return {"policy": divergence, "value": (now["value"] - then["value"]).square()}
 
     def fisher_terms(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Numbers `[B]` whose squared gradients, added up, are the Fisher information of what the agent says of `x`.

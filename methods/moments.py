@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from continual_hackatari.replay import Replay
+
 MOMENTS = ("build", "rows", "loss", "gradients", "weights", "before_boundary", "boundary", "playing")
 """Names of the functions of a `Method` that a script calls."""
 
@@ -107,6 +109,14 @@ class Method:
     @classmethod
     def check(cls, settings: Any) -> None:
         """Raise AgentError for settings that cannot work, where `ranges` do not say it."""
+
+    memory: Replay | None = None
+    """Past steps that it keeps, always the same object, from the start on: saved by what is new in it."""
+
+    @classmethod
+    def room(cls, settings: Any) -> tuple[int, float, int] | None:
+        """Steps and megabytes that `memory` may hold, and the length of its blocks; None where it has none."""
+        return None
 
     def __init__(self, settings: Any, learner: Learner) -> None:
         self.settings, self.learner = settings, learner

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from continual_hackatari.methods.moments import Boundary, Changed, Clock, Method, Rows, acts_at
+from continual_hackatari.replay import Replay
 
 
 class Methods:
@@ -102,6 +103,11 @@ class Methods:
         for name, method in self._methods.items():
             if name in state:
                 method.load_large_state(state[name])
+
+    @property
+    def memories(self) -> dict[str, Replay]:
+        """Past steps that methods keep, by the names of these."""
+        return {name: method.memory for name, method in self._methods.items() if method.memory is not None}
 
     def in_checkpoint(self) -> dict[str, Any]:
         """What saved agents hold of the methods."""

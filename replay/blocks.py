@@ -50,6 +50,11 @@ class Layout:
         """Of all fields that a script gives and gets."""
         return [name for name in self.row.names or () if name not in (_AT, _AFTER)]
 
+    def state_dict(self) -> dict[str, Any]:
+        """The arguments from which another one is made, as plain data."""
+        fields = {name: (self.row[name].base.str, self.row[name].shape) for name in self.names}
+        return {"shape": self.shape, "dtype": self.dtype.str, "fields": fields}
+
     def bytes_of_block(self, steps: int) -> int:
         """Memory of a block of so many steps that could not be compressed, without restarts."""
         return (steps + self.window) * self.plane_bytes + steps * self.row.itemsize + OVERHEAD

@@ -72,8 +72,8 @@ class Replay:
     """Past steps of several games, in blocks of consecutive steps of one game under one task.
 
     Args:
-        layout: of one step.
-        num_envs: games whose steps are added.
+        layout: of one step; None: that of the first chunk.
+        num_envs: games whose steps are added; without a layout as many as the first chunk has.
         block_steps: length of a block. A change of the task ends blocks early.
         steps, mb: what is kept at most, in steps and in megabytes (10^6 bytes). Both are hard limits.
         keep: who stays, see `keepers.keeper`.
@@ -87,8 +87,8 @@ class Replay:
 
     def __init__(
         self,
-        layout: Layout,
-        num_envs: int,
+        layout: Layout | None = None,
+        num_envs: int = 0,
         *,
         block_steps: int,
         steps: int,
@@ -98,13 +98,15 @@ class Replay:
         seed: int = 0,
         stride: int = 1,
     ) -> None:
-        check_room(layout, num_envs, block_steps, steps, mb)
         if keep not in KEEP:
             raise ReplayError(f"`keep` is {keep!r}; allowed are {', '.join(KEEP)}")
-        self.layout, self.num_envs, self.block_steps, self.stride = layout, num_envs, block_steps, stride
+        self.block_steps, self.stride = block_steps, stride
         self.task: str | None = None
         """that is played"""
         self._room, self._keep, self._forgets = Room(steps, mb * 1e6), keep, forgets
+        self._layout: Layout | None = None
+        if layout is not None:
+            self._lay_out(layout, num_envs)
         keys, draws = np.random.SeedSequence(seed).spawn(2)
         self._keys, self._draws = (
             np.random.Generator(np.random.PCG64(keys)),
@@ -114,6 +116,17 @@ class Replay:
         self._added = 0  # blocks that ever came
         self._open: dict[int, OpenBlock] = {}
         self.forget()
+
+    def _lay_out(self, layout: Layout, num_envs: int) -> None:
+        check_room(layout, num_envs, self.block_steps, self._room.steps, self._room.num_bytes / 1e6)
+        self._layout, self.num_envs = layout, num_envs
+
+    @property
+    def layout(self) -> Layout:
+        """Of one step."""
+        if self._layout is None:
+            raise ReplayError("nothing can be drawn from a replay to which nothing was added")
+        return self._layout
 
     # ------------------------------------------------------------------------------------------------------- filling
 
@@ -130,10 +143,10 @@ class Replay:
         """Another task begins, or goes on; `add` says so too."""
         if task == self.task:
             return
-        for environment in sorted(self._open):
-            self._close(environment)
         if self._forgets and self.task is not None:
             self.forget()
+        for environment in sorted(self._open):
+            self._close(environment)
         self.task = task
 
     def add(
@@ -147,7 +160,7 @@ class Replay:
         last: np.ndarray | None = None,
         ends: Iterable[End] = (),
     ) -> None:
-        """Add a chunk of T >= 1 consecutive steps of all games, which goes on where the one before it ended.
+        """Add a chunk of T consecutive steps of all games, which goes on where the one before it ended.
 
         observations: [T, N, *shape], what each step saw. fields: those of the layout, [T, N, ...]. done: bool [T, N],
         the episode ended with this step. tasks: what was played, in all steps or in each of the T. step: of the run, at
@@ -155,6 +168,11 @@ class Replay:
         episodes that ended; without these it is not known what followed the end of an episode.
         """
         length = len(observations)
+        if length == 0:
+            return
+        if self._layout is None:
+            described = {name: (each.dtype, each.shape[2:]) for name, each in fields.items()}
+            self._lay_out(Layout(observations.shape[2:], observations.dtype, described), observations.shape[1])
         self._check(observations, fields, done, tasks)
         of_steps = [tasks] * length if isinstance(tasks, str) else list(tasks)
         finals = {(t, int(game)): each for t, games, seen in ends for game, each in zip(games, seen, strict=True)}
@@ -333,7 +351,7 @@ class Replay:
             last=last,
             ends=Ends(
                 np.concatenate([np.zeros(0, np.int64), *(over for over, _ in ends)]),
-                np.repeat(np.arange(n), [len(over) for over, _ in ends]),
+                np.repeat(np.arange(n), np.array([len(over) for over, _ in ends], np.int64)),
                 np.concatenate(observations),
             ),
             fields=fields,
@@ -350,6 +368,7 @@ class Replay:
         """Plain data of everything but the content of whole blocks, see `__iter__`."""
         blocks = list(self)
         return {
+            "layout": None if self._layout is None else [self._layout.state_dict(), self.num_envs],
             "keys": self._keys.bit_generator.state,
             "draws": self._draws.bit_generator.state,
             "task": self.task,
@@ -370,6 +389,9 @@ class Replay:
         self, state: Mapping[str, Any], contents: Iterable[tuple[bytes, tuple[str, int] | None]]
     ) -> None:
         """Go on from a state. contents: of its blocks, as they came, and where they are saved."""
+        if self._layout is None and state["layout"] is not None:
+            layout, num_envs = state["layout"]
+            self._lay_out(Layout(**layout), num_envs)
         self._keys.bit_generator.state, self._draws.bit_generator.state = state["keys"], state["draws"]
         self.task, self._tasks, self._added = state["task"], list(state["tasks"]), state["added"]
         self.forget()

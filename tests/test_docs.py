@@ -11,7 +11,7 @@ import torch
 from conftest import ROOT
 from pages import EVERYTHING, TEXTS, rows, section
 
-from benchmarks import hindsight, methods, precision
+from benchmarks import cost_of_methods, hindsight, methods, precision, replacements
 from continual_hackatari import continual_training_example
 from continual_hackatari.agents import ContinualBackprop, make_agent
 from continual_hackatari.agents.plasticity import PlasticityProbe
@@ -241,6 +241,11 @@ def test_the_table_of_methods_is_the_measured_one():
     for game, runs in result["rows"].items():
         assert methods.table(runs, methods.sequence(game).modifications) in text
         assert len(runs[0]["all"]) == len(result["settings"]["seeds"]) >= 3
+
+
+def test_the_tables_of_what_methods_cost_and_of_what_is_replaced_again_are_the_measured_ones():
+    assert cost_of_methods.table(measured("cost_of_methods")) in section("What methods cost")
+    assert replacements.table(measured("replacements")["rows"]) in section("Which units are replaced again")
 
 
 def test_the_tables_of_hindsight_are_the_measured_ones():

@@ -6,6 +6,8 @@ import io
 import itertools
 import json
 import re
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -42,7 +44,7 @@ from continual_hackatari.training.help import groups_of, prefixed_flags
 from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part
 from continual_hackatari.training.ranks import ALONE
 from continual_hackatari.training.rollouts import Rollout
-from continual_hackatari.training.run_methods import boundary_due, make_methods, period
+from continual_hackatari.training.run_methods import boundary_due, files_of, make_methods, period
 
 NAMES = list(all_methods())
 FREEWAY = {"env_id": "ALE/Freeway-v5", "total_timesteps": 64, "num_envs": 2, "num_steps": 16, "cuda": False}
@@ -156,7 +158,7 @@ def test_a_script_without_a_place_for_a_method_refuses_it(workdir):
 
 EARLIER = {"continual_backprop": {name: name for name in UNIT_FLAGS}, "shrink_perturb": SHRINK_FLAGS}
 """Method -> setting -> its earlier flag."""
-CHOSEN = {"init": ("kaiming", "orthogonal"), "maturity_threshold": (100, 1000)}
+CHOSEN = {"init": ("kaiming", "orthogonal")}
 """Of continual backpropagation: what the original has, and what is the method's default."""
 
 
@@ -206,8 +208,18 @@ class Renewing(Noting):
     changed = Changed(weights=True, optimizer=True, everything=True)
 
 
+class Pushing(Noting):
+    changed = Changed(weights=True)
+
+
+class Restarting(Noting):
+    changed = Changed(optimizer=True)
+
+
 @pytest.mark.parametrize(
-    ("other", "then"), [(Noting, []), (Changing, ["forget"]), (Renewing, ["begin"])], ids=["looks", "changes", "renews"]
+    ("other", "then"),
+    [(Noting, []), (Pushing, []), (Restarting, []), (Changing, ["forget"]), (Renewing, ["begin"])],
+    ids=["looks", "changes weights", "renews the optimizer", "changes both", "renews all"],
 )
 def test_all_look_before_any_changes_and_hear_of_what_the_others_changed(other, then):
     one, two = Noting(None, None), other(None, None)
@@ -358,16 +370,19 @@ class Learning:
 
     def state(self):
         parts = (self.agent, self.optimizer, self.methods, *self.scalers)
-        states = [part.state_dict() for part in parts]
-        torch.save((states, self.methods.large_state()), buffer := io.BytesIO())
+        torch.save([part.state_dict() for part in parts], buffer := io.BytesIO())
         buffer.seek(0)
-        return torch.load(buffer, weights_only=True)
+        folder = tempfile.TemporaryDirectory()
+        for name, filed in files_of(self.methods).items():
+            filed.save(Path(folder.name) / f"{name}_step1.pt")
+        return torch.load(buffer, weights_only=True), folder
 
     def load(self, state):
-        states, large = state
+        states, folder = state
         for part, own in zip((self.agent, self.optimizer, self.methods, *self.scalers), states, strict=True):
             part.load_state_dict(own)
-        self.methods.load_large_state(large)
+        for name, filed in files_of(self.methods).items():
+            filed.load(Path(folder.name) / f"{name}_step1.pt")
 
 
 def small(*names, learner="PPO_OBJ"):
@@ -381,6 +396,8 @@ def small(*names, learner="PPO_OBJ"):
 
 BUSY = {
     "continual_backprop": {"replacement_rate": 0.2, "maturity_threshold": 1},
+    "a_gem": {"samples": 5},
+    "cloning": {"samples": 5, "policy": 10.0},
     "ewc": {"samples": 5, "strength": 10.0},
     "l2_init": {"strength": 0.1},
     "online_ewc": {"samples": 5, "strength": 10.0},
@@ -424,6 +441,8 @@ LEARNERS = {
 }
 """By the head of their column in docs/methods/index.md."""
 REFUSED_PAIRS = {
+    ("a_gem", "from_scratch"): "nothing to remember",
+    ("cloning", "from_scratch"): "nothing to remember",
     ("continual_backprop", "crelu"): "a unit of CReLU has two outputs",
     ("crelu", "redo"): "none is ever dormant",
     ("ewc", "from_scratch"): "nothing to remember",

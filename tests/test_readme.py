@@ -46,6 +46,7 @@ SCRIPTS = {
 }
 BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
 BENCHMARKS += ("precision", "methods", "published", "soak", "starts", "hindsight", "evaluations", "floor")
+BENCHMARKS += ("suite_results", "cost_of_methods", "replacements")
 
 
 # ------------------------------------------------------------------------------------------------------ first screen

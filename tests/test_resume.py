@@ -49,6 +49,8 @@ BUSY = {
         *("--continual_backprop.replacement_rate", "0.02"),
         *("--continual_backprop.maturity_threshold", "2"),
     ],
+    "a_gem": ["--a_gem.samples", "6"],
+    "cloning": ["--cloning.samples", "6"],
     "ewc": ["--ewc.samples", "20"],
     "l2_init": ["--l2_init.strength", "0.01"],
     "online_ewc": ["--online_ewc.samples", "20"],
@@ -56,8 +58,8 @@ BUSY = {
     "soft_shrink_perturb": ["--soft_shrink_perturb.factor", "0.999", "--soft_shrink_perturb.noise_scale", "0.01"],
 }
 TOGETHER = [
-    ("layer_norm", "l2_init", "redo", "soft_shrink_perturb", "ewc"),
-    ("crelu", "online_ewc", "shrink_perturb"),
+    ("layer_norm", "l2_init", "redo", "soft_shrink_perturb", "ewc", "cloning"),
+    ("crelu", "online_ewc", "shrink_perturb", "a_gem"),
     ("continual_backprop", "from_scratch", "reset_optimizer"),
 ]
 """All methods, several in each run."""

@@ -14,7 +14,7 @@ from continual_hackatari import sweep
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import ConfigError, apply_config_file
 from continual_hackatari.training.suites import SIZES, cost_of, first_regimes, single_task_config, suite_file
-from continual_hackatari.training.sweeps import command_of, methods_flag
+from continual_hackatari.training.sweeps import command_of, methods_flag, read_sweep
 from continual_hackatari.wrappers.config import check_string, game_config
 
 FOLDER = ROOT / "configs" / "suites"
@@ -94,15 +94,33 @@ def test_a_run_on_one_task_is_the_suite_without_its_sequence(tmp_path):
     config = CONFIGS["freeway-mixed", "cpu"]
     tasks = first_regimes(config)
     assert [(task.string, task.steps) for task in tasks] == [
+        ("disable_cars", 40_000),
         ("", 40_000),
         ("all_black_cars", 40_000),
         ("reverse_car_speed_bottom", 40_000),
     ]
-    alone = single_task_config(config, tasks[1])
+    alone = single_task_config(config, tasks[2])
     (tmp_path / "alone.json").write_text(json.dumps(alone))
     args, _ = apply_config_file(training.Args(), str(tmp_path / "alone.json"))
     assert (args.modifs, args.total_timesteps, args.eval_modifs) == ("all_black_cars", 40_000, ("all_black_cars",))
     assert (args.eval_every, args.eval_games, args.anneal_lr) == (20_000, 5, False)
+
+
+def test_strengths_are_chosen_from_three_values_on_a_string_that_no_suite_has():
+    used = {string for config in CONFIGS.values() for *_, string in schedule_from_config(config, seed=0).segments()}
+    used |= {string for config in CONFIGS.values() for string in config.get("held_out_modifs", [])}
+    folder = ROOT / "configs" / "strengths"
+    for path in folder.glob("*.json"):
+        *_, (*_, last) = schedule_from_config(json.loads(path.read_text()), seed=0).segments()
+        assert last not in used
+    files = sorted(folder.glob("*.yaml"))
+    assert len(files) >= 4
+    for path in files:
+        sweep = read_sweep(str(path))
+        (varied,) = [values["values"] for values in sweep["parameters"].values() if len(values.get("values", [])) > 1]
+        assert len(varied) == 3
+        assert sweep["parameters"]["methods"]["value"] == path.stem.partition("-")[2]
+        assert sweep["command"][3] == f"configs/strengths/{path.stem.partition('-')[0]}.json"
 
 
 def test_methods_are_a_list_for_the_training_script():
@@ -110,6 +128,9 @@ def test_methods_are_a_list_for_the_training_script():
         [],
         ["--methods", "redo"],
         ["--methods", "layer_norm", "redo"],
+    ]
+    assert methods_flag("layer_norm+ewc:strength=10:samples=64") == [
+        *("--methods", "layer_norm", "ewc", "--ewc.strength=10", "--ewc.samples=64")
     ]
     file = {"program": "train.py", "command": ["${interpreter}", "${program}", "${args_no_boolean_flags}"]}
     assert command_of(file, {"methods": "a+b", "her": True, "seed": 1}) == [
@@ -155,8 +176,8 @@ def test_a_suite_runs_its_methods_and_each_single_task_once(fake, capsys):
 
     assert sweep.main(["--suite", "freeway-looks", "--methods", "none", *words, "--", "--score=1"]) == 0
     new = calls()[len(begun) :]
-    assert len([call for call in new if any("single-task" in word for word in call)]) == 3, "no_modif is there"
-    assert len(fake[-1][2]) == 4
+    assert len([call for call in new if any("single-task" in word for word in call)]) == 3, "two strings are there"
+    assert len(fake[-1][2]) == 5
 
 
 @pytest.mark.parametrize(

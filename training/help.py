@@ -33,7 +33,6 @@ class Flag(NamedTuple):
     name: str
     kind: Any
     """its type, without None"""
-    may_be_none: bool
     default: Any
     """`dataclasses.MISSING` where there is none"""
     text: str
@@ -78,7 +77,7 @@ def _flags(cls: type) -> Iterator[Flag]:
         positional = typing.get_args(tyro.conf.Positional[int])[1] in marks
         aliases = tuple(alias for mark in marks for alias in getattr(mark, "aliases", None) or ())
         hidden = tyro.conf.Suppress in marks
-        yield Flag(field.name, kinds[0], types.NoneType in options, default, "", positional, hidden, aliases)
+        yield Flag(field.name, kinds[0], default, "", positional, hidden, aliases)
 
 
 def _described(cls: type) -> dict[str, tuple[str, str]]:

@@ -11,16 +11,15 @@ from zlib import crc32
 
 import numpy as np
 
-from continual_hackatari.replay import Layout, Replay, ReplayError
+from continual_hackatari.replay import Layout, Replay
 from continual_hackatari.replay.blocks import Fields
-from continual_hackatari.replay.memory import check_room
-from continual_hackatari.training.config import ConfigError, Range
+from continual_hackatari.training.config import Range
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.resume import read_sealed, sealed_content, sealing, write_sealed
+from continual_hackatari.training.room import check_room_of
 from continual_hackatari.training.run import derive_seeds
 from continual_hackatari.training.settings import LARGE, MANY, Rule
 from continual_hackatari.wrappers.interfaces import VectorGames
-from continual_hackatari.wrappers.shrinking import FRAME_SIZE
 
 
 @dataclass
@@ -67,19 +66,8 @@ def make_replay(args: Any, ranks: Ranks, envs: VectorGames, *, block_steps: int,
 
 def check_replay(args: Any, ranks: Ranks, *, block_steps: int, fields: Fields) -> None:
     """Raise ConfigError where the room that `args` give cannot hold a block of each game; for `Script.check`."""
-    shape = (args.buffer_window_size, *((FRAME_SIZE, FRAME_SIZE) if args.obs_mode == "dqn" else (1,)))
-    layout = Layout(shape, np.uint8 if args.obs_mode == "dqn" else np.float32, fields)
-    try:
-        check_room(
-            layout,
-            args.num_envs // ranks.size,
-            block_steps,
-            args.replay_steps // ranks.size,
-            args.replay_mb / ranks.size,
-        )
-    except ReplayError as error:
-        share = "" if ranks.alone else f", {ranks.size} processes sharing `replay_steps` and `replay_mb`"
-        raise ConfigError(f"{error}{share}; give more `replay_steps` and `replay_mb`, or play fewer games") from None
+    steps, mb = args.replay_steps // ranks.size, args.replay_mb / ranks.size
+    check_room_of(args, steps, mb, block_steps, processes=ranks.size, fields=fields)
 
 
 MOST_FILES = 12

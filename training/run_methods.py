@@ -16,9 +16,10 @@ from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Learner, Rows
 from continual_hackatari.methods.together import Methods
 from continual_hackatari.training.ranks import Ranks
+from continual_hackatari.training.replay import ReplayFile
 from continual_hackatari.training.resume import read_sealed, write_sealed
 from continual_hackatari.training.rollouts import Rollout
-from continual_hackatari.training.run import Run, derive_seeds
+from continual_hackatari.training.run import Filed, Run, derive_seeds
 from continual_hackatari.training.settings import RunSettings
 
 FIRST_SEEDS = {"shrink_perturb": 3, "continual_backprop": 4}
@@ -62,9 +63,10 @@ class LargeState:
         self._methods.load_large_state(read_sealed(path))
 
 
-def files_of(methods: Methods) -> dict[str, LargeState]:
+def files_of(methods: Methods) -> dict[str, Filed]:
     """What `Run.start` saves in files of their own."""
-    return {"methods": LargeState(methods)} if methods.has_large_state else {}
+    files: dict[str, Filed] = {"methods": LargeState(methods)} if methods.has_large_state else {}
+    return files | {f"methods_{name}": ReplayFile(memory) for name, memory in methods.memories.items()}
 
 
 def played(run: Run[Any], rollout: Rollout, start: int, stop: int) -> Rows:

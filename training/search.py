@@ -51,7 +51,6 @@ DISTRIBUTIONS: dict[str, dict[str, Any]] = {
 }
 """The settings of each distribution, with W&B's defaults. `q` rounds to its multiples."""
 POSITIVE = ("q", "sigma", "a", "b")
-IN_A_GRID = ("constant", "categorical", "int_uniform", "q_uniform")
 LARGEST_GRID = 1_000_000
 ATTEMPTS = 100
 FEW = 100
