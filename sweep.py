@@ -61,7 +61,8 @@ class Args:
     size: Literal["cpu", "full"] = "cpu"
     """of the suite: a run of half an hour on two cores, or a long one"""
     methods: tuple[str, ...] = ()
-    """with --suite: what to compare, each a method, several with + between them, or none (default: none)"""
+    """with --suite: what to compare, each a method, several with + between them, or none (default: none); with
+    settings: ewc:strength=10"""
     program: str = ""
     """with seeds: the training script (default: the project's own)"""
     jobs: int = 1

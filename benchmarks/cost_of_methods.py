@@ -156,13 +156,9 @@ def table(result: Mapping[str, Any]) -> str:
     lines = ["| method | whole run | gradient step | seconds at a boundary | MB |", "|---|---:|---:|---:|---:|"]
     for name, ratios in result["settings"]["whole_runs"].items():
         seconds, kept = result["settings"]["boundaries"][name]
-        cells = [
-            f"{statistics.median(ratios):.2f}",
-            f"{steps[name] / steps[PLAIN]:.2f}",
-            f"{seconds:.1f}",
-            f"{kept:.0f}",
-        ]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+        whole = f"{statistics.median(ratios):.2f}" if ratios else "-"
+        cells = [f"`{name}`", whole, f"{steps[name] / steps[PLAIN]:.2f}", f"{seconds:.1f}", f"{kept:.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

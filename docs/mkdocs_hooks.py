@@ -9,8 +9,9 @@ RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    for picture in sorted(RESULTS.glob("*.png")):
-        files.append(File.generated(config, f"benchmarks/{picture.name}", abs_src_path=str(picture)))
+    for picture in sorted(RESULTS.rglob("*.png")):
+        name = picture.relative_to(RESULTS).as_posix()
+        files.append(File.generated(config, f"benchmarks/{name}", abs_src_path=str(picture)))
     return files
 
 

@@ -14,7 +14,7 @@ from continual_hackatari import sweep
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import ConfigError, apply_config_file
 from continual_hackatari.training.suites import SIZES, cost_of, first_regimes, single_task_config, suite_file
-from continual_hackatari.training.sweeps import command_of, methods_flag
+from continual_hackatari.training.sweeps import command_of, methods_flag, read_sweep
 from continual_hackatari.wrappers.config import check_string, game_config
 
 FOLDER = ROOT / "configs" / "suites"
@@ -38,13 +38,21 @@ def test_a_changed_suite_has_another_version():
 @pytest.mark.parametrize("name", NAMES)
 def test_both_sizes_are_one_sequence_that_can_be_played(name):
     cpu, full = (CONFIGS[name, size] for size in ("cpu", "full"))
-    for key in ("env_id", "frameskip", "held_out_modifs", "anneal_lr"):
+    for key in (
+        "env_id",
+        "frameskip",
+        "full_action_space",
+        "max_pool",
+        "reward_scaling",
+        "held_out_modifs",
+        "anneal_lr",
+    ):
         assert cpu.get(key) == full.get(key)
     both = [schedule_from_config(config, seed=0) for config in (cpu, full)]
     played = [[string for *_, string in schedule.segments()] for schedule in both]
     assert played[0] == played[1]
-    assert full["modification_factory_kwargs"]["num_total_steps"] == 1_000_000 * len(played[0])
-    game, _ = game_config(cpu["env_id"])
+    assert both[1].num_total_steps == 1_000_000 * len(played[0])
+    game, _ = game_config(cpu["env_id"], full_action_space=cpu.get("full_action_space", False))
     strings = [*played[0], *cpu.get("held_out_modifs", [])]
     assert all(check_string(game, string)[0] == string for string in strings)
     assert not set(cpu.get("held_out_modifs", [])) & set(played[0])
@@ -62,19 +70,57 @@ def test_the_papers_sequences():
             assert config.get("frameskip", 4) == skip
 
 
+def test_coras_sequences():
+    six = ["SpaceInvaders:", "Krull:", "BeamRider:", "Hero:", "StarGunner:", "MsPacman:"]
+    sequences = {"atari_6_tasks_5_cycles": six * 5, "mini_atari_3_tasks_3_cycles": [six[0], six[2], six[5]] * 3}
+    for name, expected in sequences.items():
+        for size in SIZES:
+            assert [string for *_, string in schedule_from_config(CONFIGS[name, size], seed=0).segments()] == expected
+
+
+def test_a_run_on_one_game_of_several_is_the_same_task_there(tmp_path):
+    """It plays the second game with all actions, under the string that the sequence has for it."""
+    config = CONFIGS["three-games", "cpu"]
+    task = first_regimes(config)[1]
+    (tmp_path / "alone.json").write_text(json.dumps(single_task_config(config, task)))
+    args, _ = apply_config_file(training.Args(), str(tmp_path / "alone.json"))
+    assert (args.env_id, args.modifs, args.full_action_space) == ("ALE/Freeway-v5", "Breakout:", True)
+    assert args.reward_scaling == "clip", "as in the sequence, where it is because there are several games"
+    game, _ = game_config(args.env_id, full_action_space=True)
+    assert check_string(game, args.eval_modifs[0]) == ("Breakout:", [])
+
+
 def test_a_run_on_one_task_is_the_suite_without_its_sequence(tmp_path):
     config = CONFIGS["freeway-mixed", "cpu"]
     tasks = first_regimes(config)
     assert [(task.string, task.steps) for task in tasks] == [
+        ("disable_cars", 40_000),
         ("", 40_000),
         ("all_black_cars", 40_000),
         ("reverse_car_speed_bottom", 40_000),
     ]
-    alone = single_task_config(config, tasks[1])
+    alone = single_task_config(config, tasks[2])
     (tmp_path / "alone.json").write_text(json.dumps(alone))
     args, _ = apply_config_file(training.Args(), str(tmp_path / "alone.json"))
     assert (args.modifs, args.total_timesteps, args.eval_modifs) == ("all_black_cars", 40_000, ("all_black_cars",))
     assert (args.eval_every, args.eval_games, args.anneal_lr) == (20_000, 5, False)
+
+
+def test_strengths_are_chosen_from_three_values_on_a_string_that_no_suite_has():
+    used = {string for config in CONFIGS.values() for *_, string in schedule_from_config(config, seed=0).segments()}
+    used |= {string for config in CONFIGS.values() for string in config.get("held_out_modifs", [])}
+    folder = ROOT / "configs" / "strengths"
+    for path in folder.glob("*.json"):
+        *_, (*_, last) = schedule_from_config(json.loads(path.read_text()), seed=0).segments()
+        assert last not in used
+    files = sorted(folder.glob("*.yaml"))
+    assert len(files) >= 4
+    for path in files:
+        sweep = read_sweep(str(path))
+        (varied,) = [values["values"] for values in sweep["parameters"].values() if len(values.get("values", [])) > 1]
+        assert len(varied) == 3
+        assert sweep["parameters"]["methods"]["value"] == path.stem.partition("-")[2]
+        assert sweep["command"][3] == f"configs/strengths/{path.stem.partition('-')[0]}.json"
 
 
 def test_methods_are_a_list_for_the_training_script():
@@ -82,6 +128,9 @@ def test_methods_are_a_list_for_the_training_script():
         [],
         ["--methods", "redo"],
         ["--methods", "layer_norm", "redo"],
+    ]
+    assert methods_flag("layer_norm+ewc:strength=10:samples=64") == [
+        *("--methods", "layer_norm", "ewc", "--ewc.strength=10", "--ewc.samples=64")
     ]
     file = {"program": "train.py", "command": ["${interpreter}", "${program}", "${args_no_boolean_flags}"]}
     assert command_of(file, {"methods": "a+b", "her": True, "seed": 1}) == [
@@ -127,8 +176,8 @@ def test_a_suite_runs_its_methods_and_each_single_task_once(fake, capsys):
 
     assert sweep.main(["--suite", "freeway-looks", "--methods", "none", *words, "--", "--score=1"]) == 0
     new = calls()[len(begun) :]
-    assert len([call for call in new if any("single-task" in word for word in call)]) == 3, "no_modif is there"
-    assert len(fake[-1][2]) == 4
+    assert len([call for call in new if any("single-task" in word for word in call)]) == 3, "two strings are there"
+    assert len(fake[-1][2]) == 5
 
 
 @pytest.mark.parametrize(

@@ -184,8 +184,11 @@ def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
 
 
 def methods_flag(value: str) -> list[str]:
-    """The words of the training script for `none`, `redo`, or `layer_norm+redo`: its flag takes a list."""
-    return [] if value == "none" else ["--methods", *value.split("+")]
+    """The words of the training script for `none`, `redo`, `layer_norm+redo`, or with settings `ewc:strength=10`."""
+    if value == "none":
+        return []
+    parts = [method.split(":") for method in value.split("+")]
+    return ["--methods", *(name for name, *_ in parts), *(f"--{name}.{s}" for name, *given in parts for s in given)]
 
 
 def without_wandb(words: Sequence[str]) -> list[str]:

@@ -1,0 +1,421 @@
+"""The results of the benchmark suites: committed files, and a page that is made of them.
+
+    python -m benchmarks.suite_results sweeps/freeway-dynamics-cpu sweeps/single-task
+    python -m benchmarks.suite_results
+
+The first command adds the finished runs of these sweeps (or run folders) to benchmarks/results/suites/. The second
+only makes docs/suite-results.md and its pictures anew, as the first does too. What is there stays; a run with the same
+settings and the same seed takes the place of the old one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.suite_records import (
+    FOLDER,
+    ROOT,
+    Record,
+    add,
+    as_folder,
+    is_baseline,
+    known_sequences,
+    read,
+    record_of,
+    run_folders_of,
+    write,
+)
+from continual_hackatari.methods import all_methods
+from continual_hackatari.reporting import figures
+from continual_hackatari.reporting.evaluation_curves import heat_map
+from continual_hackatari.reporting.groups import Group, differences, experiment_settings, mixed_versions
+from continual_hackatari.reporting.metrics_tables import GroupResult, Settings, evaluate_groups
+from continual_hackatari.reporting.report import Report, how_far_to_trust
+from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.runs import Run
+from continual_hackatari.reporting.statistics import students_interval
+from continual_hackatari.reporting.tables import format_table
+from continual_hackatari.reporting.words import DASH, counted, name_of, number
+from continual_hackatari.schedules.factories import schedule_from_config
+
+PAGE = ROOT / "docs" / "suite-results.md"
+STRENGTHS = "strengths-"
+"""how `exp_name` of a sequence begins on which strengths are chosen"""
+PLAIN = "none"
+DOTS = 110
+"""per inch of a picture: readable on a page, and small in the repository"""
+
+INTRODUCTION = """\
+# Results of the suites
+
+This page is made by `python -m benchmarks.suite_results` from the files in `benchmarks/results/suites/`, a record of \
+every run that was made of a [suite](suites.md). A test makes it again and compares.
+
+```bash
+python -m benchmarks.suite_results sweeps/freeway-dynamics-cpu sweeps/single-task
+```
+
+adds the finished runs of these sweeps. Runs that are added later only add rows and seeds.
+
+Scores are those of sampled games, [above a random player's](metrics.md#the-floor).
+
+| column | meaning |
+|---|---|
+| at the end | `average_performance`: mean over tasks after the last regime, and over seeds |
+| IQM | its interquartile mean over seeds x tasks, with the 95 % interval of [metrics](metrics.md); one seed has none |
+| minus none | difference at the end to `none` with the same seed: mean, and half of its 95 % interval (Student's t) |
+| forgotten | `forgetting_maximal`: below the best since a task was left |
+| recovered | `recovered_share` of switches, and the steps that those took |
+| transfer | `forward_transfer`, from runs on one task alone |
+| learned | `learned_share` of tasks, above a random player in their first regime |
+| slope | `plasticity_slope`, where tasks come back |
+
+A dash means undefined, or not measured.
+"""
+
+
+PLANNED = (PLAIN, "layer_norm", "redo", "layer_norm+redo", "ewc", "from_scratch")
+SEEDS = ("1", "2", "3")
+
+PLAN = """\
+## Not run
+
+No suite without a section above has been run with this version, and no method that is not named there. \
+These commands make what is missing, the most telling first. A run of Freeway or Breakout in size `cpu` takes about \
+half an hour of two cores, and each command goes on where it was stopped:
+
+```bash
+python sweep.py --suite freeway-dynamics --methods none layer_norm redo:every=200 layer_norm+redo:every=200 --seeds 1 2 3
+python sweep.py --suite freeway-dynamics --methods none from_scratch ewc:strength=100 --seeds 1 2 3
+python sweep.py --suite breakout-dynamics --methods none layer_norm redo:every=200 from_scratch --seeds 1 2 3
+```
+
+Hard, milder and soft [shrink and perturb](methods/shrink-and-perturb.md) beside each other:
+
+```bash
+python sweep.py --suite freeway-mixed --methods none shrink_perturb soft_shrink_perturb --seeds 1 2 3
+python sweep.py --suite freeway-mixed --methods shrink_perturb:factor=0.9:noise_scale=0.1:noise=initialiser --seeds 1 2 3
+```
+
+Whether the regimes of the other games are long enough, as `learned_share` of the plain learner says:
+
+```bash
+python sweep.py --suite pong-dynamics --seeds 1 2 3
+python sweep.py --suite spaceinvaders-dynamics --seeds 1 2 3
+python sweep.py --suite kangaroo-dynamics --seeds 1 2 3
+python sweep.py --suite seaquest-dynamics --seeds 1 2 3
+```
+
+Strengths of the other methods:
+
+```bash
+python sweep.py configs/strengths/freeway-redo.yaml
+python sweep.py configs/strengths/freeway-l2_init.yaml
+python sweep.py configs/strengths/freeway-soft_shrink_perturb.yaml
+```
+"""  # noqa: E501
+
+
+class Results(NamedTuple):
+    """All of a file, with the groups in the order of the table."""
+
+    name: str
+    config: dict[str, Any]
+    above: list[GroupResult]
+    """metrics of scores above the random player's"""
+    transfer: list[float]
+    """forward transfer of each group; NaN where there is none"""
+    alone: list[Run]
+    """runs on one task alone"""
+
+    @property
+    def labels(self) -> list[str]:
+        return [label_of(result.group.runs[0].args) for result in self.above]
+
+    @property
+    def groups(self) -> list[Group]:
+        return [Group(label, r.group.runs) for label, r in zip(self.labels, self.above, strict=True)]
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for group in self.groups for run in group.runs]
+
+
+def label_of(args: Mapping[str, Any]) -> str:
+    """The methods as `sweep.py --methods` takes them, with the settings that are not their defaults."""
+    words = []
+    for name in args.get("methods", []):
+        defaults = dataclasses.asdict(all_methods()[name].Settings())
+        given = {key: args.get(f"{name}.{key}", default) for key, default in defaults.items()}
+        words.append(":".join([name, *(f"{k}={short(value)}" for k, value in given.items() if value != defaults[k])]))
+    return "+".join(words) or PLAIN
+
+
+def short(value: Any) -> Any:
+    """10000.0 as 10000, as one would type it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def results_of(name: str, config: dict[str, Any], content: Mapping[str, Sequence[Record]], place: Path) -> Results:
+    """The metrics of a file's runs, which become run folders in `place`."""
+    runs, alone = (
+        [as_folder(record, place / kind, number) for number, record in enumerate(content[kind])]
+        for kind in ("runs", "single_task")
+    )
+    above = evaluate_groups(runs, (), Settings(normalise="floor")) if runs else []
+    compared = evaluate_groups(runs, alone, Settings(normalise="single_task")) if runs and alone else []
+    transfer = [result.summaries["forward_transfer"].mean for result in compared] or [math.nan] * len(above)
+    order = sorted(range(len(above)), key=lambda i: (above[i].group.runs[0].args.get("methods", []), i))
+    return Results(name, config, [above[i] for i in order], [transfer[i] for i in order], alone)
+
+
+# ----------------------------------------------------------------------------------------------------------- tables
+
+
+def suite_table(results: Results) -> str:
+    """One row per list of methods."""
+    header = ["methods", "seeds", "at the end", "IQM", "minus none", "forgotten", "recovered", "transfer", "learned"]
+    rows = [[*header, "slope"]]
+    for label, result, transfer in zip(results.labels, results.above, results.transfer, strict=True):
+        of = result.summaries
+        end = of["average_performance"]
+        interval = "" if math.isnan(end.low) else f" [{number(end.low)}, {number(end.high)}]"
+        steps = of["recovery_steps"].mean
+        took = "" if math.isnan(steps) else f" ({steps:,.0f})"
+        cells = [", ".join(run.seed for run in result.group.runs), number(end.mean), number(end.iqm) + interval]
+        cells += [minus_plain(results, label), number(of["forgetting_maximal"].mean)]
+        cells += [number(of["recovered_share"].mean) + took, number(transfer), number(of["learned_share"].mean)]
+        rows.append([f"`{label}`", *cells, number(of["plasticity_slope"].mean)])
+    return format_table(rows, "markdown")
+
+
+def ends(result: GroupResult) -> dict[str, float]:
+    """Seed -> mean score over tasks at the end."""
+    pairs = zip(result.group.runs, result.metrics, strict=True)
+    return {run.seed: metrics["average_performance"].value for run, metrics in pairs}
+
+
+def minus_plain(results: Results, label: str) -> str:
+    """The difference to the runs without methods with the same seeds."""
+    of = {other: ends(result) for other, result in zip(results.labels, results.above, strict=True)}
+    if label == PLAIN or PLAIN not in of:
+        return ""
+    differences_ = [score - of[PLAIN][seed] for seed, score in of[label].items() if seed in of[PLAIN]]
+    if not differences_:
+        return DASH
+    mean, half = students_interval(differences_)
+    pairs = counted(len(differences_), "pair")
+    return f"{number(mean)} ({pairs})" if math.isnan(half) else f"{number(mean)} ± {number(half)} ({pairs})"
+
+
+def string_table(results: Results) -> str:
+    """Raw scores under every string after the last regime."""
+    strings = results.above[0].evaluations[0].tasks + results.above[0].evaluations[0].held_out
+    out = set(results.above[0].evaluations[0].held_out)
+    rows = [["methods", *(f"`{name_of(string)}`{' (held out)' * (string in out)}" for string in strings)]]
+    for label, result in zip(results.labels, results.above, strict=True):
+        cells = []
+        for string in strings:
+            scores = [each.score(string, each.num_phases - 1).value for each in result.evaluations]
+            cells.append(number(sum(scores) / len(scores)))
+        rows.append([f"`{label}`", *cells])
+    return format_table(rows, "markdown")
+
+
+def alone_table(runs: Sequence[Run]) -> str:
+    """Raw scores of the runs on one task alone, before and after training."""
+    rows = [["only", "steps", "seeds", "before", "at the end"]]
+    for task, steps in sorted({(run.regimes[0].modification, run.last_step) for run in runs}):
+        own = [run for run in runs if (run.regimes[0].modification, run.last_step) == (task, steps)]
+        scores = [[run.evaluations().score(task, phase).value for run in own] for phase in (-1, 0)]
+        cells = [f"{steps:,}", ", ".join(run.seed for run in own), *(number(sum(s) / len(s)) for s in scores)]
+        rows.append([f"`{name_of(task)}`", *cells])
+    return format_table(rows, "markdown")
+
+
+def strength_table(results: Results) -> str:
+    """One row per value; of each method the best mean score at the end is chosen, the first of equals."""
+    means = [result.summaries["average_performance"].mean for result in results.above]
+    lists = [tuple(result.group.runs[0].args["methods"]) for result in results.above]
+    settings = [experiment_settings(result.group.runs[0].args) for result in results.above]
+    rows = [["methods", "setting", "seeds", "at the end", "minus none", "chosen"]]
+    for i, result in enumerate(results.above):
+        same = [j for j in range(len(lists)) if lists[j] == lists[i]]
+        varied = [key for key in differences([settings[j] for j in same]) if key in settings[i]]
+        setting = ", ".join(f"`{key}` {short(settings[i][key])}" for key in varied)
+        best = max(same, key=lambda j: means[j]) == i and len(same) > 1
+        seeds = ", ".join(run.seed for run in result.group.runs)
+        cells = [setting, seeds, number(means[i]), minus_plain(results, results.labels[i]), "yes" * best]
+        rows.append([f"`{'+'.join(lists[i]) or PLAIN}`", *cells])
+    return format_table(rows, "markdown")
+
+
+# ------------------------------------------------------------------------------------------------------------- page
+
+
+def page() -> str:
+    """All of docs/suite-results.md."""
+    sections = []
+    for name, config in known_sequences().items():
+        content = read(FOLDER / f"{name}.json")
+        if not any(content.values()):
+            continue
+        with tempfile.TemporaryDirectory() as place:
+            results = results_of(name, config, content, Path(place))
+            sections.append(section_of(results))
+    return "\n".join([INTRODUCTION, *sections, PLAN])
+
+
+def not_run(results: Results) -> list[str]:
+    """What of the planned comparison is missing; the values of settings do not count."""
+    there = {("+".join(run.args.get("methods", [])) or PLAIN, run.seed) for run in results.runs}
+    without = {name: [seed for seed in SEEDS if (name, seed) not in there] for name in PLANNED}
+    left = [f"`{name}` {', '.join(seeds)}" for name, seeds in without.items() if seeds]
+    return [f"Not run yet, of {len(PLANNED)} lists of methods and seeds {', '.join(SEEDS)}: {'; '.join(left)}"] * bool(
+        left
+    )
+
+
+def section_of(results: Results) -> str:
+    """What one file's runs came to."""
+    blocks = [f"## {results.name}", sequence_in_words(results.config)]
+    if results.above:
+        choice = results.name.startswith(STRENGTHS)
+        blocks.append(strength_table(results) if choice else suite_table(results))
+        blocks += ["Scores under each string after the last regime, as the game counts them:", string_table(results)]
+        for kind, words in {"returns": RETURNS, "evaluation": EVALUATION}.items():
+            blocks.append(f"![{words}](../benchmarks/results/suites/{results.name}-{kind}.png)\n{words}")
+        blocks += ["What this does **not** show:", "\n".join(f"- {line}" for line in limits_of(results))]
+    if results.alone:
+        blocks += ["Runs on one task alone, as the game counts their scores:", alone_table(results.alone)]
+    blocks += ["What was run:", "\n".join(f"- {line}" for line in what_was_run(results))]
+    return "\n\n".join(blocks) + "\n"
+
+
+RETURNS = (
+    "Returns while training. Dots: games, or means of neighbouring ones; lines: means of stretches. Bands: regimes."
+)
+EVALUATION = "Evaluated scores: strings in rows, evaluations in columns. A frame marks the string in training."
+
+
+def sequence_in_words(config: Mapping[str, Any]) -> str:
+    """What the runs went through."""
+    segments = list(schedule_from_config(dict(config), seed=0).segments())
+    parts = [f"`{name_of(string)}` for {stop - start:,} steps" for start, stop, string in segments]
+    return f"{config['env_id']}: {', then '.join(parts)}."
+
+
+def limits_of(results: Results) -> list[str]:
+    """What a reader must not conclude."""
+    lines = how_far_to_trust(Report(results.groups, figures.Keys([]), {}, "sampled", []))
+    steps = schedule_from_config(dict(results.config), seed=0).num_total_steps
+    if steps < 2_000_000:
+        lines.append(
+            f"{steps:,} steps are a small part of a usual Atari run of 10,000,000: what needs longer, as the loss of "
+            "plasticity does, cannot be seen."
+        )
+    for label, result in zip(results.labels, results.above, strict=True):
+        learned, end = result.summaries["learned_share"], result.summaries["average_performance"]
+        if "random player" in end.reason:
+            lines.append(f"`{label}`: the mean at the end is one over fewer tasks: {end.reason}.")
+        if learned.mean < 1:
+            lines.append(f"`{label}`: not every task was learned, and what never was cannot be forgotten.")
+        forgetting = result.summaries["forgetting_maximal"]
+        if math.isnan(forgetting.mean):
+            lines.append(f"`{label}`: forgetting is undefined: {forgetting.reason}.")
+    if not results.name.startswith(STRENGTHS):
+        lines.append("Settings that a label does not name are the defaults; they were not chosen for this game.")
+    if mixed := mixed_versions([run.args for run in results.runs]):
+        lines.append(f"{mixed[0].upper()}{mixed[1:]}.")
+    return lines
+
+
+def what_was_run(results: Results) -> list[str]:
+    """Runs with what made them, and the methods that have none."""
+    lines = [f"`{group.label}`, {made_by(group.runs)}" for group in results.groups]
+    tasks = dict.fromkeys(run.regimes[0].modification for run in results.alone)
+    for task in tasks:
+        lines.append(
+            f"only `{name_of(task)}`, {made_by([r for r in results.alone if r.regimes[0].modification == task])}"
+        )
+    if not results.name.startswith(STRENGTHS):
+        lines += not_run(results)
+    return lines
+
+
+def made_by(runs: Sequence[Run]) -> str:
+    """Seeds, commit, processor, and the command of the first."""
+    args = runs[0].args
+    seeds = f"{'seed' if len(runs) == 1 else 'seeds'} {', '.join(run.seed for run in runs)}"
+    return f"{seeds}: commit {args['versions']['commit'][:12]}, {args['processor']}, `{args['command']}`"
+
+
+def draw(results: Results) -> None:
+    """The pictures of a file's runs."""
+    played = [regime.modification for run in results.runs for regime in run.regimes]
+    evaluated = [string for result in results.above for each in result.evaluations for string in each.strings]
+    keys, theme = figures.Keys(played + evaluated), figures.LIGHT
+    raw = [(group, [run.evaluations() for run in group.runs]) for group in results.groups]
+    maps = [each for group, members in raw for each in heat_map(group.label, members)][: figures.MOST_PANELS]
+    with figures.drawing(theme):
+        for kind, figure in {
+            "returns": figures.draw_returns(results.groups, keys, theme),
+            "evaluation": figures.draw_heat_maps(maps, keys, theme),
+        }.items():
+            figure.savefig(FOLDER / f"{results.name}-{kind}.png", dpi=DOTS)
+
+
+def draw_all() -> None:
+    """The pictures of all files."""
+    for name, config in known_sequences().items():
+        content = read(FOLDER / f"{name}.json")
+        if content["runs"]:
+            with tempfile.TemporaryDirectory() as place:
+                draw(results_of(name, config, content, Path(place)))
+
+
+# ---------------------------------------------------------------------------------------------------------- command
+
+
+def collect(folders: Sequence[Path]) -> None:
+    """Add these runs to the committed files."""
+    records: dict[str, list[Record]] = {}
+    for folder in folders:
+        try:
+            record = record_of(Run(folder, events=False))
+        except RunFolderError as error:
+            print(f"left out: {error}")
+            continue
+        records.setdefault(record["args"]["exp_name"], []).append(record)
+    alone = records.pop("single-task", [])
+    for name, config in known_sequences().items():
+        path = FOLDER / f"{name}.json"
+        own = records.pop(name, [])
+        if not name.startswith(STRENGTHS):
+            own = [*own, *(record for record in alone if is_baseline(record, config))]
+        if own:
+            content = read(path)
+            add(content, own)
+            write(path, content)
+            print(f"{path.name}: {counted(len(content['runs']), 'run')}, {len(content['single_task'])} on one task")
+    for name, others in records.items():
+        print(f"left out: {len(others)} of `{name}`, which is no suite of this version")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path, help="of sweeps, or of runs (default: only make the page)")
+    collect([folder for path in parser.parse_args().folders for folder in run_folders_of(path)])
+    draw_all()
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""The committed results of suites: a record says what its run folder says, and the page is made of the records."""
+
+import json
+import shutil
+
+import pytest
+from conftest import ROOT
+from made_up_runs import make_run
+
+from benchmarks import suite_records, suite_results
+from continual_hackatari.reporting.metrics_tables import Settings, evaluate_groups
+from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.runs import Run
+
+SUITE = "freeway-dynamics-cpu-v2"
+CONFIG = json.loads((ROOT / "configs" / "suites" / "freeway-dynamics" / "cpu.json").read_text())
+STRINGS = tuple(CONFIG["modification_factory_kwargs"]["modifications"])
+VERSIONS = {"commit": "0123456789abcdef", "torch": "2"}
+
+
+def made_up(root, methods=(), seed=1, strings=STRINGS, gain=1.0, exp_name=SUITE, held_out=("stop_top_4",), **more):
+    """A run that scores 20, less on what is not trained at present."""
+
+    def score(string, phase, step):
+        if step == 0:
+            return 0.0
+        return 20.0 * gain + seed if string == strings[phase] else 20.0 * gain - 3 * phase - len(string) % 5
+
+    settings = {
+        "methods": list(methods),
+        "num_envs": 8,
+        "num_steps": 128,
+        "frameskip": 4,
+        "sticky": 0.25,
+        "eval_every": 512,
+    }
+    made = {"versions": VERSIONS, "processor": "a processor", "command": "/usr/bin/python3 train.py --seed=1"}
+    folder = make_run(
+        root / ("+".join(methods) or "none"),
+        seed=seed,
+        strings=strings,
+        regime=1024,
+        exp_name=exp_name,
+        evaluated=score,
+        held_out=held_out,
+        scalars=(),
+        **{**settings, **made, **more},
+    )
+    head, *rows = (folder / "evals.csv").read_text().splitlines()
+    greedy = [
+        ",".join([*cells[:8], "1", str(float(cells[9]) - 1), *cells[10:]]) for cells in (row.split(",") for row in rows)
+    ]
+    (folder / "evals.csv").write_text("\n".join([head, *rows, *greedy, ""]))
+    return folder
+
+
+def metrics(runs, alone=(), normalise="floor"):
+    results = evaluate_groups(runs, alone, Settings(normalise=normalise))
+    return [{name: (m.value, m.reason, m.units) for name, m in of_run.items()} for r in results for of_run in r.metrics]
+
+
+def test_a_record_says_what_its_run_folder_says(tmp_path):
+    folders = [made_up(tmp_path, seed=seed, gain=1 + seed) for seed in (1, 2)]
+    runs = [Run(folder, events=False) for folder in folders]
+    alone = made_up(tmp_path / "alone", strings=("",), exp_name="single-task", held_out=(), num_steps=64)
+    records = [suite_records.record_of(run) for run in [*runs, Run(alone, events=False)]]
+    path = tmp_path / "file.json"
+    suite_records.write(path, {"runs": records[:2], "single_task": records[2:]})
+    read = suite_records.read(path)
+    assert read == {"runs": records[:2], "single_task": records[2:]}
+    again = [suite_records.as_folder(record, tmp_path / "again", i) for i, record in enumerate(read["runs"])]
+    alone_again = suite_records.as_folder(read["single_task"][0], tmp_path / "again", 2)
+    assert str(metrics(again)) == str(metrics(runs))  # as text, since NaN is not NaN
+    transfer = [metrics(*each, "single_task") for each in ((runs, [Run(alone)]), (again, [alone_again]))]
+    assert str(transfer[0]) == str(transfer[1])
+    assert [run.regimes for run in again] == [run.regimes for run in runs]
+    whole = runs[0].games.score[~runs[0].games.cut].tolist()
+    assert again[0].games.score[~again[0].games.cut].tolist() == whole, "so few games are kept one by one"
+    assert records[0]["command"] == "python train.py --seed=1"
+    assert str(tmp_path) not in path.read_text(), "where somebody's files lay is nobody's business"
+
+
+def test_many_games_are_averaged_neighbour_by_neighbour_within_a_regime(tmp_path):
+    folder = made_up(tmp_path, games_every=4, score=lambda step, string: float(step))
+    returns = suite_records.record_of(Run(folder, events=False))["returns"]
+    assert sum(count for *_, count in returns) == 4 * 1024 // 4
+    assert len(returns) <= suite_records.MOST_GAMES + len(STRINGS)
+    assert all((step - 1) // 1024 == (step - 4 * (count - 1) - 1) // 1024 for step, _, count in returns)
+    assert all(mean == pytest.approx(step - 4 * (count - 1) / 2) for step, mean, count in returns)
+
+
+def test_what_is_not_finished_or_not_evaluated_is_refused(tmp_path):
+    unfinished = Run(made_up(tmp_path / "a", finished=False), events=False)
+    with pytest.raises(RunFolderError, match="is not finished"):
+        suite_records.record_of(unfinished)
+    folder = made_up(tmp_path / "b")
+    lines = (folder / "evals.csv").read_text().splitlines(keepends=True)
+    (folder / "evals.csv").write_text("".join(line for line in lines if ",4096," not in line))
+    with pytest.raises(RunFolderError, match="is not evaluated wholly"):
+        suite_records.record_of(Run(folder, events=False))
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch):
+    """An empty folder in the place of the committed files, and a page of nobody."""
+    monkeypatch.setattr(suite_results, "FOLDER", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_runs_are_added_and_a_repeated_one_takes_the_place_of_the_old(committed, tmp_path, capsys):
+    sweep = tmp_path / "sweeps" / "some"
+    runs = [made_up(tmp_path / "runs"), made_up(tmp_path / "runs", ("ewc",), **{"ewc.strength": 1.0})]
+    for number, run in enumerate(runs):
+        (sweep / f"{number}").mkdir(parents=True)
+        (sweep / f"{number}" / "result.json").write_text(json.dumps({"run_folder": str(run.relative_to(tmp_path))}))
+    suite_results.collect(suite_records.run_folders_of(sweep))
+    path = committed / f"{SUITE}.json"
+    first = path.read_text()
+    suite_results.collect(suite_records.run_folders_of(sweep)[::-1])
+    assert path.read_text() == first, "neither order nor repetition changes the file"
+    shutil.rmtree(runs[0])
+    suite_results.collect([made_up(tmp_path / "runs", gain=2.0), made_up(tmp_path / "runs", seed=2)])
+    assert [each["args"]["seed"] for each in suite_records.read(path)["runs"]] == [1, 2, 1]
+    assert path.read_text() != first
+    suite_results.collect([made_up(tmp_path / "other", exp_name="my-own")])
+    assert "`my-own`, which is no suite" in capsys.readouterr().out
+
+
+def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path):
+    record = suite_records.record_of(
+        Run(made_up(tmp_path, strings=("",), exp_name="single-task", held_out=(), num_steps=64), events=False)
+    )
+    record["steps"] = 40_000
+    record["args"] |= {"modifs": "", "anneal_lr": False, "eval_every": 20_000, "eval_games": 5}
+
+    def suites():
+        return [n for n, config in suite_records.known_sequences().items() if suite_records.is_baseline(record, config)]
+
+    assert suites() == [f"freeway-{name}-cpu-v2" for name in ("dynamics", "looks", "mixed")]
+    record["args"]["frameskip"] = 16
+    assert suites() == []
+
+
+def test_the_table_has_pairs_of_the_same_seed_and_says_what_one_seed_is_worth(committed, tmp_path):
+    folders = [made_up(tmp_path, seed=seed) for seed in (1, 2, 3)]
+    folders += [made_up(tmp_path, ("redo",), seed=seed, gain=1 + 0.1 * seed) for seed in (2, 3, 4)]
+    folders += [made_up(tmp_path, ("ewc",), seed=1, **{"ewc.strength": 7.0})]
+    suite_results.collect(folders)
+    page = suite_results.page()
+    assert "Runs on one task alone, as the game" not in page
+    table = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in lines_of(page, "| methods | seeds")}
+    assert list(table) == ["`none`", "`ewc:strength=7`", "`redo`"]
+    assert table["`none`"][0] == "1, 2, 3"
+    assert table["`none`"][3] == ""
+    assert table["`redo`"][3].startswith("5 ± ")  # 20 * (0.2, 0.3) more with seeds 2 and 3, and no pair with seed 4
+    assert table["`redo`"][3].endswith("(2 pairs)")
+    assert table["`ewc:strength=7`"][3] == "0 (1 pair)"
+    assert "[" not in table["`ewc:strength=7`"][2], "one seed has no interval"
+    assert "One seed says what happened in one run. It is no evidence" in page
+    assert (
+        "seeds 1, 2, 3: `layer_norm` 1, 2, 3; `redo` 1; `layer_norm+redo` 1, 2, 3; `ewc` 2, 3; `from_scratch`" in page
+    )
+
+
+def test_of_three_strengths_the_best_is_marked(committed, tmp_path):
+    more = {"exp_name": "strengths-freeway-v1", "strings": ("disable_cars", "reverse_car_speed_top"), "held_out": ()}
+    for strength, gain in ((1.0, 1.0), (100.0, 1.3), (10000.0, 0.5)):
+        folder = made_up(tmp_path / str(strength), ("ewc",), gain=gain, **more, **{"ewc.strength": strength})
+        suite_results.collect([folder])
+    rows = lines_of(suite_results.page(), "| methods | setting")
+    assert [(row[2].strip(), row[-2].strip()) for row in rows] == [
+        ("`ewc.strength` 1", ""),
+        ("`ewc.strength` 100", "yes"),
+        ("`ewc.strength` 10000", ""),
+    ]
+
+
+def lines_of(page, head):
+    """The cells of the rows of the table with this head."""
+    table = page.partition(f"{head} ")[2].partition("\n\n")[0]
+    return [line.split("|") for line in table.splitlines()[2:]]
+
+
+def test_the_page_is_made_of_the_committed_files():
+    assert (ROOT / "docs" / "suite-results.md").read_text(encoding="utf-8") == suite_results.page(), (
+        "`python -m benchmarks.suite_results` makes the page anew"
+    )
+
+
+@pytest.mark.slow
+def test_the_pictures_can_be_drawn(committed, tmp_path):
+    suite_results.collect([made_up(tmp_path), made_up(tmp_path, ("redo",))])
+    suite_results.draw_all()
+    assert {path.name for path in committed.glob("*.png")} == {f"{SUITE}-returns.png", f"{SUITE}-evaluation.png"}
