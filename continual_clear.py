@@ -469,7 +469,7 @@ def memory(args: Args, game: GameConfig) -> tuple[int, str]:
 
 PLACES = frozenset({*MOMENTS, "every", "hidden", "fisher", "initialise"})
 PARTS = ("optimizer", "methods", "reward_scaler")
-SCRIPT = Script(__file__, __doc__ or "", Args, RULES, build, PARTS, check, notes, PLACES, memory)
+SCRIPT = Script(__file__, __doc__ or "", Args, RULES, build, PARTS, check, notes=notes, moments=PLACES, memory=memory)
 prepare = functools.partial(setups.prepare, SCRIPT)  # read and check the settings, and stop there
 
 

@@ -25,7 +25,7 @@ from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
 from continual_hackatari.training import ending, run_evaluation, setup, summary, sweeps, watching
 from continual_hackatari.training.checkpoints import load_checkpoint
-from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
+from continual_hackatari.training.config import check_ranges, parse_command_line
 from continual_hackatari.training.settings import ranges_of
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.wrappers import commands
@@ -228,10 +228,8 @@ def test_config_files_can_be_trained(text, tmp_path, monkeypatch):
     path.write_text(text)
     with contextlib.redirect_stdout(io.StringIO()):
         ready = continual_training_example.prepare(["--config", str(path)])
-    args, _ = apply_config_file(continual_training_example.Args(), path)
-    config, _ = game_config(args.env_id)
     for string in ready.schedule.possible_modifications():
-        check_string(config, string)
+        check_string(ready.game, string)
     assert ready.total_timesteps == ready.schedule.num_total_steps
     sys.modules.pop("my_schedules", None)
 
