@@ -276,7 +276,7 @@ def test_a_signal_to_torchrun_stops_all_ranks_after_the_same_update(sibling, uni
     run = only_run(tmp_path)
     assert len(load_state(run)[0]["other_ranks"]) == 1
     own = {path.name.partition("_step")[0] for path in run.glob("*_rank[01]_step*.pt")}
-    assert len(own) == 2 * (sibling.files - 1), "each rank has its own files"
+    assert len(own) == (2 if sibling.files > 1 else 0), "each rank has its own files"
     job = Job(tmp_path, *commands[0].split()[1:], name="again.txt", sibling=sibling)
     assert job.end() == 0, job.said
     assert_ranks_agree(tmp_path, saves=2)
