@@ -105,7 +105,7 @@ def as_text(results: Sequence[GroupResult], settings: Settings | None = None, st
     blocks = []
     if len({tuple(sorted(each.tasks)) for result in results for each in result.evaluations}) > 1:
         note = "note: the runs do not have the same tasks, so their averages are not over the same things"
-        blocks.append(_lines([note], style))
+        blocks.append(_lines([note], style).rstrip("\n"))
     for number, result in enumerate(results, 1):
         measured = [
             f"note: `{name}` is not the same in all runs of group {number}: they were measured differently"

@@ -1,6 +1,7 @@
 """`python metrics.py --tables cora`: CORA's two tables, by hand and as its own code has them, and ours beside them."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from evaluations import make_rows, make_run
 
 from continual_hackatari.metrics import main
 from continual_hackatari.reporting import statistics
-from continual_hackatari.reporting.cora_tables import cora_tables
+from continual_hackatari.reporting.cora_tables import Cell, cora_tables
 from continual_hackatari.reporting.evaluations import Evaluations
 from continual_hackatari.reporting.metrics import run_metrics
 from continual_hackatari.reporting.rows import EVALUATION_COLUMNS
@@ -144,6 +145,10 @@ def test_one_run_has_no_standard_error(two_seeds, capsys):
     assert next(iter(tables_of(capsys.readouterr().out).values()))[2] == ["no_modif", "-", "-", "0.0", "0.0"]
 
 
+def test_a_small_loss_is_no_minus_zero():
+    assert [str(Cell(mean, math.nan)) for mean in (-0.04, -0.06)] == ["0.0", "-0.1"]
+
+
 def test_ours_count_as_the_metric_beside_them_does(two_seeds, workdir, capsys):
     main([*two_seeds, "--tables", "cora", "--normalise", "human", "--mode", "greedy"])
     assert "`forgetting_isolated`: ends of phases, human scores" in capsys.readouterr().out
@@ -151,6 +156,18 @@ def test_ours_count_as_the_metric_beside_them_does(two_seeds, workdir, capsys):
     assert group["tables"]["isolated_forgetting"]["mean"][-1][-1] == pytest.approx(
         group["summary"]["forgetting_isolated"]["mean"]
     )
+
+
+def test_what_one_run_lacks_is_in_no_table_of_ours(two_seeds, workdir, capsys):
+    path = workdir / "s2" / "evals.csv"
+    rows = pd.read_csv(path, keep_default_na=False)
+    lacks = (rows["modification"] == TASKS[0]) & (rows["global_step"] == 200)
+    rows[~lacks].to_csv(path, index=False)
+    main([*two_seeds, "--tables", "cora", "--rolling", "2", "--format", "markdown"])
+    forgetting, our_forgetting, *_ = tables_of(capsys.readouterr().out).values()
+    assert forgetting[1][2] == FORGETTING[1][2]
+    assert our_forgetting[1][1:] == ["-", "-", "-", "-"], "its end of the second phase is unknown, which both need"
+    assert our_forgetting[2][3] == OUR_FORGETTING[1][0]
 
 
 # ---------------------------------------------------------------------------------------------- as CORA's own code

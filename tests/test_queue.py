@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, ROOT
+from conftest import PATIENCE, ROOT, mostly_slow
 from pages import section
 
 from continual_hackatari import continual_training_example as training
@@ -78,6 +78,7 @@ def test_flags_are_the_words_that_say_the_same():
         "methods": ["ewc", "continual_backprop"],
         "ewc": {"strength": 100, "samples": 1e2},
         "continual_backprop.accumulate": False,
+        "redo": {},
     }
     parsed = parse_command_line(training.Args, words_of(flags))
     assert parsed == apply_values(training.Args(), flags, "x.json")[0]
@@ -179,6 +180,7 @@ def test_a_sweep_file_may_be_json(fake, capsys):
     assert capsys.readouterr().out.splitlines() == ["python fake.py --score=1", "python fake.py --score=2"]
 
 
+@pytest.mark.slow
 def test_every_experiment_is_checked_in_a_process_of_its_own(workdir, capsys):
     """As users run it: this process loads no torch for the check."""
     write_queue(GOOD, {**GOOD, "modifs": "all_pink_car"}, program="")
@@ -214,6 +216,7 @@ def test_the_records_are_numbered_and_the_table_has_a_row_per_method(fake, capsy
     assert calls()[len(begun) :] == [["--score=2"]], "more may stand at the end"
 
 
+@pytest.mark.slow
 def test_another_config_file_is_another_method(fake, capsys):
     for name in ("a", "b"):
         Path(f"{name}.json").write_text("{}")
@@ -224,7 +227,7 @@ def test_another_config_file_is_another_method(fake, capsys):
     assert re.search(r"^config=a.json +1/1 +1 ", out, re.M)
 
 
-@pytest.mark.parametrize("flag", ["--only", "--resume_id", "--resume-id"])
+@pytest.mark.parametrize("flag", mostly_slow(["--resume_id", "--only", "--resume-id"], 3))
 def test_one_experiment_by_its_number(flag, fake):
     write_queue({"score": 1.0}, {"score": 2.0}, {"score": 3.0})
     assert sweep.main(["tiny.json", flag, "2"]) == 0
@@ -239,12 +242,15 @@ def test_one_experiment_by_its_number(flag, fake):
 
 @pytest.mark.parametrize(
     ("after", "sentence"),
-    [
-        ({"score": 1.0, "seed": 2}, "`seed` was 1 and is 2"),
-        ({"score": 1.0}, "`seed` 1 is gone"),
-        ({"score": 1.0, "seed": 1, "ewc": {"strength": 3}}, "`ewc.strength` 3 is new"),
-        ({"score": 1.0, "seed": 1, "program": "other.py"}, "`program` was fake.py and is other.py"),
-    ],
+    mostly_slow(
+        [
+            ({"score": 1.0, "seed": 2}, "`seed` was 1 and is 2"),
+            ({"score": 1.0}, "`seed` 1 is gone"),
+            ({"score": 1.0, "seed": 1, "ewc": {"strength": 3}}, "`ewc.strength` 3 is new"),
+            ({"score": 1.0, "seed": 1, "program": "other.py"}, "`program` was fake.py and is other.py"),
+        ],
+        4,
+    ),
 )
 def test_a_changed_experiment_under_an_old_number_is_refused_with_the_difference(after, sentence, fake, capsys):
     shutil.copy("fake.py", "other.py")
@@ -265,14 +271,20 @@ def test_a_changed_experiment_under_an_old_number_is_refused_with_the_difference
 
 
 def test_a_changed_config_file_is_refused_as_well(fake, capsys):
-    Path("c.json").write_text('{"gamma": 0.9, "num_envs": 2}')
+    schedule = {"modification_factory_kwargs": {"modifications": ["a", "b"], "steps": 3}}
+    Path("c.json").write_text(json.dumps({"num_envs": 2, "notes": "", **schedule}))
     write_queue({"score": 1.0, "config": "c.json"})
     assert sweep.main(["tiny.json"]) == 0
-    Path("c.json").write_text('{"gamma": 0.8, "num_envs": 2}')
+    Path("c.json").write_text(json.dumps({"notes": "the same", **schedule, "num_envs": 2}, indent=4))
+    assert sweep.main(["tiny.json"]) == 0, "what only reads differently has not changed"
+    schedule["modification_factory_kwargs"]["steps"] = 4
+    Path("c.json").write_text(json.dumps({"num_envs": 2, **schedule}))
     assert sweep.main(["tiny.json"]) == 2
-    assert "sweeps/tiny/0: in c.json, `gamma` was 0.9 and is 0.8; put" in capsys.readouterr().err
+    said = "sweeps/tiny/0: `modification_factory_kwargs.steps` was 3 and is 4 in c.json; put"
+    assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_report_ends_a_queue_of_training_scripts(fake, monkeypatch, capsys):
     """Of other programs nobody knows what a report could show."""
     Path("report.py").write_text("import json, sys; json.dump(sys.argv[1:], open('report_argv.json', 'w'))")

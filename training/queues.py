@@ -67,10 +67,9 @@ class Queue(Batch):
         """Raise ConfigError if the experiment of this number began as another one."""
         before = run.begun_with()
         changes = changed(before["parameters"], run.parameters) if before else []
-        texts = before.get("config_file", ""), run.config_text
-        if before and not changes and texts[0] != texts[1]:
-            inside = changed(*map(_object_in, texts)) or ["the text has changed"]
-            changes = [f"in {run.parameters.get('config')}, {inside[0]}", *inside[1:]]
+        if before and not changes:
+            texts = before.get("config_file", ""), run.config_text
+            changes = [f"{each} in {run.parameters.get('config')}" for each in changed(*map(_settings_in, texts))]
         if changes:
             raise ConfigError(
                 f"{self.where(run.parameters['experiment'])} is not what began in {run.folder}: {', '.join(changes)}; "
@@ -116,8 +115,8 @@ def flat_names(entry: Mapping[str, Any]) -> dict[str, Any]:
     """`{"ewc": {"strength": 3}}` as `{"ewc.strength": 3}`."""
     flat: dict[str, Any] = {}
     for name, value in entry.items():
-        inner = value.items() if isinstance(value, dict) else ()
-        flat |= {f"{name}.{key}": item for key, item in inner} if isinstance(value, dict) else {name: value}
+        inner = flat_names(value) if isinstance(value, dict) else {}
+        flat |= {f"{name}.{key}": item for key, item in inner.items()} or {name: value}
     return flat
 
 
@@ -129,7 +128,7 @@ def words_of(flags: Mapping[str, Any]) -> list[str]:
             words.append(f"--{'' if value else 'no_'}{name}")
         elif isinstance(value, list):
             words += [f"--{name}", *map(_word, value)]
-        else:
+        elif value != {}:  # a method without settings of its own
             words.append(f"--{name}={_word(value)}")
     return words
 
@@ -152,10 +151,10 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _object_in(text: str) -> dict[str, Any]:
-    """Empty where it holds none: the training script says what is wrong with it."""
+def _settings_in(text: str) -> dict[str, Any]:
+    """Of a config file; none where it is none, and the training script says what is wrong with it."""
     try:
         found = json.loads(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return flat_names({**found, "notes": ""}) if isinstance(found, dict) else {}
