@@ -30,7 +30,7 @@ check_system()  # before anything imports OpenCV
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -125,8 +125,9 @@ class Args(EarlierFlags):
     """gradients are clipped to this global norm"""
     target_kl: float | None = None
     """stop the epochs of an update when the policy has moved further than this"""
-    reward_scaling: Literal["normalize", "clip", "none"] = "normalize"
-    """divide rewards by the running deviation of the return, keep only their sign (clip), or leave them"""
+    reward_scaling: Literal["auto", "normalize", "clip", "none"] = "auto"
+    """divide rewards by the running deviation of the return, keep only their sign (clip), or leave them (auto:
+    normalize, and clip where several games are played)"""
 
     # agent
     architecture: str = "PPO"
@@ -488,7 +489,8 @@ def minibatch_step(
 
 def make_scalers(args: Args) -> tuple[RewardScaler, RewardScaler]:
     """Of rewards as played and as relabelled by hindsight; for all ranks' games, on every rank."""
-    played, relabelled = (RewardScaler(args.num_envs, args.gamma, args.reward_scaling) for _ in range(2))
+    mode = "normalize" if args.reward_scaling == "auto" else args.reward_scaling
+    played, relabelled = (RewardScaler(args.num_envs, args.gamma, mode) for _ in range(2))
     return played, relabelled
 
 
@@ -551,6 +553,19 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
         )
 
 
+def complete(args: Args, games: Sequence[str]) -> tuple[Args, list[str]]:
+    """The scaling of rewards, where it is not said, and a line about it.
+
+    The running deviation is that of all games so far: after one with large rewards, those of the next count for little.
+    """
+    if args.reward_scaling != "auto":
+        return args, []
+    if len(games) == 1:
+        return replace(args, reward_scaling="normalize"), []
+    line = f"note: {len(games)} games have points of different sizes, so of a reward only its sign counts"
+    return replace(args, reward_scaling="clip"), [f"{line} (`--reward_scaling`)"]
+
+
 def notes(args: Args, schedule: Any) -> list[str | None]:
     """Lines for the user."""
     lines = [decay_note(schedule, args.total_timesteps)] if args.anneal_lr and not args.anneal_lr_per_regime else []
@@ -581,6 +596,7 @@ SCRIPT = Script(
     parts=("optimizer", "methods", "reward_scaler"),
     moments=frozenset({*MOMENTS, "every", "hidden", "fisher", "initialise"}),
     check=check,
+    complete=complete,
     notes=notes,
     memory=memory,
     build=build,

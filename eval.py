@@ -37,7 +37,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from continual_hackatari.agents import AgentError
-from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED, parse
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, without_nan
 from continual_hackatari.training import run_evaluation, watching
@@ -113,7 +113,8 @@ class Args(PlayingSettings):
 
 
 RECORDED: tuple[str, ...] = ("env_id", "backend", "modification_file", "architecture", "obs_mode", "buffer_window_size")
-RECORDED += ("frameskip", *HOW_TO_PLAY, "eval_episodes", "deterministic", "seed", "seeds", "num_envs")
+RECORDED += ("full_action_space", "frameskip", *HOW_TO_PLAY, "eval_episodes", "deterministic", "seed", "seeds")
+RECORDED += ("num_envs",)
 """Settings that summary.json holds."""
 RANGES = {
     **PLAYING_RANGES,
@@ -253,7 +254,8 @@ def summarise_agents(evaluations: Sequence[Evaluation], env_id: str, seed: int) 
         episodes = sum(len(games[string]) for games in by_agent.values())
         means = [float(np.mean([record.score for record in games[string]])) for games in by_agent.values()]
         mean, std, low, high = mean_std_interval(means, seed)
-        results.append(Result(string, episodes, mean, std, low, high, human_normalised(env_id, mean), agents))
+        normalised = human_normalised(parse(string).game or env_id, mean)
+        results.append(Result(string, episodes, mean, std, low, high, normalised, agents))
     return results
 
 

@@ -66,10 +66,15 @@ class ActingAgent:
     @torch.no_grad()
     def act(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Action `[B]`, log-probability `[B]` and value `[B]` of observations `x`."""
+        action, log_policy, value = self.act_with_policy(x, generator)
+        return action, log_policy.gather(-1, action.unsqueeze(-1)).squeeze(-1), value
+
+    @torch.no_grad()
+    def act_with_policy(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Action `[B]`, log-probabilities of all actions `[B, num_actions]` and value `[B]` of observations `x`."""
         logits, value = self._copy(x)
-        log_probs = logits.log_softmax(-1)
-        action = sample_actions(log_probs.exp(), generator)
-        return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), value
+        log_policy = logits.log_softmax(-1)
+        return sample_actions(log_policy.exp(), generator), log_policy, value
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:

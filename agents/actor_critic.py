@@ -129,8 +129,7 @@ class ActorCritic(nn.Module, ABC):
     def distances(now: Mapping[str, Tensor], then: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """How far outputs are from earlier ones of the same rows, `[B]`: KL(then || now), and squared value error."""
         policies, before = (each["logits"].log_softmax(-1) for each in (now, then))
-        divergence = (before.exp() * (before - policies)).sum(-1)
-        return {"policy": divergence, "value": (now["value"] - then["value"]).square()}
+        return {"policy": divergence(before, policies), "value": (now["value"] - then["value"]).square()}
 
     def fisher_terms(self, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Numbers `[B]` whose squared gradients, added up, are the Fisher information of what the agent says of `x`.
@@ -190,6 +189,11 @@ def read_policy(
     log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
     entropy = -(probs * log_probs).sum(-1)
     return action, log_prob, entropy
+
+
+def divergence(before: Tensor, now: Tensor) -> Tensor:
+    """KL(before || now) `[...]` in nats, of policies that are given as log-probabilities `[..., num_actions]`."""
+    return (before.exp() * (before - now)).sum(-1)
 
 
 def _choose(logits: Tensor, deterministic: bool, generator: torch.Generator | None) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from continual_hackatari.agents.actor_critic import ActorCritic
+from continual_hackatari.agents.actor_critic import ActorCritic, divergence
 from continual_hackatari.agents.continual_backprop import DORMANT
 from continual_hackatari.agents.errors import AgentError
 
@@ -77,7 +77,7 @@ def policy_churn(before: Tensor, after: Tensor) -> Tensor:
 
 def mean_kl(before: Tensor, after: Tensor) -> Tensor:
     """Mean KL(before || after) over states in nats, from log-probabilities `[n, actions]`."""
-    return (before.exp() * (before - after)).sum(1).mean()
+    return divergence(before, after).mean()
 
 
 class PlasticityProbe:

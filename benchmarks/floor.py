@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from continual_hackatari.agents.random_player import RandomPlayer
+from continual_hackatari.names import id_in_game, parse
 from continual_hackatari.reporting.floor import FILE
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.playing import evaluate
@@ -39,22 +40,27 @@ def configurations() -> list[Path]:
 
 
 def wanted(paths: Sequence[Path]) -> dict[tuple[str, int], list[str]]:
-    """(environment id, frame skip) -> canonical strings that some of these configurations trains on or evaluates."""
+    """(id of the game, frame skip) -> canonical strings that some of these configurations trains on or evaluates."""
     found: dict[tuple[str, int], set[str]] = {}
     for path in paths:
         config = json.loads(path.read_text(encoding="utf-8"))
         schedule = schedule_from_config(config, seed=0, total_timesteps=config.get("total_timesteps"))
         lists = (config.get(key, []) for key in ("eval_modifs", "held_out_modifs", "test_modifs"))
         env_id, frameskip = (config.get(name, default) for name, default in DEFAULTS.items())
-        game, _ = game_config(env_id, backend=config.get("backend", "HackAtari"))
-        strings = (check_string(game, string)[0] for string in ["", *schedule.possible_modifications(), *chain(*lists)])
-        found.setdefault((env_id, frameskip), set()).update(strings)
+        full = config.get("full_action_space", False)
+        game, _ = game_config(env_id, backend=config.get("backend", "HackAtari"), full_action_space=full)
+        for string in ["", *schedule.possible_modifications(), *chain(*lists)]:
+            string, _ = check_string(game, string)
+            found.setdefault((id_in_game(env_id, parse(string).game), frameskip), set()).add(string)
     return {place: sorted(strings) for place, strings in sorted(found.items())}
 
 
 def play(env_id: str, frameskip: int, string: str) -> list[float]:
-    """The scores of the random player's games, as they begin in training by default."""
-    game, _ = game_config(env_id, frameskip=frameskip)
+    """The scores of the random player's games, as they begin in training by default.
+
+    A string that names its game is one of an agent with all 18 actions.
+    """
+    game, _ = game_config(env_id, frameskip=frameskip, full_action_space=bool(parse(string).game))
     player = RandomPlayer(len(action_names(game)))
     options: dict[str, Any] = {"num_envs": GAMES // 3, "num_workers": 0, "device": torch.device("cpu")}
     games = evaluate(player, game, [string], episodes=GAMES, seed=SEED, deterministic=False, **options)

@@ -1,6 +1,9 @@
 """Which units continual backpropagation replaces again: by the initialiser of new units and by how long they are safe.
 
-    python -m benchmarks.replacements [--game Freeway] [--steps 12288] [--seeds 1]
+    python -m benchmarks.replacements --inits kaiming orthogonal --maturities 100 --steps 3072
+    python -m benchmarks.replacements --maturities 100 1000 --steps 12288
+
+Each command adds its rows to the results, in place of earlier ones of the same initialiser and maturity.
 
 A new unit that gives nothing has the lowest utility there is, and is the first in line again as soon as it is old
 enough. For each combination a run is trained with many gradient steps, each on few rows, so that units grow old within
@@ -55,6 +58,7 @@ def counts(events: EventAccumulator, maturity: int) -> dict[str, dict[str, float
 
 def measured(args: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each initialiser and maturity: the counts of all seeds together, by layer."""
+    settings = {name: getattr(args, name) for name in ("game", "rate", "steps", "seeds")}
     rows = []
     for init, maturity in itertools.product(args.inits, args.maturities):
         total: dict[str, dict[str, float]] = {}
@@ -67,19 +71,22 @@ def measured(args: argparse.Namespace) -> list[dict[str, Any]]:
                     total.setdefault(layer, {}).setdefault(name, 0.0)
                     total[layer][name] += number
             print(f"{init}, {maturity}, seed {seed}: {time.perf_counter() - begin:.0f} s, {found}", flush=True)
-        rows.append({"init": init, "maturity_threshold": maturity, "layers": total})
+        rows.append({"init": init, "maturity_threshold": maturity, **settings, "layers": total})
     return rows
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """As Markdown: of each layer, the units that were replaced, and the share of those grown old replaced again."""
-    lines = [f"| `init` | `maturity_threshold` | {' | '.join(f'`{layer}`' for layer in LAYERS)} | all |"]
-    lines.append("|---|---:|" + "---:|" * (len(LAYERS) + 1))
+    """As Markdown: of each layer, which share was replaced again, of how many replacements that had grown old."""
+    lines = [
+        f"| `init` | `maturity_threshold` | gradient steps | {' | '.join(f'`{layer}`' for layer in LAYERS)} | all |"
+    ]
+    lines.append("|---|---:|---:|" + "---:|" * (len(LAYERS) + 1))
     for row in rows:
         layers = [row["layers"][layer] for layer in LAYERS]
         whole = {name: sum(each[name] for each in layers) for name in layers[0]}
         cells = [f"{share(each)} of {each['grown_old']:.0f}" for each in (*layers, whole)]
-        lines.append(f"| `{row['init']}` | {row['maturity_threshold']:,} | {' | '.join(cells)} |")
+        gradient_steps = row["steps"] // STEPS_PER_ROUND * GRADIENT_STEPS_PER_ROUND
+        lines.append(f"| `{row['init']}` | {row['maturity_threshold']} | {gradient_steps:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -91,17 +98,19 @@ def share(numbers: Mapping[str, float]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--game", default="Freeway")
-    parser.add_argument("--steps", type=int, default=12_288, help="agent steps; a quarter of it are gradient steps")
+    parser.add_argument("--steps", type=int, default=3072, help="agent steps; a quarter of it are gradient steps")
     parser.add_argument("--rate", type=float, default=2e-4, help="replacement rate")
     parser.add_argument("--inits", nargs="+", default=["kaiming", "orthogonal"])
-    parser.add_argument("--maturities", nargs="+", type=int, default=[100, 1000])
+    parser.add_argument("--maturities", nargs="+", type=int, default=[100])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     args = parser.parse_args(argv)
-    rows = measured(args)
-    print(table(rows))
-    content = {"title": "replacements", "settings": vars(args), "machine": machine(), "rows": rows}
     path = RESULTS / "replacements.json"
+    before = json.loads(path.read_text())["rows"] if path.exists() else []
+    by_choice = {(row["init"], row["maturity_threshold"]): row for row in [*before, *measured(args)]}
+    rows = [by_choice[choice] for choice in sorted(by_choice)]
+    content = {"title": "replacements", "machine": machine(), "rows": rows}
     path.write_text(json.dumps(content, indent=2) + "\n")
+    print(table(rows))
     print(f"file: {path}")
 
 

@@ -17,12 +17,13 @@ from typing import Any
 # `python docs/make_flags.py` puts docs/ on the path, not the folder above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from continual_hackatari import continual_training_example, metrics, report, sweep
+from continual_hackatari import continual_clear, continual_training_example, metrics, report, sweep
 from continual_hackatari import eval as evaluation
 from continual_hackatari.methods import all_methods
 from continual_hackatari.schedules import factories
 from continual_hackatari.training import run_evaluation, watching
 from continual_hackatari.training.help import Flag, groups_of, prefixed_flags
+from continual_hackatari.training.settings import RULES, RunSettings, ranges_of
 from continual_hackatari.wrappers.modifications import __main__ as modifications
 
 PAGE = Path(__file__).parent / "reference" / "flags.md"
@@ -46,8 +47,13 @@ Row = tuple[str, str, str, str]
 def page() -> str:
     """The whole page."""
     parts = [INTRODUCTION]
+    of_any = [flag for flags in groups_of(RunSettings).values() for flag in flags]
+    names_of_any = [flag.name for flag in of_any if "_" in flag.name and not flag.hidden]
+    ranges = ranges_of(RULES)
+    common = [row_of(flag, ranges.get(flag.name), names_of_any) for flag in of_any]
     for title, script in (
         ("Training: continual_training_example.py", continual_training_example),
+        ("Training: continual_clear.py", continual_clear),
         ("Evaluation: eval.py", evaluation),
         ("Evaluation of a run: eval.py --run", run_evaluation),
         ("A video of one game: eval.py --play", watching),
@@ -60,9 +66,12 @@ def page() -> str:
         limits = {name: rule.range for name, rule in getattr(script, "RULES", {}).items()}
         limits.update(getattr(script, "RANGES", {}))
         names = [flag.name for flags in groups.values() for flag in flags if "_" in flag.name and not flag.hidden]
+        known = common if script is continual_clear else []
+        parts += ["Besides these it has the flags above that belong to any training.\n"] if known else []
         for group, flags in groups.items():
-            parts += [f"**{group[0].upper()}{group[1:]}**\n"] if group else []
-            parts.append(table([row_of(flag, limits.get(flag.name), names) for flag in flags]))
+            found = [row for flag in flags if (row := row_of(flag, limits.get(flag.name), names)) not in known]
+            parts += [f"**{group[0].upper()}{group[1:]}**\n"] if group and found else []
+            parts += [table(found)] if found else []
     parts.append("## Settings of methods\n")
     parts.append("Each belongs to a method of `--methods`; see [methods](../methods/index.md#switching-methods-on).\n")
     for name, method in all_methods().items():

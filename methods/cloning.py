@@ -94,7 +94,7 @@ def empty_memory(method: Method) -> Replay:
 
 def remember(memory: Replay | None, learner: Learner, rows: Rows, task: str) -> None:
     """Keep these rows with what the agent says of them; its weights are still those that played them."""
-    if memory is None:
+    if memory is None or not len(rows.observations):  # a switch may come before the first step of a rollout
         return
     T, N = rows.observations.shape[:2]  # noqa: N806 - as in the shape comments
     with torch.no_grad():

@@ -25,7 +25,7 @@ class ContinualBackpropMethod(Method):
         """share of the eligible units of a layer that is replaced per gradient step (0: none)"""
         init: Literal["default", "xavier", "lecun", "kaiming", "orthogonal"] = "orthogonal"
         """distribution of the incoming weights of new units (orthogonal: that of the network's own start)"""
-        maturity_threshold: int = 1000
+        maturity_threshold: int = 100
         """gradient steps for which a new unit is protected"""
         decay_rate: float = 0.99
         """decay of the running averages of utility and output"""

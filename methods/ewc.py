@@ -46,7 +46,6 @@ class EWC(Method):
         self._last = LastRows(self.settings.samples)
         self._tasks: dict[str, tuple[Weights, Weights]] = {}
         """task -> F and theta"""
-        self._present = ""
         self._held = Held(self._parameters)
         self._penalty = 0.0
 
@@ -71,26 +70,21 @@ class EWC(Method):
 
     def boundary(self, boundary: Boundary) -> Changed:
         self._last.clear()
-        self._present = boundary.after
-        self._hold()
-        return Changed()
-
-    def _hold(self) -> None:
-        """One sum of all penalties but that of the present task."""
-        if self.settings.memory == "tasks":
+        if self.settings.memory == "tasks":  # one sum of all penalties but that of the present task
             self._held = Held(self._parameters)
             for task, (information, weights) in self._tasks.items():
-                if task != self._present:
+                if task != boundary.after:
                     self._held.add(information, weights)
+        return Changed()
 
     def numbers(self) -> dict[str, float]:
         return {"penalty": float(self._penalty), "tasks": float(self._held.number)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"present": self._present, "penalty": float(self._penalty)}
+        return {"penalty": float(self._penalty)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._present, self._penalty = state["present"], state["penalty"]
+        self._penalty = state["penalty"]
 
     def large_state(self) -> dict[str, Any]:
         tasks = [[task, *each] for task, each in self._tasks.items()]

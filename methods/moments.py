@@ -100,7 +100,7 @@ class Method:
     """What of a script or an agent it needs besides the moments: `hidden` outputs of layers whose units it may change,
     `fisher` terms, an `initialise`r"""
     restarts: ClassVar[bool] = False
-    """It makes single rows and columns start over in the optimizer, which must be a `RestartableAdam`."""
+    """It makes single rows and columns start over in the optimizer, which must have a function `restart`."""
     changes_weights: ClassVar[bool] = False
     """It changes the agent's weights at boundaries, so that both are evaluated, those before and those after."""
     not_with: ClassVar[Mapping[str, str]] = MappingProxyType({})

@@ -143,10 +143,10 @@ class Replay:
         """Another task begins, or goes on; `add` says so too."""
         if task == self.task:
             return
-        for environment in sorted(self._open):
-            self._close(environment)
         if self._forgets and self.task is not None:
             self.forget()
+        for environment in sorted(self._open):
+            self._close(environment)
         self.task = task
 
     def add(
@@ -160,7 +160,7 @@ class Replay:
         last: np.ndarray | None = None,
         ends: Iterable[End] = (),
     ) -> None:
-        """Add a chunk of T >= 1 consecutive steps of all games, which goes on where the one before it ended.
+        """Add a chunk of T consecutive steps of all games, which goes on where the one before it ended.
 
         observations: [T, N, *shape], what each step saw. fields: those of the layout, [T, N, ...]. done: bool [T, N],
         the episode ended with this step. tasks: what was played, in all steps or in each of the T. step: of the run, at
@@ -168,6 +168,8 @@ class Replay:
         episodes that ended; without these it is not known what followed the end of an episode.
         """
         length = len(observations)
+        if length == 0:
+            return
         if self._layout is None:
             described = {name: (each.dtype, each.shape[2:]) for name, each in fields.items()}
             self._lay_out(Layout(observations.shape[2:], observations.dtype, described), observations.shape[1])
@@ -349,7 +351,7 @@ class Replay:
             last=last,
             ends=Ends(
                 np.concatenate([np.zeros(0, np.int64), *(over for over, _ in ends)]),
-                np.repeat(np.arange(n), [len(over) for over, _ in ends]),
+                np.repeat(np.arange(n), np.array([len(over) for over, _ in ends], np.int64)),
                 np.concatenate(observations),
             ),
             fields=fields,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.names import game_of, parse
 from continual_hackatari.reporting.plan import Plan
 
 
@@ -64,7 +64,9 @@ def asked_for(
     if plan is not None:
         return _of_plan(plan, batch, set(borders), reached, finished)
     # No plan: a run that was not evaluated while it trained, or one of an earlier version.
-    given = [*_list(settings, "eval_modifs"), *_list(settings, "held_out_modifs")]
+    home = game_of(str(settings.get("env_id"))) if settings.get("full_action_space") else ""
+    tasks = [parse(string) for name in ("eval_modifs", "held_out_modifs") for string in _list(settings, name)]
+    given = [str(task._replace(game=task.game or home)) for task in tasks]
     if every is None and given:
         every = 0
     places = []
@@ -81,7 +83,7 @@ def asked_for(
             phase = sum(border < step for border in borders)
             following = min([reached, *(border for border in borders if border >= step)])
             places.append(Place(step, phase, trained_on[phase], max(step + 1, min(step + batch, following))))
-    return Asked(sorted(set(places)), ["" if string == UNMODIFIED else string for string in given])
+    return Asked(sorted(set(places)), given)
 
 
 def _of_plan(plan: Plan, batch: int, switches: set[int], reached: int, finished: bool) -> Asked:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from continual_hackatari.names import parse
 from continual_hackatari.reporting.runs import Regime, Run
 from continual_hackatari.reporting.statistics import nanmean
 
@@ -104,14 +105,22 @@ def bins_of(regimes: Sequence[Regime], num_bins: int = 60) -> np.ndarray:
 
 def bins_for_games(runs: Sequence[Run], num_bins: int = 60) -> np.ndarray:
     """Bins as `bins_of`, few enough that games fill them: about four games of a run per bin on average."""
-    whole = max((int((~run.games.cut).sum()) for run in runs), default=0)
+    whole = max((int(run.games.whole().sum()) for run in runs), default=0)
     return bins_of(longest(runs).regimes, max(1, min(num_bins, whole // 4)))
 
 
-def returns(runs: Sequence[Run], edges: np.ndarray) -> Curves:
-    """Mean score of the whole games that ended in each bin, drawn at their mean step; cut games do not count."""
-    steps = [run.games.step[~run.games.cut] for run in runs]
-    scores = [run.games.score[~run.games.cut] for run in runs]
+def games_in(regimes: Sequence[Regime]) -> list[str]:
+    """The games of these regimes; one without a name where there is but the runs' own."""
+    return list(dict.fromkeys(parse(regime.modification).game for regime in regimes))
+
+
+def returns(runs: Sequence[Run], edges: np.ndarray, game: str = "") -> Curves:
+    """Mean score of the whole games that ended in each bin, drawn at their mean step; cut games do not count.
+
+    game: of this one only.
+    """
+    steps = [run.games.step[run.games.whole(game)] for run in runs]
+    scores = [run.games.score[run.games.whole(game)] for run in runs]
     values = [_mean_per_bin(*games, edges) for games in zip(steps, scores, strict=True)]
     ended = np.concatenate(steps).astype(np.float64)
     x = _mean_per_bin(ended, ended, edges)

@@ -20,9 +20,11 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from continual_hackatari.names import parse
 from continual_hackatari.reporting import curves
 from continual_hackatari.reporting.curves import Aligned, HeatMap
 from continual_hackatari.reporting.groups import Group
@@ -34,6 +36,8 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 ON_DARK = ("#4FA8DC", "#F5853F", "#2FC796", "#E29BC3", *OKABE_ITO[4:])
 """The same for lines and dots on dark paper, where the darker ones would sink."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (8, 1, 1, 1, 1, 1)))
+SHADES = (0.0, 0.5, -0.4, 0.25, -0.2)
+"""Of the modifications of one of several games: how far its colour is mixed with white, or, below 0, with black."""
 WIDTH = 8.4  # inches; with 9 point letters a page of a paper and a screen both read well
 INK = {"light": "#1a1a1a", "dark": "#e8e6e3"}
 PAPER = {"light": "#ffffff", "dark": "#16181c"}
@@ -64,11 +68,30 @@ LIGHT = Theme(INK["light"], PAPER["light"], FAINT["light"], 0.13, 0.45, 1.0)
 DARK = Theme(INK["dark"], PAPER["dark"], FAINT["dark"], 0.17, 0.55, 1.6)
 
 
+def shade_of(colour: str, amount: float) -> str:
+    """A colour mixed with white (up to 1) or black (down to -1)."""
+    target = 1.0 if amount > 0 else 0.0
+    red, green, blue = ((1 - abs(amount)) * part + abs(amount) * target for part in to_rgb(colour))
+    return str(to_hex((red, green, blue))).upper()
+
+
 class Keys:
-    """Letters and colours of modification strings, the same in all figures and tables of a report."""
+    """Letters and colours of task strings, the same in all figures and tables of a report.
+
+    Where several games are played, each has a colour, and its modifications have lighter and darker shades of it.
+    """
 
     def __init__(self, modifications: Sequence[str]) -> None:
         self._order = {modification: index for index, modification in enumerate(dict.fromkeys(modifications))}
+        of_games: dict[str, list[str]] = {}
+        for modification in self._order:
+            of_games.setdefault(parse(modification).game, []).append(modification)
+        self.games = list(of_games)
+        self._shades = {
+            modification: shade_of(OKABE_ITO[number % len(OKABE_ITO)], SHADES[place % len(SHADES)])
+            for number, own in enumerate(of_games.values())
+            for place, modification in enumerate(own)
+        }
 
     def letter(self, modification: str) -> str:
         """a, b, ..., z, aa, ab, ...: bijective base 26."""
@@ -79,6 +102,8 @@ class Keys:
         return letters
 
     def colour(self, modification: str) -> str:
+        if len(self.games) > 1:
+            return self._shades[modification]
         return OKABE_ITO[self._order[modification] % len(OKABE_ITO)]
 
     @property
@@ -291,11 +316,14 @@ def panels(groups: Sequence[Group]) -> list[list[Run]]:
 
 
 def draw_returns(groups: Sequence[Group], keys: Keys, theme: Theme) -> Figure:
-    """Scores of whole games over the run."""
+    """Scores of whole games over the run; where it plays several games, one panel for each of them."""
     shares = panels(groups)
-    figure = new_figure(0.35 + 2.9 * len(shares))
-    grid = figure.subplots(len(shares), 1, squeeze=False)[:, 0]
-    for axes, runs in zip(grid, shares, strict=True):
+    games_of = [curves.games_in(curves.longest(runs).regimes) for runs in shares]
+    drawn = [(runs, game) for runs, games in zip(shares, games_of, strict=True) for game in games]
+    drawn = drawn[: max(MOST_PANELS, len(games_of[0]))]
+    figure = new_figure(0.35 + (2.9 if len(drawn) == len(shares) else 2.2) * len(drawn))
+    grid = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
+    for axes, (runs, game) in zip(grid, drawn, strict=True):
         regimes, edges = curves.longest(runs).regimes, curves.bins_for_games(runs)
         draw_bands(axes, regimes, keys, theme)
         for index, group in enumerate(groups):
@@ -303,13 +331,13 @@ def draw_returns(groups: Sequence[Group], keys: Keys, theme: Theme) -> Figure:
             if not members:
                 continue
             look = theme.line(index)
-            x, values = curves.returns(members, edges)
-            draw_games(axes, members, look["color"], theme, faint=len(runs) > 1)
+            x, values = curves.returns(members, edges, game)
+            draw_games(axes, members, look["color"], theme, faint=len(runs) > 1, game=game)
             draw_group(axes, values, x, look, group.label, regimes, curves.covered(members, edges))
         if len(shares) > 1:
             names = runs[0].name if len(runs) == 1 else f"{len(runs)} runs with this schedule"
             axes.set_title(shown(names, 90), pad=22)
-        axes.set_ylabel(SCORE)
+        axes.set_ylabel(f"{game}\n{SCORE}" if game else SCORE)
         steps_axis(axes)
     group_legend(figure, grid, groups)
     spell_out(figure, [curves.longest(runs).regimes for runs in shares], keys, theme)
@@ -324,10 +352,13 @@ def explain_returns(axes: Axes, title: str) -> None:
     axes.legend(handles, names, loc="lower right", bbox_to_anchor=(1.0, 1.1), ncols=2, borderpad=0)
 
 
-def draw_games(axes: Axes, runs: Sequence[Run], colour: str, theme: Theme, *, faint: bool) -> None:
-    """Every whole game as a dot where it ended, whole at the edge too; many dots are one picture, a smaller file."""
+def draw_games(axes: Axes, runs: Sequence[Run], colour: str, theme: Theme, *, faint: bool, game: str = "") -> None:
+    """Every whole game as a dot where it ended, whole at the edge too; many dots are one picture, a smaller file.
+
+    game: of this one only.
+    """
     for run in runs:
-        whole = ~run.games.cut
+        whole = run.games.whole(game)
         few = whole.sum() <= 400  # can be seen one by one
         axes.scatter(
             run.games.step[whole],
@@ -343,29 +374,46 @@ def draw_games(axes: Axes, runs: Sequence[Run], colour: str, theme: Theme, *, fa
 
 
 def draw_heat_maps(maps: Sequence[tuple[str, HeatMap]], keys: Keys, theme: Theme) -> Figure:
-    """Evaluated scores, modification by time, one panel per group, all on one scale of colours."""
+    """Evaluated scores, modification by time, one panel per group, all on one scale of colours.
+
+    Where there are several games, a colour says where a score lies between the lowest and the highest of its game.
+    """
     heights = [max(len(heat.rows), 2) * (0.36 if len(heat.rows) <= 12 else 0.24) + 0.7 for _, heat in maps]
     figure = new_figure(sum(heights) + 0.45)
     grid = figure.subplots(len(maps), 1, squeeze=False, height_ratios=heights)[:, 0]
-    known = np.concatenate([heat.values[np.isfinite(heat.values)] for _, heat in maps])
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    games = {parse(row).game for _, heat in maps for row in heat.rows}
+    limits = {game: _limits([heat for _, heat in maps], game) for game in games}
     image = None
     for axes, (title, heat) in zip(grid, maps, strict=True):
-        image = _draw_heat_map(axes, heat, keys, theme, low, high if high > low else low + 1)
+        image = _draw_heat_map(axes, heat, keys, theme, limits)
         if len(maps) > 1:
             axes.set_title(shown(title, 90), pad=6)
     if image is not None:
         bar = figure.colorbar(image, ax=list(grid), fraction=0.03, pad=0.015)
-        bar.set_label(SCORE)
+        bar.set_label(SCORE if len(games) == 1 else "lowest to highest score")
         outline: Any = bar.outline  # whose type matplotlib 3.10 and 3.11 describe differently
         outline.set_visible(False)
     return figure
 
 
-def _draw_heat_map(axes: Axes, heat: HeatMap, keys: Keys, theme: Theme, low: float, high: float) -> Any:
+def _limits(maps: Sequence[HeatMap], game: str) -> tuple[float, float]:
+    """The lowest and the highest score of a game, apart."""
+    rows = [values for heat in maps for row, values in zip(heat.rows, heat.values, strict=True)
+            if parse(row).game == game]  # fmt: skip
+    known = np.concatenate(rows)
+    known = known[np.isfinite(known)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    return low, high if high > low else low + 1
+
+
+def _draw_heat_map(axes: Axes, heat: HeatMap, keys: Keys, theme: Theme, limits: dict[str, tuple[float, float]]) -> Any:
     num_rows, num_columns = heat.values.shape
+    lows, highs = np.array([limits[parse(row).game] for row in heat.rows]).T[..., None]
+    shades = (heat.values - lows) / (highs - lows)
+    (low, high), *others = limits.values()
+    values, low, high = (shades, 0.0, 1.0) if others else (heat.values, low, high)
     image = axes.pcolormesh(
-        np.arange(num_columns + 1), np.arange(num_rows + 1), heat.values, cmap="cividis", vmin=low, vmax=high
+        np.arange(num_columns + 1), np.arange(num_rows + 1), values, cmap="cividis", vmin=low, vmax=high
     )
     image.set_rasterized(num_rows * num_columns > 1500)
     axes.set_ylim(num_rows, 0)
@@ -391,14 +439,14 @@ def _draw_heat_map(axes: Axes, heat: HeatMap, keys: Keys, theme: Theme, low: flo
             place, width = (begin + 0.03, heat.rows.index(trained) + 0.05), end - begin - 0.06
             axes.add_patch(Rectangle(place, width, 0.9, fill=False, edgecolor=OKABE_ITO[1], linewidth=2, zorder=4))
     if num_columns <= 16 and num_rows <= 30:
-        _write_values(axes, heat.values, low, high)
+        _write_values(axes, heat.values, shades)
     return image
 
 
-def _write_values(axes: Axes, values: np.ndarray, low: float, high: float) -> None:
+def _write_values(axes: Axes, values: np.ndarray, shades: np.ndarray) -> None:
     """The numbers in the cells, dark on light and light on dark."""
     for (row, column), value in np.ndenumerate(values):
-        dark_cell = np.isfinite(value) and (value - low) / (high - low) < 0.5
+        dark_cell = np.isfinite(value) and shades[row, column] < 0.5
         text = number(value) if np.isfinite(value) else DASH
         colour = "#ffffff" if dark_cell else "#000000" if np.isfinite(value) else FAINT["light"]
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=colour)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
+from continual_hackatari.names import id_in_game, parse
 from continual_hackatari.reporting.statistics import mean_std_interval
 from continual_hackatari.reporting.words import name_of
 
@@ -32,12 +33,13 @@ def floors_of(env_id: str, args: Mapping[str, Any], strings: Iterable[str]) -> d
     if args.get("sticky") not in (None, STICKY):
         reason = f"the random player was measured with `sticky` {STICKY}, but the run has {args['sticky']}"
         return dict.fromkeys(strings, reason)
-    return {string: floor_of(env_id, args.get("frameskip", 4), string) for string in strings}
+    skip = args.get("frameskip", 4)
+    return {string: floor_of(id_in_game(env_id, parse(string).game), skip, string) for string in strings}
 
 
 @functools.cache
 def floor_of(env_id: str, frameskip: int, string: str) -> Floor | str:
-    """The floor of a canonical modification string, or why it is not known."""
+    """The floor of a canonical task string, or why it is not known; one that names its game is of all 18 actions."""
     scores = measured().get(env_id, {}).get(str(frameskip), {}).get(string)
     if scores is None:
         at = "" if frameskip == 4 else f" at frame skip {frameskip}"

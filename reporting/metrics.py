@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from continual_hackatari.names import parse
 from continual_hackatari.reporting.asked import Asked
 from continual_hackatari.reporting.evaluations import Evaluations, Scale, Value, check_rows, undefined
 from continual_hackatari.reporting.floor import Floor
@@ -439,7 +440,7 @@ def continual_metrics(rows: pd.DataFrame, asked: Asked | None = None) -> dict[st
 
 
 def human_scale(env_id: str) -> Scale | str:
-    """Score -> (score - random) / (human - random) of the unmodified game, or why that is not known."""
+    """Score -> (score - random) / (human - random) of the unmodified game, by its id or name, or why not."""
     at_zero, at_one = human_normalised(env_id, 0.0), human_normalised(env_id, 1.0)
     if at_zero is None or at_one is None:
         return f"no human score of {env_id or 'this game'} is known"
@@ -481,7 +482,7 @@ def metrics_of(
         return run_metrics(evaluations, single_task=single_task, recovery=recovery, floors=floors)
     strings = sorted({string for each in (evaluations, *single_task) for string in each.strings})
     if normalise == "human":
-        scales = dict.fromkeys(strings, human_scale(env_id))
+        scales = {string: human_scale(parse(string).game or env_id) for string in strings}
     elif normalise == "floor":
         scales = {string: floor_scale(floors.get(string, NO_FLOOR)) for string in strings}
     else:

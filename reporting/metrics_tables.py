@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from continual_hackatari.names import parse
 from continual_hackatari.reporting.cora_tables import WINDOW, Matrix, cora_tables, window_note
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
 from continual_hackatari.reporting.floor import floors_of
@@ -88,7 +89,8 @@ def evaluate_groups(
 def check_single_task(run: Run, single_task: Sequence[Run], baselines: Sequence[Evaluations]) -> None:
     """Raise RunFolderError if a single-task run has another game than `run`, or did not train on one string."""
     for baseline, evaluations in zip(single_task, baselines, strict=True):
-        if baseline.env_id != run.env_id:
+        names_game = all(string is None or parse(string).game for string in evaluations.trained_on)
+        if baseline.env_id != run.env_id and not names_game:
             raise RunFolderError(
                 f"the single-task run `{baseline.folder}` played {baseline.env_id}, but `{run.folder}` {run.env_id}; "
                 "give single-task runs of the same game"
@@ -103,6 +105,12 @@ def check_single_task(run: Run, single_task: Sequence[Run], baselines: Sequence[
 def as_text(results: Sequence[GroupResult], settings: Settings | None = None, style: Style = "text") -> str:
     """The tables of every group, and what a reader must know before comparing them."""
     blocks = []
+    games = {parse(string).game for result in results for each in result.evaluations for string in each.tasks}
+    if len(games) > 1 and (settings or Settings()).normalise == "raw":
+        note = (
+            "note: the tasks are of several games, whose points differ in size, so averages of raw scores mean little"
+        )
+        blocks.append(_lines([f"{note}; `--normalise` human, floor or single_task does better"], style))
     if len({tuple(sorted(each.tasks)) for result in results for each in result.evaluations}) > 1:
         note = "note: the runs do not have the same tasks, so their averages are not over the same things"
         blocks.append(_lines([note], style).rstrip("\n"))

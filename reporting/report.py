@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from continual_hackatari.names import id_in_game
 from continual_hackatari.reporting import curves, figures, page
 from continual_hackatari.reporting.curves import Aligned, HeatMap
 from continual_hackatari.reporting.evaluation_curves import around_switches, heat_map
@@ -26,6 +27,10 @@ from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.statistics import SMALLEST_SAMPLE, mean_and_interval
 from continual_hackatari.reporting.words import DASH, counted, name_of, number, shown
 
+SEVERAL_GAMES = (
+    "The tasks are of several games, whose points differ in size: means over them say little. `metrics.py --normalise` "
+    "human, floor or single_task makes them comparable."
+)
 MOST_REGIMES = 2000
 MOST_SCALARS = 24
 MOST_UNITS = 300
@@ -124,13 +129,19 @@ def compose(report: Report) -> str:
         speed_section(report),
         configuration_section(report),
     ]
-    games = ", ".join(dict.fromkeys(str(run.args.get("env_id", "an unknown game")) for run in report.runs))
+    games = ", ".join(dict.fromkeys(game for run in report.runs for game in games_of(run)))
     introduction = [
         page.paragraph(f"{counted(len(report.runs), 'run')} of {games}, in {counted(len(report.groups), 'group')}."),
         page.note(*how_far_to_trust(report)),
     ]
     when = time.strftime("%Y-%m-%d %H:%M")
     return page.page("Continual learning report", introduction, sections, f"Written by report.py, {when}.")
+
+
+def games_of(run: Run) -> list[str]:
+    """The ids of the games that it played."""
+    env_id = str(run.args.get("env_id", "an unknown game"))
+    return [id_in_game(env_id, game) for game in curves.games_in(run.regimes)]
 
 
 def how_far_to_trust(report: Report) -> list[str]:
@@ -185,7 +196,7 @@ def runs_section(report: Report) -> Section:
     rows = []
     for group in report.groups:
         for run in group.runs:
-            whole = int((~run.games.cut).sum())
+            whole = int(run.games.whole().sum())
             rate = curves.speed(run).steps_per_second
             state = "finished" if run.finished else page.highlighted("not finished")
             counts = (f"{run.last_step:,}", f"{len(run.regimes) - 1:,}", f"{whole:,}", f"{int(run.games.cut.sum()):,}")
@@ -202,7 +213,7 @@ def runs_section(report: Report) -> Section:
 
 def returns_section(report: Report) -> Section:
     """Scores in training, with the regimes."""
-    whole = sum(int((~run.games.cut).sum()) for run in report.runs)
+    whole = sum(int(run.games.whole().sum()) for run in report.runs)
     if not whole:
         cut = sum(int(run.games.cut.sum()) for run in report.runs)
         why = f"all {cut} games were cut by a switch or by the end of the run" if cut else "no game has ended yet"
@@ -216,7 +227,10 @@ def returns_section(report: Report) -> Section:
     blocks = [draw(report, "returns", lambda theme: figures.draw_returns(report.groups, report.keys, theme),
                    returns_in_words(report), caption)]  # fmt: skip
     schedules = curves.same_schedule(report.runs)
-    if len(schedules) > figures.MOST_PANELS:
+    games = curves.games_in([regime for runs in schedules for regime in curves.longest(runs).regimes])
+    if len(games) > 1 and len(games) * len(schedules) > figures.MOST_PANELS:
+        blocks.append(page.note("Every game has a panel of its own, and not all schedules are drawn."))
+    elif len(schedules) > figures.MOST_PANELS:
         blocks.append(page.note(f"The first {figures.MOST_PANELS} of {len(schedules)} schedules are drawn."))
     return Section("returns", "Returns", blocks)
 
@@ -225,12 +239,14 @@ def returns_in_words(report: Report) -> str:
     """The alternative text of the returns: first and last level of each group."""
     parts = []
     for group in report.groups:
-        binned = curves.returns(group.runs, curves.bins_for_games(group.runs))
-        known = mean_and_interval(binned.values).mean
-        known = known[np.isfinite(known)]
-        if len(known):
-            first, last, most = (number(float(value)) for value in (known[0], known[-1], known.max()))
-            parts.append(f"{group.label}: {first} at first, {last} at the end, at most {most}")
+        for game in dict.fromkeys(game for run in group.runs for game in curves.games_in(run.regimes)):
+            binned = curves.returns(group.runs, curves.bins_for_games(group.runs), game)
+            known = mean_and_interval(binned.values).mean
+            known = known[np.isfinite(known)]
+            if len(known):
+                first, last, most = (number(float(value)) for value in (known[0], known[-1], known.max()))
+                where = f"{group.label}, {game}" if game else group.label
+                parts.append(f"{where}: {first} at first, {last} at the end, at most {most}")
     return "Mean score of whole games over training steps. " + "; ".join(parts) + "."
 
 
@@ -295,6 +311,8 @@ def evaluation_section(report: Report) -> Section:
         "line were held out: never trained on. Cells that not every run has reached are empty. Means of few games are "
         f"noisy: compare patterns, not single cells. {seeds_of(report).split('.')[0]}."
     )
+    if len(report.keys.games) > 1:
+        caption += " Colours: from the lowest to the highest score of each game."
     alternative = "Evaluated scores, modification by time. " + "; ".join(map_in_words(*each) for each in maps) + "."
     drawn = draw(
         report, "evaluation", lambda theme: figures.draw_heat_maps(maps, report.keys, theme), alternative, caption
@@ -350,6 +368,8 @@ def switches_section(report: Report) -> Section:
         "followed through a switch; what falls right of 0 on the string just left is forgetting. "
         f"{interval_of(report)} The mean is over unlike switches, and the switches of one run are not independent."
     )
+    if len(report.keys.games) > 1:
+        caption += " Games have points of different sizes, so only single lines can be read here, not the mean."
     alternative = "Scores before and after a switch. " + "; ".join(
         aligned_in_words(heading, group, found) for heading, drawn in panels for group, found in drawn
     )
@@ -394,6 +414,7 @@ def metrics_section(report: Report) -> Section:
             "mean over runs and units with its 95 % stratified bootstrap interval. A dash is an undefined value, with "
             "the reason. `metrics.py` normalises scores and compares with single-task runs."
         ),
+        *([page.note(SEVERAL_GAMES)] if len(report.keys.games) > 1 else []),
         page.table("Continual metrics", header, rows),
         page.details(
             "Definitions",

@@ -53,6 +53,11 @@ class Games:
     modification: np.ndarray  # str
     length: np.ndarray  # int64, in steps
 
+    def whole(self, game: str = "") -> np.ndarray:
+        """bool, one item per row: those that went to their end; `game`: of this one, as task strings name it."""
+        of_game = np.char.startswith(self.modification, f"{game}:") if game else np.ones(len(self.cut), bool)
+        return ~self.cut & of_game
+
 
 @dataclass(frozen=True)
 class Run:

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED, parse
 
 Segment = tuple[int, int, str]  # first step, first step after it, modification string
 
@@ -56,26 +56,26 @@ class ScheduleError(ValueError):
 def normalise_modification(string: str) -> str:
     """Return `string` with single spaces between its names and none around them; the order of the names stays.
 
-    `no_modif`, which is how people write the unmodified game, becomes "".
+    `no_modif`, which is how people write the unmodified game, becomes "", and `Breakout: no_modif` becomes `Breakout:`.
     """
     if not isinstance(string, str):
         raise ScheduleError(
             f'a modification must be a string of names, "" for the unmodified game, got {_show(string)}.'
         )
-    names = " ".join(string.split())
-    return "" if names == UNMODIFIED else names
+    return str(parse(string))
 
 
-def key_of(arguments: Any, name: str, path: str) -> str | None:
-    """Return where in `arguments`, which lie at `path` of a file, the first string with this name stands, or None."""
+def key_of(arguments: Any, wanted: str, path: str) -> str | None:
+    """Return where in `arguments`, which lie at `path` of a file, this string stands, or the first with this name."""
     if isinstance(arguments, str):
-        return path if name in arguments.split() else None
+        task = parse(arguments)
+        return path if wanted in (str(task), task.game, *task.names) else None
     items: Iterable[tuple[str, Any]] = ()
     if isinstance(arguments, Mapping):
         items = ((f"{path}.{key}", value) for key, value in arguments.items())
     elif isinstance(arguments, (list, tuple)):
         items = ((f"{path}[{index}]", value) for index, value in enumerate(arguments))
-    return next((found for place, value in items if (found := key_of(value, name, place)) is not None), None)
+    return next((found for place, value in items if (found := key_of(value, wanted, place)) is not None), None)
 
 
 def _show(value: object) -> str:
@@ -143,6 +143,18 @@ def _checked_thresholds(value: object, num_modifications: int, num_total_steps: 
     if end and end[0] > num_total_steps:
         raise ScheduleError(f"`{name}` must end at `num_total_steps` {num_total_steps} or before, got {end[0]}.")
     return begins
+
+
+def _checked_steps(value: object, num_modifications: int) -> list[int]:
+    """Return how long each modification is played; one number is for all of them."""
+    if not isinstance(value, (list, tuple)):
+        return [_checked_int("steps", value, minimum=1)] * num_modifications
+    if len(value) != num_modifications:
+        raise ScheduleError(
+            f"`steps` must be one number, or hold one for each of the {num_modifications} modifications, got"
+            f" {len(value)}: {_show(value)}."
+        )
+    return [_checked_int(f"steps[{index}]", entry, minimum=1) for index, entry in enumerate(value)]
 
 
 def _checked_probabilities(value: object, num_modifications: int) -> list[float]:
@@ -310,6 +322,36 @@ class SequentialModificationFactory(Schedule):
         for (begin, end), modification in zip(itertools.pairwise(borders), self._modifications, strict=True):
             if begin < stop and end > start:
                 yield max(begin, start), min(end, stop), modification
+
+
+class CyclicModificationFactory(Schedule):
+    """The listed modifications one after the other, and all of that `num_cycles` times.
+
+    steps: how long each one is played in every cycle, one number for all or one per modification; so the schedule holds
+        `num_cycles` times their sum.
+    """
+
+    def __init__(
+        self, modifications: Sequence[str], steps: int | Sequence[int], num_cycles: int, seed: int = 0
+    ) -> None:
+        _checked_int("seed", seed, minimum=0)  # accepted as by all factories; nothing is random here
+        self._modifications = _checked_modifications("modifications", modifications)
+        lengths = _checked_steps(steps, len(self._modifications))
+        self._begins = [0, *itertools.accumulate(lengths)]  # within a cycle, the last one being where it ends
+        super().__init__(_checked_int("num_cycles", num_cycles, minimum=1) * self._begins[-1])
+
+    def get_modification(self, step: int) -> str:
+        return self._modifications[bisect_right(self._begins, self._checked_step(step) % self._begins[-1]) - 1]
+
+    def possible_modifications(self) -> list[str]:
+        return list(dict.fromkeys(self._modifications))
+
+    def _segments(self, start: int, stop: int, skip: Set[str] = frozenset()) -> Iterator[Segment]:
+        cycle = self._begins[-1]
+        for first in range(start // cycle * cycle, stop, cycle):
+            for (begin, end), modification in zip(itertools.pairwise(self._begins), self._modifications, strict=True):
+                if first + begin < stop and first + end > start:
+                    yield max(first + begin, start), min(first + end, stop), modification
 
 
 class NoModificationFactory(SequentialModificationFactory):
@@ -676,6 +718,7 @@ modification_factory_mapping: dict[str, type] = {
         NoModificationFactory,
         SequentialModificationFactory,
         EpsSequentialModificationFactory,
+        CyclicModificationFactory,
         RandomModificationFactory,
         AllCombinationsRandomModificationFactory,
         CombinedModificationFactory,
@@ -699,8 +742,8 @@ def _lists_everything(factory: Schedule) -> bool:
 def make_factory(name: str, kwargs: Mapping[str, Any], *, seed: int) -> Schedule:
     """Build the factory `name`: a key of `modification_factory_mapping` or an importable `package.module:Class`.
 
-    `seed` goes to every class whose `__init__` has that argument, unless `kwargs` gives one. Classes other than the
-    seven of this module come back inside a `CustomSchedule`. Raises ScheduleError, with the factory's name in front.
+    `seed` goes to every class whose `__init__` has that argument, unless `kwargs` gives one. Other classes
+    than those of this module come back inside a `CustomSchedule`. Raises ScheduleError, the factory's name in front.
     """
     cls = _factory_class(name)
     try:

@@ -73,7 +73,7 @@ def take_notes(sibling, notes):
             "rows": digest(rows),
             "actions": digest(run._generators[sibling.generator].get_state()),
         }
-        if hasattr(training, "LOSSES"):  # PPO's
+        if "old_approx_kl" in getattr(training, "LOSSES", ()):  # PPO's
             ratio = of_update[0][training.LOSSES.index("old_approx_kl")] if of_update else 0.0
             line["log_ratio"] = abs(float(ratio))
         of_update.clear()

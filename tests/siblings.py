@@ -65,10 +65,25 @@ Q_LEARNER = Sibling(
     files=2,
     generator="exploration",
 )
-SIBLINGS = {"ppo": PPO, "q_learner": Q_LEARNER}
+# The replay is full after three rounds.
+CLEAR = Sibling(
+    "continual_hackatari.continual_clear",
+    ROOT / "continual_clear.py",
+    [*SMALL, "--plasticity_every", "3", "--replay_steps", "96"],
+    ["--methods", "redo", "--redo.every", "2", "--redo.threshold", "0.3"],
+    gradient_steps=1,
+    loss="policy_loss",
+    files=3,  # the replay's blocks, what it knows of them, and `resume.pt`
+    generator="actions",
+)
+SIBLINGS = {"ppo": PPO, "q_learner": Q_LEARNER, "clear": CLEAR}
 
 # Parametrises a test; a test's module-wide fixtures may ask for `sibling` too (see conftest.py).
-EVERY = pytest.mark.parametrize("sibling", list(SIBLINGS), indirect=True)
+EVERY = pytest.mark.parametrize(
+    "sibling",
+    [pytest.param(name, marks=pytest.mark.slow if name == "clear" else ()) for name in SIBLINGS],
+    indirect=True,
+)
 EVERY_BUT_SLOWLY = pytest.mark.parametrize(
     "sibling",
     ["ppo", *(pytest.param(name, marks=pytest.mark.slow) for name in SIBLINGS if name != "ppo")],

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import itertools
 import os
 import sys
 
@@ -12,7 +13,7 @@ from continual_hackatari.names import UNMODIFIED
 
 PACKAGE = "continual_hackatari"
 ROOMS = {"agents", "methods", "replay", "reporting", "schedules", "training", "wrappers"}
-SCRIPTS = {"continual_training_example", "eval", "metrics", "report", "sweep"}
+SCRIPTS = {"continual_clear", "continual_training_example", "eval", "metrics", "report", "sweep"}
 
 
 def imported_modules(path):
@@ -74,6 +75,47 @@ def test_rooms_import_each_other_in_one_direction_and_no_script():
 def test_scripts_import_no_script():
     for script in SCRIPTS | {"modification_factories"}:
         assert not imported_parts(ROOT / f"{script}.py") & SCRIPTS, script
+
+
+MOST_SHARED = 10
+"""Lines in a row that two scripts may have in common; more of them have one right answer, and belong in a room."""
+
+
+def lines_of_algorithm(source):
+    """The lines of a script without imports, comments (banners too), literals that describe, and settings."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        described = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        settings = isinstance(node, ast.ClassDef) and node.name == "Args"
+        if isinstance(node, (ast.Import, ast.ImportFrom)) or described or settings:
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+def shared_blocks(one, other, length=MOST_SHARED + 1):
+    """Blocks of so many lines in a row that both have."""
+    blocks = [{tuple(lines[i : i + length]) for i in range(len(lines) - length + 1)} for lines in (one, other)]
+    return blocks[0] & blocks[1]
+
+
+def test_scripts_share_no_long_block():
+    lines = {script: lines_of_algorithm((ROOT / f"{script}.py").read_text()) for script in SCRIPTS}
+    for one, other in itertools.combinations(sorted(SCRIPTS), 2):
+        assert not shared_blocks(lines[one], lines[other]), f"{one} and {other}"
+
+
+def test_a_shared_block_is_seen():
+    block = "\n".join(f"x{i} = {i}" for i in range(MOST_SHARED + 1))
+    once, twice = (
+        lines_of_algorithm(text) for text in (f"import a\n{block}\n", f"y = 1\n# a comment\n{block}\nz = 2\n")
+    )
+    assert shared_blocks(once, twice)
+    assert not shared_blocks(once[1:], twice)
+
+
+def test_no_script_is_long():
+    for script in SCRIPTS:
+        assert len((ROOT / f"{script}.py").read_text().splitlines()) <= 650, script
 
 
 def test_an_import_by_its_name_is_seen(tmp_path):

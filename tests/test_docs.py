@@ -11,8 +11,8 @@ import torch
 from conftest import ROOT
 from pages import EVERYTHING, TEXTS, rows, section
 
-from benchmarks import hindsight, methods, precision
-from continual_hackatari import continual_training_example
+from benchmarks import cost_of_methods, hindsight, methods, precision, replacements
+from continual_hackatari import continual_clear, continual_training_example
 from continual_hackatari.agents import ContinualBackprop, make_agent
 from continual_hackatari.agents.plasticity import PlasticityProbe
 from continual_hackatari.reporting.rows import EPISODE_COLUMNS, EVALUATION_COLUMNS, SWITCH_COLUMNS
@@ -70,16 +70,18 @@ def test_every_flag_has_a_text():
 
 
 def test_defaults_that_pages_name_are_those_of_the_code():
-    defaults = {field.name: default_of(field) for field in dataclasses.fields(continual_training_example.Args)}
-    tables = re.findall(r"^\| setting \| default \|\n\|---\|---\|\n((?:\|.*\|\n)+)", EVERYTHING, re.M)
-    assert len(tables) >= 4
-    for name, default in (row for table in tables for row in rows(table, columns=2)):
-        assert_default(default, defaults[name.strip("`").removeprefix("--")])
+    for page, text in TEXTS.items():
+        script = continual_clear if page.name == "clear.md" else continual_training_example
+        defaults = {field.name: default_of(field) for field in dataclasses.fields(script.Args)}
+        tables = re.findall(r"^\| setting \| default \|\n\|---\|---\|\n((?:\|.*\|\n)+)", text, re.M)
+        assert tables or page.name not in ("clear.md", "ppo.md")
+        for name, default in (row for table in tables for row in rows(table, columns=2)):
+            assert_default(default, defaults[name.strip("`").removeprefix("--")])
 
 
 def test_factory_tables_equal_the_constructors():
     described = set()
-    for heading in re.findall(r"^### (.*)$", section("The seven factories"), re.M):
+    for heading in re.findall(r"^### (.*)$", section("The eight factories"), re.M):
         table = rows(section(heading))
         for name in heading.split(", "):
             described.add(name)
@@ -241,6 +243,11 @@ def test_the_table_of_methods_is_the_measured_one():
     for game, runs in result["rows"].items():
         assert methods.table(runs, methods.sequence(game).modifications) in text
         assert len(runs[0]["all"]) == len(result["settings"]["seeds"]) >= 3
+
+
+def test_the_tables_of_what_methods_cost_and_of_what_is_replaced_again_are_the_measured_ones():
+    assert cost_of_methods.table(measured("cost_of_methods")) in section("What methods cost")
+    assert replacements.table(measured("replacements")["rows"]) in section("Which units are replaced again")
 
 
 def test_the_tables_of_hindsight_are_the_measured_ones():

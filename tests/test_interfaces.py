@@ -68,7 +68,8 @@ class Hill:
     It has two lives, loses one where it rolls off to the left, and is over when both are lost, or after 30 pushes.
     """
 
-    actions, noop, fire = (-1.0, 0.0, 1.0), 0.0, None
+    actions = buttons = (-1.0, 0.0, 1.0)
+    noop, fire = 0.0, None
     before_last_frame = None
 
     def __init__(self, seed):

@@ -42,6 +42,20 @@ def test_mean_and_variance_after_many_steps_are_those_of_the_formula():
             assert not each.any()
 
 
+def test_rows_of_each_layer_have_its_gain():
+    agent = small_agent(encoder_dims=(3, 2), decoder_dims=(4,))  # rows are no longer than columns
+    start = copy_of(agent)
+    with torch.no_grad():
+        method_on(agent, "soft_shrink_perturb", factor=1.0, noise_scale=0.5).weights([])
+    gains = {"actor.weight": 0.01, "critic.weight": 1.0}
+    for name, weight in agent.named_parameters():
+        if weight.dim() == 2:
+            lengths = (weight.detach() - start[name]).norm(dim=1)
+            torch.testing.assert_close(
+                lengths, torch.full_like(lengths, 0.5 * gains.get(name, 2**0.5)), rtol=1e-3, atol=0
+            )
+
+
 @pytest.mark.parametrize("shape", [(5, 12), (12, 5), (6, 2, 3, 1)])
 def test_a_row_is_distributed_as_a_row_of_the_initialiser(shape):
     """Length, and the second and fourth moment of an entry."""

@@ -21,10 +21,10 @@ from pages import rows as rows_of_table
 from siblings import Q_LEARNER
 from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 
+from continual_hackatari import continual_clear, sweep
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
-from continual_hackatari import sweep
-from continual_hackatari.agents import make_agent
+from continual_hackatari.agents import RewardScaler, make_agent
 from continual_hackatari.agents.layers import HiddenLayer
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Boundary, Changed, Clock, Method, moments_of
@@ -45,6 +45,7 @@ from continual_hackatari.training.method_settings import check_methods, complete
 from continual_hackatari.training.ranks import ALONE
 from continual_hackatari.training.rollouts import Rollout
 from continual_hackatari.training.run_methods import boundary_due, files_of, make_methods, period
+from continual_hackatari.training.unrolls import played_unrolls
 
 NAMES = list(all_methods())
 FREEWAY = {"env_id": "ALE/Freeway-v5", "total_timesteps": 64, "num_envs": 2, "num_steps": 16, "cuda": False}
@@ -158,7 +159,7 @@ def test_a_script_without_a_place_for_a_method_refuses_it(workdir):
 
 EARLIER = {"continual_backprop": {name: name for name in UNIT_FLAGS}, "shrink_perturb": SHRINK_FLAGS}
 """Method -> setting -> its earlier flag."""
-CHOSEN = {"init": ("kaiming", "orthogonal"), "maturity_threshold": (100, 1000)}
+CHOSEN = {"init": ("kaiming", "orthogonal")}
 """Of continual backpropagation: what the original has, and what is the method's default."""
 
 
@@ -208,8 +209,18 @@ class Renewing(Noting):
     changed = Changed(weights=True, optimizer=True, everything=True)
 
 
+class Pushing(Noting):
+    changed = Changed(weights=True)
+
+
+class Restarting(Noting):
+    changed = Changed(optimizer=True)
+
+
 @pytest.mark.parametrize(
-    ("other", "then"), [(Noting, []), (Changing, ["forget"]), (Renewing, ["begin"])], ids=["looks", "changes", "renews"]
+    ("other", "then"),
+    [(Noting, []), (Pushing, []), (Restarting, []), (Changing, ["forget"]), (Renewing, ["begin"])],
+    ids=["looks", "changes weights", "renews the optimizer", "changes both", "renews all"],
 )
 def test_all_look_before_any_changes_and_hear_of_what_the_others_changed(other, then):
     one, two = Noting(None, None), other(None, None)
@@ -339,11 +350,18 @@ class Learning:
 
     def __init__(self, args, kind):
         self.args, self.kind = args, kind
-        shape, sizes = AGENTS[kind]
-        self.agent = training.build(dataclasses.replace(args, **sizes), shape, 4, seeded(1))
-        self.optimizer = training.make_optimizer(args, self.agent)
-        self.scalers = training.make_scalers(args)
+        self.make()
         self.methods = make_methods(args, self.agent, self.optimizer, ALONE, self.scalers)
+
+    def make(self):
+        shape, sizes = AGENTS[self.kind]
+        self.agent = training.build(dataclasses.replace(self.args, **sizes), shape, 4, seeded(1))
+        self.optimizer = training.make_optimizer(self.args, self.agent)
+        self.scalers = training.make_scalers(self.args)
+
+    def update(self, rollout, autocast):
+        for rows in torch.arange(rollout.values.numel()).split(8 * (1 + self.args.her)):
+            training.minibatch_step(self.args, self.agent, self.optimizer, autocast, rollout, rows, self.methods)
 
     def see(self, rollout, seed):
         if self.methods.keeps_rows:
@@ -351,11 +369,9 @@ class Learning:
             self.methods.rows(training.played(run, rollout, 0, 8))
 
     def learn(self, seed):
-        rollout = made_up_rollout(self.kind, seed, self.args.her)
-        autocast = torch.autocast("cpu", enabled=False)
+        rollout = made_up_rollout(self.kind, seed, getattr(self.args, "her", False))
         self.see(rollout, seed)
-        for rows in torch.arange(rollout.values.numel()).split(8 * (1 + self.args.her)):
-            training.minibatch_step(self.args, self.agent, self.optimizer, autocast, rollout, rows, self.methods)
+        self.update(rollout, torch.autocast("cpu", enabled=False))
         self.methods.boundary(f"task {seed % 2}", f"task {(seed + 1) % 2}", Clock(seed, 0, None))
 
     def state(self):
@@ -375,12 +391,27 @@ class Learning:
             filed.load(Path(folder.name) / f"{name}_step1.pt")
 
 
+class LearningByClear(Learning):
+    """The same as continual_clear.py does."""
+
+    def make(self):
+        self.agent = continual_clear.build(self.args, AGENTS["PPO"][0], 4, seeded(1))
+        self.optimizer = continual_clear.make_optimizer(self.args, self.agent)
+        self.scalers = [RewardScaler(2, 0.99, "clip")]
+
+    def update(self, rollout, autocast):
+        rollout = rollout._replace(log_policies=torch.full((8, 2, 4), -np.log(4)))
+        unrolls = played_unrolls(rollout, rollout.rewards.astype(np.float32), [], rollout.observations[-1], 0, 8)
+        for _ in range(2):
+            continual_clear.minibatch_step(self.args, self.agent, self.optimizer, autocast, [unrolls], self.methods)
+
+
 def small(*names, learner="PPO_OBJ"):
     """Settings with which each of these methods does something in every step."""
     given = {f"{name}.{key}": value for name in names for key, value in BUSY.get(name, {}).items()}
-    flags = LEARNERS[learner].flags
-    args = complete_methods(training.Args(methods=names, prefixed=given, num_envs=2, num_steps=8, **flags))
-    check_methods(args, training.SCRIPT.moments, "x.py")
+    script, flags = continual_clear if learner == "CLEAR" else training, LEARNERS[learner].flags
+    args = complete_methods(script.Args(methods=names, prefixed=given, num_envs=2, num_steps=8, **flags))
+    check_methods(args, script.SCRIPT.moments, "x.py")
     return args
 
 
@@ -398,9 +429,10 @@ BUSY = {
 
 
 def assert_it_goes_on_alike(args, kind):
-    one = Learning(args, kind)
+    make = LearningByClear if isinstance(args, continual_clear.Args) else Learning
+    one = make(args, kind)
     one.learn(1)
-    two = Learning(args, kind)
+    two = make(args, kind)
     two.load(one.state())
     for learner in (one, two):
         learner.learn(2)
@@ -428,6 +460,7 @@ LEARNERS = {
         {"continual_backprop": "is on already", "crelu": "a unit of CReLU has two outputs"},
     ),
     "--her": Learner("PPO", {"her": True}, {"from_scratch": "drops the rows before it"}),
+    "CLEAR": Learner("PPO", {}, {}),
 }
 """By the head of their column in docs/methods/index.md."""
 REFUSED_PAIRS = {

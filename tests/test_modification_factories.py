@@ -46,6 +46,14 @@ def random_kwargs(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def cyclic_kwargs(draw: st.DrawFn) -> dict[str, Any]:
+    modifications = draw(modification_lists)
+    lengths = st.lists(st.integers(1, 20), min_size=len(modifications), max_size=len(modifications))
+    steps = draw(st.one_of(st.integers(1, 20), lengths))
+    return {"modifications": modifications, "steps": steps, "num_cycles": draw(st.integers(1, 4))}
+
+
+@st.composite
 def product_kwargs(draw: st.DrawFn) -> dict[str, Any]:
     factors = draw(st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3), min_size=1, max_size=2))
     return {
@@ -68,6 +76,7 @@ leaves = st.one_of(
     sequential_kwargs().map(lambda kwargs: _entry("SequentialModificationFactory", kwargs)),
     _with_epsilon(sequential_kwargs()).map(lambda kwargs: _entry("EpsSequentialModificationFactory", kwargs)),
     random_kwargs().map(lambda kwargs: _entry("RandomModificationFactory", kwargs)),
+    cyclic_kwargs().map(lambda kwargs: _entry("CyclicModificationFactory", kwargs)),
     product_kwargs().map(lambda kwargs: _entry("AllCombinationsRandomModificationFactory", kwargs)),
 )
 
@@ -192,6 +201,28 @@ def test_holds_last_exactly_num_repetitions_steps(kwargs: dict[str, Any], seed: 
         mf.RandomModificationFactory(**{**kwargs, "num_total_steps": blocks, "num_repetitions": 1}, seed=seed)
     )
     assert timeline == [draws[step // hold] for step in range(len(timeline))]
+
+
+@settings(max_examples=100, deadline=None)
+@given(kwargs=cyclic_kwargs())
+def test_cycles_are_the_list_played_again_and_again(kwargs: dict[str, Any]) -> None:
+    strings, steps = kwargs["modifications"], kwargs["steps"]
+    lengths = [steps] * len(strings) if isinstance(steps, int) else steps
+    cycle = [string for string, length in zip(strings, lengths, strict=True) for _ in range(length)]
+    factory = schedule_from_config(_entry("CyclicModificationFactory", kwargs), seed=0)
+    assert factory.num_total_steps == kwargs["num_cycles"] * sum(lengths)
+    assert _timeline(factory) == cycle * kwargs["num_cycles"]
+
+
+def test_task_strings_of_games_are_normalised() -> None:
+    """`Breakout:` and `Breakout: no_modif` are one task, so to go from one to the other is no switch."""
+    given = ["Pong:  lazy_enemy ", "Breakout:", " Breakout : no_modif", "Breakout:\tno_modif", "no_modif"]
+    kwargs = {"modifications": given, "steps": 2, "num_cycles": 1}
+    factory = make_factory("CyclicModificationFactory", kwargs, seed=0)
+    assert list(factory.segments()) == [(0, 2, "Pong: lazy_enemy"), (2, 8, "Breakout:"), (8, 10, "")]
+    games = {"num_total_steps": 9, "modifications": [["Pong:", "Breakout: no_modif"], ["", "mode_1"]]}
+    product = make_factory("AllCombinationsRandomModificationFactory", games, seed=0)
+    assert product.possible_modifications() == ["Pong:", "Pong: mode_1", "Breakout:", "Breakout: mode_1"]
 
 
 def test_no_modification_and_constant_schedules() -> None:
@@ -418,7 +449,7 @@ def test_phases_are_back_to_back_with_local_steps(entries: list[dict[str, Any]],
     for phase, entry in zip(combined.phases, entries, strict=True):
         alone = _timeline(phase.factory)
         assert (phase.start, phase.stop) == (start, start + len(alone))
-        assert len(alone) == entry["modification_factory_kwargs"]["num_total_steps"]
+        assert len(alone) == schedule_from_config(entry, seed=0).num_total_steps
         assert [combined.get_modification(step) for step in range(start, phase.stop)] == alone
         start = phase.stop
     assert combined.num_total_steps == start
@@ -469,6 +500,7 @@ def test_a_mapping_and_a_list_of_phases_mean_the_same() -> None:
 # --------------------------------------------------------------------------------------------------------- errors
 SEQ, RND, ALL = "SequentialModificationFactory", "RandomModificationFactory", "AllCombinationsRandomModificationFactory"
 EPS, COMB = "EpsSequentialModificationFactory", "CombinedModificationFactory"
+CYC = "CyclicModificationFactory"
 
 
 def _seq(**changes: Any) -> dict[str, Any]:
@@ -477,6 +509,10 @@ def _seq(**changes: Any) -> dict[str, Any]:
 
 def _rnd(**changes: Any) -> dict[str, Any]:
     return {"num_total_steps": 100, "modifications": ["a", "b"], **changes}
+
+
+def _cyc(**changes: Any) -> dict[str, Any]:
+    return {"modifications": ["a", "b"], "steps": 50, "num_cycles": 2, **changes}
 
 
 BAD: list[tuple[str, Any, list[str]]] = [
@@ -517,6 +553,14 @@ BAD: list[tuple[str, Any, list[str]]] = [
     (EPS, _seq(epsilon=True), ["`epsilon`", "got True"]),
     (EPS, _seq(epsilon="0.1"), ["`epsilon`", "got '0.1'"]),
     (EPS, _seq(num_repetitions=0), ["`num_repetitions`", "at least 1", "got 0"]),
+    (CYC, _cyc(modifications=[]), ["`modifications`", "at least one", "got []"]),
+    (CYC, _cyc(steps=0), ["`steps`", "at least 1", "got 0"]),
+    (CYC, _cyc(steps="50"), ["`steps`", "integer", "got '50'"]),
+    (CYC, _cyc(steps=[50]), ["`steps`", "each of the 2 modifications", "got 1: [50]"]),
+    (CYC, _cyc(steps=[50, 1.5]), ["`steps[1]`", "integer", "got 1.5"]),
+    (CYC, _cyc(num_cycles=0), ["`num_cycles`", "at least 1", "got 0"]),
+    (CYC, _cyc(num_cycles=10**15), ["`num_total_steps`", "at most"]),
+    (CYC, _cyc(num_total_steps=200), ["unknown argument `num_total_steps`", "num_cycles"]),
     (RND, _rnd(num_repetitions=-2), ["`num_repetitions`", "at least 1", "got -2"]),
     (RND, _rnd(probabilities=[1.0]), ["`probabilities`", "2 modifications", "got 1: [1.0]"]),
     (RND, _rnd(probabilities=[0.5, 0.4]), ["`probabilities`", "sum to 1", "0.9"]),

@@ -14,9 +14,12 @@ from test_training import TWO_REGIMES, train_in
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari import methods
+from continual_hackatari.agents import AgentError
 from continual_hackatari.methods.moments import MOMENTS, Learner, Method, moments_of
 from continual_hackatari.methods.together import Methods
 from continual_hackatari.training.ranks import ALONE, Ranks
+from continual_hackatari.training.run import derive_seeds
+from continual_hackatari.training.run_methods import FIRST_SEEDS, make_methods, played, seed_of
 
 GRADIENT_NORM = training.OF_GRADIENT_STEP.index("gradient_norm")
 
@@ -56,6 +59,42 @@ def test_a_file_is_all_that_a_method_needs(half_rate, tmp_path, monkeypatch, cap
     assert float(capsys.readouterr().out.splitlines()[-1].split()[0]) > 0
     evaluation.main([*shared, "--modifs", "all_black_cars", "--play", str(tmp_path / "game.mp4")])
     assert float(capsys.readouterr().out.rpartition("score ")[2]) > 0
+
+
+def test_a_method_sees_the_rows_that_were_asked_for_and_of_hindsight_those_that_were_played():
+    rollout, clock = made_up_rollout("PPO_OBJ", 1, her=True), object()
+    run = SimpleNamespace(modification="a task", clock=lambda: clock)
+    rows = played(run, rollout, 2, 5)
+    assert (rows.task, rows.clock) == ("a task", clock)
+    assert torch.equal(rows.observations, rollout.observations[2:5])
+    assert torch.equal(rows.actions, rollout.actions[2:5, :2])
+    assert torch.equal(rows.outputs["log_prob"], rollout.log_probs[2:5, :2])
+    assert torch.equal(rows.outputs["value"], rollout.values[2:5, :2])
+    assert (rows.rewards.shape, rows.ends.shape) == ((3, 2), (3, 2))
+
+
+def test_every_method_draws_from_a_generator_of_its_own():
+    seeds = [seed_of(name, 7) for name in NAMES]
+    assert len({*seeds, *derive_seeds(7, 3)}) == len(NAMES) + 3, "weights, actions and minibatches have the first three"
+    assert [seed_of(name, 7) for name in FIRST_SEEDS] == derive_seeds(7, 5)[3:], "as before there was `--methods`"
+    assert seed_of("redo", 7) != seed_of("redo", 8)
+
+
+def test_what_is_logged_of_a_method_has_its_name_and_an_earlier_flag_its_own_prefix():
+    for learner, names in (("PPO_OBJ", ["continual_backprop", "redo"]), ("PPO_CBP", ["redo"])):
+        kind = LEARNERS[learner].kind
+        numbers = Learning(small(*names, learner=learner), kind).methods.numbers()
+        assert {name.rpartition("/")[0].rpartition("/")[0] for name in numbers} == {
+            "methods/redo",
+            "cbp" if learner == "PPO_CBP" else "methods/continual_backprop",
+        }
+
+
+def test_an_agent_without_hidden_layers_is_refused_to_what_looks_at_them():
+    agent = Learning(small(), "PPO_OBJ").agent
+    agent.hidden_layers = list
+    with pytest.raises(AgentError, match="`methods`: redo looks at hidden layers, and this agent has none"):
+        make_methods(small("redo"), agent, torch.optim.Adam(agent.parameters()), ALONE)
 
 
 # ----------------------------------------------------------------------------------------------- within a gradient step

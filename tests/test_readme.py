@@ -19,13 +19,13 @@ from conftest import NEEDS_HACKATARI, ROOT, mostly_slow
 from made_up_runs import make_run
 from pages import FILES, README, TEXTS, anchors, blocks, section
 
-from continual_hackatari import continual_training_example, metrics, report
+from continual_hackatari import continual_clear, continual_training_example, metrics, report
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
 from continual_hackatari.training import ending, run_evaluation, setup, summary, sweeps, watching
 from continual_hackatari.training.checkpoints import load_checkpoint
-from continual_hackatari.training.config import apply_config_file, check_ranges, parse_command_line
+from continual_hackatari.training.config import check_ranges, parse_command_line
 from continual_hackatari.training.settings import ranges_of
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.wrappers import commands
@@ -38,6 +38,7 @@ from continual_hackatari.wrappers.rewards import load_reward_function
 from modification_factories import main as preview
 
 SCRIPTS = {
+    "continual_clear.py": continual_clear,
     "continual_training_example.py": continual_training_example,
     "eval.py": evaluation,
     "metrics.py": metrics,
@@ -46,7 +47,7 @@ SCRIPTS = {
 }
 BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
 BENCHMARKS += ("precision", "methods", "published", "soak", "starts", "hindsight", "evaluations", "floor")
-BENCHMARKS += ("suite_results",)
+BENCHMARKS += ("suite_results", "cost_of_methods", "replacements", "clear")
 
 
 # ------------------------------------------------------------------------------------------------------ first screen
@@ -227,10 +228,8 @@ def test_config_files_can_be_trained(text, tmp_path, monkeypatch):
     path.write_text(text)
     with contextlib.redirect_stdout(io.StringIO()):
         ready = continual_training_example.prepare(["--config", str(path)])
-    args, _ = apply_config_file(continual_training_example.Args(), path)
-    config, _ = game_config(args.env_id)
     for string in ready.schedule.possible_modifications():
-        check_string(config, string)
+        check_string(ready.game, string)
     assert ready.total_timesteps == ready.schedule.num_total_steps
     sys.modules.pop("my_schedules", None)
 

@@ -118,6 +118,7 @@ def test_what_is_read_back_is_what_was_shown(layout, chunks):
     replay, games, parts, step = replay_of(layout), Games(layout), [], 0
     for length in CHUNKS[chunks]:
         parts.append(games.fill(replay, length, step=2 * step))
+        replay.add(parts[0].seen[:0], {}, done=parts[0].done[:0], tasks="", step=0)  # nothing
         step += length
     played = joined(parts)
     batch = replay.sample(100)

@@ -1,6 +1,7 @@
 """A replay in a run: its settings, and files to which a save adds only what is new."""
 
 import copy
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from conftest import ROOT
 from pages import blocks, rows
 from test_replay import FRAMES, Games, assert_same_blocks, replay_of
 
+from benchmarks.replay import table
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.ranks import ALONE
@@ -201,8 +203,11 @@ def test_each_process_has_its_own_games_its_share_of_the_room_and_its_own_random
     assert one.num_steps == 0
 
 
-def test_the_page_says_the_defaults_and_its_example_works(capsys):
+def test_the_page_says_the_defaults_and_what_was_measured_and_its_example_works(capsys):
     text = (ROOT / "docs" / "replay.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "results" / "replay.json").read_text())["rows"]
+    assert table(measured) in text
+    assert all(costs["save_new"] + costs["save_index"] < 20 for costs in measured.values()), "under 1 % of 2 ms a step"
     for name, default, _ in rows(text):
         field = ReplaySettings.__dataclass_fields__[name.strip("`-")]
         assert default.strip("`") == str(field.default)

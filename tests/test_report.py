@@ -170,7 +170,7 @@ def test_every_setting_is_decided_about():
     assert names - NOT_OF_EXPERIMENT == {
         *("start_from_experiment", "modification_digest", "methods", "prefixed", "boundary"),
         *("exp_name", "torch_deterministic", "amp", "compile", "cuda_graphs", "env_id", "backend"),
-        *("obs_mode", "modifs", "new_rf", "frameskip", "buffer_window_size"),
+        *("obs_mode", "modifs", "new_rf", "full_action_space", "frameskip", "buffer_window_size"),
         *("deactivate_episodic_life", "game_start", "fire_reset", "max_pool", "sticky"),
         *("time_limit", "switch_mode", "total_timesteps", "learning_rate", "num_envs"),
         *("adam_betas", "weight_decay"),

@@ -38,13 +38,21 @@ def test_a_changed_suite_has_another_version():
 @pytest.mark.parametrize("name", NAMES)
 def test_both_sizes_are_one_sequence_that_can_be_played(name):
     cpu, full = (CONFIGS[name, size] for size in ("cpu", "full"))
-    for key in ("env_id", "frameskip", "held_out_modifs", "anneal_lr"):
+    for key in (
+        "env_id",
+        "frameskip",
+        "full_action_space",
+        "max_pool",
+        "reward_scaling",
+        "held_out_modifs",
+        "anneal_lr",
+    ):
         assert cpu.get(key) == full.get(key)
     both = [schedule_from_config(config, seed=0) for config in (cpu, full)]
     played = [[string for *_, string in schedule.segments()] for schedule in both]
     assert played[0] == played[1]
-    assert full["modification_factory_kwargs"]["num_total_steps"] == 1_000_000 * len(played[0])
-    game, _ = game_config(cpu["env_id"])
+    assert both[1].num_total_steps == 1_000_000 * len(played[0])
+    game, _ = game_config(cpu["env_id"], full_action_space=cpu.get("full_action_space", False))
     strings = [*played[0], *cpu.get("held_out_modifs", [])]
     assert all(check_string(game, string)[0] == string for string in strings)
     assert not set(cpu.get("held_out_modifs", [])) & set(played[0])
@@ -60,6 +68,26 @@ def test_the_papers_sequences():
             assert config["modification_factory_kwargs"]["modifications"] == [f"mode_{n}" for n in range(number)]
             assert config["eval_modifs"] == config["modification_factory_kwargs"]["modifications"]
             assert config.get("frameskip", 4) == skip
+
+
+def test_coras_sequences():
+    six = ["SpaceInvaders:", "Krull:", "BeamRider:", "Hero:", "StarGunner:", "MsPacman:"]
+    sequences = {"atari_6_tasks_5_cycles": six * 5, "mini_atari_3_tasks_3_cycles": [six[0], six[2], six[5]] * 3}
+    for name, expected in sequences.items():
+        for size in SIZES:
+            assert [string for *_, string in schedule_from_config(CONFIGS[name, size], seed=0).segments()] == expected
+
+
+def test_a_run_on_one_game_of_several_is_the_same_task_there(tmp_path):
+    """It plays the second game with all actions, under the string that the sequence has for it."""
+    config = CONFIGS["three-games", "cpu"]
+    task = first_regimes(config)[1]
+    (tmp_path / "alone.json").write_text(json.dumps(single_task_config(config, task)))
+    args, _ = apply_config_file(training.Args(), str(tmp_path / "alone.json"))
+    assert (args.env_id, args.modifs, args.full_action_space) == ("ALE/Freeway-v5", "Breakout:", True)
+    assert args.reward_scaling == "clip", "as in the sequence, where it is because there are several games"
+    game, _ = game_config(args.env_id, full_action_space=True)
+    assert check_string(game, args.eval_modifs[0]) == ("Breakout:", [])
 
 
 def test_a_run_on_one_task_is_the_suite_without_its_sequence(tmp_path):

@@ -18,6 +18,7 @@ NETWORK_SETTINGS = {
     "architecture": "PPO",
     "obs_mode": "dqn",
     "buffer_window_size": 4,
+    "full_action_space": False,
     "her": False,
     "game_specific_goals": False,
 }
@@ -91,6 +92,7 @@ def choose_game(
         max_pool=settings["max_pool"],
         sticky=settings["sticky"],
         time_limit=settings["time_limit"],
+        full_action_space=settings["full_action_space"],
         modification_file=rules or "",
         goal_kind=goal_kind(settings["her"], settings["game_specific_goals"]),
     )

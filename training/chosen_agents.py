@@ -34,7 +34,7 @@ class PlayingSettings:
     """the checkpoint, a .cleanrl_model file, or a run folder, whose last agent it is; several are several training
     seeds of one method; random: a player that draws every action uniformly, for which --env_id says the game"""
     modifs: tuple[str, ...] = ()
-    """modification strings (no_modif or nothing: the unmodified game)"""
+    """modification strings (no_modif or nothing: the unmodified game), of another game as in `Breakout: gravity`"""
     deterministic: bool = False
     """take the most probable action instead of sampling"""
     seed: int = 1
@@ -46,7 +46,7 @@ class PlayingSettings:
 
     # the game; by default as in the checkpoint
     env_id: str | None = None
-    """the game; it must have as many actions as the one trained on"""
+    """the game; it must have as many actions as the one trained on (modifs may name others, see there)"""
     backend: Literal["HackAtari", "OCAtari", "Gym"] | None = None
     """where the game comes from"""
     frameskip: int | None = None
@@ -70,6 +70,8 @@ class PlayingSettings:
     """frames or object features"""
     buffer_window_size: int | None = None
     """number of past frames the agent sees"""
+    full_action_space: bool | None = None
+    """--full_action_space or --no_full_action_space: with all 18 actions, or with those of the game"""
     her: bool | None = None
     """--her or --no_her: trained with or without hindsight"""
     game_specific_goals: bool | None = None

@@ -39,6 +39,7 @@ class Rollout(NamedTuple):
     goals: Tensor | None  # uint8 [T, M, G], the goal of each row in grey levels; None without hindsight
     weights: Tensor | None  # [T, M], importance weights; None: all rows weigh the same
     relabelled: Tensor | None = None  # bool [T, M], the row has a new goal; None without hindsight
+    log_policies: Tensor | None = None  # [T, M, num_actions], of the policy that acted; None where nobody asks for it
 
 
 Cut = tuple[int, np.ndarray, Tensor, Tensor]
@@ -131,11 +132,17 @@ def scale_rewards(
 
 
 def empty_rollout(
-    envs: VectorGames, num_steps: int, device: torch.device, *, twice: bool = False, weighed: bool = False
+    envs: VectorGames,
+    num_steps: int,
+    device: torch.device,
+    *,
+    twice: bool = False,
+    weighed: bool = False,
+    whole_policies: bool = False,
 ) -> Rollout:
     """Storage for one rollout; frames stay uint8, a quarter of the memory of floats.
 
-    twice: with hindsight. weighed: its rows have importance weights.
+    twice: with hindsight. weighed: its rows have importance weights. whole_policies: with `log_policies`.
     """
     steps = (num_steps, envs.num_envs)
     rows = (num_steps, envs.num_envs * (2 if twice else 1))
@@ -161,6 +168,7 @@ def empty_rollout(
         goals=goals,
         weights=torch.ones(rows, device=device) if weighed else None,
         relabelled=None if goal is None else torch.zeros(rows, dtype=torch.bool, device=device),
+        log_policies=torch.zeros((*rows, envs.num_actions), device=device) if whole_policies else None,
     )
 
 

@@ -61,7 +61,9 @@ class RunSettings:
 
     # environment
     env_id: str = "ALE/Pong-v5"
-    """the game"""
+    """the game; strings may name others, as in `Breakout: gravity`"""
+    full_action_space: bool = False
+    """the agent has all 18 actions of the console instead of the game's own, with which it can play several games"""
     backend: Literal["HackAtari", "OCAtari", "Gym"] = "HackAtari"
     """HackAtari can be modified; OCAtari is unmodified with objects; Gym is unmodified with max-pooled frames"""
     obs_mode: Literal["dqn", "obj"] = "dqn"

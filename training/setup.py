@@ -18,6 +18,7 @@ from torch import nn
 
 from continual_hackatari.agents import AgentError
 from continual_hackatari.agents.acceleration import choose_precision
+from continual_hackatari.names import Task, parse
 from continual_hackatari.reporting.plan import Plan
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run as RunFolder
@@ -65,7 +66,7 @@ REQUIRED = ("args", "machine", "counters", "agent", "generators", "envs", "track
 
 @dataclass(frozen=True)
 class Script(Generic[ArgsT]):
-    """What a training script says of itself; the last five may be left out."""
+    """What a training script says of itself; all from `parts` on may be left out."""
 
     file: str
     """its `__file__`, for the commands that a user is told"""
@@ -80,6 +81,8 @@ class Script(Generic[ArgsT]):
     """what of `Run.start` every state to go on from holds"""
     check: Callable[[ArgsT, Mapping[str, Any] | None, Ranks], None] = lambda args, saved, ranks: None
     """(settings, the state to go on from, this process among all): raises one of `USER_ERRORS` for what cannot work"""
+    complete: Callable[[ArgsT, Sequence[str]], tuple[ArgsT, list[str]]] = lambda args, games: (args, [])
+    """(settings, games that it trains on): the settings, with those that follow from the games, and lines"""
     notes: Callable[[ArgsT, Any], Sequence[str | None]] = lambda args, schedule: ()
     """(settings, schedule): lines for the user about the algorithm"""
     moments: frozenset[str] = frozenset()
@@ -196,6 +199,14 @@ def check_settings(
         notes.append(check_start(args, start, game, lambda shape, number: build(shape, number, torch.Generator())))
     schedule, strings, lines = choose_schedule(args, game)
     notes += lines
+    played = games_of(strings, game)
+    if len(played) > 1 and args.switch_mode == "live":
+        raise ConfigError(
+            f"`switch_mode` live changes games in their middle, and this run plays {len(played)} games, "
+            f"{' and '.join(played[:2])} among them; choose reset or episode"
+        )
+    args, lines = script.complete(args, played)
+    notes += lines
     total_timesteps = args.total_timesteps or schedule.num_total_steps
     if args.switch_mode == "live":
         notes += filter(None, [waiting_note(game, strings)])
@@ -255,6 +266,7 @@ def choose_game(args: RunSettings) -> tuple[GameConfig, list[str]]:
         max_pool=args.max_pool,
         sticky=args.sticky,
         time_limit=args.time_limit,
+        full_action_space=args.full_action_space,
         reward_file=args.new_rf,
         modification_file=rules_of(args),
         goal_kind=args.goal_kind,
@@ -277,11 +289,20 @@ def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]
         modifs=args.modifs,
     )
     strings = schedule.possible_modifications()
-    for name in dict.fromkeys(name for string in strings for name in string.split()):
-        key = key_of(kwargs, name, "modification_factory_kwargs") or "modification_factory"
-        check_string(game, name, key if has_schedule else "modifs")
+    # One by one, so that an error names no more than what is wrong.
+    single = (Task(of, names[i : i + 1]) for of, names in map(parse, strings) for i in range(len(names) or 1))
+    for task in dict.fromkeys(single):
+        wanted = (str(task), *task.names, task.game)
+        places = (key_of(kwargs, each, "modification_factory_kwargs") for each in wanted)
+        key = next(filter(None, places), "modification_factory")
+        check_string(game, str(task), key if has_schedule else "modifs")
     checked = [check_string(game, string) for string in strings]
     return schedule, [string for string, _ in checked], [line for _, lines in checked for line in lines]
+
+
+def games_of(strings: Sequence[str], game: GameConfig) -> list[str]:
+    """The games of these task strings."""
+    return list(dict.fromkeys(parse(string).game or game.game for string in strings))
 
 
 def check_file(path: str | Path, modification_file: str = "") -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED, parse
 from continual_hackatari.training.config import ConfigError, shown
 from continual_hackatari.wrappers.config import GameConfig, check_string
 
@@ -14,7 +14,7 @@ def choose_evaluated(
 ) -> tuple[dict[str, str], list[str]]:
     """Modification strings to evaluate, as the games take them, each `train` or `held_out`, and lines for the user.
 
-    strings: none means `trained_on`, and the unmodified game; at most `MAX_EVALUATED` of them.
+    strings: none means `trained_on`, and the unmodified games of these; at most `MAX_EVALUATED` of them.
 
     Raises:
         ConfigError: a string twice, or one that is held out and trained on, in whatever order of its names.
@@ -34,8 +34,10 @@ def choose_evaluated(
                 "so take it from one of the two"
             )
     if not chosen:
-        unmodified = [] if "" in withheld or "" in trained_on else [""]
-        number = MAX_EVALUATED - len(unmodified)
+        games = dict.fromkeys([parse(string).game for string in trained_on] or [""])
+        unmodified = [check_string(game, f"{one}:" if one else "")[0] for one in games]
+        unmodified = [string for string in unmodified if string not in (*withheld, *trained_on)]
+        number = max(0, MAX_EVALUATED - len(unmodified))
         chosen, left_out = [*trained_on[:number], *unmodified], trained_on[number:]
         if left_out:
             notes.append(

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from continual_hackatari.names import UNMODIFIED
+from continual_hackatari import names
+from continual_hackatari.names import UNMODIFIED, parse
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import ConfigError, nearest
 from continual_hackatari.training.files import atomic_path
@@ -43,7 +44,7 @@ def suite_file(folder: Path, name: str, size: str) -> Path:
 
 def game_of(config: dict[str, Any]) -> str:
     """The name of the game, as in files and tables."""
-    return str(config["env_id"]).removeprefix("ALE/").removesuffix("-v5")
+    return names.game_of(str(config["env_id"]))
 
 
 class Regime(NamedTuple):
@@ -112,9 +113,11 @@ def cost_of(config: dict[str, Any]) -> Cost:
     moments = 1 + sum(-(-(stop - start) // every) if every else 1 for start, stop, _ in segments)
     strings = {*config.get("eval_modifs", ()), *config.get("held_out_modifs", ())}
     if not config.get("eval_modifs"):
-        strings |= {"", *schedule.possible_modifications()}
-    length = GAME_STEPS.get(game_of(config), SOME_STEPS) * 4 // config.get("frameskip", 4)
-    return Cost(schedule.num_total_steps, 2 * moments * len(strings) * config["eval_games"] * length)
+        trained_on = schedule.possible_modifications()
+        strings |= {*trained_on, *(str(parse(string)._replace(names=())) for string in trained_on)}
+    games = [parse(string).game or game_of(config) for string in strings]
+    length = sum(GAME_STEPS.get(game, SOME_STEPS) * 4 // config.get("frameskip", 4) for game in games)
+    return Cost(schedule.num_total_steps, 2 * moments * config["eval_games"] * length)
 
 
 def plan_table(rows: Sequence[tuple[str, int, int, Cost]]) -> list[list[str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED, parse
 from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval, without_nan
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.wrappers.interfaces import GameRecord
@@ -27,7 +27,8 @@ def summarise(games: Mapping[str, Sequence[GameRecord]], env_id: str, seed: int)
     results = []
     for string, records in games.items():
         mean, std, low, high = mean_std_interval([record.score for record in records], seed)
-        results.append(Result(string, len(records), mean, std, low, high, human_normalised(env_id, mean)))
+        normalised = human_normalised(parse(string).game or env_id, mean)
+        results.append(Result(string, len(records), mean, std, low, high, normalised))
     return results
 
 

@@ -5,19 +5,34 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from continual_hackatari.names import Task
 from continual_hackatari.wrappers.backends import open_game
-from continual_hackatari.wrappers.config import GameConfig
+from continual_hackatari.wrappers.config import GameConfig, in_game
 from continual_hackatari.wrappers.errors import GameError
-from continual_hackatari.wrappers.interfaces import Game, GameRecord
+from continual_hackatari.wrappers.interfaces import Game, GameRecord, Observer
 from continual_hackatari.wrappers.modifications import waits
+
+
+class Console(NamedTuple):
+    """One emulator with its game, and all that the game's next start depends on."""
+
+    game: Game
+    observe: Observer
+    presses: tuple[Any, ...]
+    noops: np.random.Generator
+    seeded: bool
+    """by the present seed; otherwise that is still to be done"""
 
 
 class AgentGame:
     """A game as the agent meets it, written into shared arrays.
+
+    It may become another game at a start (`set_modifications`). Each game has an emulator of its own that stays, seeded
+    as if no other game were played: so the n-th start of a game is what it is in an environment of that game alone.
 
     `observation` is this environment's row of the shared observation array and always holds the newest observation:
     the frames, then the planes of the desired goal, if any. `achieved` [G] then holds what goal the last step achieved,
@@ -34,9 +49,10 @@ class AgentGame:
     ) -> None:
         self.config = config
         self.index = index
-        emulator_seed, noop_seed, modification_seed = derive_seeds(config.seed, index)
-        self.game, self._observe = open_game(config, emulator_seed, modification_seed)
-        self._noops = np.random.default_rng(noop_seed)
+        self._seed_index = index
+        self._others: dict[str, Console] = {}  # by game, those that are not played at present
+        self.game: Game
+        self._use(self._open(config))
         self.observation = observation
         self.final_observation = final_observation
         self.final_screen: np.ndarray | None = None
@@ -46,8 +62,8 @@ class AgentGame:
         if self._goal is not None:
             observation[config.window :] = self._goal.grey(self._goal.target)[:, None, None]
         self._frames = observation[: config.window]
-        self._presses = start_presses(config, self.game)
         self._next_names: tuple[str, ...] = ()
+        self._next_game = config.game
         self._number = -1
         self._origin: dict[str, Any] | None = None  # what the present game began with, see `get_state`
         self._actions: list[int] = []
@@ -56,20 +72,24 @@ class AgentGame:
 
     @property
     def modification(self) -> str:
-        """The string that this game is played under."""
-        return " ".join(self.game.names)
+        """The task string that this game is played under, see `check_string`."""
+        return str(Task(self.config.game if self.config.full_action_space else "", self.game.names))
 
-    def set_modifications(self, names: tuple[str, ...], mode: str) -> GameRecord | None:
+    def set_modifications(self, names: tuple[str, ...], mode: str, game: str = "") -> GameRecord | None:
         """Take new modifications: at once in a new game, at the next game start, or in mid-game.
 
         Where one of them acts at the start of a game only (`waits`), ``live`` is ``episode`` for all of them: half of a
-        string would be something that nobody asked for, and has no name for the record.
+        string would be something that nobody asked for, and has no name for the record. So it is for another game.
+
+        game: whose they are; empty: as at the last call, or first.
 
         Returns the record of the game that mode ``reset`` cut short, if it had begun.
         """
-        self._next_names = names
-        old, rules = self.game.names, self.config.rules
-        if mode == "episode" or (mode == "live" and waits(self.config.game, old, names, rules)):
+        self._next_names, self._next_game = names, game or self._next_game
+        old, present, rules = self.game.names, self.config.game, self.config.rules
+        if mode == "episode":
+            return None
+        if mode == "live" and (self._next_game != present or waits(present, old, names, rules)):
             return None
         if mode == "live":
             self._live_changes.append((len(self._actions), names))
@@ -83,7 +103,9 @@ class AgentGame:
     def seed(self, seed: int, index: int | None = None) -> None:
         """From the next game on, play what a new environment of this seed and index (None: its own) plays."""
         self.config = replace(self.config, seed=seed)
-        self._seed_generators(self.index if index is None else index)
+        self._seed_index = self.index if index is None else index
+        self._seed_generators(self._seed_index)
+        self._others = {game: console._replace(seeded=False) for game, console in self._others.items()}
         self.restart_numbering()
 
     def _seed_generators(self, index: int) -> None:
@@ -92,6 +114,29 @@ class AgentGame:
         self.game.seed(emulator_seed)
         self._noops = np.random.default_rng(noop_seed)
         self.game.seed_modifications(modification_seed)
+
+    def _open(self, config: GameConfig) -> Console:
+        """A new emulator with the game of `config`."""
+        emulator_seed, noop_seed, modification_seed = derive_seeds(config.seed, self._seed_index)
+        game, observe = open_game(config, emulator_seed, modification_seed)
+        return Console(game, observe, start_presses(config, game), np.random.default_rng(noop_seed), seeded=True)
+
+    def _use(self, console: Console) -> None:
+        self.game, self._observe, self._presses, self._noops, seeded = console
+        if not seeded:
+            self._seed_generators(self._seed_index)
+
+    @property
+    def _console(self) -> Console:
+        return Console(self.game, self._observe, self._presses, self._noops, seeded=True)
+
+    def _change_game(self, game: str) -> None:
+        """Put the present game aside and take up this one where it was left, or from its beginning."""
+        if game == self.config.game:
+            return
+        self._others[self.config.game] = self._console
+        self.config = in_game(self.config, game)
+        self._use(self._others.pop(game) if game in self._others else self._open(self.config))
 
     def restart_numbering(self) -> None:
         """Count the games from 0 again: with `reseed_every_game` the same games come again."""
@@ -109,12 +154,8 @@ class AgentGame:
         episodes, a lost life is followed by one no-op agent step and the same two actions. In every start, a game that
         ends before the agent acts is begun anew.
         """
-        self._origin = {
-            "number": self._number,
-            "names": self._next_names,
-            "noops": self._noops.bit_generator.state,
-            **self.game.carried_over(),
-        }
+        self._change_game(self._next_game)
+        self._origin = {"number": self._number, "names": self._next_names, **carried_over(self._console)}
         self._actions, self._live_changes = [], []
         self._number += 1
         if self.config.reseed_every_game:
@@ -228,6 +269,8 @@ class AgentGame:
         emulator, modifications, detector and observations remember. Playing it again costs its number of steps.
         """
         state: dict[str, Any] = {"number": self._number, "next_names": list(self._next_names), "origin": None}
+        state |= {"game": self.config.game, "next_game": self._next_game}
+        state["others"] = {game: carried_over(other) for game, other in self._others.items() if other.seeded}
         if self._origin is not None:
             state["origin"] = {**self._origin, "names": list(self._origin["names"])}
             state["actions"] = np.array(self._actions, np.int16)
@@ -245,10 +288,18 @@ class AgentGame:
         Raises:
             GameError: the state is damaged, or this machine's versions play another game.
         """
+        home = self.config.game
         try:
+            for game, carried in state.get("others", {}).items():  # files of earlier versions have one game
+                console = self._console if game == home else self._open(in_game(self.config, game))
+                carry_over(console, carried)
+                if game != home:
+                    self._others[game] = console
+            self._change_game(state.get("game", home))
             if state["origin"] is not None:
                 self._play_again(state, watch)
             self._number, self._next_names = int(state["number"]), tuple(state["next_names"])
+            self._next_game = state.get("next_game", home)
             fits = state["origin"] is None or state["fingerprint"] == self._fingerprint()
         except Exception as error:  # whatever emulator, modifications or generators raise about what they are given
             raise GameError(f"the saved state of environment {self.index} is damaged: {error!r}") from error
@@ -261,8 +312,8 @@ class AgentGame:
     def _play_again(self, state: dict[str, Any], watch: Callable[[], None] | None) -> None:
         origin = state["origin"]
         self._number, self._next_names = int(origin["number"]), tuple(origin["names"])
-        self._noops.bit_generator.state = origin["noops"]
-        self.game.carry_over(origin)
+        self._next_game = self.config.game
+        carry_over(self._console, origin)
         self.start_game()
         changes = list(state["live_changes"])
         for step, action in enumerate(state["actions"].tolist()):
@@ -339,6 +390,17 @@ class AgentGame:
         )
 
 
+def carried_over(console: Console) -> dict[str, Any]:
+    """All that the next start of its game depends on, as plain data."""
+    return {"noops": console.noops.bit_generator.state, **console.game.carried_over()}
+
+
+def carry_over(console: Console, state: dict[str, Any]) -> None:
+    """Take over what `carried_over` returned elsewhere."""
+    console.noops.bit_generator.state = state["noops"]
+    console.game.carry_over(state)
+
+
 def derive_seeds(seed: int, index: int) -> tuple[int, int, int]:
     """Seeds of the emulator (31 bits), the no-op starts and the modifications of environment (or game) `index`.
 
@@ -353,4 +415,4 @@ def start_presses(config: GameConfig, game: Game) -> tuple[Any, ...]:
     actions, fire = game.actions, game.fire
     if config.game_start == "original":  # whose wrappers refuse games where action 1 is something else than FIRE
         return tuple(actions[1:3]) if len(actions) > 2 and actions[1] == fire else ()
-    return (fire,) if config.fire_reset and fire in actions else ()
+    return (fire,) if config.fire_reset and fire in game.buttons else ()

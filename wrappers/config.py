@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from continual_hackatari.wrappers.emulator import registered_games
+from continual_hackatari.names import Task, game_of, id_in_game, parse
+from continual_hackatari.wrappers.emulator import ale_games, registered_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.goals import GOALS, Goal
 from continual_hackatari.wrappers.modifications import (
@@ -21,7 +23,6 @@ from continual_hackatari.wrappers.modifications import (
     check_modifications,
     games_of,
     rule_file,
-    split_modifications,
     switches_of,
     wait_for_start,
 )
@@ -47,6 +48,7 @@ class GameConfig:
     repeat_action_probability: float
     """sticky actions: chance that the emulator repeats the last action, drawn per emulated frame"""
     full_action_space: bool
+    """the agent has all 18 actions of the console, with which it can play several games; task strings then say which"""
     max_num_frames_per_episode: int
     """a game is truncated after this many emulated frames"""
     backend: str = "HackAtari"
@@ -117,6 +119,7 @@ def game_config(
     max_pool: bool | None = None,
     sticky: float | None = None,
     time_limit: int | None = None,
+    full_action_space: bool = False,
     reward_file: str = "",
     modification_file: str | RuleFile = "",
     goal_kind: str = "",
@@ -132,6 +135,7 @@ def game_config(
         max_pool: by default only backend Gym pools.
         sticky: chance that a frame repeats the last action; default: the id's own.
         time_limit: emulated frames after which a game is cut; default: the id's own.
+        full_action_space: all 18 actions instead of the game's own.
         modification_file: Python file with modifications of one's own, or what `rule_file` returned of a recorded one.
 
     Raises:
@@ -162,32 +166,18 @@ def game_config(
     if backend != "Gym" and obs_mode == "obj" and not supports_object_features(game):
         raise GameError(f"`obs_mode` obj: OCAtari has no usable object features for {game}; use `--obs_mode dqn`")
     if reward_file:
-        if backend == "Gym":
-            raise GameError(
-                "`new_rf` reads objects and RAM, which backend Gym does not give; use `--backend HackAtari`"
-            )
-        why = why_missing("ocatari")
-        if not why and not supports_objects(game):
-            raise GameError(f"`new_rf` needs OCAtari's objects, and OCAtari does not know {game}")
-        load_reward_function(reward_file)
-        if why and reads_objects(reward_file):
-            raise GameError(f"`new_rf`: {reward_file} reads `objects`, which OCAtari detects, and {why}")
+        _check_reward_file(reward_file, game, backend)
     rules = rule_file(modification_file) if isinstance(modification_file, str) else modification_file
     if rules.path:
-        _check_rules(rules, game, backend)
+        _check_rules(rules, game, backend, several_games=full_action_space)
     if goal_kind:
         _check_goal(goal_kind, game, backend, obs_mode)
-    if game in BLINKING and obs_mode == "dqn" and not max_pool and frameskip % 2 == 0:
-        notes.append(
-            f"note: {game} draws some objects in every other frame only, and of {frameskip} frames the agent sees the "
-            "last: what blinks in the others is never seen (hackatari does the same); `--max_pool` shows it"
-        )
     config = GameConfig(
         env_id=resolved,
         game=game,
         rom=rom,
         repeat_action_probability=kwargs.get("repeat_action_probability", 0.25) if sticky is None else sticky,
-        full_action_space=kwargs.get("full_action_space", False),
+        full_action_space=full_action_space or kwargs.get("full_action_space", False),
         max_num_frames_per_episode=time_limit or kwargs.get("max_num_frames_per_episode") or 108_000,
         backend=backend,
         obs_mode=obs_mode,
@@ -205,7 +195,7 @@ def game_config(
         seed=seed,
     )
     _check_time_limit(config)
-    return config, notes
+    return config, notes + _blinking(config)
 
 
 def same_game(env_id: str, other: str) -> bool:
@@ -218,26 +208,67 @@ def same_game(env_id: str, other: str) -> bool:
 
 
 def check_string(config: GameConfig, string: str, argument: str = "modifs") -> tuple[str, list[str]]:
-    """The canonical form of a modification string for this game, and warnings.
+    """The canonical form of a task string for games of this description, and warnings.
+
+    It names the game where the agent has all actions, and nowhere else: one task has one string.
 
     argument: the flag or the key of a file from which it comes, for errors.
 
     Raises:
-        ModificationError: a name is unknown or refused, or the backend has no modifications.
+        ModificationError: a game or name is unknown or refused, or the backend has no modifications.
     """
-    if config.backend != "HackAtari":
-        if split_modifications(string):
-            raise ModificationError(
-                f"`{argument}` {string!r}: backend {config.backend} plays unmodified games only; "
-                "use `--backend HackAtari`"
-            )
-        return "", []
-    return check_modifications(config.game, string, obs_mode=config.obs_mode, argument=argument, file=config.rules)
+    task = parse(string)
+    notes: tuple[str, ...] = ()
+    if task.game not in ("", config.game):
+        config, notes = _other_game(config, task.game, f"`{argument}` {string!r}")
+    names, warnings = " ".join(task.names), list[str]()
+    if config.backend == "HackAtari":
+        names, warnings = check_modifications(
+            config.game, names, obs_mode=config.obs_mode, argument=argument, file=config.rules
+        )
+    elif task.names:
+        raise ModificationError(
+            f"`{argument}` {string!r}: backend {config.backend} plays unmodified games only; use `--backend HackAtari`"
+        )
+    return str(Task(config.game if config.full_action_space else "", tuple(names.split()))), [*notes, *warnings]
+
+
+def in_game(config: GameConfig, game: str) -> GameConfig:
+    """The same description of a game that `check_string` has let pass."""
+    return config if game in ("", config.game) else _other_game(config, game, f"`modifs` {game!r}")[0]
+
+
+@lru_cache(maxsize=1024)
+def _other_game(config: GameConfig, game: str, start: str) -> tuple[GameConfig, tuple[str, ...]]:
+    """The same description of another game, and lines for the user; start: of errors."""
+    if game not in (games := ale_games()):
+        near = difflib.get_close_matches(game, games, n=3, cutoff=0.5)
+        advice = f"did you mean {' or '.join(near)}?" if near else "games are named as in Freeway and SpaceInvaders"
+        raise ModificationError(f"{start}: {game!r} is no Atari game of ale-py; {advice}")
+    if not config.full_action_space:
+        raise ModificationError(
+            f"{start}: an agent plays {game} besides {config.game} only with all 18 actions of the console, so add "
+            "`--full_action_space`, or choose the game with `--env_id`"
+        )
+    env_id = id_in_game(config.env_id, game)
+    if env_id not in registered_games():
+        raise ModificationError(f"{start}: ale-py has no {env_id}; choose an `--env_id` such as ALE/{config.game}-v5")
+    if config.obs_mode == "obj":
+        raise ModificationError(
+            f"{start}: with `obs_mode` obj an agent plays one game, because others have other objects; "
+            "use `--obs_mode dqn`"
+        )
+    if config.goal_kind:
+        raise ModificationError(f"{start}: `her` knows goals of one game, here {config.game}; leave one of the two out")
+    if config.reward_file:
+        _check_reward_file(config.reward_file, game, config.backend)
+    other = replace(config, env_id=env_id, game=game, rom=registered_games()[env_id]["game"])
+    return other, tuple(_blinking(other))
 
 
 def waiting_note(config: GameConfig, strings: Sequence[str]) -> str | None:
     """A line that says which of these canonical strings' names have to wait under ``live``; None where none has."""
-    names = dict.fromkeys(name for string in strings for name in split_modifications(string))
+    names = dict.fromkeys(name for string in strings for name in parse(string).names)
     waiting = wait_for_start(config.game, list(names), config.rules)
     if len(strings) < 2 or not waiting:
         return None
@@ -265,8 +296,29 @@ def _resolve(env_id: str) -> tuple[str, str, str, dict[str, Any], list[str]]:
     kwargs = registry[env_id]
     if kwargs.get("obs_type", "rgb") != "rgb":
         raise GameError(f"`env_id` {env_id} observes RAM; use the game's plain id and `--obs_mode dqn` or `obj`")
-    game = env_id.removeprefix("ALE/").split("-")[0].removesuffix("NoFrameskip").removesuffix("Deterministic")
-    return env_id, game, kwargs["game"], kwargs, notes
+    return env_id, game_of(env_id), kwargs["game"], kwargs, notes
+
+
+def _blinking(config: GameConfig) -> list[str]:
+    """A line about what the agent will never see of this game."""
+    if config.game not in BLINKING or config.obs_mode != "dqn" or config.max_pool or config.frameskip % 2:
+        return []
+    return [
+        f"note: {config.game} draws some objects in every other frame only, and of {config.frameskip} frames the agent "
+        "sees the last: what blinks in the others is never seen (hackatari does the same); `--max_pool` shows it"
+    ]
+
+
+def _check_reward_file(reward_file: str, game: str, backend: str) -> None:
+    """Raise GameError unless the file can be read and this game gives what it reads."""
+    if backend == "Gym":
+        raise GameError("`new_rf` reads objects and RAM, which backend Gym does not give; use `--backend HackAtari`")
+    why = why_missing("ocatari")
+    if not why and not supports_objects(game):
+        raise GameError(f"`new_rf` needs OCAtari's objects, and OCAtari does not know {game}")
+    load_reward_function(reward_file)
+    if why and reads_objects(reward_file):
+        raise GameError(f"`new_rf`: {reward_file} reads `objects`, which OCAtari detects, and {why}")
 
 
 def _pooled(max_pool: bool | None, backend: str, obs_mode: str, frameskip: int) -> bool:
@@ -296,14 +348,17 @@ def _check_time_limit(config: GameConfig) -> None:
         )
 
 
-def _check_rules(rules: RuleFile, game: str, backend: str) -> None:
-    """Raise GameError or ModificationError unless the file has modifications that this game can be played with."""
+def _check_rules(rules: RuleFile, game: str, backend: str, *, several_games: bool) -> None:
+    """Raise GameError or ModificationError unless the file has modifications that this game can be played with.
+
+    several_games: they may be those of another one.
+    """
     if backend != "HackAtari":
         raise GameError(
             f"`modification_file`: backend {backend} plays unmodified games only; use `--backend HackAtari`"
         )
     games = games_of(rules)
-    if game not in games:
+    if game not in games and not several_games:
         raise ModificationError(
             f"`modification_file`: {rules.name} has no modifications of {game}, but of {', '.join(games)}"
         )

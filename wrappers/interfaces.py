@@ -139,12 +139,16 @@ class Game(Protocol):
         """What the agent's action numbers mean."""
 
     @property
+    def buttons(self) -> Sequence[Any]:
+        """Those actions that do something different in this game, where the agent may have more."""
+
+    @property
     def noop(self) -> Any:
         """The action of waiting."""
 
     @property
     def fire(self) -> Any:
-        """The action that starts a game, where `actions` has it."""
+        """The action that starts a game, where `buttons` has it."""
 
     @property
     def terminated(self) -> bool: ...

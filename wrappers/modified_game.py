@@ -81,7 +81,8 @@ class ModifiedGame:
         load_game(ale, config.rom, seed)
         self._untouched = save(ale, generator=False)
         self._switches = Switches()
-        self.actions: list[Action] = possible_actions(ale, config.full_action_space)
+        self.buttons: list[Action] = possible_actions(ale, full_action_space=False)
+        self.actions = possible_actions(ale, full_action_space=True) if config.full_action_space else self.buttons
 
     def seed_modifications(self, seed: int) -> None:
         """Give the modifications, from the next `start` on, generators of this seed."""

@@ -22,13 +22,14 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from continual_hackatari.names import parse
 from continual_hackatari.wrappers.agent_game import AgentGame
 from continual_hackatari.wrappers.backends import observation_layout, observation_space
 from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, check_whole, game_config
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.goals import GOALS
 from continual_hackatari.wrappers.interfaces import GameRecord
-from continual_hackatari.wrappers.modifications import split_modifications, waits
+from continual_hackatari.wrappers.modifications import waits
 from continual_hackatari.wrappers.vector import WORKER_TIMEOUT, ModifiedVectorEnv, Seed, check_reset
 from continual_hackatari.wrappers.worker import WAIT
 
@@ -38,13 +39,15 @@ EMULATED_FRAMES_PER_SECOND = 60
 SETTINGS = tuple(sorted(set(inspect.signature(game_config).parameters) - {"env_id", "episodic_life", "seed"}))
 OF_MANY = ("num_envs", "num_workers", "worker_timeout", "autoreset_mode")
 """what goes with `gymnasium.make_vec` alone"""
-SWITCHES, FILES = ("episodic_life", "fire_reset"), ("reward_file", "modification_file")
+SWITCHES = ("episodic_life", "fire_reset", "full_action_space")
+FILES = ("reward_file", "modification_file")
 ARGUMENTS = {
     "`new_rf`": "`reward_file`",
     "`her` with `game_specific_goals`": "`goal_kind='game_specific'`",
     "has goals for `her`": "has goals for `goal_kind='position'`",
     "`her`": "`goal_kind`",
     "`switch_mode`": "`mode`",
+    "`--full_action_space`": "`full_action_space=True`",
     "`--max_pool`": "`max_pool=True`",
     "`--no_max_pool`": "`max_pool=False`",
 }
@@ -80,15 +83,15 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
         episodic_life: bool = False,
         **settings: Any,
     ) -> None:
-        self.config, names = _described(ale_id, modifications, render_mode, episodic_life, settings)
+        self.config, string = _described(ale_id, modifications, render_mode, episodic_life, settings)
         self.metadata = {**self.metadata, "render_fps": _frames_per_second(self.config)}
         self.render_mode = render_mode
         shape, dtype = observation_layout(self.config)
         self._final: np.ndarray = np.zeros(shape, dtype)
         self._game = AgentGame(self.config, 0, np.zeros(shape, dtype), self._final)
         self._game.keep_final_screen = render_mode is not None
-        self._game.set_modifications(names, "episode")
-        self.strings = [" ".join(names)]
+        self._ask_for(string)
+        self.strings = [string]
         self._seeded = self._ended = self._just_begun = False
         self.observation_space = observation_space(self.config)
         self._num_actions = len(self._game.game.actions)
@@ -113,7 +116,7 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
         if options:
             with _in_arguments():
                 string, _ = check_string(self.config, options["modifications"], "modifications")
-            self._game.set_modifications(split_modifications(string), "episode")
+            self._ask_for(string)
         if seed is not None or options or not self._just_begun:
             self._game.start_game()
         self._ended, self._just_begun = False, True
@@ -133,6 +136,11 @@ class ContinualAtariEnv(gymnasium.Env[np.ndarray, np.int64]):
         observation = self._final if self._ended else self._game.observation
         info = {} if record is None else {"game": achieved(record, self.strings)}
         return observation.copy(), reward, terminated, truncated, info
+
+    def _ask_for(self, string: str) -> None:
+        """From the next game on, play this canonical string."""
+        game, names = parse(string)
+        self._game.set_modifications(names, "episode", game)
 
     def render(self) -> np.ndarray | None:
         """The screen, uint8 [height, width, 3]; after an episode's end the last one of it."""
@@ -172,13 +180,13 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         worker_timeout: float = WORKER_TIMEOUT,
         **settings: Any,
     ) -> None:
-        config, names = _described(ale_id, modifications, render_mode, episodic_life, settings)
+        config, string = _described(ale_id, modifications, render_mode, episodic_life, settings)
         _check_processes(num_envs, num_workers, worker_timeout)
         mode = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
         check_choice("autoreset_mode", mode, (AutoresetMode.NEXT_STEP.value, AutoresetMode.SAME_STEP.value))
         with _in_arguments():
             super().__init__(config, num_envs, num_workers=num_workers, worker_timeout=worker_timeout)
-        self.modifications = names
+        self._take(string)
         self.render_mode = render_mode
         self.metadata = {
             "autoreset_mode": AutoresetMode(mode),
@@ -187,7 +195,7 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         }
         self._next_step = AutoresetMode(mode) == AutoresetMode.NEXT_STEP
         self._ended = np.zeros(num_envs, bool)  # in the last step
-        self.strings = [" ".join(names)]
+        self.strings = [string]
         self._places = np.zeros(num_envs, int)  # in `strings`: what each game is played under
         self._seeded = False
         if render_mode is not None:
@@ -221,9 +229,11 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         if mode == "reset":
             return observations, self._all_began()
         if mode == "live":
-            new = place_of(" ".join(self.modifications), self.strings)
+            new = place_of(self.string, self.strings)
             for row, old in enumerate(self._places):
-                if not waits(self.config.game, self.strings[old].split(), self.modifications, self.config.rules):
+                game, names = parse(self.strings[old])
+                stays = game in ("", self.game)  # another one waits, see `AgentGame.set_modifications`
+                if stays and not waits(self.game, names, self.modifications, self.config.rules):
                     self._places[row] = new
         return observations, {}
 
@@ -255,7 +265,7 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
         if self._next_step:
             self._tell_modifications(info, self._ended)
         games: dict[int, dict[str, Any]] = {record.env: {"game": achieved(record, self.strings)} for record in records}
-        self._places[list(games)] = place_of(" ".join(self.modifications), self.strings)  # their next games have begun
+        self._places[list(games)] = place_of(self.string, self.strings)  # their next games have begun
         for row in np.flatnonzero(ended).tolist():
             last = games.get(row, {})
             if not self._next_step:
@@ -272,7 +282,7 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
     def _all_began(self) -> dict[str, Any]:
         """After all games were begun: what `info` says."""
         self._ended[:] = False
-        self._places[:] = place_of(" ".join(self.modifications), self.strings)
+        self._places[:] = place_of(self.string, self.strings)
         info: dict[str, Any] = {}
         self._tell_modifications(info, ~self._ended)
         return info
@@ -284,8 +294,8 @@ class ContinualAtariVectorEnv(ModifiedVectorEnv):
 
 def _described(
     ale_id: str, modifications: str, render_mode: str | None, episodic_life: bool, settings: dict[str, Any]
-) -> tuple[GameConfig, tuple[str, ...]]:
-    """The checked description of the game, and the names of the modifications; warns of what a user should know."""
+) -> tuple[GameConfig, str]:
+    """The checked description of the game, and the canonical task string; warns of what a user should know."""
     for name in settings:
         if name == "env_id":
             raise GameError("`env_id` is said by the name of the environment, such as continual_hackatari/Freeway-v5")
@@ -301,7 +311,7 @@ def _described(
         string, warnings = check_string(config, modifications, "modifications")
     for line in [*notes, *warnings]:
         gymnasium.logger.warn(_arguments_of(line))
-    return config, split_modifications(string)
+    return config, string
 
 
 def _check_types(given: dict[str, Any]) -> None:

@@ -21,11 +21,12 @@ from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeed
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from continual_hackatari.names import Task as TaskString
+from continual_hackatari.names import parse
 from continual_hackatari.wrappers.backends import observation_layout, observation_space
 from continual_hackatari.wrappers.config import GameConfig, check_choice, check_string, check_whole
 from continual_hackatari.wrappers.errors import GameError, WorkerError
 from continual_hackatari.wrappers.interfaces import GameRecord
-from continual_hackatari.wrappers.modifications import split_modifications
 from continual_hackatari.wrappers.processes import Worker, anonymous_file, available_cores
 from continual_hackatari.wrappers.state import is_plain
 from continual_hackatari.wrappers.worker import GameHost, Task, array_layout, layout_size, map_arrays
@@ -88,6 +89,8 @@ class ModifiedVectorEnv(VectorEnv):
         self.num_envs = num_envs
         self.first_env = first_env
         self.modifications: tuple[str, ...] = ()
+        self.game = config.game
+        """whose they are; it may change with them, see `set_modifications`"""
         self._copy = copy
         self.groups = [
             slice(int(part[0]), int(part[-1]) + 1) for part in np.array_split(np.arange(num_envs), num_groups)
@@ -125,9 +128,7 @@ class ModifiedVectorEnv(VectorEnv):
         """
         check_reset(seed, options, self.num_envs)
         if options and "modifications" in options:
-            self.modifications = split_modifications(
-                check_string(self.config, options["modifications"], "modifications")[0]
-            )
+            self._take(check_string(self.config, options["modifications"], "modifications")[0])
         if isinstance(seed, (int, np.integer)):
             seed = int(seed)
             self.config = replace(self.config, seed=seed)
@@ -135,7 +136,7 @@ class ModifiedVectorEnv(VectorEnv):
             seed = [None if one is None else int(one) for one in seed]
         self._in_flight.clear()
         self._interrupted = False
-        records = self._everywhere("start_games", self.modifications, seed)
+        records = self._everywhere("start_games", self.modifications, seed, self.game)
         self._begun = True
         return self._observations(), {"games": records}
 
@@ -178,7 +179,7 @@ class ModifiedVectorEnv(VectorEnv):
         return self._arrays
 
     def set_modifications(self, string: str, mode: str = "reset") -> tuple[np.ndarray, dict[str, Any]]:
-        """Switch every game to a modification string.
+        """Switch every environment to a task string: to other modifications, or to another game.
 
         ``reset``: at once, in a new game; ``episode``: each game at its own next game start; ``live``: in place, in
         mid-game, unless a name of the string acts at a game's start only: then as ``episode``. Returns the observations
@@ -186,15 +187,20 @@ class ModifiedVectorEnv(VectorEnv):
 
         Raises:
             ModificationError: the string cannot be played.
-            GameError: unknown mode.
+            GameError: unknown mode, or another game in mid-game.
         """
         check_choice("switch_mode", mode, SWITCH_MODES)
         canonical, _ = check_string(self.config, string, "modifications")
         if mode == "live" and not self._begun:
             raise ResetNeeded("`switch_mode` live changes games in progress, and none has begun; call `reset` first")
+        if mode == "live" and parse(canonical).game not in ("", self.game):
+            raise GameError(
+                f"`switch_mode` live cannot change {self.game} in mid-game to {parse(canonical).game}; choose "
+                "`--switch_mode reset` or `episode`"
+            )
         self._require_idle()
-        self.modifications = split_modifications(canonical)
-        records = self._everywhere("set_modifications", self.modifications, mode)
+        self._take(canonical)
+        records = self._everywhere("set_modifications", self.modifications, mode, self.game)
         self._begun |= mode == "reset"
         return self._observations(), {"games": records}
 
@@ -221,6 +227,7 @@ class ModifiedVectorEnv(VectorEnv):
             "config": _plain_config(self.config),
             "first_env": self.first_env,
             "modifications": list(self.modifications),
+            "game": self.game,
             "games": [states[index] for index in range(self.num_envs)],
             "arrays": {name: array.copy() for name, array in self._arrays._asdict().items()},
         }
@@ -246,6 +253,7 @@ class ModifiedVectorEnv(VectorEnv):
         steps = max(sum(len(game.get("actions", ())) for game in part.values()) for part, _ in parts)
         self._ask_each("set_state", parts, REPLAY_TIMEOUT * steps)
         self.modifications = tuple(state["modifications"])
+        self.game = state.get("game", self.config.game)  # files of earlier versions have none
         for name, array in state["arrays"].items():
             np.copyto(getattr(self._arrays, name), array)
         self._begun = all(game["origin"] is not None for game in games)
@@ -285,8 +293,18 @@ class ModifiedVectorEnv(VectorEnv):
         num_actions, *_ = [worker.receive(worker.built, timeout) for worker in self._workers]
         return num_actions
 
+    def _take(self, canonical: str) -> None:
+        """Remember a string from `check_string` as the one that is played."""
+        game, self.modifications = parse(canonical)
+        self.game = game or self.config.game
+
+    @property
+    def string(self) -> str:
+        """What is played, or is to be played from the next games on, as `check_string` writes it."""
+        return str(TaskString(self.game if self.config.full_action_space else "", self.modifications))
+
     def _playing(self) -> str:
-        return f"modifications {' '.join(self.modifications)!r}"
+        return f"modifications {self.string!r}"
 
     def _everywhere(self, method: str, *arguments: Any) -> list[GameRecord]:
         """Call a method of every `GameHost`; returns their records in the order of the environments."""
@@ -326,7 +344,7 @@ class ModifiedVectorEnv(VectorEnv):
             )
         if chosen.astype(np.int64, copy=False).view(np.uint64).max() >= self.num_actions:  # negative ones are huge so
             raise GameError(
-                f"`actions` of {self.config.game} go from 0 to {self.num_actions - 1}, but they are {chosen.tolist()}"
+                f"`actions` of {self.game} go from 0 to {self.num_actions - 1}, but they are {chosen.tolist()}"
             )
         return chosen
 
@@ -450,6 +468,7 @@ def _check_state(state: Any, config: GameConfig, first_env: int, arrays: Any) ->
         actions = [np.asarray(game.get("actions", [])) for game in state["games"]]
         whole = len(actions) == len(arrays.actions) and all(type(name) is str for name in state["modifications"])
         whole &= all(played.ndim == 1 and len(played) <= longest for played in actions)
+        whole &= type(state.get("game", "")) is str
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise GameError(f"the saved state of the environments is damaged: {error!r}") from error
     if differing:

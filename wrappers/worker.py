@@ -124,10 +124,13 @@ class GameHost:
         """Number of actions of the game."""
         return len(self._games[0].game.actions)
 
-    def start_games(self, names: tuple[str, ...], seed: int | Sequence[int | None] | None) -> list[GameRecord]:
+    def start_games(
+        self, names: tuple[str, ...], seed: int | Sequence[int | None] | None, played: str = ""
+    ) -> list[GameRecord]:
         """Begin a new game everywhere under `names`, as a new environment with this seed would (None: go on).
 
         seed: of several, row i takes its own and plays what environment 0 of that seed plays.
+        played: the game, here and below as in `AgentGame.set_modifications`.
 
         Returns the records of games that this cut short.
         """
@@ -137,18 +140,18 @@ class GameHost:
                 game.seed(seed)
             elif seed is not None and (own := seed[game.index - self._first]) is not None:
                 game.seed(own, 0)
-            game.set_modifications(names, "episode")
+            game.set_modifications(names, "episode", played)
             game.start_game()
             self._game_started(game)
         return records
 
-    def set_modifications(self, names: tuple[str, ...], mode: str) -> list[GameRecord]:
+    def set_modifications(self, names: tuple[str, ...], mode: str, played: str = "") -> list[GameRecord]:
         """Hand new modifications to every game; returns the records of games that this cut short."""
         records = []
         for game in self._games:
             if mode == "reset" and game.index in self._recorders:
                 self._recorders[game.index].game_ended(cut=True)
-            record = game.set_modifications(names, mode)
+            record = game.set_modifications(names, mode, played)
             if record is not None:
                 records.append(record)
             if mode == "reset":
