@@ -26,6 +26,7 @@ def test_weights_are_held_where_the_last_task_left_them():
     agent = small_agent()
     method = method_on(agent, "online_ewc", strength=4.0, samples=8, normalise=False)
     assert float(penalty(method).detach()) == 0.0
+    move(agent, 2)
     state = method.learner.generator.get_state()
     switch(method, "a", "b", 1)
     seen = torch.rand(4, 2, 2, 3, generator=seeded(1)).flatten(0, 1) * 255
