@@ -11,6 +11,7 @@ from conftest import NEEDS_HACKATARI, ROOT, mostly_slow
 from pages import blocks
 from test_lockstep import play_both
 
+from continual_hackatari.names import game_of, parse
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.wrappers import objects
 from continual_hackatari.wrappers.config import GameConfig, game_config
@@ -53,10 +54,11 @@ def alone(monkeypatch):
 def strings_of_config(path):
     """(game, modification string) of all that a configuration trains or evaluates."""
     config = json.loads(path.read_text())
-    game = config.get("env_id", "ALE/Pong-v5").removeprefix("ALE/").removesuffix("-v5")
+    own = game_of(config.get("env_id", "ALE/Pong-v5"))
     schedule = schedule_from_config(config, seed=0, total_timesteps=config.get("total_timesteps"))
     lists = (config.get(key, []) for key in ("eval_modifs", "held_out_modifs", "test_modifs"))
-    return {(game, string) for string in [*schedule.possible_modifications(), *chain(*lists)]}
+    tasks = [parse(string) for string in [*schedule.possible_modifications(), *chain(*lists)]]
+    return {(task.game or own, " ".join(task.names)) for task in tasks}
 
 
 OF_HACKATARI = ("seaquest-", "spaceinvaders-")

@@ -8,7 +8,7 @@ from conftest import ROOT
 from pages import section
 
 from benchmarks import published
-from continual_hackatari.continual_training_example import Args
+from continual_hackatari.continual_training_example import Args, complete
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.checkpoints import save_checkpoint
 from continual_hackatari.training.config import apply_config_file, as_plain_dict
@@ -27,7 +27,7 @@ def config_of(group):
     """The settings that a run has which is given the file of a group and nothing else."""
     args, _ = apply_config_file(Args(), published.CONFIGS / f"{group}.json")
     game, _ = game_config(args.env_id, frameskip=args.frameskip, game_start=args.game_start)
-    return as_plain_dict(args) | game.chosen
+    return as_plain_dict(complete(args, [game.game])[0]) | game.chosen
 
 
 def evaluation(group, steps=1000, **means):
