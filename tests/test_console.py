@@ -178,6 +178,7 @@ def test_a_mode_waits_for_a_game_in_a_switch_in_mid_game():
     envs.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before", [pytest.param(30, id="in the first game", marks=pytest.mark.slow), pytest.param(130, id="after a mode")]
 )

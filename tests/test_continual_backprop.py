@@ -669,7 +669,7 @@ class ByHand:
 
 
 @pytest.mark.parametrize("accumulate", [True, False])
-@pytest.mark.parametrize("count", ["eligible", "all"])
+@pytest.mark.parametrize("count", mostly_slow(["eligible", "all"], 2))
 @pytest.mark.parametrize("utility", mostly_slow(UTILITIES, 4))
 def test_signed_features_through_all_kinds_of_layers_as_worked_out_by_hand(
     utility: str, count: str, accumulate: bool

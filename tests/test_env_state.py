@@ -169,6 +169,7 @@ def test_a_state_after_a_reset_with_a_seed_is_one_of_that_seed():
     assert_continues(envs, resumed, 0, 20)
 
 
+@pytest.mark.slow
 def test_scores_and_numbers_go_on_across_the_save():
     envs, resumed = make("ALE/Breakout-v5", 2, 0), make("ALE/Breakout-v5", 2, 2)
     before = play(envs, 250, {0: ("right_drift", "reset")})

@@ -311,6 +311,7 @@ def test_output_dir_is_used_once(checkpoint, workdir, capsys):
     assert "results/first" in refused(capsys, checkpoint, "--output_dir", "results/first")
 
 
+@pytest.mark.slow
 def test_videos_are_named_after_the_modification(checkpoint):
     flags = ["--modifs", "no_modif, color_all_blocks_red left_drift", "--capture_video", "--eval_episodes", "1"]
     folder = evaluate(checkpoint, *flags, "--frameskip", "16")
@@ -324,6 +325,7 @@ def test_videos_are_named_after_the_modification(checkpoint):
 # ------------------------------------------------------------------------------------------------- one game as a video
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", mostly_slow([pytest.param((), id="sampled"), pytest.param(("--deterministic",), id="greedy")], 2)
 )

@@ -139,6 +139,7 @@ def test_training_is_the_same_with_and_without(evaluated, tmp_path):
     assert switches[0] == switches[1]
 
 
+@pytest.mark.slow
 def test_every_evaluation_is_there_once_and_right(evaluated):
     assert labels(evaluated) == EXPECTED
     rows = read_csv(evaluated / "evals.csv")

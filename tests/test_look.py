@@ -171,6 +171,7 @@ def test_the_screens_are_in_the_picture(pong, tmp_path):
     assert picture.shape[0] > 3 * 210
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_gallery(tmp_path, capsys):
     path = tmp_path / "pong.png"
     assert main(["ALE/Pong-v5", "--gallery", str(path), "--step", "12", "--seed", "3"]) == 0

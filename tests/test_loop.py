@@ -389,6 +389,7 @@ def assert_logged(logged, expected):
     assert [v for _, v in logged] == pytest.approx([v for _, v in expected], rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_it_learns(recorded):
     right = np.array([step.right for step in recorded("long").steps]).mean(1)
     assert right[-125:].mean() > 0.75

@@ -53,6 +53,7 @@ def test_metrics_are_what_they_were(old, tmp_path, monkeypatch, capsys):
     assert "group 1: ALE/Breakout-v5 PPO_OBJ, 1 run" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", mostly_slow(COMMITS, 2), indirect=True)
 def test_a_report_shows_all_of_it(old, tmp_path, monkeypatch):
     def draw_once(name, draw):

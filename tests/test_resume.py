@@ -123,6 +123,7 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 @EVERY_BUT_SLOWLY
 def test_killed_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path, uninterrupted):
     fault = ("die_in_switch", "set_modifications", 3)
@@ -276,6 +277,7 @@ def finished_copy(run, folder):
     return folder / "runs" / run.name
 
 
+@pytest.mark.slow
 @EVERY_BUT_SLOWLY
 def test_a_finished_run_says_so_in_one_line(sibling, uninterrupted, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -452,6 +454,7 @@ def test_what_is_not_exact_is_said(sibling, stopped, monkeypatch, capsys):
     assert f"saved with threads {threads} and goes on with {threads + 1}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", mostly_slow([True, False], 2))
 def test_the_precision_that_auto_chose_is_kept_on_another_machine(fast, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -54,6 +54,7 @@ def evaluate(*words):
     evaluation.main([*words, "--eval_episodes", "1", "--num_workers", "0", "--no_cuda"])
 
 
+@pytest.mark.slow
 def test_a_run_folder_stands_for_its_last_agent(run, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "copy")
     known = {path: path.read_bytes() for path in folder.glob("*.cleanrl_model")}

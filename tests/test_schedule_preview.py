@@ -47,6 +47,7 @@ def _output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return captured.out
 
 
+@pytest.mark.slow
 def test_the_shipped_example_is_previewed_from_the_shell() -> None:
     result = _run("run_config.json")
     assert (result.returncode, result.stderr) == (0, "")

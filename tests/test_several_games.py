@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from conftest import NEEDS_HACKATARI, assert_refused, only_run, read_csv, write_config
+from conftest import NEEDS_HACKATARI, assert_refused, mostly_slow, only_run, read_csv, write_config
 from siblings import PPO
 from test_resume import assert_same_run, begin, go_on, said
 from torch import nn
@@ -134,6 +134,7 @@ def test_the_second_game_is_what_it_is_in_an_environment_of_its_own():
     alone.close()
 
 
+@pytest.mark.slow
 def test_it_is_the_same_with_any_number_of_workers_which_live_on():
     seen = []
     for num_workers in (0, 1, 2):
@@ -178,7 +179,7 @@ def test_live_cannot_change_the_game():
     envs.close()
 
 
-@pytest.mark.parametrize("moment", ["second game", "first game again", "before any change"])
+@pytest.mark.parametrize("moment", mostly_slow(["first game again", "second game", "before any change"], 3))
 def test_a_saved_state_knows_all_games(moment):
     """Also those that wait: what comes after them is the same in new environments."""
     envs, rng = vector(), np.random.default_rng(5)
@@ -203,6 +204,7 @@ def test_a_saved_state_knows_all_games(moment):
     assert later[0] == later[1]
 
 
+@pytest.mark.slow
 def test_a_new_seed_is_for_all_games():
     envs, fresh = vector(seed=3), vector(seed=4)
     for string in ("Pong:", "Breakout:"):

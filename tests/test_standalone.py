@@ -63,7 +63,7 @@ def test_one_game_passes_gymnasiums_check_without_a_warning():
         check_env(env.unwrapped)
 
 
-@pytest.mark.parametrize("mode", [NEXT, SAME], ids=lambda mode: mode.value)
+@pytest.mark.parametrize("mode", mostly_slow([NEXT, SAME], 2), ids=lambda mode: mode.value)
 def test_one_game_is_the_first_of_the_vector(mode):
     """Its observations, rewards, ends, screens, and what `info` says."""
     settings = {"modifications": "all_black_cars", "render_mode": "rgb_array", **SHORT}

@@ -72,6 +72,7 @@ def train(sibling, folder, monkeypatch, *flags):
     return only_run(folder), began[0]
 
 
+@pytest.mark.slow
 @EVERY_BUT_SLOWLY
 def test_a_run_begins_with_the_weights_alone_and_goes_on_without_the_file(sibling, agents, tmp_path, monkeypatch):
     path = Path(shutil.copy(agent_of(sibling, agents), tmp_path))
@@ -172,6 +173,7 @@ def test_what_does_not_fit_is_a_sentence_before_anything_starts(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs.json").write_text("{}")
     path = change(agents("ppo"), agents("q_learner"), tmp_path)
+    capsys.readouterr()  # the agents may just have been trained
     with pytest.raises(SystemExit) as refused:
         SIBLINGS[script].main([*SIBLINGS[script].small, *FREEWAY, *flags, "--start_from", str(path)])
     assert refused.value.code == 2
@@ -194,6 +196,7 @@ def test_a_recorded_agent_is_told_from_another_one(agents, tmp_path):
             training.prepare(["--config", write_config(tmp_path, cuda=False, **{name: "0123"})])
 
 
+@pytest.mark.slow
 def test_seeds_that_start_from_seeds_of_one_experiment_are_repetitions(agents, tmp_path):
     """The files differ, what trained them does not; and another experiment, or another step, is another start."""
     folders = []

@@ -529,6 +529,7 @@ def test_bayesian_runs_are_remembered_and_end_at_max_runs(fake, optuna, capsys):
     assert "began with another `parameters`" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_bayesian_search_waits_for_results_before_it_chooses(fake, optuna, monkeypatch):
     write_sweep({"x": {"min": 0.0, "max": 1.0}}, method="bayes")
     known = []
@@ -584,6 +585,7 @@ def test_without_optuna_the_pip_line_is_said(fake, monkeypatch, capsys):
     assert not Path("sweeps").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_lets_the_runs_save_and_the_same_command_goes_on(number, fake):
     write_sweep({"score": {"value": 1.0}, "seed": {"values": [1, 2, 3]}})

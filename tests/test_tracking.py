@@ -115,6 +115,7 @@ def test_an_untracked_run_never_imports_wandb(tmp_path):
     assert not (tmp_path / "wandb").exists()
 
 
+@pytest.mark.slow
 def test_rows_are_on_the_disk_at_once_and_survive_a_kill(tmp_path):
     code = """
         import os, signal
@@ -409,6 +410,7 @@ def test_a_start_that_fails_late_removes_its_traces(tmp_path):
     assert "could not start" in line
 
 
+@pytest.mark.slow
 def test_wandb_files_may_not_lie_in_the_run_folder(tmp_path):
     line = refused(tmp_path, WANDB_MODE="offline", TRACKER_ARGUMENTS="{'wandb_dir': 'runs/some_run'}")
     assert "`wandb_dir` must lie outside" in line

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import NEEDS_OCATARI, PATIENCE, ROOT, assert_refused, only_run, read_csv, write_config
+from conftest import NEEDS_OCATARI, PATIENCE, ROOT, assert_refused, mostly_slow, only_run, read_csv, write_config
 from siblings import EVERY, EVERY_BUT_SLOWLY, PPO, Q_LEARNER, SMALL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -262,7 +262,7 @@ def test_a_switch_is_in_all_files_and_cuts_the_games(sibling, tmp_path, monkeypa
 
 
 @EVERY_BUT_SLOWLY
-@pytest.mark.parametrize("mode", ["episode", "live"])
+@pytest.mark.parametrize("mode", mostly_slow(["episode", "live"], 2))
 def test_other_switch_modes_cut_nothing(sibling, tmp_path, monkeypatch, mode):
     run = train_in(tmp_path, monkeypatch, "--switch_mode", mode, config=TWO_REGIMES, sibling=sibling)
     episodes = read_csv(run / "episodes.csv")
@@ -485,6 +485,7 @@ def test_a_bad_file_from_the_shell(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @EVERY_BUT_SLOWLY
 def test_runs_go_where_the_settings_say_and_go_on_where_they_are(sibling, workdir, capsys):
     """The file wins over the command line, as for all settings."""

@@ -161,6 +161,7 @@ def test_after_an_interrupted_call_only_a_reset_goes_on_and_no_old_answer_is_tak
         fresh.close()
 
 
+@pytest.mark.slow
 def test_an_interruption_in_the_middle_of_a_message_ends_the_workers(monkeypatch):
     envs = make(num_envs=2, num_workers=2)
     pids = envs.worker_pids()
@@ -691,6 +692,7 @@ def test_video_of_the_first_game_after_a_switch(tmp_path):
     assert blue > red + 30, "the blocks are blue"
 
 
+@pytest.mark.slow
 @NEEDS_OCATARI
 def test_an_object_environment_leaves_nothing_behind():
     """ocatari keeps a list that every environment shares, hackatari silences all warnings, pygame prints a banner."""

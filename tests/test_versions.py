@@ -26,6 +26,7 @@ ONE_UPDATE = {"env_id": "ALE/Freeway-v5", "num_envs": 2, "num_steps": 8, "num_wo
 ONE_UPDATE = {**ONE_UPDATE, "anneal_lr": False, "total_timesteps": 16, "plasticity_every": 0}
 
 
+@pytest.mark.slow
 def test_args_json_says_what_made_the_run_and_each_time_it_went_on(workdir, monkeypatch):
     training.main(["--config", write_config(workdir, **ONE_UPDATE)])
     run = only_run(workdir)

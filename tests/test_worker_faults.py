@@ -170,6 +170,7 @@ def test_closing_does_not_wait_for_ever_for_a_stopped_worker():
     assert alive(pids) == []
 
 
+@pytest.mark.slow
 def test_a_failed_worker_leaves_the_videos_of_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(vector, "CLOSING_TIMEOUT", PATIENCE)
     envs = make()
