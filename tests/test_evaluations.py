@@ -180,6 +180,7 @@ def test_an_agent_of_ones_own_is_evaluated_while_it_trains_and_later(tmp_path, m
     assert "if you trust that code, say so" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsys):
     settings = json.loads((evaluated / "args.json").read_text())
     asked = Run(evaluated).asked

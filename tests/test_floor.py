@@ -54,6 +54,7 @@ def test_eval_plays_it_like_an_agent(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_the_measured_scores_are_those_of_an_independent_random_player():
     """Breakout in ale-py alone: no-op steps, FIRE, then uniform actions; 15 games of it against the committed 21."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)

@@ -600,6 +600,7 @@ def learning_rates(run):
     return [event.value for event in events.Scalars("charts/learning_rate")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_regime", mostly_slow([True, False], 2))
 def test_the_learning_rate_falls_over_the_run_or_within_each_regime(workdir, capsys, per_regime):
     flags = ["--anneal_lr_per_regime"] if per_regime else []

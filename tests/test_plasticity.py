@@ -381,6 +381,7 @@ def test_a_run_learns_the_same_whether_it_is_measured_or_not(method, tmp_path, m
         assert (probe["observations"][:, 4:] == 255).all(), "the plane of the desired goal, the far side of the road"
 
 
+@pytest.mark.slow
 def test_the_probe_is_of_the_first_rollout(tmp_path, monkeypatch):
     seen = []
     step = training.minibatch_step

@@ -38,6 +38,7 @@ def test_the_loss_is_that_of_the_formula(terminated):
     assert before.isfinite()
 
 
+@pytest.mark.slow
 def test_it_learns_what_each_action_is_worth():
     """Games of one step: action 0 wins a point, 1 nothing, 2 loses one."""
     agent, target = agent_of(1), agent_of(2)

@@ -412,6 +412,7 @@ def test_a_run_without_an_end_of_its_own_can_be_made_longer(tmp_path):
     assert_same_run(only_run(tmp_path / "longer"), only_run(tmp_path / "long"))
 
 
+@pytest.mark.slow
 @PPO_ALONE
 @pytest.mark.parametrize(
     ("flags", "words"),
@@ -429,6 +430,7 @@ def test_flags_that_would_change_the_past_are_refused(sibling, flags, words, sto
         training.prepare(["--resume", str(stopped), *flags])
 
 
+@pytest.mark.slow
 @EVERY_BUT_SLOWLY
 def test_flags_that_leave_the_past_alone_are_accepted_and_said(sibling, stopped, capsys):
     saved = {
@@ -446,6 +448,7 @@ def test_flags_that_leave_the_past_alone_are_accepted_and_said(sibling, stopped,
     assert set(changeable(sibling.load().SCRIPT.rules)) < names
 
 
+@pytest.mark.slow
 @EVERY_BUT_SLOWLY
 def test_what_is_not_exact_is_said(sibling, stopped, monkeypatch, capsys):
     threads = torch.get_num_threads()

@@ -105,6 +105,7 @@ def shipped():
     return yaml.safe_load((ROOT / "sweep.yaml").read_text())
 
 
+@pytest.mark.slow
 def test_the_shipped_sweep_runs_here(checked_here, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     assert sweep.main(["sweep.yaml", "--dry_run"]) == 0
@@ -462,6 +463,7 @@ def test_a_sweep_runs_all_and_the_table_has_the_best_first(fake, capsys):
     assert order == ["score=1.0", "score=2.0", "score=4.0"]
 
 
+@pytest.mark.slow
 def test_a_failing_run_stops_no_other_and_is_named_with_its_last_error(fake, capsys):
     write_sweep({"score": {"value": 1.0}, "fail": {"value": 2}, "seed": {"values": [1, 2, 3]}})
     assert sweep.main(["tiny.yaml"]) == 1

@@ -220,6 +220,7 @@ def test_shrink_one_noise_zero_is_the_identity(tmp_path, monkeypatch):
     assert 0.6 < ratio < 0.95, "0.7 times the weights, plus noise"
 
 
+@pytest.mark.slow
 def test_one_checkpoint_per_switch_before_the_weights_shrink(tmp_path, monkeypatch):
     config = {
         **TWO_REGIMES,
@@ -284,6 +285,7 @@ def test_the_run_is_rounded_up_to_whole_vector_steps(sibling, tmp_path, monkeypa
     assert [event.step for event in losses] == [32, 64, 72], "the last rollout is shorter"
 
 
+@pytest.mark.slow
 @NEEDS_OCATARI
 def test_object_features_train_and_evaluate(tmp_path, monkeypatch, capsys):
     flags = ["--env_id", "ALE/Pong-v5", "--obs_mode", "obj", "--architecture", "PPO_OBJ", "--total_timesteps", "64"]

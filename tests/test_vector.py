@@ -58,6 +58,7 @@ def assert_same(first, second):
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_workers", "num_groups"), [(2, 2), *(pytest.param(*split, marks=SLOW) for split in ((1, 1), (2, 1), (3, 1)))]
 )
