@@ -13,6 +13,7 @@ import json
 import signal
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,6 +76,19 @@ def sibling(request):
     from siblings import SIBLINGS
 
     return SIBLINGS[request.param]
+
+
+@pytest.fixture
+def checked_here(monkeypatch):
+    """Sweeps check their commands in this process, which has loaded torch already."""
+    from continual_hackatari.training import sweep_checks
+
+    class Pool:
+        __init__ = __exit__ = lambda *_: None
+        __enter__ = lambda self: self  # noqa: E731
+        apply = staticmethod(lambda function, arguments: function(*arguments))
+
+    monkeypatch.setattr(sweep_checks.multiprocessing, "get_context", lambda _: SimpleNamespace(Pool=Pool))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,5 @@
 """`sweep.py experiments.json`: experiments, checked as a whole, shared by starters, gone on with by number."""
 
-import argparse
 import csv
 import json
 import os
@@ -19,7 +18,6 @@ from pages import section
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
-from continual_hackatari.training import sweep_checks
 from continual_hackatari.training.config import apply_values, parse_command_line
 from continual_hackatari.training.queues import Queue, words_of
 
@@ -31,18 +29,6 @@ def fake(workdir, monkeypatch):
     """The current folder, with a stand-in of the training script, which is no training script by itself."""
     shutil.copy(ROOT / "tests" / "fake_training.py", workdir / "fake.py")
     return workdir
-
-
-@pytest.fixture
-def checked_here(monkeypatch):
-    """The check in this process, which has loaded torch already."""
-
-    class Pool:
-        __init__ = __exit__ = lambda *_: None
-        __enter__ = lambda self: self  # noqa: E731
-        apply = staticmethod(lambda function, arguments: function(*arguments))
-
-    monkeypatch.setattr(sweep_checks.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
 
 
 def write_queue(*experiments, path="tiny.json", program="fake.py"):

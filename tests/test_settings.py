@@ -1,6 +1,5 @@
 """Flags and what they belong to: nothing that is given is ignored without a word."""
 
-import argparse
 import dataclasses
 import functools
 import json
@@ -20,7 +19,7 @@ from siblings import EVERY, Q_LEARNER
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
-from continual_hackatari.training import cost, earlier_flags, run_evaluation, sweep_checks, sweeps
+from continual_hackatari.training import cost, earlier_flags, run_evaluation, sweeps
 from continual_hackatari.training.config import ConfigError, as_plain_dict, check_belongings, from_plain_dict
 from continual_hackatari.training.help import groups_of
 from continual_hackatari.training.settings import RULES, WANDB
@@ -186,18 +185,6 @@ def test_a_given_flag_that_the_file_overrides_stands_out(sibling, workdir, capsy
 
 
 # ------------------------------------------------------------------------------------------------------------- sweeps
-
-
-@pytest.fixture
-def checked_here(monkeypatch):
-    """The check of a sweep's commands in this process, which has loaded torch already."""
-
-    class Pool:
-        __init__ = __exit__ = lambda *_: None
-        __enter__ = lambda self: self  # noqa: E731
-        apply = staticmethod(lambda function, arguments: function(*arguments))
-
-    monkeypatch.setattr(sweep_checks.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
 
 
 def sweep_file(parameters, **settings):

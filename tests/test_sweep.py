@@ -1,6 +1,5 @@
 """sweep.py: W&B's own commands and choices, N at a time, stopped and killed and gone on, failures told."""
 
-import argparse
 import csv
 import itertools
 import json
@@ -46,18 +45,6 @@ def fake(workdir):
         process = BEGUN.pop()
         process.kill()
         process.wait()
-
-
-@pytest.fixture
-def checked_here(monkeypatch):
-    """The check of the commands in this process, which has loaded torch already."""
-
-    class Pool:
-        __init__ = __exit__ = lambda *_: None
-        __enter__ = lambda self: self  # noqa: E731
-        apply = staticmethod(lambda function, arguments: function(*arguments))
-
-    monkeypatch.setattr(sweep_checks.multiprocessing, "get_context", lambda _: argparse.Namespace(Pool=Pool))
 
 
 def write_sweep(parameters, path="tiny.yaml", **settings):
