@@ -42,7 +42,6 @@ from continual_hackatari.agents.actor_critic import divergence
 from continual_hackatari.agents.own import is_own
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
 from continual_hackatari.agents.restartable_rmsprop import RestartableRMSprop
-from continual_hackatari.agents.vtrace import VTrace, vtrace
 from continual_hackatari.methods.moments import MOMENTS
 from continual_hackatari.methods.together import NO_METHODS, Methods
 from continual_hackatari.replay import Replay
@@ -55,6 +54,7 @@ from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.replay import REPLAY_RULES, ReplayFile, ReplaySettings, check_replay, make_replay
 from continual_hackatari.training.rollouts import (
     Cut,
+    act,
     bytes_of_rows,
     collect,
     cut_running,
@@ -75,6 +75,7 @@ from continual_hackatari.training.unrolls import (
     keep_unrolls,
     played_unrolls,
     replayed_unrolls,
+    trace,
 )
 from continual_hackatari.wrappers.config import GameConfig
 
@@ -201,7 +202,6 @@ def train(setup: Setup[Args]) -> None:
             kept = fields_of_unrolls(envs.num_actions)
             replay = make_replay(args, ranks, envs, block_steps=args.num_steps, fields=kept)
         rollout = empty_rollout(envs, args.num_steps, device, whole_policies=True)
-        assert rollout.log_policies is not None
         pin(envs.arrays.observations, device)
         probe = PlasticityProbe(args.plasticity_every)
         length = (setup.schedule, setup.game, setup.total_timesteps, args.num_envs)
@@ -272,17 +272,10 @@ def train(setup: Setup[Args]) -> None:
                 # ============================== ROLLOUT ==============================
                 # One vector step: N games, N agent steps. The games are in groups: while the agent thinks about one,
                 # the emulators play the other. What is stored is the policy as it acted, over all actions.
-                for group, games in enumerate(envs.groups):
+                for group in range(len(envs.groups)):
                     if t > 0 and not switching:
                         wait_for(t - 1, group)
-                    seen = torch.from_numpy(envs.arrays.observations[games])
-                    rollout.observations[t, games].copy_(seen, non_blocking=True)
-                    action, log_policy, value = acting_agent.act_with_policy(rollout.observations[t, games], actions)
-                    envs.step_async(action.cpu().numpy(), group)
-                    rollout.actions[t, games], rollout.values[t, games] = action, value
-                    rollout.log_policies[t, games] = log_policy
-                    rollout.log_probs[t, games] = log_policy.gather(-1, action[:, None])[:, 0]
-                    timer.lap("inference")
+                    act(run, rollout, acting_agent, actions, t, group)
                 run.stepped()
             for group in range(len(envs.groups)):
                 wait_for(steps - 1, group)
@@ -402,24 +395,6 @@ def minibatch_step(
     optimizer.step()
     methods.weights(*hidden or [[]])  # outputs of this forward pass, weights after this step
     return torch.cat([numbers, gradient_norm.reshape(1)]), targets[: sizes[0]], values[: sizes[0]].detach()
-
-
-def trace(args: Args, unrolls: Unrolls, log_probs: Tensor, values: Tensor, after: Tensor) -> VTrace:
-    """V-trace of unrolls, from log-probabilities and values [T * M] of their rows now, and values [K] of `after`."""
-    behaviour = unrolls.log_policies.gather(-1, unrolls.actions[..., None])[..., 0]
-    values = values.view_as(behaviour)
-    return vtrace(
-        log_probs.view_as(behaviour) - behaviour,
-        unrolls.rewards,
-        values,
-        unrolls.next_values(values, after),
-        unrolls.terminated,
-        unrolls.done,
-        args.gamma,
-        rho_bar=args.rho_bar,
-        c_bar=args.c_bar,
-        lambda_=args.vtrace_lambda,
-    )
 
 
 def make_optimizer(args: Args, agent: ActorCritic) -> RestartableRMSprop:

@@ -53,8 +53,7 @@ class ActingAgent:
         self._copy = agent
         if dtype != torch.float32:
             self._copy = copy.deepcopy(agent).to(dtype)
-            self._copy.actor.float()  # the heads compute in float32 anyway
-            self._copy.critic.float()
+            self._copy.float_heads()
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -98,6 +98,11 @@ class ActorCritic(nn.Module, ABC):
             hidden = hidden.float()
             return _linear_in_float32(self.actor, hidden), _linear_in_float32(self.critic, hidden).squeeze(-1)
 
+    def float_heads(self) -> None:
+        """Keep the heads in float32 where the rest has another precision: they compute in it anyway."""
+        self.actor.float()
+        self.critic.float()
+
     def get_value(self, x: Tensor) -> Tensor:
         """Value `[B]` of the observations `x`."""
         return self(x)[1]
@@ -165,9 +170,7 @@ class ActorCritic(nn.Module, ABC):
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 gain = {id(self.actor): ACTOR_GAIN, id(self.critic): CRITIC_GAIN}.get(id(layer), HIDDEN_GAIN)
-                layer.weight.copy_(gain * orthogonal(layer.weight.shape, generator))
-                if layer.bias is not None:
-                    layer.bias.zero_()
+                draw(layer, gain, generator)
             elif isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
                 layer.reset_parameters()  # gain 1, offset 0
 
@@ -219,6 +222,14 @@ def choose_actions(probs: Tensor, uniform: Tensor) -> Tensor:
     # The first action whose cumulative probability exceeds the number; one of probability zero is never that.
     action = torch.searchsorted(probs.cumsum(-1), uniform, right=True).squeeze(-1)
     return action.clamp_max(probs.shape[1] - 1)  # rounding can leave the last cumulative probability just below 1
+
+
+@torch.no_grad()
+def draw(layer: nn.Conv2d | nn.Linear, gain: float, generator: torch.Generator | None = None) -> None:
+    """Draw a layer anew: orthogonal weights times `gain`, biases zero."""
+    layer.weight.copy_(gain * orthogonal(layer.weight.shape, generator))
+    if layer.bias is not None:
+        layer.bias.zero_()
 
 
 def orthogonal(shape: torch.Size, generator: torch.Generator | None = None) -> Tensor:

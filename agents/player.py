@@ -38,6 +38,11 @@ def playing(agent: Player, task: str) -> Player:
     return agent
 
 
+def player_of(agent: Player, name: str) -> Player:
+    """The one of an agent's players that goes by this name; the agent itself where it is one."""
+    return agent.players[name] if name else agent  # type: ignore[attr-defined]
+
+
 def require_player(name: str, agent: object) -> nn.Module:
     """`agent` as a network that can play; raises AgentError where it is none. name: of its class, for the sentence."""
     missing = [method for method in ("act", "describe") if not callable(getattr(agent, method, None))]

@@ -1,6 +1,6 @@
 """PPO on frames: the convolutional network of DQN with a policy and a value head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import cast
 
@@ -80,8 +80,11 @@ class PPO(ActorCritic):
         features = self.features(x)
         return {n: f.movedim(1, -1) for n, f in zip(HIDDEN_LAYERS, features, strict=True)}, features[-1]
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """Outputs of the four hidden layers after their ReLU: `[B, channels, H, W]` three times, and `[B, 512]`."""
+    def features(self, x: Tensor, added: Sequence[Tensor] = ()) -> list[Tensor]:
+        """Outputs of the four hidden layers after their ReLU: `[B, channels, H, W]` three times, and `[B, 512]`.
+
+        added: what to add to the second, third and fourth before their ReLU, if anything.
+        """
         first = cast(nn.Conv2d, self.network[0])
         if not x.is_floating_point():
             x = x.to(_arithmetic(first.weight))
@@ -90,9 +93,11 @@ class PPO(ActorCritic):
         x = F.conv2d(x, first.weight * (1 / 255), first.bias, stride=4)
         norms = iter(self.norm.values()) if hasattr(self, "norm") else None
         x = x if norms is None else next(norms)(x)
-        outputs = []
+        outputs, others = [], iter(added)
         for layer in islice(self.network, 1, None):  # a slice of the Sequential would build a new module at every call
             x = layer(x)
+            if added and isinstance(layer, (nn.Conv2d, nn.Linear)):
+                x = x + next(others)
             if norms is not None and isinstance(layer, (nn.Conv2d, nn.Linear)):
                 x = next(norms)(x)
             if isinstance(layer, (nn.ReLU, CReLU)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, TypeVar
 
 from continual_hackatari.agents.own import is_own, shows_hidden_layers
@@ -84,10 +84,13 @@ def complete_methods(args: ArgsT) -> ArgsT:
     return with_prefixed(args, every)
 
 
-def check_methods(args: Any, offered: frozenset[str], script: str) -> None:
+def check_methods(
+    args: Any, offered: frozenset[str], script: str, refused: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Raise ConfigError or AgentError for methods that cannot work together, with these settings or in this script.
 
-    offered: the moments at which the script calls methods, and what else it has for them; see `Method.needs`.
+    offered: the moments at which the script calls methods, and what else it has for them; see `Method.needs`. refused:
+    methods that make no sense in it, each with why.
     """
     methods, chosen = all_methods(), args.chosen_methods
     if args.boundary not in ("schedule", "none") and args.boundary_every == 0:
@@ -96,6 +99,9 @@ def check_methods(args: Any, offered: frozenset[str], script: str) -> None:
         )
     if args.boundary_every and "every" not in offered:
         raise ConfigError(f"`boundary` {args.boundary}: {script} tells methods of switches only; leave it out.")
+    for name in args.methods:
+        if name in refused:
+            raise ConfigError(f"`methods`: {name} {refused[name]}; leave it out.")
     for name in set(args.methods) & set(getattr(args, "earlier_methods", {})):
         raise ConfigError(f"`methods`: {name} is on already, by the flag that it had before; leave one of them out.")
     for name, settings in chosen.items():

@@ -47,6 +47,25 @@ Cut = tuple[int, np.ndarray, Tensor, Tensor]
 [K, *observation_shape] and the values [K] of these, which stand for what would have followed."""
 
 
+def act(
+    run: Run[Any], rollout: Rollout, acting_agent: ActingAgent, generator: torch.Generator, t: int, group: int
+) -> None:
+    """One group of games begins step t, with actions that the agent draws; notes what it saw, did and said.
+
+    What is noted is the policy as it acted, over all actions: of a rollout with `log_policies`.
+    """
+    assert rollout.log_policies is not None
+    games = run.envs.groups[group]
+    seen = torch.from_numpy(run.envs.arrays.observations[games])
+    rollout.observations[t, games].copy_(seen, non_blocking=True)
+    action, log_policy, value = acting_agent.act_with_policy(rollout.observations[t, games], generator)
+    run.envs.step_async(action.cpu().numpy(), group)
+    rollout.actions[t, games], rollout.values[t, games] = action, value
+    rollout.log_policies[t, games] = log_policy
+    rollout.log_probs[t, games] = log_policy.gather(-1, action[:, None])[:, 0]
+    run.timer.lap("inference")
+
+
 def collect(
     run: Run[Any], rollout: Rollout, cuts: list[Cut], acting_agent: ActingAgent, first_step: int, t: int, group: int
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -87,6 +88,8 @@ class Script(Generic[ArgsT]):
     """(settings, schedule): lines for the user about the algorithm"""
     moments: frozenset[str] = frozenset()
     """at which it calls methods, and what else it has for them, see `methods/moments.py`"""
+    refused: Mapping[str, str] = MappingProxyType({})
+    """methods for which it has these and which make no sense in it, each with why: the end of "ewc: ..." """
     memory: Callable[[ArgsT, GameConfig], tuple[int, str]] = lambda args, game: (0, "")
     """bytes that a process needs at least, besides the games, and the settings that make it less"""
 
@@ -189,7 +192,7 @@ def check_settings(
     check_values(args, script.rules, before)
     if not ranks.alone or saved is not None:
         check_ranks(args, saved, ranks)
-    check_methods(args, script.moments, Path(script.file).name)
+    check_methods(args, script.moments, Path(script.file).name, script.refused)
     script.check(args, saved, ranks)
     device = choose_device(args.device, args.cuda, ranks)
     game, notes = choose_game(args)

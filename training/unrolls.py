@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from continual_hackatari.agents.vtrace import VTrace, vtrace
 from continual_hackatari.replay import Blocks, Replay
 from continual_hackatari.replay.blocks import Fields
 from continual_hackatari.training.rollouts import Cut, Rollout, to_device
@@ -58,6 +59,27 @@ def played_unrolls(
         mask=torch.ones_like(done),
         after=torch.cat([seen for *_, seen in ends]),
         places=(torch.tensor(steps, device=device), torch.tensor(columns, device=device)),
+    )
+
+
+def trace(args: Any, unrolls: Unrolls, log_probs: Tensor, values: Tensor, after: Tensor) -> VTrace:
+    """V-trace of unrolls, from log-probabilities and values [T * M] of their rows now, and values [K] of `after`.
+
+    args: with `gamma`, `rho_bar`, `c_bar` and `vtrace_lambda`.
+    """
+    behaviour = unrolls.log_policies.gather(-1, unrolls.actions[..., None])[..., 0]
+    values = values.view_as(behaviour)
+    return vtrace(
+        log_probs.view_as(behaviour) - behaviour,
+        unrolls.rewards,
+        values,
+        unrolls.next_values(values, after),
+        unrolls.terminated,
+        unrolls.done,
+        args.gamma,
+        rho_bar=args.rho_bar,
+        c_bar=args.c_bar,
+        lambda_=args.vtrace_lambda,
     )
 
 
