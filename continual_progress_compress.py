@@ -196,7 +196,7 @@ def train(setup: Setup[Args]) -> None:
     num_threads = torch.get_num_threads()
 
     with Run(setup) as run:
-        envs, timer = run.envs, run.timer
+        envs = run.envs
         agent: TwoColumns = run.new_agent(torch.Generator().manual_seed(weights_seed))
         agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         knowledge, active = make_optimizers(args, agent)
@@ -207,9 +207,7 @@ def train(setup: Setup[Args]) -> None:
         rollout = empty_rollout(envs, args.num_steps, device, whole_policies=True)
         rewards = np.zeros(rollout.rewards.shape, np.float32)  # scaled
         pin(envs.arrays.observations, device)
-        borders = annealing_borders(
-            setup.schedule, setup.game, setup.total_timesteps, args.num_envs, per_regime=True
-        )
+        borders = annealing_borders(setup.schedule, setup.game, setup.total_timesteps, args.num_envs, per_regime=True)
 
         # ============================== RESUME ==============================
         # A run is saved between two rounds; what is not named here `run` itself knows, or follows from the step: that
@@ -335,9 +333,7 @@ def minibatch_step(
     return torch.cat([numbers, gradient_norm.reshape(1)])
 
 
-def progress_loss(
-    args: Args, agent: TwoColumns, autocast: torch.autocast, unrolls: Unrolls
-) -> tuple[Tensor, Tensor]:
+def progress_loss(args: Args, agent: TwoColumns, autocast: torch.autocast, unrolls: Unrolls) -> tuple[Tensor, Tensor]:
     """Of the active column: V-trace's, as IMPALA's learner has them; and the sums of the numbers to show.
 
     No update lies between the playing and the learning, so all probability ratios are 1, and this is an actor-critic
@@ -414,9 +410,9 @@ def notes(args: Args, schedule: Any) -> list[str]:
     if len(uncompressed) == len(lengths):
         raise ConfigError(
             f"{what} leaves no step in which the knowledge base learns: the longest regime has {max(lengths):,} steps; "
-            f"choose less, or longer regimes"
+            "choose less, or longer regimes"
         )
-    line = f"note: {what}: {len(uncompressed)} regimes are too short for it, from which the knowledge base learns nothing"
+    line = f"note: {what}: {len(uncompressed):,} regimes are so short that the knowledge base learns nothing from them"
     return [line] if uncompressed else []
 
 
@@ -432,7 +428,7 @@ REFUSED = {
     "a_gem": TAUGHT,
     "cloning": TAUGHT,
     "ewc": "holds the knowledge base, and online EWC holds it here already (see `ewc_strength`)",
-    "from_scratch": "lets the agent begin anew at switches, as the active column does here; the knowledge base must not",
+    "from_scratch": "lets an agent begin anew at switches: the active column does here, the knowledge base must not",
     "online_ewc": "is built in here (see `ewc_strength`)",
     "shrink_perturb": "changes weights at switches, and those of the knowledge base are to be kept there",
 }

@@ -50,6 +50,9 @@ class Args:
     a random player (floor)"""
     mode: Mode = "sampled"
     """count the games with sampled or with greedy actions"""
+    agent: str = ""
+    """of runs whose agent is two, Progress & Compress: count the games of kb, the knowledge base, or of ac, the active
+    column (default: kb)"""
     recovery: float = RECOVERY
     """share of the level before a switch, above the untrained score, that counts as recovered"""
     resample: Resample = "units"
@@ -93,7 +96,8 @@ def run(args: Args) -> None:
         raise ConfigError("`normalise` is single_task, but no single-task run is given; add `--single_task <folders>`")
     if args.rolling != WINDOW and args.tables != "cora":
         raise ConfigError("`rolling` is of CORA's tables, which are not asked for; add `--tables cora`, or leave it")
-    settings = Settings(args.mode, args.normalise, args.recovery, args.resample, args.tables, args.rolling)
+    how = (args.mode, args.normalise, args.recovery, args.resample, args.tables, args.rolling)
+    settings = Settings(*how, args.agent)
     single_task = run_folders(args.single_task, "single_task")
     results = evaluate_groups(run_folders(args.runs), single_task, settings)
     content = as_json(settings, args.single_task, results)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from continual_hackatari.reporting.asked import Asked, still_to_do
-from continual_hackatari.reporting.rows import EVALUATION_COLUMNS, SPLITS, RunFolderError
+from continual_hackatari.reporting.rows import EVALUATION_COLUMNS, SPLITS, WITH_AGENT, RunFolderError
 from continual_hackatari.reporting.words import name_of
 
 WHOLE_NUMBERS = ("phase", "global_step", "episode", "deterministic", "length", "lives")
@@ -52,8 +52,8 @@ def check_rows(rows: pd.DataFrame) -> pd.DataFrame:
     if missing:
         columns = ",".join(EVALUATION_COLUMNS)
         raise RunFolderError(f"the column `{missing[0]}` is missing; the columns must be {columns}")
-    rows = rows[list(EVALUATION_COLUMNS)].copy()
-    for name in ("run", "modification", "trained_on", "split"):
+    rows = rows.assign(agent=rows["agent"] if "agent" in rows else "")[list(WITH_AGENT)].copy()
+    for name in ("run", "modification", "trained_on", "split", "agent"):
         rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
     for name in (*WHOLE_NUMBERS, "score"):
         numbers = pd.to_numeric(rows[name], errors="coerce").astype(float)
@@ -64,7 +64,7 @@ def check_rows(rows: pd.DataFrame) -> pd.DataFrame:
         rows[name] = numbers if name == "score" else numbers.astype(np.int64)
     _check_words(rows)
     rows = rows.drop_duplicates()
-    game = ["run", "deterministic", "phase", "global_step", "modification", "episode"]
+    game = ["run", "agent", "deterministic", "phase", "global_step", "modification", "episode"]
     twice = rows[rows.duplicated(game)]
     if len(twice):
         row = twice.iloc[0]
@@ -73,6 +73,19 @@ def check_rows(rows: pd.DataFrame) -> pd.DataFrame:
             "stands there twice with different results; keep the rows of one evaluation only"
         )
     return rows.sort_values(game, kind="stable").reset_index(drop=True)
+
+
+def of_agent(rows: pd.DataFrame, agent: str) -> pd.DataFrame:
+    """The rows of one player, by default that of the first row; all of them where the agent is one player.
+
+    Raises RunFolderError where there are players and none of this name.
+    """
+    names = list(dict.fromkeys(rows["agent"].dropna())) if "agent" in rows else []
+    if not any(names):
+        return rows
+    if agent not in ("", *names):
+        raise RunFolderError(f"there is no evaluation of `agent` {agent}; choose {' or '.join(names)}")
+    return rows[rows["agent"] == (agent or names[0])]
 
 
 def _check_words(rows: pd.DataFrame) -> None:
@@ -142,15 +155,17 @@ class Evaluations:
         self.tasks = [string for string in trained if string in evaluated]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, mode: Mode = "sampled", asked: Asked | None = None) -> Evaluations:
+    def of(cls, rows: pd.DataFrame, mode: Mode = "sampled", asked: Asked | None = None, agent: str = "") -> Evaluations:
         """The evaluations of the one run in `rows`, in whatever order they stand.
 
+        `agent`: of a run whose agent is several players, the one that counts; by default that of the first row.
         `asked`: what the run has asked for. What of it is not in `rows` is pending: a metric that needs it is
         undefined. Without it the run is taken to end where its evaluations do.
 
         Raises:
-            RunFolderError: rows of several runs, none of this mode, or rows that contradict each other.
+            RunFolderError: rows of several runs, none of this mode or agent, or rows that contradict each other.
         """
+        rows = of_agent(rows, agent)
         rows = check_rows(rows)
         if rows["run"].nunique() > 1:
             raise RunFolderError(

@@ -41,6 +41,7 @@ class Settings(NamedTuple):
     resample: Resample = "units"
     tables: Literal["own", "cora"] = "own"
     rolling: int = WINDOW
+    agent: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ def evaluate_groups(
         if run.args_problem:
             raise RunFolderError(f"{run.folder / 'args.json'} cannot be read: {run.args_problem}")
     groups = group_runs(runs)
-    members = [[run.evaluations(mode) for run in group.runs] for group in groups]
+    members = [[run.evaluations(mode, settings.agent) for run in group.runs] for group in groups]
     check_seeds(groups)
-    baselines = [baseline.evaluations(mode) for baseline in single_task]
+    baselines = [baseline.evaluations(mode, settings.agent) for baseline in single_task]
     for run in runs:
         check_single_task(run, single_task, baselines)
     results = []

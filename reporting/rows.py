@@ -13,6 +13,8 @@ EVALUATION_COLUMNS = (
     *("run", "seed", "phase", "global_step", "modification", "split", "episode", "evaluation_seed", "deterministic"),
     *("score", "length", "lives", "trained_on"),
 )
+WITH_AGENT = (*EVALUATION_COLUMNS, "agent")
+"""Of a run whose agent is several players, such as the two columns of Progress & Compress: which of them played."""
 SPLITS = ("train", "held_out")
 _WHOLE = ("phase", "global_step", "episode", "evaluation_seed", "deterministic", "length", "lives")
 
@@ -49,9 +51,9 @@ def read_results(folder: Path, report: Callable[[str], None] = lambda _: None) -
     """
     if not (folder / RESULTS).exists():
         return []
-    lines = read_lines(folder / RESULTS)
-    rows = [dict(zip(EVALUATION_COLUMNS, line, strict=True)) for line in lines if is_row(line)]
-    foreign = [number for number, line in enumerate(lines, 2) if line and not is_row(line)]
+    columns, lines = read_lines(folder / RESULTS)
+    rows = [dict(zip(columns, line, strict=True)) for line in lines if is_row(line, columns)]
+    foreign = [number for number, line in enumerate(lines, 2) if line and not is_row(line, columns)]
     if foreign:
         more = f" and in {len(foreign) - 1} more" if len(foreign) > 1 else ""
         report(f"warning: `{folder / RESULTS}` holds in line {foreign[0]}{more} what is no evaluation; it is left out")
@@ -61,8 +63,8 @@ def read_results(folder: Path, report: Callable[[str], None] = lambda _: None) -
     return rows
 
 
-def read_lines(path: Path) -> list[list[str]]:
-    """The values of every line after the heading, of rows (see `is_row`) and of what stands between them.
+def read_lines(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
+    """The columns, and the values of every line after them, of rows (see `is_row`) and of what stands between them.
 
     Raises RunFolderError where the heading is another one, or the file cannot be read.
     """
@@ -72,9 +74,10 @@ def read_lines(path: Path) -> list[list[str]]:
         raise RunFolderError(f"`{path}` cannot be read: {error.strerror or error}.") from None
     # Line by line: else a quotation mark in one of them would take all lines that follow for its own.
     heading, *lines = map(_values, text.split("\n"))
-    if tuple(heading) != EVALUATION_COLUMNS:
+    columns = tuple(heading)
+    if columns not in (EVALUATION_COLUMNS, WITH_AGENT):
         raise RunFolderError(f"`{path}` has other columns than {', '.join(EVALUATION_COLUMNS)}; move it away.")
-    return lines
+    return columns, lines
 
 
 def _values(line: str) -> list[str]:
@@ -84,11 +87,11 @@ def _values(line: str) -> list[str]:
         return [line]
 
 
-def is_row(line: list[str]) -> bool:
+def is_row(line: list[str], columns: tuple[str, ...]) -> bool:
     """Whether these are the values of one game."""
-    if len(line) != len(EVALUATION_COLUMNS):
+    if len(line) != len(columns):
         return False
-    row = dict(zip(EVALUATION_COLUMNS, line, strict=True))
+    row = dict(zip(columns, line, strict=True))
     try:
         return all(int(row[name]) >= 0 for name in _WHOLE) and math.isfinite(float(row["score"]))
     except ValueError:

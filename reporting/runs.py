@@ -240,11 +240,11 @@ class Run:
         first, games = self.regimes[0].modification, self.games.step.tolist()
         return asked_for(self.args, plan, self.switches, games, first, self.finished)
 
-    def evaluations(self, mode: Mode = "sampled") -> Evaluations:
-        """What it scored in its evaluations, compared with what it has asked for.
+    def evaluations(self, mode: Mode = "sampled", agent: str = "") -> Evaluations:
+        """What it scored in its evaluations, compared with what it has asked for. agent: see `Evaluations.of`.
 
         Raises:
-            RunFolderError: there are none of this mode, or evals.csv cannot be used.
+            RunFolderError: there are none of this mode or agent, or evals.csv cannot be used.
         """
         import pandas as pd  # here, because it loads slowly and training asks for nothing of this
 
@@ -262,7 +262,7 @@ class Run:
         if not rows:
             raise RunFolderError(f"{path} holds no evaluation; {command} fills it")
         try:
-            found = Evaluations.of(pd.DataFrame(rows), mode, self.asked)
+            found = Evaluations.of(pd.DataFrame(rows), mode, self.asked, agent)
         except RunFolderError as error:
             raise RunFolderError(f"{path}: {error}") from None
         found.notes += notes

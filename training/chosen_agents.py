@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from continual_hackatari.agents import players_of
+from continual_hackatari.agents.player import player_of
 from continual_hackatari.agents.random_player import RandomPlayer
 from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
@@ -33,6 +35,9 @@ class PlayingSettings:
     agent_path: tuple[str, ...] = ()
     """the checkpoint, a .cleanrl_model file, or a run folder, whose last agent it is; several are several training
     seeds of one method; random: a player that draws every action uniformly, for which --env_id says the game"""
+    agent: str = ""
+    """of a checkpoint of Progress & Compress: which column plays, kb, the knowledge base, or ac, the active column
+    (default: kb)"""
     modifs: tuple[str, ...] = ()
     """modification strings (no_modif or nothing: the unmodified game), of another game as in `Breakout: gravity`"""
     deterministic: bool = False
@@ -125,14 +130,20 @@ def choose_agents(args: PlayingSettings) -> Chosen:
         why = next((f"; {line.removeprefix('note: ')}" for line in notes if line.startswith(NO_COPY)), "")
         raise ModificationError(f"{error}{why}") from None
     device = choose_device(args.device, args.cuda)
+    names = players_of(settings["architecture"])
+    if args.agent not in ("", *names):
+        known = " or ".join(names) if any(names) else "this agent is one player, so leave the flag out"
+        raise ConfigError(f"`agent` {args.agent} is none of the players of this checkpoint; {known}")
     agents = [
         (
             RandomPlayer(len(action_names(game)))
             if path == RANDOM
-            else load_agent(path, checkpoint, settings["architecture"], game)
+            else player_of(load_agent(path, checkpoint, settings["architecture"], game), args.agent or names[0])
         ).to(device)
         for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
     ]
+    if any(names):
+        notes.append(f"of the two columns {args.agent or names[0]} plays (`--agent {' or '.join(names)}`)")
     chosen = {"env_id": game.env_id, "modification_file": game.modification_file, "agent_path": args.agent_path}
     notes += [*warnings, device_line("evaluating", device, args.device, args.cuda)]
     return Chosen(checkpoints, agents, {**settings, **game.chosen, **chosen}, game, strings, device, notes)

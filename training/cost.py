@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from continual_hackatari.agents import players_of
 from continual_hackatari.reporting.plan import Plan, read_plan
 from continual_hackatari.training.plan import place_evaluations
 from continual_hackatari.training.playing import evaluate
@@ -59,7 +60,8 @@ def plan_continual_evaluation(
         f"weights); each {len(splits)} modification strings x {args.eval_games} games, greedy and sampled"
     )
     plan = Plan(every, args.eval_games, splits, places.labels)
-    return plan, 2 * places.played * len(splits) * args.eval_games, notes
+    players = len(players_of(args.architecture))
+    return plan, 2 * places.played * len(splits) * args.eval_games * players, notes
 
 
 Build = Callable[[Sequence[int], int, torch.Generator], Any]

@@ -20,10 +20,18 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from continual_hackatari.agents.player import Player
+from continual_hackatari.agents import players_of
+from continual_hackatari.agents.player import Player, player_of
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.plan import Label, Plan
-from continual_hackatari.reporting.rows import EVALUATION_COLUMNS, RESULTS, is_row, read_lines, read_results
+from continual_hackatari.reporting.rows import (
+    EVALUATION_COLUMNS,
+    RESULTS,
+    WITH_AGENT,
+    is_row,
+    read_lines,
+    read_results,
+)
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from continual_hackatari.training.files import atomic_path
@@ -58,15 +66,16 @@ def add_results(folder: Path, rows: Sequence[Sequence[Any]]) -> None:
     Raises RunFolderError where the file has other columns.
     """
     path = folder / RESULTS
-    before = path.read_bytes() if path.exists() else _as_csv([EVALUATION_COLUMNS])
+    columns = WITH_AGENT if len(rows[0]) == len(WITH_AGENT) else EVALUATION_COLUMNS
+    before = path.read_bytes() if path.exists() else _as_csv([columns])
     if not before.endswith(b"\n"):  # a foreign line, which must not become a part of the first row
         before += b"\n"
     name, seed = map(str, rows[0][:2])
-    lines = read_lines(path) if path.exists() else []
-    renamed = [is_row(line) and line[0] != name and line[1] == seed for line in lines]
+    lines = read_lines(path)[1] if path.exists() else []
+    renamed = [is_row(line, columns) and line[0] != name and line[1] == seed for line in lines]
     if any(renamed):
         named = [[name, *line[1:]] if old else line for line, old in zip(lines, renamed, strict=True) if line]
-        before = _as_csv([EVALUATION_COLUMNS, *named])
+        before = _as_csv([columns, *named])
     _write(path, before + _as_csv(rows))
 
 
@@ -92,7 +101,7 @@ def forget_after(folder: Path, global_step: int) -> None:
     rows = read_results(folder)
     kept = [row for row in rows if int(row["global_step"]) <= global_step]
     if len(kept) < len(rows):
-        _write(folder / RESULTS, _as_csv([EVALUATION_COLUMNS, *(tuple(row.values()) for row in kept)]))
+        _write(folder / RESULTS, _as_csv([tuple(rows[0]), *(tuple(row.values()) for row in kept)]))
 
 
 # ------------------------------------------------------------------------------------------------------------- weights
@@ -190,6 +199,8 @@ class RunEvaluation(NamedTuple):
     """per string, once greedy and once sampled"""
     num_workers: int
     """processes that run the games; 0: none"""
+    players: Sequence[str] = ("",)
+    """of the agent, see `agents.players_of`: all of them play"""
     evaluation_seed: int = 1
 
 
@@ -202,6 +213,8 @@ class Job(NamedTuple):
     """where in the run these were taken, as far as it is not in evals.csv yet"""
     string: str
     deterministic: bool
+    player: str = ""
+    """which of the agent's players; the agent itself where it is one"""
 
 
 class Evaluator:
@@ -220,15 +233,17 @@ class Evaluator:
 
         Raises RunFolderError where the file has other columns.
         """
-        names = ("global_step", "phase", "modification", "deterministic")
-        present = {tuple(row[name] for name in names) for row in read_results(self.how.folder)}
+        names = ("global_step", "phase", "modification", "deterministic", "agent")
+        present = {tuple(row.get(name, "") for name in names) for row in read_results(self.how.folder)}
         jobs = [
-            Job(number, [at for at in labels if (*map(str, at[:2]), string, mode) not in present], string, mode == "1")
+            Job(number, missing, string, mode == "1", player)
             for number, labels in enumerate(taken)
             for mode in ("0", "1")
             for string in self.how.splits
+            for player in self.how.players
+            if (missing := [at for at in labels if (*map(str, at[:2]), string, mode, player) not in present])
         ]
-        return [job for job in jobs if job.labels]
+        return jobs
 
     def play(
         self, jobs: Sequence[Job], agent_of: Callable[[int], Player], stopped: Callable[[], bool] = lambda: False
@@ -292,7 +307,7 @@ class Evaluator:
 
     def _begin(self, job: Job, agent: Player, envs: ModifiedVectorEnv) -> Generator[int, None, list[PlayedGame]]:
         return play_one(
-            agent,
+            player_of(agent, job.player),
             envs,
             job.string,
             episodes=self.how.games,
@@ -318,6 +333,7 @@ class Evaluator:
                 *(run, how.seed, label.phase, label.global_step, string, how.splits[string], episode),
                 *(how.evaluation_seed, int(job.deterministic), record.score, record.length, record.lives),
                 label.trained_on,
+                *([job.player] if job.player else []),
             )
             for label in job.labels
             for episode, record in enumerate(records)
@@ -448,6 +464,7 @@ class ContinualEvaluation:
 
         def key(row: dict[str, str]) -> tuple[int, int, str, str]:
             mode = "greedy" if row["deterministic"] == "1" else "sampled"
+            mode += f"/{row['agent']}" if row.get("agent") else ""
             return int(row["global_step"]), int(row["phase"]), row["modification"] or UNMODIFIED, mode
 
         results = read_results(self._folder, self._warn)
@@ -476,7 +493,9 @@ def open_evaluations(
 
     splits, games = ({}, 1) if plan is None else (plan.splits, plan.games)
     return ContinualEvaluation(
-        RunEvaluation(folder, args.seed, setup.game, splits, games, setup.workers_per_rank),
+        RunEvaluation(
+            folder, args.seed, setup.game, splits, games, setup.workers_per_rank, players_of(args.architecture)
+        ),
         plan=plan,
         batch_size=args.batch_size,
         make_agent=make_agent,

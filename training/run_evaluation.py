@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from continual_hackatari.agents import players_of
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.asked import still_to_do
 from continual_hackatari.reporting.plan import PLAN, Label, Plan, read_plan
@@ -152,8 +153,13 @@ def plan_run(args: Args, folder: Path, settings: dict[str, Any]) -> tuple[RunEva
                 f"and {before[1]}; leave the flags out, or move the file away"
             )
     num_workers = available_cores() if args.num_workers is None else args.num_workers
-    how = RunEvaluation(folder, trained_with(trained, "seed", 0), game, splits, games, num_workers, args.seed)
-    return how, network["architecture"], notes + more
+    architecture = network["architecture"]
+    how = RunEvaluation(
+        *(folder, trained_with(trained, "seed", 0), game, splits, games, num_workers),
+        players_of(architecture),
+        args.seed,
+    )
+    return how, architecture, notes + more
 
 
 def named_strings(trained: Checkpoint, plan: Plan | None) -> dict[str, list[str]]:

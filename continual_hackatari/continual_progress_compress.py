@@ -1,0 +1,1 @@
+../continual_progress_compress.py
