@@ -112,17 +112,9 @@ class Args(PlayingSettings):
     """with --capture_video: write the modification string and the score so far above the screen"""
 
 
-RECORDED: tuple[str, ...] = (
-    "agent",
-    "env_id",
-    "backend",
-    "modification_file",
-    "architecture",
-    "obs_mode",
-    "buffer_window_size",
-)
+RECORDED: tuple[str, ...] = ("env_id", "backend", "modification_file", "architecture", "obs_mode", "buffer_window_size")
 RECORDED += ("full_action_space", "frameskip", *HOW_TO_PLAY, "eval_episodes", "deterministic", "seed", "seeds")
-RECORDED += ("num_envs",)
+RECORDED += ("num_envs", "agent")
 """Settings that summary.json holds."""
 RANGES = {
     **PLAYING_RANGES,

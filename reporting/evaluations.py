@@ -52,7 +52,7 @@ def check_rows(rows: pd.DataFrame) -> pd.DataFrame:
     if missing:
         columns = ",".join(EVALUATION_COLUMNS)
         raise RunFolderError(f"the column `{missing[0]}` is missing; the columns must be {columns}")
-    rows = rows.assign(agent=rows["agent"] if "agent" in rows else "")[list(WITH_AGENT)].copy()
+    rows = rows.assign(agent=rows.get("agent", ""))[list(WITH_AGENT)].copy()
     for name in ("run", "modification", "trained_on", "split", "agent"):
         rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
     for name in (*WHOLE_NUMBERS, "score"):
@@ -354,6 +354,7 @@ def _remarks(rows: pd.DataFrame) -> list[str]:
     short = int((games < games.max()).sum())
     if short:
         notes.append(f"{short} of {len(games)} evaluations hold fewer games than the others ({games.max()})")
+    notes += [f"its agent is several players, of which {agent} counts" for agent in rows["agent"].unique() if agent]
     for task in sorted(set(rows["trained_on"]) - set(rows["modification"])):
         notes.append(f"{name_of(task)} was trained on, but never evaluated; it is in no metric")
     return notes

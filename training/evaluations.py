@@ -235,7 +235,7 @@ class Evaluator:
         """
         names = ("global_step", "phase", "modification", "deterministic", "agent")
         present = {tuple(row.get(name, "") for name in names) for row in read_results(self.how.folder)}
-        jobs = [
+        return [
             Job(number, missing, string, mode == "1", player)
             for number, labels in enumerate(taken)
             for mode in ("0", "1")
@@ -243,7 +243,6 @@ class Evaluator:
             for player in self.how.players
             if (missing := [at for at in labels if (*map(str, at[:2]), string, mode, player) not in present])
         ]
-        return jobs
 
     def play(
         self, jobs: Sequence[Job], agent_of: Callable[[int], Player], stopped: Callable[[], bool] = lambda: False

@@ -8,10 +8,9 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -88,7 +87,7 @@ class Script(Generic[ArgsT]):
     """(settings, schedule): lines for the user about the algorithm"""
     moments: frozenset[str] = frozenset()
     """at which it calls methods, and what else it has for them, see `methods/moments.py`"""
-    refused: Mapping[str, str] = MappingProxyType({})
+    refused: Mapping[str, str] = field(default_factory=dict)
     """methods for which it has these and which make no sense in it, each with why: the end of "ewc: ..." """
     memory: Callable[[ArgsT, GameConfig], tuple[int, str]] = lambda args, game: (0, "")
     """bytes that a process needs at least, besides the games, and the settings that make it less"""
