@@ -1,4 +1,4 @@
-"""Whole training by PPO, by V-trace and by CLEAR, in turns: steps per second, or processor time per step.
+"""Whole training by PPO, V-trace, CLEAR and Progress & Compress, in turns: steps per second, or processor time.
 
     python -m benchmarks.clear [--steps 20480] [--rounds 3] [--processor] [--env_id ALE/Freeway-v5]
 
@@ -26,8 +26,11 @@ CONTESTANTS = {
     REFERENCE: ["continual_training_example"],
     "V-trace (--replay_ratio 0)": ["continual_clear", "--replay_ratio", "0"],
     "CLEAR (--replay_ratio 1)": ["continual_clear", "--replay_ratio", "1"],
+    "Progress & Compress": ["continual_progress_compress"],
 }
-FLAGS = ["--no_cuda", "--checkpoint_every", "0", "--plasticity_every", "0"]
+FLAGS = ["--no_cuda", "--checkpoint_every", "0"]
+NOTHING_MEASURED = ["--plasticity_every", "0"]
+"""For scripts that measure plasticity."""
 
 
 def train(script: str, flags: Sequence[str]) -> None:
@@ -50,6 +53,7 @@ def measure(args: argparse.Namespace, words: Sequence[str]) -> float:
     """Steps per second, or milliseconds of a processor per step."""
     flags = [*words, "--env_id", args.env_id, "--total_timesteps", str(args.steps), *FLAGS]
     flags += ["--num_workers", "0"] if args.processor else []
+    flags += NOTHING_MEASURED if words[0] != "continual_progress_compress" else []
     code = "import sys; from benchmarks.clear import train; train(sys.argv[1], sys.argv[2:])"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}", *flags]

@@ -17,7 +17,14 @@ from typing import Any
 # `python docs/make_flags.py` puts docs/ on the path, not the folder above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from continual_hackatari import continual_clear, continual_training_example, metrics, report, sweep
+from continual_hackatari import (
+    continual_clear,
+    continual_progress_compress,
+    continual_training_example,
+    metrics,
+    report,
+    sweep,
+)
 from continual_hackatari import eval as evaluation
 from continual_hackatari.methods import all_methods
 from continual_hackatari.schedules import factories
@@ -54,6 +61,7 @@ def page() -> str:
     for title, script in (
         ("Training: continual_training_example.py", continual_training_example),
         ("Training: continual_clear.py", continual_clear),
+        ("Training: continual_progress_compress.py", continual_progress_compress),
         ("Evaluation: eval.py", evaluation),
         ("Evaluation of a run: eval.py --run", run_evaluation),
         ("A video of one game: eval.py --play", watching),
@@ -66,7 +74,7 @@ def page() -> str:
         limits = {name: rule.range for name, rule in getattr(script, "RULES", {}).items()}
         limits.update(getattr(script, "RANGES", {}))
         names = [flag.name for flags in groups.values() for flag in flags if "_" in flag.name and not flag.hidden]
-        known = common if script is continual_clear else []
+        known = common if script in (continual_clear, continual_progress_compress) else []
         parts += ["Besides these it has the flags above that belong to any training.\n"] if known else []
         for group, flags in groups.items():
             found = [row for flag in flags if (row := row_of(flag, limits.get(flag.name), names)) not in known]

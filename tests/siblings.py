@@ -26,6 +26,8 @@ class Sibling(NamedTuple):
     """that a save writes: `resume.pt`, and before it what has a file of its own"""
     generator: str
     """of its actions, which each rank of a job has for itself"""
+    fifth_update: tuple[int, int] | None = None
+    """the first gradient step after step 128, and at which step it is, in test_resume.py; None: at 160 as they say"""
 
     @property
     def name(self) -> str:
@@ -76,12 +78,24 @@ CLEAR = Sibling(
     files=3,  # the replay's blocks, what it knows of them, and `resume.pt`
     generator="actions",
 )
-SIBLINGS = {"ppo": PPO, "q_learner": Q_LEARNER, "clear": CLEAR}
+# Rounds are parted where a phase or a regime ends in them.
+PROGRESS_COMPRESS = Sibling(
+    "continual_hackatari.continual_progress_compress",
+    ROOT / "continual_progress_compress.py",
+    [*SMALL, "--progress_steps", "30", "--ewc_samples", "20"],
+    ["--methods", "redo", "--redo.every", "2", "--redo.threshold", "0.3"],
+    gradient_steps=1,
+    loss="distillation",
+    files=2,  # what online EWC remembers, and `resume.pt`
+    generator="actions",
+    fifth_update=(FIFTH_CALL, FIFTH_STEP),
+)
+SIBLINGS = {"ppo": PPO, "q_learner": Q_LEARNER, "clear": CLEAR, "progress_compress": PROGRESS_COMPRESS}
 
 # Parametrises a test; a test's module-wide fixtures may ask for `sibling` too (see conftest.py).
 EVERY = pytest.mark.parametrize(
     "sibling",
-    [pytest.param(name, marks=pytest.mark.slow if name == "clear" else ()) for name in SIBLINGS],
+    [pytest.param(name, marks=() if name in ("ppo", "q_learner") else pytest.mark.slow) for name in SIBLINGS],
     indirect=True,
 )
 EVERY_BUT_SLOWLY = pytest.mark.parametrize(

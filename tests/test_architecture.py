@@ -13,7 +13,15 @@ from continual_hackatari.names import UNMODIFIED
 
 PACKAGE = "continual_hackatari"
 ROOMS = {"agents", "methods", "replay", "reporting", "schedules", "training", "wrappers"}
-SCRIPTS = {"continual_clear", "continual_training_example", "eval", "metrics", "report", "sweep"}
+SCRIPTS = {
+    "continual_clear",
+    "continual_progress_compress",
+    "continual_training_example",
+    "eval",
+    "metrics",
+    "report",
+    "sweep",
+}
 
 
 def imported_modules(path):

@@ -5,12 +5,14 @@ import json
 import pytest
 from conftest import ROOT
 
-from continual_hackatari import continual_clear, continual_training_example
+from continual_hackatari import continual_clear, continual_progress_compress, continual_training_example
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.setup import prepare
 
 FILES = sorted((ROOT / "configs" / "cora").glob("*.json"))
 CONFIGS = {path.stem: json.loads(path.read_text()) for path in FILES}
+OTHERS: dict = {"pnc": continual_progress_compress, "ppo": continual_training_example}
+"""Those that continual_clear.py does not play."""
 GAMES = ["SpaceInvaders:", "Krull:", "BeamRider:", "Hero:", "StarGunner:", "MsPacman:"]
 
 
@@ -18,7 +20,7 @@ GAMES = ["SpaceInvaders:", "Krull:", "BeamRider:", "Hero:", "StarGunner:", "MsPa
 def test_each_can_be_played_by_its_script(path, monkeypatch, capsys):
     """Under CORA's conditions: no sticky actions, 10,000 steps of 4 frames, its buttons, 18 actions."""
     monkeypatch.chdir(ROOT)
-    script = continual_training_example.SCRIPT if path.stem == "ppo" else continual_clear.SCRIPT
+    script = OTHERS.get(path.stem, continual_clear).SCRIPT
     if path.stem == "clear":  # a replay of this size does not fit every machine
         monkeypatch.setattr("continual_hackatari.training.setup.check_memory", lambda *_: None)
     ready = prepare(script, ["--config", str(path), "--no_cuda"])
@@ -41,6 +43,7 @@ def test_they_are_one_experiment():
 
 
 def test_which_there_are():
-    assert list(CONFIGS) == ["clear", "ewc", "impala", "online_ewc", "ppo"]
-    named = {name for name, config in CONFIGS.items() if config["notes"].startswith("For continual_clear.py.")}
-    assert named == CONFIGS.keys() - {"ppo"}
+    assert list(CONFIGS) == ["clear", "ewc", "impala", "online_ewc", "pnc", "ppo"]
+    for name in CONFIGS.keys() - {"ppo"}:
+        script = OTHERS.get(name, continual_clear).__name__.rpartition(".")[2]
+        assert CONFIGS[name]["notes"].startswith(f"For {script}.py."), name

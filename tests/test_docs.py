@@ -12,10 +12,10 @@ from conftest import ROOT
 from pages import EVERYTHING, TEXTS, rows, section
 
 from benchmarks import cost_of_methods, hindsight, methods, precision, replacements
-from continual_hackatari import continual_clear, continual_training_example
+from continual_hackatari import continual_clear, continual_progress_compress, continual_training_example
 from continual_hackatari.agents import ContinualBackprop, make_agent
 from continual_hackatari.agents.plasticity import PlasticityProbe
-from continual_hackatari.reporting.rows import EPISODE_COLUMNS, EVALUATION_COLUMNS, SWITCH_COLUMNS
+from continual_hackatari.reporting.rows import EPISODE_COLUMNS, SWITCH_COLUMNS, WITH_AGENT
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.settings import changeable
@@ -69,12 +69,16 @@ def test_every_flag_has_a_text():
     assert all(text for _, text in flags)
 
 
+OF_PAGE = {"clear.md": continual_clear, "progress-and-compress.md": continual_progress_compress}
+"""Pages about another script than PPO's."""
+
+
 def test_defaults_that_pages_name_are_those_of_the_code():
     for page, text in TEXTS.items():
-        script = continual_clear if page.name == "clear.md" else continual_training_example
+        script = OF_PAGE.get(page.name, continual_training_example)
         defaults = {field.name: default_of(field) for field in dataclasses.fields(script.Args)}
         tables = re.findall(r"^\| setting \| default \|\n\|---\|---\|\n((?:\|.*\|\n)+)", text, re.M)
-        assert tables or page.name not in ("clear.md", "ppo.md")
+        assert tables or page.name not in (*OF_PAGE, "ppo.md")
         for name, default in (row for table in tables for row in rows(table, columns=2)):
             assert_default(default, defaults[name.strip("`").removeprefix("--")])
 
@@ -131,7 +135,7 @@ def test_columns_of_the_csv_files():
         assert f"`{', '.join(columns)}`" in EVERYTHING
     table = re.search(r"^\| column of `evals.csv`.*?\n\n", EVERYTHING, re.S | re.M)[0]
     described = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split(" | ")[0])]
-    assert sorted(described) == sorted(EVALUATION_COLUMNS)
+    assert sorted(described) == sorted(WITH_AGENT)
 
 
 def test_logged_names_are_those_of_the_code():

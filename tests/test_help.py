@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal
 import pytest
 import tyro
 
-from continual_hackatari import continual_clear, continual_training_example, metrics, report, sweep
+from continual_hackatari import (
+    continual_clear,
+    continual_progress_compress,
+    continual_training_example,
+    metrics,
+    report,
+    sweep,
+)
 from continual_hackatari import eval as evaluation
 from continual_hackatari.training.config import parse_command_line
 from continual_hackatari.training.help import groups_of, help_text
@@ -102,7 +109,10 @@ def test_lines_are_as_wide_as_the_terminal(monkeypatch):
     assert 50 < max(map(len, texts)) <= 70
 
 
-@pytest.mark.parametrize("script", [continual_clear, continual_training_example, evaluation, metrics, report, sweep])
+@pytest.mark.parametrize(
+    "script",
+    [continual_clear, continual_progress_compress, continual_training_example, evaluation, metrics, report, sweep],
+)
 def test_each_script_shows_every_flag_once_with_a_text(script, capsys):
     with pytest.raises(SystemExit) as stop:
         parse_command_line(script.Args, ["--help"], description=script.__doc__)

@@ -21,7 +21,7 @@ from pages import rows as rows_of_table
 from siblings import Q_LEARNER
 from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 
-from continual_hackatari import continual_clear, sweep
+from continual_hackatari import continual_clear, continual_progress_compress, sweep
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import RewardScaler, make_agent
@@ -406,15 +406,39 @@ class LearningByClear(Learning):
             continual_clear.minibatch_step(self.args, self.agent, self.optimizer, autocast, [unrolls], self.methods)
 
 
+class LearningByProgressCompress(Learning):
+    """The same as continual_progress_compress.py does: methods act on the knowledge base, while that learns."""
+
+    def __init__(self, args, kind):
+        super().__init__(args, kind)
+        self.methods = make_methods(args, self.agent.knowledge_base, self.optimizer, ALONE)
+
+    def make(self):
+        self.agent = continual_progress_compress.build(self.args, AGENTS["PPO"][0], 4, seeded(1))
+        self.optimizer, _ = continual_progress_compress.make_optimizers(self.args, self.agent)
+        self.scalers = [RewardScaler(2, 0.99, "clip")]
+
+    def update(self, rollout, autocast):
+        rollout = rollout._replace(log_policies=torch.full((8, 2, 4), -np.log(4)))
+        unrolls = played_unrolls(rollout, rollout.rewards.astype(np.float32), [], rollout.observations[-1], 0, 8)
+        phase = continual_progress_compress.Phase(0, 16, False)
+        for _ in range(2):
+            continual_progress_compress.minibatch_step(
+                self.args, self.agent, self.optimizer, autocast, unrolls, phase, self.methods
+            )
+
+
 def small(*names, learner="PPO_OBJ"):
     """Settings with which each of these methods does something in every step."""
     given = {f"{name}.{key}": value for name in names for key, value in BUSY.get(name, {}).items()}
-    script, flags = continual_clear if learner == "CLEAR" else training, LEARNERS[learner].flags
+    script, flags = SCRIPTS.get(learner, training), LEARNERS[learner].flags
     args = complete_methods(script.Args(methods=names, prefixed=given, num_envs=2, num_steps=8, **flags))
-    check_methods(args, script.SCRIPT.moments, "x.py")
+    check_methods(args, script.SCRIPT.moments, "x.py", script.SCRIPT.refused)
     return args
 
 
+SCRIPTS = {"CLEAR": continual_clear, "Progress & Compress": continual_progress_compress}
+"""Learners with scripts of their own."""
 BUSY = {
     "continual_backprop": {"replacement_rate": 0.2, "maturity_threshold": 1},
     "a_gem": {"samples": 5},
@@ -429,7 +453,9 @@ BUSY = {
 
 
 def assert_it_goes_on_alike(args, kind):
-    make = LearningByClear if isinstance(args, continual_clear.Args) else Learning
+    make = {continual_clear.Args: LearningByClear, continual_progress_compress.Args: LearningByProgressCompress}.get(
+        type(args), Learning
+    )
     one = make(args, kind)
     one.learn(1)
     two = make(args, kind)
@@ -461,6 +487,14 @@ LEARNERS = {
     ),
     "--her": Learner("PPO", {"her": True}, {"from_scratch": "drops the rows before it"}),
     "CLEAR": Learner("PPO", {}, {}),
+    "Progress & Compress": Learner(
+        "PPO",
+        {"ewc_samples": 5},
+        {
+            **continual_progress_compress.REFUSED,
+            **dict.fromkeys(("crelu", "layer_norm"), "changes the network, for which x.py has no place"),
+        },
+    ),
 }
 """By the head of their column in docs/methods/index.md."""
 REFUSED_PAIRS = {
@@ -483,7 +517,7 @@ CELLS = [(learner, name) for learner in LEARNERS for name in NAMES]
 def test_every_method_works_with_every_learner_or_says_why_not(learner, name):
     kind, _, refused = LEARNERS[learner]
     if name in refused:
-        with pytest.raises(ConfigError, match=refused[name]):
+        with pytest.raises(ConfigError, match=re.escape(refused[name])):
             small(name, learner=learner)
         return
     assert_it_goes_on_alike(small(name, learner=learner), kind)

@@ -107,18 +107,26 @@ def test_the_divergence_is_from_the_active_column_to_the_knowledge_base(agent, u
     expected = np.mean([relative_entropy(active, known) for active, known in zip(*policies, strict=True)])
     other = np.mean([relative_entropy(known, active) for active, known in zip(*policies, strict=True)])
     args = training.Args(**SMALL)
-    optimizers = [torch.optim.SGD(each.param_groups[0]["params"], 0.0) for each in training.make_optimizers(args, agent)]
+    optimizers = [
+        torch.optim.SGD(each.param_groups[0]["params"], 0.0) for each in training.make_optimizers(args, agent)
+    ]
     for phase in (PROGRESS, COMPRESS):  # where it is only measured, and where it is learned
         found = step(args, agent, optimizers, unrolls, phase)
         assert found["distillation"] == pytest.approx(expected, rel=1e-4)
         assert found["distillation"] != pytest.approx(other, rel=0.01)
-    assert found["value_distillation"] == pytest.approx(float((columns[0][1] - columns[1][1]).square().mean()), rel=1e-3)
+    assert found["value_distillation"] == pytest.approx(
+        float((columns[0][1] - columns[1][1]).square().mean()), rel=1e-3
+    )
 
 
 def test_compressing_makes_the_knowledge_base_play_as_the_active_column_does(agent, unrolls):
     """From the loss alone: divergence and half of nothing, so its gradient is that of the divergence."""
-    args = training.Args(**SMALL, distill_policy=2.0, distill_value=0.5, max_grad_norm=1e9, reference_rows=STEPS * GAMES)
-    optimizers = [torch.optim.SGD(each.param_groups[0]["params"], 0.0) for each in training.make_optimizers(args, agent)]
+    args = training.Args(
+        **SMALL, distill_policy=2.0, distill_value=0.5, max_grad_norm=1e9, reference_rows=STEPS * GAMES
+    )
+    optimizers = [
+        torch.optim.SGD(each.param_groups[0]["params"], 0.0) for each in training.make_optimizers(args, agent)
+    ]
     step(args, agent, optimizers, unrolls, COMPRESS)
     found = agent.knowledge_base.actor.bias.grad.clone(), agent.knowledge_base.critic.bias.grad.clone()
     with torch.no_grad():
@@ -139,7 +147,9 @@ def test_progress_is_the_v_trace_learner_of_the_other_script(agent, unrolls):
     shared = {**SMALL, "max_grad_norm": 1e9, "ent_coef": 0.3}
     shared.pop("ewc_samples")
     args, others = training.Args(**shared), continual_clear.Args(**shared, replay_ratio=0.0)
-    optimizers = [torch.optim.SGD(each.param_groups[0]["params"], 0.0) for each in training.make_optimizers(args, agent)]
+    optimizers = [
+        torch.optim.SGD(each.param_groups[0]["params"], 0.0) for each in training.make_optimizers(args, agent)
+    ]
     found = step(args, agent, optimizers, unrolls, PROGRESS)
     optimizer = torch.optim.SGD(plain.parameters(), 0.0)
     numbers, *_ = continual_clear.minibatch_step(others, plain, optimizer, NO_AUTOCAST, [unrolls])
@@ -219,7 +229,9 @@ def test_what_cannot_be_is_one_sentence(words, sentence, workdir, capsys):
 
 
 def test_a_regime_that_is_too_short_for_both_phases_is_said(workdir, capsys):
-    training.prepare(["--config", write_config(workdir, **two_regimes(30)), "--num_envs", "2", "--progress_steps", "40"])
+    training.prepare(
+        ["--config", write_config(workdir, **two_regimes(30)), "--num_envs", "2", "--progress_steps", "40"]
+    )
     assert "1 regimes are so short that the knowledge base learns nothing" in capsys.readouterr().out
 
 
@@ -312,5 +324,7 @@ def test_both_columns_are_evaluated_every_time(seen):
         for agent in ("kb", "ac"):
             found = [row for row in rows if (row["deterministic"], row["agent"]) == (deterministic, agent)]
             assert [(row["global_step"], row["phase"]) for row in found] == places
-    scores = {(row["global_step"], row["phase"], row["agent"]): row["score"] for row in rows if row["deterministic"] == "1"}
+    scores = {
+        (row["global_step"], row["phase"], row["agent"]): row["score"] for row in rows if row["deterministic"] == "1"
+    }
     assert scores["44", "0", "kb"] == scores["44", "1", "kb"], "a switch leaves the knowledge base as it is"

@@ -250,7 +250,7 @@ def test_environments_play_the_same_games_in_every_division():
 @EVERY
 def test_a_killed_rank_costs_nothing_when_torchrun_starts_the_job_anew(sibling, uninterrupted, tmp_path):
     """Killed in its sixth update; the restarted job finds the run by itself and ends as if nothing had happened."""
-    steps = {"ppo": 22, "q_learner": 42, "clear": 6}
+    steps = {"ppo": 22, "q_learner": 42, "clear": 6, "progress_compress": 9}
     torchrun, fault = ("--nproc_per_node=2", "--max-restarts=1"), f"die_in_update:1:{steps[sibling.name]}"
     job = Job(tmp_path, *flags_for(tmp_path, sibling=sibling), torchrun=torchrun, fault=fault, sibling=sibling)
     assert job.end() == 0, job.said

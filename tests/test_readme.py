@@ -19,7 +19,13 @@ from conftest import NEEDS_HACKATARI, ROOT, mostly_slow
 from made_up_runs import make_run
 from pages import FILES, README, TEXTS, anchors, blocks, section
 
-from continual_hackatari import continual_clear, continual_training_example, metrics, report
+from continual_hackatari import (
+    continual_clear,
+    continual_progress_compress,
+    continual_training_example,
+    metrics,
+    report,
+)
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
@@ -39,6 +45,7 @@ from modification_factories import main as preview
 
 SCRIPTS = {
     "continual_clear.py": continual_clear,
+    "continual_progress_compress.py": continual_progress_compress,
     "continual_training_example.py": continual_training_example,
     "eval.py": evaluation,
     "metrics.py": metrics,

@@ -16,7 +16,7 @@ import torch
 from conftest import mostly_slow, only_run, read_csv, write_config
 from lives import Life
 from processes import wait_until_gone
-from siblings import CLEAR, EVERY, EVERY_BUT_SLOWLY, PPO, PPO_ALONE, Q_LEARNER
+from siblings import CLEAR, EVERY, EVERY_BUT_SLOWLY, PPO, PPO_ALONE, PROGRESS_COMPRESS, Q_LEARNER
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from continual_hackatari import continual_training_example as training
@@ -44,7 +44,9 @@ METHODS = {
     "HER": ["--her", "--switch_mode", "live"],
     "Q_LEARNER": Q_LEARNER.method,
     "CLEAR": CLEAR.method,
+    "PROGRESS_COMPRESS": PROGRESS_COMPRESS.method,
 }
+OTHER_SCRIPTS = {"Q_LEARNER": Q_LEARNER, "CLEAR": CLEAR, "PROGRESS_COMPRESS": PROGRESS_COMPRESS}
 BUSY = {
     "continual_backprop": [
         *("--continual_backprop.replacement_rate", "0.02"),
@@ -357,14 +359,14 @@ def test_a_run_that_is_alive_cannot_be_continued(tmp_path):
 def test_an_update_that_is_not_finite_is_not_kept(sibling, tmp_path, uninterrupted):
     """In the fifth update, the one after step 160, the third gradient step if there are so many."""
     step = min(3, sibling.gradient_steps)
-    number = 4 * sibling.gradient_steps + step
+    number, at = sibling.fifth_update or (4 * sibling.gradient_steps + step, 160)
     assert begin(tmp_path, *sibling.method, fault=("loss_becomes_nan", number), sibling=sibling).end() == 1
     run = only_run(tmp_path)
-    where = rf"after step 160 .*{sibling.loss}.* gradient step {step} of {sibling.gradient_steps}"
+    where = rf"after step {at} .*{sibling.loss}.* gradient step {step} of {sibling.gradient_steps}"
     assert re.search(rf"^error: .*{where}", said(tmp_path), re.M), said(tmp_path)
     state, _ = load_state(run)
     assert state["counters"]["global_step"] == 128
-    saved = load_checkpoint(run / "before_update_step160.cleanrl_model")
+    saved = load_checkpoint(run / f"before_update_step{at}.cleanrl_model")
     learned = saved.model_weights.keys() - {"epsilon"}  # which is set before each round
     assert all(torch.equal(saved.model_weights[name], state["agent"][name]) for name in learned)
     if sibling is PPO:  # PPO_CBP's checkpoints hold its optimizer
@@ -373,7 +375,7 @@ def test_an_update_that_is_not_finite_is_not_kept(sibling, tmp_path, uninterrupt
     anomaly = go_on(tmp_path, "--detect_anomaly", fault=("loss_becomes_nan", 1), sibling=sibling)
     assert anomaly.end() == 1
     assert re.search(r"^error: .*the gradient in gradient step 1, Function '\w+' returned nan", said(tmp_path), re.M)
-    (run / "before_update_step160.cleanrl_model").unlink()
+    (run / f"before_update_step{at}.cleanrl_model").unlink()
     assert go_on(tmp_path, "--no_detect_anomaly", sibling=sibling).end() == 0
     assert_same_run(run, uninterrupted)
 
@@ -505,7 +507,7 @@ def test_the_first_signal_asks_and_what_came_before_is_restored():
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(method, tmp_path):
-    generator, sibling = random.Random(method), {"Q_LEARNER": Q_LEARNER, "CLEAR": CLEAR}.get(method, PPO)
+    generator, sibling = random.Random(method), OTHER_SCRIPTS.get(method, PPO)
     length = {"modification_factory_kwargs": {**SWITCHING["modification_factory_kwargs"], "num_total_steps": 1600}}
     flags = [*METHODS[method], "--num_workers", "2", "--capture_video"]
     assert begin(tmp_path / "uninterrupted", *METHODS[method], config=length, every=0, sibling=sibling).end() == 0

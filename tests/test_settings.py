@@ -279,7 +279,8 @@ def test_the_speed_is_that_of_a_game_of_this_run(sibling, workdir):
     assert seconds > 0
 
 
-SCRIPTS = ["continual_clear.py", "continual_training_example.py", "eval.py", "metrics.py", "report.py", "sweep.py"]
+SCRIPTS = ["continual_clear.py", "continual_progress_compress.py", "continual_training_example.py"]
+SCRIPTS += ["eval.py", "metrics.py", "report.py", "sweep.py"]
 
 
 @pytest.mark.slow

@@ -32,7 +32,9 @@ def is_known(name):
 def own_weights(agent):
     """Of the active column as a `PPO` has them."""
     return {
-        name: weight for name, weight in agent.state_dict().items() if not name.startswith(("knowledge_base", "lateral"))
+        name: weight
+        for name, weight in agent.state_dict().items()
+        if not name.startswith(("knowledge_base", "lateral"))
     }
 
 
