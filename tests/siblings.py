@@ -88,7 +88,7 @@ PROGRESS_COMPRESS = Sibling(
     loss="distillation",
     files=2,  # what online EWC remembers, and `resume.pt`
     generator="actions",
-    fifth_update=(FIFTH_CALL, FIFTH_STEP),
+    fifth_update=(9, 130),
 )
 SIBLINGS = {"ppo": PPO, "q_learner": Q_LEARNER, "clear": CLEAR, "progress_compress": PROGRESS_COMPRESS}
 
