@@ -154,8 +154,10 @@ SHARE = Belonging(
     lambda args: args.progress_steps == 0,
     "leave one of them out",
 )
+SWITCHES = Belonging("says when a task ends, which is at every switch here", lambda args: False, "leave it out")
 RULES = {
     **RUN_RULES,
+    "boundary": Rule(of=SWITCHES),
     "progress_share": Rule(Range(0, 1, above=True), of=SHARE),
     "progress_steps": Rule(Range(0, MANY)),
     "ewc_samples": Rule(Range(1, 10**6)),

@@ -19,6 +19,8 @@ COLUMNS = ("kb", "ac")
 """Names of the two as players, the knowledge base and the active column."""
 GATE = 0.1
 """At which adaptors begin: so little that a knowledge base that knows nothing yet does not drown the active column."""
+LEAST = 64
+"""Units inside an adaptor, at least: with as many as a value head has, one, it would often be silent for ever."""
 GAINS = {"actor": ACTOR_GAIN, "critic": CRITIC_GAIN}
 
 
@@ -26,17 +28,18 @@ class Lateral(nn.Module):
     """What a layer of one column is given of what the layer below it says in another: gate * U ReLU(V x + c)."""
 
     def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
-        """layer: of the column that is given it; V is of its kind and sizes, U mixes its units."""
+        """layer: of the column that is given it, of whose kind and reach V is."""
         super().__init__()
         units = len(layer.weight)
+        inside = max(units, LEAST)
         self.read: nn.Conv2d | nn.Linear
         self.write: nn.Conv2d | nn.Linear
         if isinstance(layer, nn.Conv2d):
-            self.read = blank(nn.Conv2d, layer.in_channels, units, layer.kernel_size[0], stride=layer.stride[0])
-            self.write = blank(nn.Conv2d, units, units, 1, bias=False)
+            self.read = blank(nn.Conv2d, layer.in_channels, inside, layer.kernel_size[0], stride=layer.stride[0])
+            self.write = blank(nn.Conv2d, inside, units, 1, bias=False)
         else:
-            self.read = blank(nn.Linear, layer.in_features, units)
-            self.write = blank(nn.Linear, units, units, bias=False)
+            self.read = blank(nn.Linear, layer.in_features, inside)
+            self.write = blank(nn.Linear, inside, units, bias=False)
         self.gate = nn.Parameter(torch.empty(units))
 
     def initialise(self, gain: float, generator: torch.Generator | None = None) -> None:

@@ -435,6 +435,22 @@ def test_a_renamed_run_has_one_name_in_its_file(tmp_path):
     assert {row["run"] for row in evaluations.read_results(new)} == {"new", "x"}  # of two seeds: no one run
 
 
+def test_rows_of_several_players_say_which_of_them_played(tmp_path):
+    """In a column that files of other agents do not have; what is there is not played again."""
+    for agent, step in (("kb", 0), ("ac", 0), ("kb", 8)):
+        evaluations.add_results(tmp_path, [(*results_row(tmp_path.name, step=step), agent)])
+    rows = evaluations.read_results(tmp_path)
+    assert [(row["global_step"], row["agent"]) for row in rows] == [("0", "kb"), ("0", "ac"), ("8", "kb")]
+    how = evaluations.RunEvaluation(tmp_path, 1, None, {"": "train"}, 1, 0, ("kb", "ac"))
+    taken = [[evaluations.Label(0, 0, ""), evaluations.Label(8, 0, "")]]
+    missing = [(job.player, job.deterministic, [*job.labels]) for job in evaluations.Evaluator(how).missing(taken)]
+    assert missing == [("ac", False, taken[0][1:]), ("kb", True, taken[0]), ("ac", True, taken[0])]
+    evaluations.forget_after(tmp_path, 4)
+    assert [row["agent"] for row in evaluations.read_results(tmp_path)] == ["kb", "ac"]
+    evaluations.add_results(tmp_path, [(*results_row(tmp_path.name, step=8), "kb")])
+    assert (tmp_path / "evals.csv").read_text().splitlines()[0].endswith(",trained_on,agent")
+
+
 def test_a_renamed_run_gives_its_name_to_its_own_rows_alone(tmp_path):
     """Somebody has put the results of two seeds into one file."""
     for row in (results_row("other", seed=2), results_row("old"), results_row("new", step=8)):

@@ -7,6 +7,7 @@ import re
 import subprocess
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from evaluations import by_matrix, make_rows, make_run
@@ -119,6 +120,22 @@ def test_greedy_games(three_seeds, workdir, capsys):
     main([*three_seeds, "-o", "sampled"])
     greedy, sampled = csv_rows(workdir / "metrics.csv"), csv_rows(workdir / "sampled.csv")
     assert float(greedy[0]["value"]) == pytest.approx(float(sampled[0]["value"]) + 1000)
+
+
+def test_the_games_of_one_player_count_where_there_are_several(workdir, capsys):
+    """Those of the first, unless another one is asked for; runs of other agents beside them count as they are."""
+    alone, other = (make_rows(["", "a"], lambda *_, level=level: level, run="both") for level in (3.0, 5.0))
+    rows = pd.concat([alone.assign(agent="kb"), other.assign(agent="ac")])
+    make_run(workdir / "both", rows, architecture="TWO_COLUMNS")
+    make_run(workdir / "plain", make_rows(["", "a"], lambda *_: 4.0, run="plain"))
+    for words, level in ([], 3.0), (["--agent", "kb"], 3.0), (["--agent", "ac"], 5.0):
+        main(["both", "plain", *words])
+        assert "its agent is several players" in capsys.readouterr().out
+        rows = [row for row in csv_rows("metrics.csv") if row["metric"] == "average_performance" and row["run"]]
+        assert {row["run"]: float(row["value"]) for row in rows} == {"both": level, "plain": 4.0}
+    with pytest.raises(SystemExit):
+        main(["both", "--agent", "agent"])
+    assert "there is no evaluation of `agent` agent; choose kb or ac" in capsys.readouterr().err
 
 
 def test_notes_are_printed(workdir, capsys):

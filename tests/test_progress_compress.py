@@ -12,6 +12,7 @@ from scipy.stats import entropy as relative_entropy
 
 from continual_hackatari import continual_clear
 from continual_hackatari import continual_progress_compress as training
+from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import PPO
 from continual_hackatari.methods import online_ewc
 from continual_hackatari.methods.moments import Rows
@@ -76,7 +77,7 @@ def names_of(agent, *, known):
 
 def test_one_column_learns_and_the_other_stays(agent, unrolls):
     """Whatever the optimizer of the other has seen before."""
-    args = training.Args(**SMALL)
+    args = training.Args(**SMALL | {"learning_rate": 1e-5})  # so small that no policy becomes certain
     optimizers = training.make_optimizers(args, agent)
     methods = make_methods(args, agent.knowledge_base, optimizers[0], ALONE)
     for _ in range(2):
@@ -190,7 +191,7 @@ def test_the_penalty_is_that_of_online_ewc_on_the_knowledge_base(agent, unrolls)
 CASES = [
     ({"progress_share": 0.5}, [0, 100, 200], 2, [(0, 50), (100, 150)]),
     ({"progress_share": 0.1}, [0, 30], 1, [(0, 3)]),
-    ({"progress_share": 0.5}, [0, 100, 130], 8, [(0, 56), (100, 116)]),  # borders at whole steps of all games
+    ({"progress_share": 0.5}, [0, 104, 130], 8, [(0, 56), (104, 120)]),  # borders at whole steps of all games
     ({"progress_steps": 30}, [0, 100, 120, 200], 2, [(0, 30), (100, 120), (120, 150)]),  # a regime shorter than that
     ({"progress_steps": 31}, [0, 100], 4, [(0, 32)]),
     ({"progress_share": 1.0}, [0, 64], 4, [(0, 64)]),
@@ -216,6 +217,8 @@ def test_phases_are_exact_in_steps(settings, borders, games, expected):
         (["--progress_steps", "640"], "`progress_steps` 640 leaves no step in which the knowledge base learns: the"),
         (["--progress_steps", "64", "--progress_share", "0.3"], "`progress_share` 0.3 is a part of each regime, and"),
         (["--architecture", "PPO"], "TWO_COLUMNS"),
+        (["--boundary", "none"], "`boundary` none says when a task ends, which is at every switch here; leave it out"),
+        (["--boundary", "every:64"], "`boundary` every:64 says when a task ends"),
         (["--replay_ratio", "1"], "--replay_ratio"),
         (["--methods", "online_ewc"], "`methods`: online_ewc is built in here (see `ewc_strength`); leave it out."),
     ],
@@ -328,3 +331,23 @@ def test_both_columns_are_evaluated_every_time(seen):
         (row["global_step"], row["phase"], row["agent"]): row["score"] for row in rows if row["deterministic"] == "1"
     }
     assert scores["44", "0", "kb"] == scores["44", "1", "kb"], "a switch leaves the knowledge base as it is"
+
+
+@pytest.mark.slow
+@NEEDS_HACKATARI
+def test_eval_plays_either_column(seen, capsys):
+    """The knowledge base unless the other one is asked for: as the run itself has done at its end."""
+    *_, run = seen
+    rows = [row for row in read_csv(run / "evals.csv") if (row["global_step"], row["deterministic"]) == ("96", "1")]
+    words = ["--agent_path", str(run), "--eval_episodes", "1", "--num_workers", "0", "--deterministic", "--no_cuda"]
+    for agent in ("", "kb", "ac"):
+        evaluation.main([*words, *(["--agent", agent] if agent else [])])
+        out = capsys.readouterr().out
+        (score,) = (float(row["score"]) for row in rows if row["agent"] == (agent or "kb"))
+        assert out.splitlines()[-1] == f"{score:.2f} (one game: no deviation)"
+        assert f"of the two columns {agent or 'kb'} plays" in out
+    with pytest.raises(SystemExit):
+        evaluation.main([*words, "--agent", "both"])
+    assert "`agent` both is none of the players of this checkpoint; kb or ac" in capsys.readouterr().err
+    evaluation.main(["--run", str(run)])
+    assert f"results: {run / 'evals.csv'}, {len(read_csv(run / 'evals.csv'))} games" in capsys.readouterr().out
