@@ -76,7 +76,7 @@ class Args(RunSettings):
     exp_name: str = "continual_progress_compress"
     """name of the experiment, part of the run folder's name"""
 
-    # Progress & Compress (Schwarz et al. 2018, https://arxiv.org/abs/1805.06370)
+    # Progress & Compress. Of Schwarz et al. 2018, https://arxiv.org/abs/1805.06370; the shares are those of CORA.
     progress_share: float = 0.5
     """part of each regime, from its start on, in which the active column learns to play; in the rest the knowledge base
     learns to play as it does"""
