@@ -361,7 +361,7 @@ def progress_loss(args: Args, agent: TwoColumns, autocast: torch.autocast, unrol
 
 def compress_loss(
     args: Args, agent: TwoColumns, autocast: torch.autocast, unrolls: Unrolls, methods: Methods
-) -> tuple[Tensor, ...]:
+) -> tuple[Any, ...]:
     """Of the knowledge base: KL(active || knowledge base), their values, and what holds it where it was before.
 
     The active column does not learn now, so what it said while it played is what it says: it needs no pass. Returns the
