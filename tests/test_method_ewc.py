@@ -1,10 +1,16 @@
 """EWC: the Fisher information of a softmax, the penalty against the explicit sum, and who is held when."""
 
+from itertools import pairwise
+
+import made_up_game
+import numpy as np
 import pytest
 import torch
+from made_up_game import REGIMES
 from made_up_methods import copy_of, method_on, seeded, small_agent
 from torch import nn
 
+from continual_hackatari.methods import ewc
 from continual_hackatari.methods.ewc import Held, LastRows, fisher, information_of, normalised
 from continual_hackatari.methods.moments import Boundary, Clock, Learner, Rows
 
@@ -206,6 +212,25 @@ def test_a_task_is_measured_on_its_own_rows(name):
         method.before_boundary(Boundary(before, after, CLOCK))
         method.boundary(Boundary(before, after, CLOCK))
         assert method.large_state()["rows"] is None
+
+
+@pytest.mark.parametrize("name", ["ewc", "online_ewc"])
+def test_in_a_run_the_information_is_of_the_last_rows_of_the_task_that_ends(name, monkeypatch, tmp_path):
+    """Also where one ends within a rollout, or two in one. A faint pixel of the made-up game says what is played."""
+    measured, real = [], ewc.fisher
+    monkeypatch.setattr(
+        ewc, "fisher", lambda agent, seen, draws: (measured.append(seen.clone()), real(agent, seen, draws))[1]
+    )
+    regimes = [(0, REGIMES[0]), (104, REGIMES[1]), (128, REGIMES[2]), (204, REGIMES[0]), (212, REGIMES[1])]
+    run = made_up_game.play(
+        monkeypatch, tmp_path, "--total_timesteps", "240", "--methods", name, f"--{name}.samples=24", regimes=regimes
+    )
+    borders = [start // 4 for start, _ in regimes]  # in steps of all four games
+    assert len(measured) == len(borders) - 1
+    for (start, stop), (_, string), seen in zip(pairwise(borders), regimes, measured, strict=False):
+        expected = np.concatenate([step.seen for step in run.steps[start:stop]])[-24:]
+        assert np.array_equal(seen.numpy(), expected)
+        assert set(seen[:, 1, 0, 0].tolist()) == {1 + REGIMES.index(string)}
 
 
 def test_the_information_is_the_mean_over_all_processes():
