@@ -204,7 +204,7 @@ def train(setup: Setup[Args]) -> None:
         assert rollout.log_policies is not None
         pin(envs.arrays.observations, device)
         probe = PlasticityProbe(args.plasticity_every)
-        length = (setup.schedule, setup.game, setup.total_timesteps, args.num_envs)
+        length = (setup.schedule, setup.total_timesteps, args.num_envs)
         annealing = annealing_borders(*length, per_regime=args.anneal_lr_per_regime)
 
         # ============================== RESUME ==============================
