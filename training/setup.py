@@ -18,6 +18,7 @@ from torch import nn
 
 from continual_hackatari.agents import AgentError
 from continual_hackatari.agents.acceleration import choose_precision
+from continual_hackatari.methods import all_methods
 from continual_hackatari.names import Task, parse
 from continual_hackatari.reporting.plan import Plan
 from continual_hackatari.reporting.rows import RunFolderError
@@ -40,7 +41,12 @@ from continual_hackatari.training.config import (
 )
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
 from continual_hackatari.training.devices import choose_device, device_line
-from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part
+from continual_hackatari.training.method_settings import (
+    check_methods,
+    complete_methods,
+    needs_boundaries,
+    with_methods_part,
+)
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.rules import rules_of
@@ -451,6 +457,8 @@ def idle_note(args: RunSettings, rules: Mapping[str, Rule], schedule: Any) -> st
     """A line about what is to happen at switches, in a run that has none."""
     acting = [one for one in fields(args) if one.name in rules and rules[one.name].at_switches]
     given = [f"`{one.name}`" for one in acting if getattr(args, one.name) != one.default]
+    if args.boundary == "schedule":
+        given += [f"`methods` {name}" for name in args.methods if needs_boundaries(all_methods()[name])]
     # Not all of them: there may be millions, and some thousand of one string mean that there is no other.
     segments = islice(schedule.segments(0, args.total_timesteps or schedule.num_total_steps), 1000)
     if not given or len({string for *_, string in segments}) > 1:
