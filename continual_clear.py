@@ -204,7 +204,7 @@ def train(setup: Setup[Args]) -> None:
         rollout = empty_rollout(envs, args.num_steps, device, whole_policies=True)
         pin(envs.arrays.observations, device)
         probe = PlasticityProbe(args.plasticity_every)
-        length = (setup.schedule, setup.game, setup.total_timesteps, args.num_envs)
+        length = (setup.schedule, setup.total_timesteps, args.num_envs)
         annealing = annealing_borders(*length, per_regime=args.anneal_lr_per_regime)
 
         # ============================== RESUME ==============================

@@ -241,7 +241,7 @@ def train(setup: Setup[Args]) -> None:
             functools.partial(minibatch_step, args, agent, optimizer, autocast, rollout, methods=methods, ranks=ranks),
             args.cuda_graphs and on_gpu,
         )
-        length = (setup.schedule, setup.game, setup.total_timesteps, args.num_envs)
+        length = (setup.schedule, setup.total_timesteps, args.num_envs)
         annealing = annealing_borders(*length, per_regime=args.anneal_lr_per_regime)
 
         # ============================== RESUME ==============================

@@ -6,7 +6,7 @@ python modification_factories.py old.json --from_original         # convert a fi
 """
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from continual_hackatari.schedules import factories
 from continual_hackatari.schedules.factories import *  # noqa: F403  (`from modification_factories import ...`)
@@ -17,8 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:  # type: ignore[no-redef]  #
     return factories.main(argv, check)
 
 
-def check(path: str, modification_file: str) -> list[str]:
-    """Lines about the file's settings and names; what training would refuse in it is a ScheduleError.
+def check(path: str, modification_file: str) -> tuple[list[str], Callable[[str], str]]:
+    """Lines about the file's settings and names, and how its game writes these; what training would refuse in it is a
+    ScheduleError.
 
     What knows them loads torch, and whoever imports a schedule from here needs none of it.
     """

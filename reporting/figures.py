@@ -252,12 +252,12 @@ def steps_axis(axes: Axes, label: str = STEP) -> None:
     axes.xaxis.set_major_formatter(lambda step, _: short_steps(step))
 
 
-def short_steps(step: float) -> str:
+def short_steps(step: float, digits: int = 6) -> str:
     """1500 -> 1.5k, 2000000 -> 2M."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(step) >= size:
-            return f"{step / size:g}{unit}".replace("-", MINUS)
-    return f"{step:g}".replace("-", MINUS)
+            return f"{step / size:.{digits}g}{unit}".replace("-", MINUS)
+    return f"{step:.{digits}g}".replace("-", MINUS)
 
 
 def draw_group(
@@ -423,7 +423,7 @@ def _draw_heat_map(axes: Axes, heat: HeatMap, keys: Keys, theme: Theme, limits: 
         labels = ["\n".join(textwrap.wrap(label, 30)) for label in labels]
     axes.set_yticks(np.arange(num_rows) + 0.5, labels, fontsize=8.5 if num_rows <= 25 else 6)
     shown_columns = np.unique(np.linspace(0, num_columns - 1, min(num_columns, 12)).round().astype(int))
-    axes.set_xticks(shown_columns + 0.5, [short_steps(heat.steps[column]) for column in shown_columns])
+    axes.set_xticks(shown_columns + 0.5, [short_steps(heat.steps[column], 3) for column in shown_columns])
     axes.set_xlabel(f"{STEP} (gaps: switches; frames: in training)")
     axes.tick_params(length=0)
     for side in axes.spines.values():

@@ -246,6 +246,7 @@ class Schedule(ModificationFactory):
 
     phases: Sequence[Phase] = ()
     depth = 0  # how many combined schedules are inside each other
+    _modifications: list[str]
 
     @property
     def label(self) -> str:
@@ -255,6 +256,13 @@ class Schedule(ModificationFactory):
     @abstractmethod
     def possible_modifications(self) -> list[str]:
         """Return the distinct strings that can be played, as far as they are known before the run."""
+
+    def rewrite(self, form: Callable[[str], str]) -> None:
+        """Write all strings as the game does, before the first is asked for, so that each task has one.
+
+        `Pong:` is the unmodified game in a run of Pong, which a schedule alone cannot know.
+        """
+        self._modifications[:] = map(form, self._modifications)
 
     @abstractmethod
     def _segments(self, start: int, stop: int, skip: Set[str] = frozenset()) -> Iterator[Segment]:
@@ -466,6 +474,10 @@ class CombinedModificationFactory(Schedule):
         self.phases = phases
         self._starts = [phase.start for phase in phases]
 
+    def rewrite(self, form: Callable[[str], str]) -> None:
+        for phase in self.phases:
+            phase.factory.rewrite(form)
+
     def get_modification(self, step: int) -> str:
         step = self._checked_step(step)
         phase = self.phases[bisect_right(self._starts, step) - 1]
@@ -528,6 +540,9 @@ class _EpsilonSchedule(Schedule):
         self._choices = _Draws(seed, _REPLAY_CHOICE)
         self._earlier: list[str] = []  # what can be replayed in the last part; earlier parts know its beginning
         self._counts = [0]  # how much of it, for each part
+
+    def rewrite(self, form: Callable[[str], str]) -> None:
+        self._scheduled.rewrite(form)
 
     def _look_back(self, part: int) -> None:
         """Complete `_earlier` and `_counts` as far as `part` needs them."""
@@ -663,6 +678,7 @@ class CustomSchedule(Schedule):
         self.lists_everything = callable(getattr(custom, "possible_modifications", None))
         listed = custom.possible_modifications() if self.lists_everything else []
         self._possible = list(dict.fromkeys(normalise_modification(string) for string in listed))
+        self._form: Callable[[str], str] = str
         self._starts: list[int] = []
         self._strings: list[str] = []
         self._num_asked = 0
@@ -678,6 +694,9 @@ class CustomSchedule(Schedule):
 
     def possible_modifications(self) -> list[str]:
         return list(self._possible)
+
+    def rewrite(self, form: Callable[[str], str]) -> None:
+        self._form, self._possible = form, list(dict.fromkeys(map(form, self._possible)))
 
     def _segments(self, start: int, stop: int, skip: Set[str] = frozenset()) -> Iterator[Segment]:
         for low in range(start, stop, _CHUNK):  # in pieces, so that a caller who needs few regimes asks few steps
@@ -696,7 +715,7 @@ class CustomSchedule(Schedule):
                 raise ScheduleError(
                     f"{self.label}: `get_modification({self._num_asked})` must return a string, got {_show(answer)}."
                 )
-            modification = normalise_modification(answer)
+            modification = self._form(normalise_modification(answer))
             if not self._strings or modification != self._strings[-1]:
                 self._check_listed(modification)
                 self._starts.append(self._num_asked)
@@ -1210,12 +1229,16 @@ def _print_converted(config: Mapping[str, Any], settings: Mapping[str, int]) -> 
     )
 
 
-def _not_checked(path: str, modification_file: str) -> list[str]:
+def _not_checked(path: str, modification_file: str) -> tuple[list[str], Callable[[str], str]]:
     """Schedules need neither the keys of a training nor the names of a game, so who knows these hands in a check."""
-    return []
+    return [], str
 
 
-def _run_command(options: argparse.Namespace, check: Callable[[str, str], Sequence[str]]) -> None:
+Check = Callable[[str, str], tuple[Sequence[str], Callable[[str], str]]]
+"""(a JSON file, the file of `--modification_file`): lines about what else is in them, and for `Schedule.rewrite`."""
+
+
+def _run_command(options: argparse.Namespace, check: Check) -> None:
     config = load_config(options.config)
     settings = _settings(options.config, config, options, sys.stderr if options.from_original else sys.stdout)
     if options.every is not None:
@@ -1233,7 +1256,8 @@ def _run_command(options: argparse.Namespace, check: Callable[[str, str], Sequen
     factory = schedule_from_config(
         config, seed=settings["seed"], total_timesteps=total_timesteps, modifs=config.get("modifs", "")
     )
-    notes = check(options.config, options.modification_file)
+    notes, form = check(options.config, options.modification_file)
+    factory.rewrite(form)
     preview = _Preview(
         title=Path(options.config).name,
         factory=factory,
@@ -1255,10 +1279,10 @@ def _one_line(text: str, limit: int = 1000) -> str:
     return text if len(text) <= limit else f"{text[:half]} ... {text[-half:]}"
 
 
-def main(argv: Sequence[str] | None = None, check: Callable[[str, str], Sequence[str]] = _not_checked) -> int:
+def main(argv: Sequence[str] | None = None, check: Check = _not_checked) -> int:
     """Run the preview command; return its exit code, 2 for anything wrong in the file or the options.
 
-    check: (the JSON file, the file of `--modification_file`): lines about what else is in them, or a ScheduleError.
+    check: of the names of the game and the keys of a training, see `Check`; it may raise ScheduleError.
     """
     try:
         _run_command(_parser().parse_args(argv), check)

@@ -1,10 +1,16 @@
 """EWC: the Fisher information of a softmax, the penalty against the explicit sum, and who is held when."""
 
+from itertools import pairwise
+
+import made_up_game
+import numpy as np
 import pytest
 import torch
+from made_up_game import REGIMES
 from made_up_methods import copy_of, method_on, seeded, small_agent
 from torch import nn
 
+from continual_hackatari.methods import ewc
 from continual_hackatari.methods.ewc import Held, LastRows, fisher, information_of, normalised
 from continual_hackatari.methods.moments import Boundary, Clock, Learner, Rows
 
@@ -24,11 +30,19 @@ class Softmax(nn.Module):
         return {"log_prob": log_probs.gather(-1, drawn)[:, 0]}
 
 
+class EveryAction(Softmax):
+    """All actions, each with its probability in the place of a draw: no luck is left in the mean over rows."""
+
+    def fisher_terms(self, x, generator):
+        log_probs = (x @ self.weight.T).log_softmax(-1)
+        return {str(a): log_probs.detach()[:, a].mul(0.5).exp() * log_probs[:, a] for a in range(3)}
+
+
 def test_the_information_of_a_softmax_is_p_times_one_minus_p_times_x_squared():
-    policy, x = Softmax(), torch.tensor([[1.5, -2.0]])
-    p = (x @ policy.weight.T).softmax(-1)[0].detach()
-    found = fisher(policy, x.expand(1500, 2), seeded(1))["weight"]
-    torch.testing.assert_close(found, (p * (1 - p))[:, None] * x.square(), rtol=0.12, atol=0.01)
+    policy, x = EveryAction(), torch.randn(50, 2, generator=seeded(1))
+    p = (x @ policy.weight.T).softmax(-1).detach()
+    expected = ((p * (1 - p))[:, :, None] * x.square()[:, None]).mean(0)
+    torch.testing.assert_close(fisher(policy, x, seeded(2))["weight"], expected, rtol=1e-5, atol=1e-7)
 
 
 def test_each_row_is_squared_by_itself():
@@ -198,6 +212,25 @@ def test_a_task_is_measured_on_its_own_rows(name):
         method.before_boundary(Boundary(before, after, CLOCK))
         method.boundary(Boundary(before, after, CLOCK))
         assert method.large_state()["rows"] is None
+
+
+@pytest.mark.parametrize("name", ["ewc", "online_ewc"])
+def test_in_a_run_the_information_is_of_the_last_rows_of_the_task_that_ends(name, monkeypatch, tmp_path):
+    """Also where one ends within a rollout, or two in one. A faint pixel of the made-up game says what is played."""
+    measured, real = [], ewc.fisher
+    monkeypatch.setattr(
+        ewc, "fisher", lambda agent, seen, draws: (measured.append(seen.clone()), real(agent, seen, draws))[1]
+    )
+    regimes = [(0, REGIMES[0]), (104, REGIMES[1]), (128, REGIMES[2]), (204, REGIMES[0]), (212, REGIMES[1])]
+    run = made_up_game.play(
+        monkeypatch, tmp_path, "--total_timesteps", "240", "--methods", name, f"--{name}.samples=24", regimes=regimes
+    )
+    borders = [start // 4 for start, _ in regimes]  # in steps of all four games
+    assert len(measured) == len(borders) - 1
+    for (start, stop), (_, string), seen in zip(pairwise(borders), regimes, measured, strict=False):
+        expected = np.concatenate([step.seen for step in run.steps[start:stop]])[-24:]
+        assert np.array_equal(seen.numpy(), expected)
+        assert set(seen[:, 1, 0, 0].tolist()) == {1 + REGIMES.index(string)}
 
 
 def test_the_information_is_the_mean_over_all_processes():

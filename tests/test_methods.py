@@ -98,12 +98,19 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
         ([], {"shrink_perturb": {"facto": 1}}, "`shrink_perturb.facto` is not a setting of shrink_perturb"),
         (["--shrink_pertub.factor", "1"], {}, "`--shrink_pertub.factor`: nothing.*the nearest is `shrink_perturb`"),
         ([], {"shrink_perturb": {"factor": "x"}}, "`shrink_perturb.factor` in config.json must be a number"),
-        ([], {"shrink_perturb": 3}, "`shrink_perturb` in config.json is not a known argument"),
+        (
+            [],
+            {"shrink_perturb": 3},
+            "`shrink_perturb` in config.json must be an object of its settings, but is a whole",
+        ),
         ([], {"shrink_perturb": {"factor": 1}, "shrink_perturb.factor": 1}, "says `shrink_perturb.factor` twice"),
         (["--methods", "shrink_perturb", "--shrink_perturb.factor", "2"], {}, "`shrink_perturb.factor` is 2.0, but"),
         (["--methods", "shrink_perturb", "--boundary", "never"], {}, "`boundary` is 'never'; allowed are schedule"),
         (["--methods", "shrink_perturb", "--boundary", "every:0"], {}, "`boundary` is 'every:0'"),
-        (["--methods", "shrink_perturb", "--boundary", "none"], {}, "shrink_perturb acts at switches only"),
+        *(
+            (["--methods", name, "--boundary", "none"], {}, f"{name} needs to know where a task ends")
+            for name in ("shrink_perturb", "from_scratch", "reset_optimizer", "ewc", "online_ewc", "a_gem")
+        ),
         (["--methods", "continual_backprop", "--boundary", "none"], {}, "`boundary` none says when.*no method acts"),
         (["--methods", "continual_backprop", "--cuda_graphs"], {}, "`continual_backprop` and `cuda_graphs`: "),
         (["--architecture", "PPO_CBP", "--cuda_graphs"], {}, "`continual_backprop` and `cuda_graphs`: "),
@@ -120,6 +127,22 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, conten
         training.prepare(["--config", write_config(workdir, **FREEWAY, **content), *words])
     assert "\n" not in str(refused.value)
     assert not (workdir / "runs").exists()
+
+
+def test_both_spellings_of_a_flag_work_in_both_of_its_parts():
+    args, _ = args_of(
+        ["--methods", "shrink_perturb", "--shrink-perturb.noise-scale=0.25", "--shrink_perturb.factor", "1"]
+    )
+    settings = args.chosen_methods["shrink_perturb"]
+    assert (settings.noise_scale, settings.factor) == (0.25, 1.0)
+
+
+def test_what_waits_for_a_switch_is_said_to_do_nothing_without_one(workdir, capsys):
+    words = ["--methods", "ewc", "reset_optimizer", "layer_norm"]
+    for settings, idle in (({}, True), ({"boundary": "every:32"}, False)):
+        training.prepare(["--config", write_config(workdir, **FREEWAY, **settings), *words])
+        note = "note: nothing switches in this run, so `methods` ewc, `methods` reset_optimizer will do nothing"
+        assert (note in capsys.readouterr().out) == idle
 
 
 def test_a_sweep_varies_a_setting_unless_the_file_holds_it(workdir):

@@ -471,6 +471,7 @@ def test_numbers_for_people():
         "1.5k",
         "\N{MINUS SIGN}2M",
     ]
+    assert figures.short_steps(100_352, 3) == "100k", "neighbouring labels of a heat map do not touch"
     assert shown("x" * 50, 10) == "x" * 9 + "…"
 
 

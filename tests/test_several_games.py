@@ -3,6 +3,7 @@
 import json
 import pickle
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from siblings import PPO
 from test_resume import assert_same_run, begin, go_on, said
 from torch import nn
 
+import modification_factories
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.metrics import main as metrics
@@ -20,7 +22,9 @@ from continual_hackatari.reporting.figures import OKABE_ITO, Keys
 from continual_hackatari.reporting.metrics import metrics_of
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.statistics import human_normalised
+from continual_hackatari.schedules.factories import ModificationFactory, make_factory
 from continual_hackatari.training.playing import evaluate
+from continual_hackatari.training.setup import written_in
 from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.standalone import ContinualAtariEnv, ContinualAtariVectorEnv
@@ -86,6 +90,63 @@ def test_one_task_has_one_string():
     }.items():
         assert check_string(several, string)[0] == check_string(several, canonical)[0] == canonical
     assert [check_string(one, string)[0] for string in ("", "Pong:", "Pong: mode_1")] == ["", "", "mode_1"]
+
+
+SPELLINGS = ["", "Pong:", "Pong: no_modif", "Breakout:", "Breakout: no_modif"]
+
+
+def sequential(modifications, steps):
+    borders = [steps * number for number in range(1, len(modifications))]
+    kwargs = {"num_total_steps": steps * len(modifications), "modifications": modifications}
+    return {"SequentialModificationFactory": {**kwargs, "switching_thresholds": borders}}
+
+
+class Spelling(ModificationFactory):
+    """A schedule of a user's own, which says the same in several ways."""
+
+    def get_modification(self, step):
+        return SPELLINGS[step // 64]
+
+
+FACTORIES = {
+    "SequentialModificationFactory": sequential(SPELLINGS, 64)["SequentialModificationFactory"],
+    "CyclicModificationFactory": {"modifications": SPELLINGS, "steps": 64, "num_cycles": 1},
+    "EpsSequentialModificationFactory": {
+        **sequential(SPELLINGS, 64)["SequentialModificationFactory"],
+        "epsilon": 0.0,
+    },
+    "CombinedModificationFactory": {
+        "modification_factory_kwargs": [
+            {"modification_factory": name, "modification_factory_kwargs": kwargs}
+            for part in (SPELLINGS[:2], SPELLINGS[2:])
+            for name, kwargs in sequential(part, 64).items()
+        ]
+    },
+    f"{__name__}:Spelling": {"num_total_steps": 320},
+}
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_schedules_see_one_task_behind_its_spellings(factory, capsys, tmp_path, monkeypatch):
+    """Regimes are those of tasks: a run switches once here, and a preview says so."""
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Spelling.__module__])
+    config = {**CYCLES, "modification_factory": factory, "modification_factory_kwargs": FACTORIES[factory]}
+    path = write_config(tmp_path, **config)
+    setup = training.prepare(["--config", path, *PPO.small])
+    assert list(setup.schedule.segments()) == [(0, 192, "Pong:"), (192, 320, "Breakout:")]
+    assert [setup.modification_at(step) for step in (0, 64, 191, 192, 319)] == ["Pong:"] * 3 + ["Breakout:"] * 2
+    capsys.readouterr()
+    assert modification_factories.main([path]) == 0
+    assert "Pong: 60" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_task_of_two_spellings_is_replayed_no_more_often_than_another():
+    phases = sequential(["", "Pong:", "Breakout:"], 10) | {"NoModificationFactory": {"num_total_steps": 4000}}
+    kwargs = {"modification_factory_kwargs": phases, "epsilon": 1.0}
+    schedule = make_factory("EpsCombinedModificationFactory", kwargs, seed=1)
+    schedule.rewrite(written_in(config_of("Pong")))
+    played = [schedule.get_modification(step) for step in range(30, 4030)]
+    assert played.count("Breakout:") == pytest.approx(2000, abs=200)
 
 
 @pytest.mark.parametrize(

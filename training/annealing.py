@@ -10,18 +10,13 @@ import torch
 from torch import Tensor
 
 from continual_hackatari.schedules.factories import regime_starts
-from continual_hackatari.training.setup import canonical
-from continual_hackatari.wrappers.config import GameConfig
 
 
-def annealing_borders(
-    schedule: Any, game: GameConfig, total_timesteps: int, num_envs: int, *, per_regime: bool
-) -> list[int]:
+def annealing_borders(schedule: Any, total_timesteps: int, num_envs: int, *, per_regime: bool) -> list[int]:
     """Where the learning rate begins anew, from 0, and the end of the run: the whole run or each of its regimes."""
     if not per_regime:
         return [0, total_timesteps]
-    segments = ((start, stop, canonical(name, game)) for start, stop, name in schedule.segments(0, total_timesteps))
-    return [*regime_starts(segments, num_envs), total_timesteps]
+    return [*regime_starts(schedule.segments(0, total_timesteps), num_envs), total_timesteps]
 
 
 def remaining_share(borders: Sequence[int], step: int, last_step: int) -> float:

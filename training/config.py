@@ -122,7 +122,7 @@ def _split_prefixed(words: Sequence[str]) -> tuple[list[str], dict[str, list[str
     prefixed: dict[str, list[str]] = {}
     into = own
     for word in words:
-        found = re.match(r"--(no[-_])?(\w+)\.([\w-]+(?:=.*)?)$", word, re.DOTALL)
+        found = re.match(r"--(no[-_])?(\w[\w-]*)\.([\w-]+(?:=.*)?)$", word, re.DOTALL)
         if found:
             into = prefixed.setdefault(found[2].replace("-", "_"), [])
             word = f"--{found[1] or ''}{found[3]}"
@@ -310,8 +310,10 @@ def _without_sections(content: Mapping[str, Any], sections: Mapping[str, type], 
     """`{"a": {"b": 3}}` as `{"a.b": 3}`, for every section a; and `{"a.b": 3}` as it is."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
-        inner = {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
-        for name, each in (inner if key in sections else {key: value}).items():
+        if key in sections and not isinstance(value, dict):
+            raise ConfigError(f"`{key}` in {file} must be an object of its settings, but is {_json_type(value)}.")
+        inner = {f"{key}.{name}": each for name, each in value.items()} if key in sections else {key: value}
+        for name, each in inner.items():
             prefix, _, setting = name.partition(".")
             if prefix in sections and setting:
                 _known_setting(sections[prefix], prefix, setting)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from continual_hackatari.agents.own import is_own, shows_hidden_layers
 from continual_hackatari.methods import all_methods
-from continual_hackatari.methods.moments import acts_at, moments_of
+from continual_hackatari.methods.moments import Method, acts_at, moments_of
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, nearest, with_prefixed
 from continual_hackatari.training.room import check_room_of
 
@@ -120,11 +120,18 @@ def check_methods(
             raise ConfigError(f"`methods`: {name} changes networks of this project only, and not {args.architecture}.")
         if is_own(args.architecture) and "hidden" in method.needs and not shows_hidden_layers(args.architecture):
             raise ConfigError(f"`methods`: {name} looks at hidden layers, and {args.architecture} names none.")
-        if args.boundary == "none" and set(moments) <= {"rows", "before_boundary", "boundary"}:
-            raise ConfigError(f"`methods`: {name} acts at switches only, and with `boundary` none it is told of none.")
+        if args.boundary == "none" and needs_boundaries(method):
+            raise ConfigError(
+                f"`methods`: {name} needs to know where a task ends, and with `boundary` none it is told of no end."
+            )
         for other, why in method.not_with.items():
             if other in chosen or other == args.architecture or getattr(args, other, False) is True:
                 raise ConfigError(f"`{name}` and `{other}`: {why}; leave one of them out.")
+
+
+def needs_boundaries(method: type[Method]) -> bool:
+    """Whether what a method does begins, or happens, where a task ends."""
+    return acts_at(method, "before_boundary") or acts_at(method, "boundary")
 
 
 def with_methods_part(saved: dict[str, Any]) -> dict[str, Any]:

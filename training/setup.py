@@ -18,6 +18,7 @@ from torch import nn
 
 from continual_hackatari.agents import AgentError
 from continual_hackatari.agents.acceleration import choose_precision
+from continual_hackatari.methods import all_methods
 from continual_hackatari.names import Task, parse
 from continual_hackatari.reporting.plan import Plan
 from continual_hackatari.reporting.rows import RunFolderError
@@ -25,7 +26,6 @@ from continual_hackatari.reporting.runs import Run as RunFolder
 from continual_hackatari.schedules.factories import (
     ScheduleError,
     key_of,
-    normalise_modification,
     regime_warning,
     schedule_from_config,
 )
@@ -41,7 +41,12 @@ from continual_hackatari.training.config import (
 )
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
 from continual_hackatari.training.devices import choose_device, device_line
-from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part
+from continual_hackatari.training.method_settings import (
+    check_methods,
+    complete_methods,
+    needs_boundaries,
+    with_methods_part,
+)
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.rules import rules_of
@@ -131,7 +136,7 @@ class Setup(Generic[ArgsT]):
 
     def modification_at(self, step: int) -> str:
         """What the schedule asks for at this step, as the games take it."""
-        return canonical(self.schedule.get_modification(step), self.game)
+        return str(self.schedule.get_modification(step))
 
 
 def prepare(script: Script[ArgsT], argv: Sequence[str] | None, ranks: Ranks = ALONE) -> Setup[ArgsT]:
@@ -217,7 +222,7 @@ def check_settings(
     evaluated_games = args.eval_episodes * len(tests)
     plan: Plan | None = None
     if args.evaluates_continually:
-        regimes = ((start, stop, canonical(name, game)) for start, stop, name in schedule.segments(0, total_timesteps))
+        regimes = schedule.segments(0, total_timesteps)
         plan, games, lines = plan_continual_evaluation(args, saved is not None, regimes, strings, total_timesteps, game)
         evaluated_games += games
         notes += lines
@@ -225,7 +230,7 @@ def check_settings(
         number = min(total_timesteps // args.save_agent_every, -(-total_timesteps // args.batch_size))
         notes.append(f"agents saved on the way: {number:,} (`save_agent_every`)")
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
-    notes += filter(None, [idle_note(args, script.rules, schedule, game), *script.notes(args, schedule)])
+    notes += filter(None, [idle_note(args, script.rules, schedule), *script.notes(args, schedule)])
 
     notes.append(device_line("training", device, args.device, args.cuda))
     precision, line = choose_precision(args.amp, device)
@@ -299,7 +304,13 @@ def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]
         key = next(filter(None, places), "modification_factory")
         check_string(game, str(task), key if has_schedule else "modifs")
     checked = [check_string(game, string) for string in strings]
+    schedule.rewrite(written_in(game))
     return schedule, [string for string, _ in checked], [line for _, lines in checked for line in lines]
+
+
+def written_in(game: GameConfig) -> Callable[[str], str]:
+    """How this game writes a task string."""
+    return lambda string: check_string(game, string)[0]
 
 
 def games_of(strings: Sequence[str], game: GameConfig) -> list[str]:
@@ -307,10 +318,11 @@ def games_of(strings: Sequence[str], game: GameConfig) -> list[str]:
     return list(dict.fromkeys(parse(string).game or game.game for string in strings))
 
 
-def check_file(path: str | Path, modification_file: str = "") -> list[str]:
-    """Check keys and names of a config file as a run with it would, whatever its other flags; lines for the user.
+def check_file(path: str | Path, modification_file: str = "") -> tuple[list[str], Callable[[str], str]]:
+    """Check keys and names of a config file as a run with it would, whatever its other flags.
 
-    It may be of any script: of the settings that not every script has a line says that they are not checked.
+    Returns lines for the user, and how the game of this file writes a task string. The file may be of any script: of
+    the settings that not every script has a line says that they are not checked.
 
     Raises:
         USER_ERRORS: one sentence.
@@ -324,7 +336,7 @@ def check_file(path: str | Path, modification_file: str = "") -> list[str]:
         notes += canonical_strings(name, getattr(args, name), game)[1]
     if foreign:
         notes.append(f"not checked here, as only the training script knows them: {', '.join(foreign)}")
-    return list(dict.fromkeys(notes))
+    return list(dict.fromkeys(notes)), written_in(game)
 
 
 def check_ranks(args: RunSettings, saved: dict[str, Any] | None, ranks: Ranks) -> None:
@@ -443,18 +455,14 @@ def machine(device: torch.device) -> dict[str, Any]:
     return {"device": device.type, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
 
 
-def idle_note(args: RunSettings, rules: Mapping[str, Rule], schedule: Any, game: GameConfig) -> str | None:
+def idle_note(args: RunSettings, rules: Mapping[str, Rule], schedule: Any) -> str | None:
     """A line about what is to happen at switches, in a run that has none."""
     acting = [one for one in fields(args) if one.name in rules and rules[one.name].at_switches]
     given = [f"`{one.name}`" for one in acting if getattr(args, one.name) != one.default]
+    if args.boundary == "schedule":
+        given += [f"`methods` {name}" for name in args.methods if needs_boundaries(all_methods()[name])]
     # Not all of them: there may be millions, and some thousand of one string mean that there is no other.
     segments = islice(schedule.segments(0, args.total_timesteps or schedule.num_total_steps), 1000)
-    if not given or len({canonical(string, game) for _, _, string in segments}) > 1:
+    if not given or len({string for *_, string in segments}) > 1:
         return None
     return f"note: nothing switches in this run, so {', '.join(given)} will do nothing"
-
-
-@functools.lru_cache(maxsize=4096)
-def canonical(modification: str, game: GameConfig) -> str:
-    """The schedule's string as the games take it: whitespace normalised, old spellings replaced."""
-    return check_string(game, normalise_modification(modification))[0]
