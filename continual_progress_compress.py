@@ -209,7 +209,7 @@ def train(setup: Setup[Args]) -> None:
         rollout = empty_rollout(envs, args.num_steps, device, whole_policies=True)
         rewards = np.zeros(rollout.rewards.shape, np.float32)  # scaled
         pin(envs.arrays.observations, device)
-        borders = annealing_borders(setup.schedule, setup.game, setup.total_timesteps, args.num_envs, per_regime=True)
+        borders = annealing_borders(setup.schedule, setup.total_timesteps, args.num_envs, per_regime=True)
 
         # ============================== RESUME ==============================
         # A run is saved between two rounds; what is not named here `run` itself knows, or follows from the step: that
