@@ -135,11 +135,9 @@ def choose_agents(args: PlayingSettings) -> Chosen:
         known = " or ".join(names) if any(names) else "this agent is one player, so leave the flag out"
         raise ConfigError(f"`agent` {args.agent} is none of the players of this checkpoint; {known}")
     agents = [
-        (
-            RandomPlayer(len(action_names(game)))
-            if path == RANDOM
-            else player_of(load_agent(path, checkpoint, settings["architecture"], game), args.agent or names[0])
-        ).to(device)
+        RandomPlayer(len(action_names(game))).to(device)
+        if path == RANDOM
+        else player_of(load_agent(path, checkpoint, settings["architecture"], game).to(device), args.agent or names[0])
         for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
     ]
     if any(names):
