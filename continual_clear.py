@@ -32,7 +32,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -287,8 +286,7 @@ def train(setup: Setup[Args]) -> None:
             # ============================== REPLAY ==============================
             # Unrolls of the past are drawn before the new ones join them, so none is replayed while it is new. Kept is
             # what the agent saw, did, said and got, and what followed where an episode was cut.
-            counted = np.arange(steps)[:, None].repeat(setup.games_per_rank, 1) >= begun
-            scaled = scale_rewards(scaler, rollout.rewards[:steps], rollout.done[:steps], ranks, counted)
+            scaled = scale_rewards(scaler, rollout.rewards[:steps], rollout.done[:steps], ranks, start=begun)
             last = envs.arrays.observations
             unrolls = [played_unrolls(rollout, scaled, cuts, to_device(last, device), begun, steps)]
             if replay is not None:

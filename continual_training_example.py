@@ -341,8 +341,7 @@ def train(setup: Setup[Args]) -> None:
             # columns of the rollout's goals, relabelled, actions, log_probs, values and weights, and added to `cuts`;
             # `agents/hindsight.py` says what each step means and which part of this is on-policy.
             if goal is None:
-                counted = np.arange(steps)[:, None].repeat(N, 1) >= begun
-                scaled = scale_rewards(reward_scaler, rewards, done, ranks, counted)  # float32 [steps, M]
+                scaled = scale_rewards(reward_scaler, rewards, done, ranks, start=begun)  # float32 [steps, M]
             else:
                 relabelling = fill_relabelled_half(
                     *(rollout, goal, acting_agent, done, last, cuts),

@@ -169,7 +169,9 @@ def run_suite(args: Args, flags: list[str]) -> int:
     program, methods = training_program(args), args.methods or ("none",)
     path = suite_file(SUITES, args.suite, args.size)
     config = json.loads(path.read_text(encoding="utf-8"))
-    folder = Path(args.folder or Path("sweeps") / f"{args.suite}-{args.size}")
+    # As with seeds: what another script or other flags say must not replace the report of those before.
+    other = f"~{digest_of([program, *flags])}" if args.program or flags else ""
+    folder = Path(args.folder or Path("sweeps") / f"{args.suite}-{args.size}{other}")
     sweep = Sweep(sweep_of_suite(program, os.path.relpath(path), methods, args.seeds, flags), folder)
     # The commands name the files of single-task runs, so these are written even where nothing is started.
     files = write_single_tasks(config, SINGLE_TASKS / "configs")

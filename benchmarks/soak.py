@@ -1,9 +1,10 @@
 """A long run with everything on: does its memory grow, do processes or open files pile up, does a warning repeat?
 
-python -m benchmarks.soak [--hours 1] [--folder FOLDER]
+python -m benchmarks.soak [soak_replay] [--hours 1] [--folder FOLDER]
 
 Linux only (/proc). Continual backpropagation, shrink and perturb, a video and a checkpoint at every switch, and a
 switch every few hundred steps. Checkpoints and videos of old switches are removed as it goes: thousands fill a disk.
+`soak_replay`: CLEAR, with three replays that are soon full, of which every save writes what is new.
 """
 
 from __future__ import annotations
@@ -34,8 +35,15 @@ SCHEDULE = {
         "num_repetitions": 800,
     },
 }
-FLAGS = "--env_id ALE/Freeway-v5 --architecture PPO_CBP --shrink_and_perturb --save_agent_with_switch --capture_video"
-FLAGS += " --checkpoint_every 20000 --no_anneal_lr"
+COMMON = "--env_id ALE/Freeway-v5 --save_agent_with_switch --capture_video --checkpoint_every 20000 --no_anneal_lr"
+RUNS = {
+    "soak": ("continual_training_example.py", f"{COMMON} --architecture PPO_CBP --shrink_and_perturb"),
+    "soak_replay": (
+        "continual_clear.py",
+        f"{COMMON} --replay_steps 20000 --methods cloning a_gem --cloning.steps 10000 --a_gem.steps 10000",
+    ),
+}
+"""By name: the training script and its flags."""
 PERIOD, KEPT = 5.0, 4
 
 
@@ -72,11 +80,12 @@ def remove_old(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def soak(folder: Path, hours: float) -> tuple[list[Sample], int, list[str]]:
-    """Run for so long, then stop it by a signal; its samples, exit code and lines."""
+def soak(name: str, folder: Path, hours: float) -> tuple[list[Sample], int, list[str]]:
+    """Let one of `RUNS` run for so long, then stop it by a signal; its samples, exit code and lines."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "soak.json").write_text(json.dumps(SCHEDULE))
-    command = [sys.executable, str(ROOT / "continual_training_example.py"), "--config", "soak.json", *FLAGS.split()]
+    script, flags = RUNS[name]
+    command = [sys.executable, str(ROOT / script), "--config", "soak.json", *flags.split()]
     start, samples = time.monotonic(), []
     with (folder / "soak.log").open("w") as log:
         run = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
@@ -126,7 +135,7 @@ def summary(folder: Path, samples: list[Sample], code: int, lines: list[str]) ->
     }
 
 
-def draw(samples: list[Sample]) -> None:
+def draw(name: str, samples: list[Sample]) -> None:
     """Memory and counts over time."""
     import matplotlib
 
@@ -143,23 +152,29 @@ def draw(samples: list[Sample]) -> None:
     below.legend(frameon=False, ncols=3)
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(RESULTS / "soak.png", dpi=120)
+    figure.savefig(RESULTS / f"{name}.png", dpi=120)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", choices=RUNS, default="soak")
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--folder", type=Path, default=Path("soak"), help="a new folder")
     args = parser.parse_args()
     if args.folder.exists():
         raise SystemExit(f"error: `--folder` {args.folder} exists; choose a new one")
-    samples, code, lines = soak(args.folder, args.hours)
-    content = {"title": "soak", "flags": FLAGS, "machine": machine(), **summary(args.folder, samples, code, lines)}
+    samples, code, lines = soak(args.run, args.folder, args.hours)
+    content = {
+        "title": args.run,
+        "flags": RUNS[args.run][1],
+        "machine": machine(),
+        **summary(args.folder, samples, code, lines),
+    }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "soak.json").write_text(json.dumps(content, indent=2) + "\n")
-    draw(samples)
+    (RESULTS / f"{args.run}.json").write_text(json.dumps(content, indent=2) + "\n")
+    draw(args.run, samples)
     print(json.dumps(content, indent=2))
-    print(f"files: {RESULTS / 'soak'}.json, .png")
+    print(f"files: {RESULTS / args.run}.json, .png")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ half an hour of two cores, and each command goes on where it was stopped:
 
 ```bash
 python sweep.py --suite freeway-dynamics --methods none layer_norm redo:every=200 layer_norm+redo:every=200 --seeds 1 2 3
-python sweep.py --suite freeway-dynamics --methods none from_scratch ewc:strength=100 --seeds 1 2 3
+python sweep.py --suite freeway-dynamics --methods none from_scratch ewc:strength=1 --seeds 1 2 3
 python sweep.py --suite breakout-dynamics --methods none layer_norm redo:every=200 from_scratch --seeds 1 2 3
 ```
 

@@ -42,6 +42,11 @@ def game_of(env_id: str) -> str:
     return env_id.removeprefix("ALE/").split("-")[0].removesuffix("NoFrameskip").removesuffix("Deterministic")
 
 
+def full_id(env_id: str) -> str:
+    """`Freeway`, which people may write, is `ALE/Freeway-v5`; any other id is as it is."""
+    return env_id if "/" in env_id or "-v" in env_id or not env_id else f"ALE/{env_id}-v5"
+
+
 def id_in_game(env_id: str, game: str) -> str:
     """The id of this game, of the same kind: (`PongNoFrameskip-v4`, `Breakout`) -> `BreakoutNoFrameskip-v4`.
 

@@ -301,12 +301,13 @@ class Replay:
         """
         if not self.others(but):
             raise ReplayError("nothing can be drawn from a replay before its first block is whole")
+        blocks = self._blocks if but is None else [each for each in self._blocks if self._tasks[each.task] != but]
         numbers: list[int] = []
         positions: list[int] = []
         while len(numbers) < number:  # a shorter block is met as often, but some of its steps are not there
-            block = self._blocks[int(self._draws.integers(len(self)))]
+            block = blocks[int(self._draws.integers(len(blocks)))]
             position = int(self._draws.integers(self.block_steps))
-            if position < block.steps and self._tasks[block.task] != but:
+            if position < block.steps:
                 numbers.append(block.number)
                 positions.append(position)
         return self.take(np.array(numbers, np.int64), np.array(positions, np.int64), n)

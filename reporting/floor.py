@@ -17,7 +17,8 @@ from continual_hackatari.reporting.statistics import mean_std_interval
 from continual_hackatari.reporting.words import name_of
 
 FILE = "floors.json"
-STICKY = 0.25
+MEASURED_WITH = {"sticky": 0.25, "game_start": "steps", "fire_reset": True, "time_limit": 108_000}
+"""Settings of the games on which a random player's score depends, besides the frame skip."""
 
 
 class Floor(NamedTuple):
@@ -30,9 +31,10 @@ class Floor(NamedTuple):
 
 def floors_of(env_id: str, args: Mapping[str, Any], strings: Iterable[str]) -> dict[str, Floor | str]:
     """The floors of a run of these settings, by modification string; or why one is not known."""
-    if args.get("sticky") not in (None, STICKY):
-        reason = f"the random player was measured with `sticky` {STICKY}, but the run has {args['sticky']}"
-        return dict.fromkeys(strings, reason)
+    for name, value in MEASURED_WITH.items():
+        if args.get(name) not in (None, value):
+            reason = f"the random player was measured with `{name}` {value}, but the run has {args[name]}"
+            return dict.fromkeys(strings, reason)
     skip = args.get("frameskip", 4)
     return {string: floor_of(id_in_game(env_id, parse(string).game), skip, string) for string in strings}
 

@@ -45,9 +45,8 @@ def experiment_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _shared_settings(run: Run) -> dict[str, Any]:
     """`experiment_settings`, with the game by its full name, of which people may give a short one."""
     settings = experiment_settings(run.args)
-    name = settings.get("env_id")
-    if isinstance(name, str) and "/" not in name and "-v" not in name:
-        settings["env_id"] = f"ALE/{name}-v5"
+    if "env_id" in settings:
+        settings["env_id"] = run.env_id
     return settings
 
 

@@ -72,7 +72,7 @@ METRICS = {
     "forward_transfer": Definition(
         "(AUC_i - AUC_i^b) / (1 - AUC_i^b), mean over tasks i; AUC_i over the phase first(i), "
         "AUC_i^b of single-task runs over as many steps; normalised scores",
-        "positive: learned better than from scratch; 1 is the largest",
+        "positive: learned better than from scratch; 1 where the score was always 1",
         "Continual World (Wolczyk et al. 2021)",
     ),
     "switch_drop": Definition(
@@ -326,7 +326,7 @@ def forward_transfer(run: Evaluations, single_task: Sequence[Evaluations], norma
 def _forward_transfer_of(run: Evaluations, task: str, single_task: Sequence[Evaluations], normalised: bool) -> Value:
     baselines = [baseline for baseline in single_task if baseline.trained_on == [task]]
     if not normalised:
-        return undefined("raw scores have no upper reference 1; normalise them")
+        return undefined("these scores have no upper reference 1; use `--normalise human` or `single_task`")
     if not baselines:
         return undefined(f"no single-task run on {name_of(task)} was given")
     phase = run.phases_of(task)[0]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from continual_hackatari.names import full_id
 from continual_hackatari.reporting.asked import Asked, asked_for
 from continual_hackatari.reporting.plan import read_plan
 from continual_hackatari.reporting.rows import (
@@ -83,7 +84,7 @@ class Run:
     @property
     def env_id(self) -> str:
         """The game; empty where args.json does not tell."""
-        return str(self.args.get("env_id", ""))
+        return full_id(str(self.args.get("env_id", "")))
 
     @property
     def script(self) -> str:

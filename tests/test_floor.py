@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import ale_py
 import numpy as np
@@ -14,9 +15,12 @@ from scipy import stats
 from benchmarks import floor as benchmark
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents.random_player import RandomPlayer
+from continual_hackatari.names import full_id
 from continual_hackatari.reporting.evaluations import Evaluations
-from continual_hackatari.reporting.floor import Floor, floor_of, floors_of, measured
+from continual_hackatari.reporting.floor import MEASURED_WITH, Floor, floor_of, floors_of, measured
 from continual_hackatari.reporting.metrics import metrics_of
+from continual_hackatari.reporting.runs import Run
+from continual_hackatari.wrappers.config import game_config
 
 FLOORS = {"a": Floor(-20.0, -21.0, -19.0), "b": Floor(0.0, 0.0, 0.0), "c": "not measured"}
 
@@ -97,9 +101,23 @@ def test_the_command_measures_what_is_missing_and_only_that(tmp_path, monkeypatc
     assert written["gravity"] == [7.0]
 
 
+def test_a_short_id_has_the_floor_of_its_game(tmp_path):
+    for env_id in ("Freeway", "ALE/Freeway-v5", "FreewayNoFrameskip-v4"):
+        assert full_id(env_id) == ("ALE/Freeway-v5" if env_id == "Freeway" else env_id)
+    run = SimpleNamespace(args={"env_id": "Breakout"})
+    assert isinstance(floors_of(Run.env_id.fget(run), run.args, [""])[""], Floor)
+
+
 def test_a_floor_that_does_not_fit_the_run_is_not_used():
-    assert "with `sticky` 0.25" in floors_of("ALE/Breakout-v5", {"sticky": 0.0}, [""])[""]
-    assert floors_of("ALE/Breakout-v5", {}, [""])[""] == floor_of("ALE/Breakout-v5", 4, "")
+    others = {"sticky": 0.0, "game_start": "none", "fire_reset": False, "time_limit": 600}
+    for name, value in others.items():
+        (reason,) = floors_of("ALE/Breakout-v5", {name: value}, [""]).values()
+        assert reason == f"the random player was measured with `{name}` {MEASURED_WITH[name]}, but the run has {value}"
+    config = game_config("ALE/Breakout-v5")[0]
+    played = {**config.chosen, "fire_reset": config.fire_reset}
+    assert {name: played[name] for name in MEASURED_WITH} == MEASURED_WITH, "what a run has by default"
+    for args in ({}, played):
+        assert floors_of("ALE/Breakout-v5", args, [""])[""] == floor_of("ALE/Breakout-v5", 4, "")
     assert floor_of("ALE/Breakout-v5", 3, "") == "no score of a random player under no_modif at frame skip 3 is known"
 
 

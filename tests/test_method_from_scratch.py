@@ -3,6 +3,7 @@
 import copy
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from made_up_methods import BOUNDARY, method_on, small_agent, step
@@ -15,7 +16,9 @@ from continual_hackatari.methods.moments import Learner
 from continual_hackatari.methods.redo import METHOD as REDO
 from continual_hackatari.methods.together import Methods
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
+from continual_hackatari.training.ranks import ALONE
 from continual_hackatari.training.resume import load_state, save_state
+from continual_hackatari.training.rollouts import scale_rewards
 from continual_hackatari.training.run import Run
 
 
@@ -45,6 +48,16 @@ def test_what_follows_is_bit_for_bit_a_run_that_begins_there():
     for (name, mine), its in zip(agent.named_parameters(), fresh.parameters(), strict=True):
         assert torch.equal(mine, its), name
     assert methods.numbers() == of_new.numbers()
+
+
+def test_rewards_of_dropped_rows_do_not_reach_the_new_agents_scale():
+    """Also where the games go on through a switch, so that no episode ends before the rows that count."""
+    rewards, done = np.array([[0.0], [5.0], [0.0], [0.0], [1.0], [0.0]]), np.zeros((6, 1), bool)
+    dropped, begun_there = RewardScaler(1, 0.99), RewardScaler(1, 0.99)
+    scaled = scale_rewards(dropped, rewards, done, ALONE, start=3)
+    assert np.array_equal(scaled[3:], scale_rewards(begun_there, rewards[3:], done[3:], ALONE))
+    assert not scaled[:3].any()
+    assert dropped.state_dict() == begun_there.state_dict()
 
 
 def test_two_tasks_begin_with_different_weights():

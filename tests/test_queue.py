@@ -256,6 +256,19 @@ def test_a_changed_experiment_under_an_old_number_is_refused_with_the_difference
     assert sweep.main(["tiny.json"]) == 0, "what has not begun may change"
 
 
+def test_the_notes_of_an_experiment_may_change(fake, capsys):
+    write_queue({"score": 1.0, "notes": "a note"}, {"score": 2.0, "notes": "another"})
+    assert sweep.main(["tiny.json"]) == 0
+    record = Path("sweeps/tiny/0/run.json")
+    begun = json.loads(record.read_text())
+    begun["parameters"]["notes"] = "as an earlier version wrote it"
+    record.write_text(json.dumps(begun))
+    write_queue({"score": 1.0, "notes": "a longer note"}, {"score": 2.0})
+    assert sweep.main(["tiny.json"]) == 0
+    assert len(calls()) == 2
+    assert "note" not in capsys.readouterr().out
+
+
 def test_a_changed_config_file_is_refused_as_well(fake, capsys):
     schedule = {"modification_factory_kwargs": {"modifications": ["a", "b"], "steps": 3}}
     Path("c.json").write_text(json.dumps({"num_envs": 2, "notes": "", **schedule}))

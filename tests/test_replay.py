@@ -3,6 +3,8 @@
 import copy
 import tracemalloc
 from contextlib import closing
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -484,6 +486,18 @@ def test_steps_of_one_task_can_be_left_out():
     assert only.others("a") == 0
     with pytest.raises(ReplayError, match="nothing can be drawn"):
         only.sample_steps(3, but="a")
+
+
+def test_rare_steps_are_drawn_as_fast_as_all():
+    """One block of the other task among many: nothing is drawn in vain."""
+    replay, games = replay_of(num_envs=1), Games(num_envs=1)
+    games.fill(replay, 5, tasks="rare")
+    games.fill(replay, 500, tasks="long")
+    replay.begin("")
+    draws = replay._draws
+    replay._draws = SimpleNamespace(integers=Mock(side_effect=draws.integers))
+    assert set(replay.sample_steps(20, but="long").tasks) == {"rare"}
+    assert replay._draws.integers.call_count == 2 * 20, "a block and a step of it"
 
 
 def test_drawing_and_keeping_do_not_disturb_each_other():

@@ -173,7 +173,8 @@ def test_a_suite_runs_its_methods_and_each_single_task_once(fake, capsys):
     assert methods == [["layer_norm", "redo"]]
     assert len(begun) == 4 + 2
     folder, runs, baselines = fake[-1]
-    assert (str(folder), len(runs), len(baselines)) == ("sweeps/freeway-dynamics-cpu", 2, 4)
+    assert (len(runs), len(baselines)) == (2, 4)
+    assert folder.match("sweeps/freeway-dynamics-cpu~*"), "what other flags say does not replace the suite's own"
 
     assert sweep.main(["--suite", "freeway-dynamics", *given]) == 0
     assert calls() == begun, "the same command runs nothing again"
@@ -183,6 +184,17 @@ def test_a_suite_runs_its_methods_and_each_single_task_once(fake, capsys):
     new = calls()[len(begun) :]
     assert len([call for call in new if any("single-task" in word for word in call)]) == 3, "two strings are there"
     assert len(fake[-1][2]) == 5
+
+
+@pytest.mark.slow
+def test_other_scripts_and_flags_have_a_report_of_their_own(fake):
+    shutil.copy("fake.py", "other.py")
+    words = ["--suite", "breakout-looks", "--seeds", "1", "--jobs", "2"]
+    for more in (["--", "--score=1"], ["--", "--score=2"], ["--program", "other.py", "--", "--score=1"]):
+        assert sweep.main([*words, *more]) == 0
+    folders = {folder for folder, *_ in fake}
+    assert len(folders) == 3
+    assert all(folder.match("sweeps/breakout-looks-cpu~*") for folder in folders)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +236,7 @@ def test_a_small_suite_from_the_command_to_its_report(workdir, monkeypatch, capf
     monkeypatch.setattr(sweep, "SUITES", workdir / "suites")
     flags = ["--no-cuda", "--num_envs", "2", "--num_steps", "64", "--num_workers", "1"]
     assert sweep.main(["--suite", "tiny", "--seeds", "1", "--jobs", "2", "--", *flags]) == 0
-    folder = Path("sweeps") / "tiny-cpu"
+    (folder,) = Path("sweeps").glob("tiny-cpu~*")
     assert (folder / "report.html").stat().st_size > 10_000
     above = json.loads((folder / "metrics_floor.json").read_text())
     assert above["groups"][0]["summary"]["learned_share"]["mean"] is not None

@@ -29,7 +29,7 @@ class Queue(Batch):
         """
         self.file, self.track = Path(path).name, track
         self.experiments = [{"program": program, **entry} for entry in read_queue(path)]
-        flat = [flat_names(entry) for entry in self.experiments]
+        flat = [flat_names(without_notes(entry)) for entry in self.experiments]
         super().__init__(
             folder, ["experiment", *dict.fromkeys(name for each in flat for name in each)], differences(flat)
         )
@@ -66,7 +66,7 @@ class Queue(Batch):
     def _check_unchanged(self, run: Job) -> None:
         """Raise ConfigError if the experiment of this number began as another one."""
         before = run.begun_with()
-        changes = changed(before["parameters"], run.parameters) if before else []
+        changes = changed(without_notes(before["parameters"]), run.parameters) if before else []
         if before and not changes:
             texts = before.get("config_file", ""), run.config_text
             changes = [f"{each} in {run.parameters.get('config')}" for each in changed(*map(_settings_in, texts))]
@@ -120,6 +120,11 @@ def flat_names(entry: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def without_notes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All of it but what is for people, and may change."""
+    return {name: value for name, value in settings.items() if name != "notes"}
+
+
 def words_of(flags: Mapping[str, Any]) -> list[str]:
     """The words of a command line that say the same."""
     words: list[str] = []
@@ -157,4 +162,4 @@ def _settings_in(text: str) -> dict[str, Any]:
         found = json.loads(text)
     except ValueError:
         return {}
-    return flat_names({**found, "notes": ""}) if isinstance(found, dict) else {}
+    return flat_names(without_notes(found)) if isinstance(found, dict) else {}

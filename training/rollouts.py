@@ -137,16 +137,27 @@ def rollout_advantages(
 
 
 def scale_rewards(
-    scaler: RewardScaler, rewards: np.ndarray, done: np.ndarray, ranks: Ranks, counted: np.ndarray | None = None
+    scaler: RewardScaler,
+    rewards: np.ndarray,
+    done: np.ndarray,
+    ranks: Ranks,
+    counted: np.ndarray | None = None,
+    *,
+    start: int = 0,
 ) -> np.ndarray:
-    """Scaled rewards float32 [T, N] of this process' games; `counted` bool [T, N] says which enter the statistics.
+    """Scaled rewards float32 [T, N] of this process' games.
+
+    counted: bool [T, N], which enter the statistics. start: of the steps before it the scaler learns nothing, as if
+    they had not been played; they are 0.
 
     Every rank shows the scaler the rewards of all ranks' games, as one process that plays them all would.
     """
     steps, share = rewards.shape
     counted = np.ones(rewards.shape, np.bool_) if counted is None else counted
     everyones = [ranks.join_games(array) for array in (rewards, done, counted)]
-    scaled = np.stack([scaler(*(array[t] for array in everyones)) for t in range(steps)])
+    scaled = np.zeros(everyones[0].shape, np.float32)
+    for t in range(start, steps):
+        scaled[t] = scaler(*(array[t] for array in everyones))
     return scaled[:, ranks.rank * share : (ranks.rank + 1) * share]
 
 
