@@ -84,7 +84,7 @@ class Args(ReplaySettings, RunSettings):
     exp_name: str = "continual_clear"
     """name of the experiment, part of the run folder's name"""
 
-    # CLEAR (Rolnick et al. 2019, https://arxiv.org/abs/1811.11682)
+    # CLEAR. Of Rolnick et al. 2019, https://arxiv.org/abs/1811.11682.
     replay_ratio: float = 1.0
     """replayed unrolls in an update, as a multiple of those just played (0: no replay, IMPALA's learner)"""
     policy_cloning: float = 0.01

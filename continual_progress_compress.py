@@ -414,8 +414,8 @@ def notes(args: Args, schedule: Any) -> list[str]:
             f"{what} leaves no step in which the knowledge base learns: the longest regime has {max(lengths):,} steps; "
             "choose less, or longer regimes"
         )
-    line = f"note: {what}: {len(uncompressed):,} regimes are so short that the knowledge base learns nothing from them"
-    return [line] if uncompressed else []
+    short = counted(len(uncompressed), "regime")
+    return [f"note: {what}: the knowledge base learns nothing from {short}, too short for it"] if uncompressed else []
 
 
 def memory(args: Args, game: GameConfig) -> tuple[int, str]:

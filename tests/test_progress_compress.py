@@ -235,7 +235,7 @@ def test_a_regime_that_is_too_short_for_both_phases_is_said(workdir, capsys):
     training.prepare(
         ["--config", write_config(workdir, **two_regimes(30)), "--num_envs", "2", "--progress_steps", "40"]
     )
-    assert "1 regimes are so short that the knowledge base learns nothing" in capsys.readouterr().out
+    assert "the knowledge base learns nothing from 1 regime, too short for it" in capsys.readouterr().out
 
 
 # ----------------------------------------------------------------------------------------------------------- whole runs
