@@ -47,6 +47,7 @@ from continual_hackatari.agents.restartable_rmsprop import RestartableRMSprop
 from continual_hackatari.methods.moments import MOMENTS
 from continual_hackatari.methods.online_ewc import OnlineEWC
 from continual_hackatari.methods.together import NO_METHODS, Methods
+from continual_hackatari.reporting.words import counted
 from continual_hackatari.training import scripts
 from continual_hackatari.training import setup as setups
 from continual_hackatari.training.annealing import annealing_borders, set_learning_rate
