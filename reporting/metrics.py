@@ -326,7 +326,7 @@ def forward_transfer(run: Evaluations, single_task: Sequence[Evaluations], norma
 def _forward_transfer_of(run: Evaluations, task: str, single_task: Sequence[Evaluations], normalised: bool) -> Value:
     baselines = [baseline for baseline in single_task if baseline.trained_on == [task]]
     if not normalised:
-        return undefined("these scores have no upper reference 1; use `--normalise human` or `single_task`")
+        return undefined("raw scores have no upper reference 1; normalise them")
     if not baselines:
         return undefined(f"no single-task run on {name_of(task)} was given")
     phase = run.phases_of(task)[0]

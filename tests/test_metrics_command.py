@@ -72,7 +72,7 @@ def test_table_and_files_of_three_seeds(three_seeds, workdir, capsys):
     (line,) = [line for line in printed.splitlines() if line.startswith("forward_transfer")]
     assert line.split()[1:5] == ["-", "-", "-", "0"]
     mark = line.split()[5]
-    assert f"{mark} these scores have no upper reference 1; use `--normalise human` or `single_task`" in printed
+    assert f"{mark} raw scores have no upper reference 1; normalise them" in printed
 
     content = json.loads((workdir / "result.json").read_text())
     (group,) = content["groups"]
