@@ -1,5 +1,6 @@
 """Many games at once: workers, switches, seeds, scores."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -653,15 +654,21 @@ def test_switches_start_no_process_and_leak_nothing(switches):
             envs.set_modifications(strings[k % 4], ("reset", "live", "episode")[k % 3])
             envs.step(np.ones(2, int))
 
+    def children():
+        return {int(p) for p in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()}
+
     switch(50)  # caches fill
-    before, files = proportional_memory(everyone), len(os.listdir("/proc/self/fd"))
-    children = {int(p) for p in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()}
-    switch(switches)
+    gc.collect()  # what tests before it have left
+    started, files = children(), len(os.listdir("/proc/self/fd"))
+    grown = []
+    for _ in range(3):  # what leaks does so every time; what else this process keeps may grow once
+        before = proportional_memory(everyone)
+        switch(switches)
+        grown.append(proportional_memory(everyone) - before)
     assert envs.worker_pids() == pids
-    after_children = {int(p) for p in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()}
-    assert after_children == children
-    assert len(os.listdir("/proc/self/fd")) == files
-    assert proportional_memory(everyone) - before < 6e6
+    assert children() <= started
+    assert len(os.listdir("/proc/self/fd")) <= files
+    assert min(grown) < 6e6
     envs.close()
 
 
