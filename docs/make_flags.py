@@ -74,7 +74,8 @@ def page() -> str:
         limits = {name: rule.range for name, rule in getattr(script, "RULES", {}).items()}
         limits.update(getattr(script, "RANGES", {}))
         names = [flag.name for flags in groups.values() for flag in flags if "_" in flag.name and not flag.hidden]
-        known = common if script in (continual_clear, continual_progress_compress) else []
+        is_sibling = hasattr(script, "SCRIPT") and script is not continual_training_example
+        known = common if is_sibling else []
         parts += ["Besides these it has the flags above that belong to any training.\n"] if known else []
         for group, flags in groups.items():
             found = [row for flag in flags if (row := row_of(flag, limits.get(flag.name), names)) not in known]

@@ -23,6 +23,7 @@ from continual_hackatari.reporting.metrics import metrics_of
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.statistics import human_normalised
 from continual_hackatari.schedules.factories import ModificationFactory, make_factory
+from continual_hackatari.training import setup as settings_of_runs
 from continual_hackatari.training.playing import evaluate
 from continual_hackatari.training.setup import written_in
 from continual_hackatari.wrappers.config import check_string, game_config
@@ -138,6 +139,14 @@ def test_schedules_see_one_task_behind_its_spellings(factory, capsys, tmp_path, 
     capsys.readouterr()
     assert modification_factories.main([path]) == 0
     assert "Pong: 60" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_class_that_is_asked_for_every_step_has_its_strings_checked_once(monkeypatch):
+    checked = []
+    monkeypatch.setattr(settings_of_runs, "check_string", lambda game, string: (checked.append(string) or string, []))
+    form = written_in(config_of("Pong"))
+    assert [form(string) for string in ["a", "b", "a"] * 1000] == ["a", "b", "a"] * 1000
+    assert checked == ["a", "b"]
 
 
 def test_a_task_of_two_spellings_is_replayed_no_more_often_than_another():

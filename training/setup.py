@@ -309,8 +309,8 @@ def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]
 
 
 def written_in(game: GameConfig) -> Callable[[str], str]:
-    """How this game writes a task string."""
-    return lambda string: check_string(game, string)[0]
+    """How this game writes a task string; remembered, because a schedule of a user's own is asked for every step."""
+    return functools.lru_cache(maxsize=4096)(lambda string: check_string(game, string)[0])
 
 
 def games_of(strings: Sequence[str], game: GameConfig) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from continual_hackatari.names import Task, game_of, id_in_game, parse
+from continual_hackatari.names import Task, full_id, game_of, id_in_game, parse
 from continual_hackatari.wrappers.emulator import ale_games, registered_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.goals import GOALS, Goal
@@ -283,12 +283,12 @@ def waiting_note(config: GameConfig, strings: Sequence[str]) -> str | None:
 def _resolve(env_id: str) -> tuple[str, str, str, dict[str, Any], list[str]]:
     """Environment id -> (full id, game, ROM name, keyword arguments of its registration, lines for the user)."""
     registry, notes = registered_games(), []
-    if env_id not in registry and f"ALE/{env_id}-v5" in registry:
-        notes.append(f"`env_id` {env_id} means ALE/{env_id}-v5 (sticky actions with probability 0.25)")
-        env_id = f"ALE/{env_id}-v5"
+    if env_id not in registry and full_id(env_id) in registry:
+        notes.append(f"`env_id` {env_id} means {full_id(env_id)} (sticky actions with probability 0.25)")
+        env_id = full_id(env_id)
     if env_id not in registry:
         games = sorted(name for name in registry if name.startswith("ALE/"))
-        near = difflib.get_close_matches(env_id if "/" in env_id else f"ALE/{env_id}-v5", games, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(full_id(env_id), games, n=3, cutoff=0.5)
         raise GameError(
             f"`env_id` {env_id!r} is not an Atari game of ale-py; "
             + (f"did you mean {' or '.join(near)}?" if near else f"it has {len(games)} games such as {games[0]}")
