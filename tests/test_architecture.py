@@ -58,6 +58,7 @@ def test_the_package_links_to_every_room_and_script():
     assert links == {name: ROOT / name for name in ROOMS | {f"{script}.py" for script in SCRIPTS}}
 
 
+@pytest.mark.slow
 def test_everything_imports_rooms_through_the_package():
     """A foreign `agents` would be taken otherwise, or a room be loaded twice."""
     for path in ROOT.rglob("*.py"):

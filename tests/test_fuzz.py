@@ -391,6 +391,7 @@ def check_training(words, content):
     OUTCOMES["training", check(prepare, words, content)] += 1
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.just([]) | command_lines(), st.none() | files() | files() | files())
 def test_training_is_refused_in_one_sentence_or_could_start(words, content):

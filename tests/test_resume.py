@@ -264,6 +264,7 @@ def test_a_run_can_go_on_from_its_first_moment(sibling, tmp_path, uninterrupted)
     assert_same_run(only_run(tmp_path), uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_ends_the_run_before_it_plays(tmp_path):
     assert begin(tmp_path, fault=("disk_full", 0)).end() == 1
     (line,) = re.findall(r"^error: .*$", said(tmp_path), re.M)
@@ -342,6 +343,7 @@ def test_a_tracked_run_goes_on_under_its_id(sibling, tmp_path):
     assert second.endswith(identity)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_alive_cannot_be_continued(tmp_path):
     life = begin(tmp_path)
     life.wait_for(lambda: "run folder" in said(tmp_path) and (only_run(tmp_path) / PREVIOUS).exists())

@@ -158,6 +158,7 @@ def test_colours_stand_where_the_strings_are_played(tmp_path):
     assert abs(blue[-1] - orange[0]) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_modifications", "hold"), [(2, 2000), (2, 20), (40, 2000), (70, 20)])
 def test_names_fit_whatever_their_number(tmp_path, num_modifications, hold):
     """Nothing is drawn over the border of the picture, and rows keep their height."""

@@ -249,6 +249,7 @@ def test_live_cannot_change_the_game():
     envs.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", mostly_slow(["first game again", "second game", "before any change"], 3))
 def test_a_saved_state_knows_all_games(moment):
     """Also those that wait: what comes after them is the same in new environments."""

@@ -191,6 +191,7 @@ def episodes(mode, **settings):
     return found
 
 
+@pytest.mark.slow
 def test_equal_actions_give_equal_episodes_in_both_modes():
     following, same = episodes(NEXT), episodes(SAME)
     for one, other in zip(following, same, strict=True):

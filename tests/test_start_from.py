@@ -100,6 +100,7 @@ def test_a_run_begins_with_the_weights_alone_and_goes_on_without_the_file(siblin
         sibling.prepare(["--resume", str(parted), "--total_timesteps", "96", "--start_from", str(whole)])
 
 
+@pytest.mark.slow
 def test_an_agent_that_was_made_otherwise_is_not_begun_with_silently(agents, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = [*PPO.small, *FREEWAY, "--total_timesteps", "32", "--start_from", str(agents("ppo"))]

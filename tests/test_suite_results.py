@@ -141,6 +141,7 @@ def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path
     assert suites() == []
 
 
+@pytest.mark.slow
 def test_the_table_has_pairs_of_the_same_seed_and_says_what_one_seed_is_worth(committed, tmp_path):
     folders = [made_up(tmp_path, seed=seed) for seed in (1, 2, 3)]
     folders += [made_up(tmp_path, ("redo",), seed=seed, gain=1 + 0.1 * seed) for seed in (2, 3, 4)]

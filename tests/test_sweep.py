@@ -691,6 +691,7 @@ def test_two_seeds_of_the_real_script(workdir):
 # ---------------------------------------------------------------------------------------------------------- its page
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_are_accepted(checked_here, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     lines = re.findall(r"^python sweep.py .*", section("Sweeps and many seeds"), re.M)

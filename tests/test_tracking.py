@@ -168,6 +168,7 @@ def test_a_saved_tracker_goes_on_without_what_came_later(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 4, "none has overwritten another"
 
 
+@pytest.mark.slow
 def test_rows_that_the_disk_refused_are_saved(tmp_path):
     code = """
         import json, resource, signal

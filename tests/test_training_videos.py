@@ -34,6 +34,7 @@ def test_a_game_is_recorded_after_every_so_many_steps_also_in_a_run_that_goes_on
     assert asked[2:] == [("step000000096", False)]
 
 
+@pytest.mark.slow
 def test_the_videos_of_a_run(tmp_path, monkeypatch):
     """Games are whole after a dozen steps, so that one begins between any two requests."""
     flags = [*SHORT, "--capture_video_every", "32", "--caption", "--total_timesteps", "128"]

@@ -377,6 +377,7 @@ def test_reset_switch_cuts_games_and_starts_new_ones():
     envs.close()
 
 
+@pytest.mark.slow
 def test_episode_switch_waits_for_each_game():
     envs = make("ALE/Breakout-v5", num_envs=2, num_workers=1, frameskip=20)
     envs.set_modifications("", "reset")

@@ -94,6 +94,7 @@ def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
     assert descendants(os.getpid()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(0, 1), pytest.param((1, 0), marks=pytest.mark.slow)])
 def test_the_reason_is_told_even_where_the_next_command_finds_nobody(monkeypatch, order):
     monkeypatch.setattr(processes, "_BOOTSTRAP", FAULTY.format(fault="raise ZeroDivisionError('of the rule')"))
@@ -152,6 +153,7 @@ def test_a_worker_that_a_signal_ends_or_stops(monkeypatch, sent, call):
     envs.close()
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_does_not_block_a_long_message(monkeypatch):
     monkeypatch.setattr(vector, "GAME_TIMEOUT", PATIENCE)  # its start may take as long as it needs
     envs = make(worker_timeout=1.0)
@@ -160,6 +162,7 @@ def test_a_stopped_worker_does_not_block_a_long_message(monkeypatch):
         envs._everywhere("record_next_game", "x" * 10_000_000)
 
 
+@pytest.mark.slow
 def test_closing_does_not_wait_for_ever_for_a_stopped_worker():
     envs = make()
     pids = envs.worker_pids()
