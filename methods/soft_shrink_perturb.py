@@ -33,7 +33,7 @@ class SoftShrinkPerturb(Method):
 
     ranges: ClassVar = {"factor": (0, 1), "noise_scale": (0, 1)}
     needs = frozenset({"initialise"})
-    not_with: ClassVar = {"cuda_graphs": "a recorded gradient step cannot draw noise from a generator of the CPU"}
+    not_with: ClassVar = {"cuda_graphs": "a recorded gradient step would add the same noise again and again"}
 
     def begin(self) -> None:
         agent = self.learner.agent
@@ -42,14 +42,17 @@ class SoftShrinkPerturb(Method):
         self._rows = [(layer.weight, gains.get(id(layer), HIDDEN_GAIN)) for layer in layers]
         self._gains = [part.weight for part in agent.modules() if isinstance(part, (nn.GroupNorm, nn.LayerNorm))]
         self._all = list(agent.parameters())
+        self._noise = torch.Generator(agent.actor.weight.device)
 
     def weights(self, hidden: Sequence[Tensor]) -> None:
         torch._foreach_mul_(self._all, self.settings.factor)
         if self.settings.noise_scale == 0:
             return
+        # Drawn where the weights are: a GPU would wait longer for the CPU's numbers than its gradient step takes.
+        # What is saved with the run is the generator of the seeds.
+        self._noise.manual_seed(int(torch.randint(2**63 - 1, (), generator=self.learner.generator)))
         for weight, gain in self._rows:
-            noise = rows_like(weight, self.learner.generator)
-            weight.add_(noise.to(weight.device), alpha=gain * self.settings.noise_scale)
+            weight.add_(rows_like(weight, self._noise), alpha=gain * self.settings.noise_scale)
         for weight in self._gains:
             weight.add_(self.settings.noise_scale)
 
@@ -58,7 +61,7 @@ def rows_like(weight: Tensor, generator: torch.Generator) -> Tensor:
     """Independent rows, each distributed as a row of a random matrix with orthonormal rows, or, where there are more
     rows than columns, columns."""
     rows, columns = len(weight), weight[0].numel()
-    drawn = torch.randn(rows, max(rows, columns), generator=generator)
+    drawn = torch.randn(rows, max(rows, columns), generator=generator, device=weight.device)
     drawn.div_(torch.linalg.vector_norm(drawn, dim=1, keepdim=True))
     return drawn[:, :columns].reshape(weight.shape)
 

@@ -37,7 +37,7 @@ ON_DARK = ("#4FA8DC", "#F5853F", "#2FC796", "#E29BC3", *OKABE_ITO[4:])
 """The same for lines and dots on dark paper, where the darker ones would sink."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (8, 1, 1, 1, 1, 1)))
 SHADES = (0.0, 0.5, -0.4, 0.25, -0.2)
-"""Of the modifications of one of several games: how far its colour is mixed with white, or, below 0, with black."""
+"""Of up to five modifications of one of several games: how far its colour is mixed with white or, below 0, black."""
 WIDTH = 8.4  # inches; with 9 point letters a page of a paper and a screen both read well
 INK = {"light": "#1a1a1a", "dark": "#e8e6e3"}
 PAPER = {"light": "#ffffff", "dark": "#16181c"}
@@ -75,6 +75,11 @@ def shade_of(colour: str, amount: float) -> str:
     return str(to_hex((red, green, blue))).upper()
 
 
+def shades(count: int) -> Sequence[float]:
+    """For `shade_of`: as many as a game has modifications, no two the same."""
+    return SHADES[:count] if count <= len(SHADES) else [float(each) for each in np.linspace(-0.5, 0.65, count)]
+
+
 class Keys:
     """Letters and colours of task strings, the same in all figures and tables of a report.
 
@@ -88,9 +93,9 @@ class Keys:
             of_games.setdefault(parse(modification).game, []).append(modification)
         self.games = list(of_games)
         self._shades = {
-            modification: shade_of(OKABE_ITO[number % len(OKABE_ITO)], SHADES[place % len(SHADES)])
+            modification: shade_of(OKABE_ITO[number % len(OKABE_ITO)], amount)
             for number, own in enumerate(of_games.values())
-            for place, modification in enumerate(own)
+            for modification, amount in zip(own, shades(len(own)), strict=True)
         }
 
     def letter(self, modification: str) -> str:

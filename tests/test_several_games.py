@@ -471,6 +471,8 @@ def test_killed_in_a_change_of_games_it_ends_as_if_nothing_had_happened(mode, tm
 
 def test_colours_tell_games_and_modifications_apart():
     strings = ["Pong:", "Pong: mode_1", "Breakout:", "Breakout: gravity", "Breakout: left_drift"]
+    many = Keys([*(f"SpaceInvaders: mode_{mode}" for mode in range(16)), "Pong:"])
+    assert len({many.colour(string) for string in many.modifications}) == 17
     keys = Keys(strings)
     colours = [keys.colour(string) for string in strings]
     assert len(set(colours)) == len(strings)
