@@ -137,6 +137,16 @@ def test_both_spellings_of_a_flag_work_in_both_of_its_parts():
     assert (settings.noise_scale, settings.factor) == (0.25, 1.0)
 
 
+@pytest.mark.parametrize("words", [["--shrink_perturb.factor", "half"], ["--shrink-perturb.noise", "loud"]])
+def test_a_value_of_a_wrong_type_is_refused_with_the_flag_as_it_was_given(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_command_line(training.Args, ["--methods", "shrink_perturb", *words])
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    assert words[1] in printed
+    assert words[0].replace("-perturb", "_perturb") in printed
+
+
 def test_what_waits_for_a_switch_is_said_to_do_nothing_without_one(workdir, capsys):
     words = ["--methods", "ewc", "reset_optimizer", "layer_norm"]
     for settings, idle in (({}, True), ({"boundary": "every:32"}, False)):

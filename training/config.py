@@ -85,18 +85,7 @@ def parse_command_line(
     Raises ConfigError for words that are no text, and for flags that are `gone`, each with what to do instead.
     """
     own, prefixed = _split_prefixed(sys.argv[1:] if argv is None else argv)
-    words = _spell_out_flags(cls, _plain_words(cls, own))
-    for word in words:
-        # They could not be shown, and no file in UTF-8 can hold the halves of pairs that stand for other encodings.
-        unreadable = [character for character in word if _unreadable(character) and character not in "\t\n"]
-        if unreadable:
-            raise ConfigError(
-                f"the argument {_shorten(word)!r} holds {unreadable[0]!a}, a character that cannot be shown; "
-                "arguments are text in UTF-8."
-            )
-        flag = word.partition("=")[0].removeprefix("--").replace("-", "_")
-        if word.startswith("--") and flag in gone:
-            raise ConfigError(f"`--{flag}` is no argument any more: {gone[flag]}.")
+    words = _checked_words(cls, own, gone)
     given: dict[str, Any] = {} if default is None else {"default": default}
     try:
         if {"-h", "--help"} & set(words):
@@ -114,6 +103,23 @@ def parse_command_line(
         flush_or_drop()
         raise SystemExit(0) from None
     return parsed
+
+
+def _checked_words(cls: type, given: Sequence[str], gone: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """What is given to tyro; raises ConfigError for words that are no text, and for flags that are `gone`."""
+    words = _spell_out_flags(cls, _plain_words(cls, given))
+    for word in words:
+        # They could not be shown, and no file in UTF-8 can hold the halves of pairs that stand for other encodings.
+        unreadable = [character for character in word if _unreadable(character) and character not in "\t\n"]
+        if unreadable:
+            raise ConfigError(
+                f"the argument {_shorten(word)!r} holds {unreadable[0]!a}, a character that cannot be shown; "
+                "arguments are text in UTF-8."
+            )
+        flag = word.partition("=")[0].removeprefix("--").replace("-", "_")
+        if word.startswith("--") and flag in gone:
+            raise ConfigError(f"`--{flag}` is no argument any more: {gone[flag]}.")
+    return words
 
 
 def _split_prefixed(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -144,8 +150,10 @@ def _parse_section(cls: type, prefix: str, words: list[str]) -> dict[str, Any]:
             _known_setting(section, prefix, name)
         is_flag = name.replace("-", "_") in bools and value in ("True", "False")
         plain.append(f"--{'no_' if value == 'False' else ''}{name}" if is_flag else word)
-    parsed: Any = parse_command_line(section, plain)
-    return {f"{prefix}.{name}": getattr(parsed, name) for name in given_flags(section, plain)}
+    # Below a field with the name of the prefix, so that tyro's messages name the flags as they were given.
+    words = [re.sub("^--", f"--{prefix}.", word) for word in _checked_words(section, plain)]
+    parsed: Any = tyro.cli(dataclasses.make_dataclass("Sections", [(prefix, section)]), args=words, use_underscores=True)
+    return {f"{prefix}.{name}": getattr(getattr(parsed, prefix), name) for name in given_flags(section, plain)}
 
 
 def _known_section(cls: type, prefix: str, given: str) -> type:
