@@ -152,7 +152,8 @@ def _parse_section(cls: type, prefix: str, words: list[str]) -> dict[str, Any]:
         plain.append(f"--{'no_' if value == 'False' else ''}{name}" if is_flag else word)
     # Below a field with the name of the prefix, so that tyro's messages name the flags as they were given.
     words = [re.sub("^--", f"--{prefix}.", word) for word in _checked_words(section, plain)]
-    parsed: Any = tyro.cli(dataclasses.make_dataclass("Sections", [(prefix, section)]), args=words, use_underscores=True)
+    sections: Any = dataclasses.make_dataclass("Sections", [(prefix, section)])
+    parsed = tyro.cli(sections, args=words, use_underscores=True)
     return {f"{prefix}.{name}": getattr(getattr(parsed, prefix), name) for name in given_flags(section, plain)}
 
 
