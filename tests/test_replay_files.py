@@ -104,6 +104,8 @@ def test_what_has_left_does_not_fill_the_disk(folder):
     for _ in range(30):
         life.play(2).save()
         assert sum(on_disk(folder).values()) < 4 * content_bytes(life.replay) + 3000
+        named = [size for name, size in on_disk(folder).items() if name in life.kept[1]]
+        assert sum(named) < 2 * content_bytes(life.replay) + 200 * len(named), "half of every file is still there"
     assert len(life.kept[1]) <= 1 + MOST_FILES + 1
     assert content_bytes(life.replay) < sum(on_disk(folder).values())
     two = Life(folder, life.save(), keep="reservoir", steps=200)
