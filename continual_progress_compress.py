@@ -295,11 +295,12 @@ def train(setup: Setup[Args]) -> None:
 def phase_at(args: Args, borders: Sequence[int], step: int) -> Phase:
     """The phase that has this step. borders: where regimes begin, and the end of the run.
 
-    It depends on the step alone. All games take a step together, so a phase has whole steps of all games.
+    It depends on the step alone. All games take a step together, so a phase has whole steps of all games. However small
+    the share, the active column learns for one: there is nothing to be learned from one that has not.
     """
     regime = bisect_right(borders, step) - 1
     begin, end = borders[regime], borders[regime + 1]
-    progress = args.progress_steps or round(args.progress_share * (end - begin))
+    progress = args.progress_steps or max(1, round(args.progress_share * (end - begin)))
     turn = min(begin + -(-progress // args.num_envs) * args.num_envs, end)
     return Phase(begin, turn, True) if step < turn else Phase(turn, end, False)
 

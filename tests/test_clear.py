@@ -13,7 +13,9 @@ from test_vtrace import double_sum
 from continual_hackatari import continual_clear as training
 from continual_hackatari.agents.actor_critic import divergence
 from continual_hackatari.agents.restartable_rmsprop import RestartableRMSprop
-from continual_hackatari.training.unrolls import Unrolls
+from continual_hackatari.methods.together import NO_METHODS
+from continual_hackatari.replay import Replay
+from continual_hackatari.training.unrolls import Unrolls, replayed_unrolls, trace
 
 PLANES, ACTIONS = 3, 3
 NO_AUTOCAST = torch.autocast("cpu", torch.bfloat16, enabled=False)
@@ -125,6 +127,30 @@ def test_one_step_is_that_of_the_formulas(bounds, replayed):
     assert bool(found["clipped_ratio"]) == bool(found["policy_cloning"]) == replayed
 
 
+def test_a_shorter_block_is_traced_as_if_no_other_were_longer():
+    """A switch in mode `episode` ends a block and not the game: what followed counts by its value, no row below."""
+    replay = Replay(num_envs=1, block_steps=4, steps=100, mb=1.0)
+    for task, length in (("a", 3), ("b", 4)):
+        draw = np.random.default_rng(length)
+        numbers = {name: draw.normal(size=(length, 1)).astype(np.float32) for name in ("values", "rewards")}
+        policies = np.log(draw.dirichlet(np.ones(ACTIONS), (length, 1))).astype(np.float32)
+        frames, last = (draw.integers(0, 256, (n, 1, PLANES, 1, 1)).astype(np.uint8) for n in (length, 1))
+        never = np.zeros((length, 1), bool)
+        fields = {**numbers, "log_policies": policies, "actions": np.zeros((length, 1), np.int64), "terminated": never}
+        replay.add(frames, fields, done=never, tasks=task, step=0, last=last[0])
+    replay.begin("c")
+    both = replayed_unrolls(replay.sample(2), torch.device("cpu"))
+    game = both.mask.sum(0).tolist().index(3)
+    args, values, after = training.Args(), torch.linspace(-2, 3, 8), torch.tensor([5.0, 7.0])
+    log_probs = both.log_policies[..., 0] + 0.1
+    found = trace(args, both, log_probs, values, after).targets[:3, game]
+    expected, following = [], float(after[both.places[1].tolist().index(game)])
+    for reward in both.rewards[:3, game].flip(0).tolist():  # ratios above 1 count as 1, so these are the returns
+        following = reward + args.gamma * following
+        expected.insert(0, following)
+    assert found.tolist() == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_step_is_as_long_whatever_the_number_of_games():
     """Losses count as of `reference_rows` new rows: the same games twice give the same gradient."""
     agent, once = LinearAgent(PLANES), made_up_unrolls(4, 2, 1)
@@ -139,6 +165,23 @@ def test_the_step_is_as_long_whatever_the_number_of_games():
         training.minibatch_step(args, agent, torch.optim.SGD(agent.parameters(), 0.0), NO_AUTOCAST, [unrolls])
         found.append(gradients_of(agent))
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
+
+
+def test_the_strength_of_a_method_is_that_beside_a_mean_over_reference_rows():
+    """A method that adds the mean value gives the bias of the value head a gradient of 1, that is of all these rows."""
+
+    class MeanValue(type(NO_METHODS)):
+        def loss(self, observations, outputs, hidden):
+            return outputs["value"].mean()
+
+    added = MeanValue()
+    added.adds_to_loss = True
+    args, agent, found = training.Args(num_envs=2, num_steps=4, max_grad_norm=1e9), LinearAgent(PLANES), []
+    for methods in (added, NO_METHODS):
+        optimizer = torch.optim.SGD(agent.parameters(), 0.0)
+        training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, [made_up_unrolls(4, 2, 1)], methods)
+        found.append(float(agent.critic.bias.grad))
+    assert found[0] - found[1] == pytest.approx(args.reference_rows, rel=1e-3)
 
 
 def test_nothing_is_cloned_where_the_weights_are_those_that_played():

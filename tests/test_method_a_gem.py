@@ -42,7 +42,10 @@ def reference_of(agent, method):
 
 
 def test_a_gradient_that_would_forget_becomes_orthogonal_to_the_reference():
+    """To that of earlier tasks alone, although the memory has rows of the present one too."""
     agent, method = remembering()
+    method.rows(rows_of(seen_by("PPO_OBJ", 16), "b"))
+    assert method.memory.others("a") > 0
     reference = reference_of(agent, method)
     given = [0.1 * noise - each for noise, each in zip(drawn(agent, 3), reference, strict=True)]
     assert inner(given, reference) < 0

@@ -19,7 +19,7 @@ from continual_hackatari.methods.moments import Rows
 from continual_hackatari.methods.together import NO_METHODS
 from continual_hackatari.training.ranks import ALONE
 from continual_hackatari.training.run_methods import make_methods
-from continual_hackatari.training.unrolls import Unrolls
+from continual_hackatari.training.unrolls import Unrolls, played_unrolls
 
 STEPS, GAMES, PLANES, ACTIONS = 4, 2, 2, 4
 NO_AUTOCAST = torch.autocast("cpu", torch.bfloat16, enabled=False)
@@ -186,6 +186,43 @@ def test_the_penalty_is_that_of_online_ewc_on_the_knowledge_base(agent, unrolls)
     torch.testing.assert_close(gradients[0] - gradients[1], expected, rtol=1e-3, atol=1e-4)
 
 
+def test_methods_act_in_gradient_steps_of_the_knowledge_base_alone(agent, unrolls):
+    moments = []
+
+    class Noting(type(NO_METHODS)):
+        def loss(self, *args):
+            moments.append("loss")
+            return super().loss(*args)
+
+        def gradients(self):
+            moments.append("gradients")
+
+        def weights(self, hidden):
+            moments.append("weights")
+
+    optimizers = training.make_optimizers(training.Args(**SMALL), agent)
+    for phase, expected in ((PROGRESS, []), (COMPRESS, ["loss", "gradients", "weights"])):
+        step(training.Args(**SMALL), agent, optimizers, unrolls, phase, Noting())
+        assert moments == expected
+
+
+def test_what_followed_is_found_in_a_part_of_a_round_too():
+    """Game 1 is cut in step 4 of 6; a phase ends before step 3."""
+    seen = torch.arange(6 * 2, dtype=torch.float32).view(6, 2, 1)
+    done = np.zeros((6, 2), bool)
+    done[[1, 4], [0, 1]] = True
+    zeros = torch.zeros(6, 2)
+    rollout = SimpleNamespace(
+        observations=seen, actions=zeros.long(), log_policies=zeros[..., None], values=zeros, done=done
+    )
+    rollout.terminated = np.zeros_like(done)
+    cuts = [(t, np.array([n]), torch.tensor([[100.0 + t]]), torch.zeros(1)) for t, n in ((1, 0), (4, 1))]
+    found = played_unrolls(rollout, np.zeros((6, 2), np.float32), cuts, torch.tensor([[200.0], [201.0]]), 3, 6)
+    assert found.observations.flatten().tolist() == [6, 7, 8, 9, 10, 11]
+    following = found.next_values(found.observations[..., 0], found.after[:, 0])
+    assert following.tolist() == [[8, 9], [10, 104], [200, 201]]
+
+
 # -------------------------------------------------------------------------------------------------------------- phases
 
 CASES = [
@@ -195,6 +232,7 @@ CASES = [
     ({"progress_steps": 30}, [0, 100, 120, 200], 2, [(0, 30), (100, 120), (120, 150)]),  # a regime shorter than that
     ({"progress_steps": 31}, [0, 100], 4, [(0, 32)]),
     ({"progress_share": 1.0}, [0, 64], 4, [(0, 64)]),
+    ({"progress_share": 0.001}, [0, 40, 96], 4, [(0, 4), (40, 44)]),  # however small, there is something to compress
 ]
 
 
@@ -253,11 +291,12 @@ def two_regimes(switch, length=96):
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     """A run of 96 steps in rounds of 16, with a switch at 44: what was learned from, and weights before and after."""
-    folder, updates, boundaries, measured = tmp_path_factory.mktemp("pnc"), [], [], []
+    folder, updates, boundaries, measured, rates = tmp_path_factory.mktemp("pnc"), [], [], [], []
     step, measure, draw = training.minibatch_step, online_ewc.information_of, training.TwoColumns.initialise
 
     def learn(args, agent, optimizer, autocast, unrolls, phase, *rest):
         updates.append((phase, unrolls.observations.clone(), len(optimizer.state)))
+        rates.append(optimizer.param_groups[0]["lr"])
         return step(args, agent, optimizer, autocast, unrolls, phase, *rest)
 
     def begin_anew(agent, generator=None):
@@ -276,8 +315,10 @@ def seen(tmp_path_factory):
         patch.setattr(online_ewc, "information_of", information_of)
         flags = ["--num_envs", "2", "--num_steps", "8", "--num_workers", "0", "--no_cuda", "--ewc_samples", "12"]
         flags += ["--eval_every", "0", "--eval_games", "1", "--time_limit", "400", "--eval_modifs", "no_modif"]
-        training.main(["--config", write_config(folder, **two_regimes(44)), *flags, "--save_agent_with_switch"])
-    return updates, [pair for pair in boundaries if "knowledge_base.actor.bias" in pair[0]], measured, only_run(folder)
+        flags += ["--anneal_lr", "--save_agent_with_switch"]
+        training.main(["--config", write_config(folder, **two_regimes(44)), *flags])
+    boundaries = [pair for pair in boundaries if "knowledge_base.actor.bias" in pair[0]]
+    return updates, boundaries, measured, rates, only_run(folder)
 
 
 @pytest.mark.slow
@@ -290,6 +331,14 @@ def test_every_step_is_learned_from_in_its_own_phase(seen):
     assert [phase.progress for phase, _, _ in updates] == [True] * 2 + [False] * 2 + [True] * 3 + [False] * 2
     borders = {(phase.begin, phase.end, phase.progress) for phase, _, _ in updates}
     assert borders == {(0, 22, True), (22, 44, False), (44, 70, True), (70, 96, False)}
+
+
+@pytest.mark.slow
+@NEEDS_HACKATARI
+def test_the_learning_rate_falls_from_the_start_of_a_phase_to_its_end(seen):
+    *_, rates, _ = seen
+    left = [22 / 22, 6 / 22, 22 / 22, 12 / 22, 26 / 26, 22 / 26, 6 / 26, 26 / 26, 16 / 26]
+    assert rates == pytest.approx([4e-4 * share for share in left])
 
 
 @pytest.mark.slow
@@ -310,7 +359,7 @@ def test_at_a_switch_all_of_the_active_column_begins_anew_and_nothing_else(seen)
 @pytest.mark.slow
 @NEEDS_HACKATARI
 def test_the_fisher_information_is_of_the_last_rows_of_the_regime_that_ends(seen):
-    updates, _, measured, _ = seen
+    updates, _, measured, *_ = seen
     (observations,) = measured
     regime = torch.cat([rows.flatten(0, 1) for phase, rows, _ in updates if phase.end <= 44])
     assert len(regime) == 44

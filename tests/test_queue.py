@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import PATIENCE, ROOT, mostly_slow
@@ -20,6 +21,7 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
 from continual_hackatari.training.config import apply_values, parse_command_line
 from continual_hackatari.training.queues import Queue, words_of
+from continual_hackatari.training.runner import exclusive_lock
 
 TRAINING = os.path.relpath(ROOT / "continual_training_example.py")
 
@@ -339,6 +341,16 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_an_experiment_is_held_by_one_starter(tmp_path):
+    job = SimpleNamespace(folder=tmp_path / "0")
+    held = exclusive_lock(job)
+    assert held is not None
+    assert exclusive_lock(job) is None
+    held.close()
+    with exclusive_lock(job) as again:
+        assert again is not None
 
 
 @pytest.mark.slow

@@ -110,6 +110,16 @@ def test_what_has_left_does_not_fill_the_disk(folder):
     assert [block.content for block in two.replay] == [block.content for block in life.replay]
 
 
+def test_a_file_of_which_most_has_left_is_named_no_more(folder):
+    life = Life(folder, keep="reservoir", steps=200)
+    life.play(10).save()
+    first = set(on_disk(folder))
+    whole = len(life.replay)
+    life.play(60).save()
+    assert 0 < sum(block.number < whole for block in life.replay) < whole / 2, "some of its blocks are still there"
+    assert not first & set(life.kept[1])
+
+
 def test_both_states_stay_readable(folder):
     life, states = Life(folder, steps=60), []
     for _ in range(5):

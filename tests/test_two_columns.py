@@ -61,6 +61,8 @@ def test_every_layer_but_the_first_is_given_what_the_layer_below_says_in_the_kno
         seen = F.conv2d(known, lateral.read.weight, lateral.read.bias, stride=stride).relu()
         return lateral.gate[:, None, None] * F.conv2d(seen, lateral.write.weight)
 
+    gates = {name: lateral.gate.numel() for name, lateral in agent.lateral.items()}
+    assert gates == {"conv2": 64, "conv3": 64, "fc": 512, "actor": 4, "critic": 1}, "one for each unit"
     with torch.no_grad():
         for lateral in agent.lateral.values():
             lateral.gate.uniform_(-1, 1, generator=seeded(3))
