@@ -87,7 +87,7 @@ class Args(RunSettings):
     """weight of the divergence of the knowledge base's policy from the active column's"""
     distill_value: float = 0.005
     """weight of the squared difference of their values"""
-    ewc_strength: float = 100.0
+    ewc_strength: float = 1.0
     """how strongly weights of the knowledge base are held where earlier regimes left them, as of the method online_ewc
     (0: not at all)"""
     ewc_decay: float = 0.99
