@@ -271,6 +271,7 @@ def test_boundaries_every_so_many_steps_fall_on_borders_of_rounds_and_need_no_me
     periods = [(period(args, step - args.batch_size), period(args, step)) for step in due]
     assert [after for _, after in periods][:-1] == [before for before, _ in periods[1:]]
     assert len({before for before, _ in periods}) == len(due)
+    assert [period(args, step) for step in (0, 99, 100, 199)] == ["period 0", "period 0", "period 1", "period 1"]
     assert not any(boundary_due(dataclasses.replace(args, boundary="schedule"), step) for step in starts)
 
 
