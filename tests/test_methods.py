@@ -259,8 +259,8 @@ def test_all_look_before_any_changes_and_hear_of_what_the_others_changed(other, 
 def test_the_order_of_methods_is_the_one_in_which_they_are_named_after_those_of_earlier_flags():
     for names in (("redo", "l2_init", "ewc"), ("ewc", "redo", "l2_init")):
         assert list(Learning(small(*names), "PPO_OBJ").methods.state_dict()) == list(names)
-    late = Learning(small("redo", "ewc", learner="PPO_CBP"), "PPO").methods
-    assert list(late.state_dict()) == ["continual_backprop", "redo", "ewc"]
+    late = small("redo", "ewc", learner="PPO_CBP")
+    assert list(late.chosen_methods) == ["continual_backprop", "redo", "ewc"]
 
 
 def test_boundaries_every_so_many_steps_fall_on_borders_of_rounds_and_need_no_memory():

@@ -60,7 +60,7 @@ def metrics(runs, alone=(), normalise="floor"):
 
 
 def test_a_record_says_what_its_run_folder_says(tmp_path):
-    folders = [made_up(tmp_path, seed=seed, gain=1 + seed) for seed in (1, 2)]
+    folders = [made_up(tmp_path, seed=seed, gain=1 + seed, games_every=128) for seed in (1, 2)]
     runs = [Run(folder, events=False) for folder in folders]
     alone = made_up(tmp_path / "alone", strings=("",), exp_name="single-task", held_out=(), num_steps=64)
     records = [suite_records.record_of(run) for run in [*runs, Run(alone, events=False)]]
