@@ -343,6 +343,18 @@ def train(agent: Any, optimizer: Any, cbp: ContinualBackprop | None, steps: rang
             cbp.step(features)
 
 
+def test_a_unit_is_young_after_it_was_replaced_and_counts_when_it_is_hit_again() -> None:
+    layer, reader = nn.Linear(3, 2), nn.Linear(2, 1)
+    settings = {"replacement_rate": 1.0, "maturity_threshold": 1, "decay_rate": 0.9, "generator": seeded(1)}
+    units = ContinualBackprop([HiddenLayer(layer, [reader], "only")], **settings)
+    found = []
+    for _ in range(4):
+        replaced = units.step([torch.ones(5, 2)])
+        numbers = units.summary()
+        found.append((len(replaced[0]), units.records[0].age.tolist(), numbers.get("replaced_again/only")))
+    assert found == [(0, [1, 1], None), (2, [0, 0], 0.0), (0, [1, 1], 0.0), (2, [0, 0], 0.5)]
+
+
 def test_rate_0_is_training_without_it_bit_for_bit() -> None:
     plain = make_agent("PPO", (4, 84, 84), 6, generator=seeded(5))
     agent = copy.deepcopy(plain)

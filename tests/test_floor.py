@@ -118,7 +118,15 @@ def test_a_floor_that_does_not_fit_the_run_is_not_used():
     assert {name: played[name] for name in MEASURED_WITH} == MEASURED_WITH, "what a run has by default"
     for args in ({}, played):
         assert floors_of("ALE/Breakout-v5", args, [""])[""] == floor_of("ALE/Breakout-v5", 4, "")
+    assert floors_of("ALE/Breakout-v5", {"frameskip": 3}, [""])[""] == floor_of("ALE/Breakout-v5", 3, "")
     assert floor_of("ALE/Breakout-v5", 3, "") == "no score of a random player under no_modif at frame skip 3 is known"
+
+
+def test_a_floor_is_the_mean_of_its_games_and_as_uncertain_as_they_say():
+    scores = np.array(measured()["ALE/Breakout-v5"]["4"][""])
+    found, half = floor_of("ALE/Breakout-v5", 4, ""), 1.96 * scores.std(ddof=1) / len(scores) ** 0.5
+    assert found.mean == pytest.approx(scores.mean())
+    assert [found.mean - found.low, found.high - found.mean] == pytest.approx([half, half], rel=0.25)
 
 
 # a is learned and then forgotten; b never gets above its floor; c's floor is not known
@@ -155,3 +163,20 @@ def test_raw_metrics_stay_and_gems_transfer_counts_from_the_floor():
     assert raw["learned_share"].value == 0.5
     human = of("human")["learned_share"]
     assert human.value == 0.5, "whatever the scale"
+
+
+# string -> step -> score where it is not 0; phases begin at 0, 100 and 200
+BY_CHANCE = {"a": Floor(1.0, 0.0, 3.0), "b": Floor(4.0, 2.0, 6.0), "c": Floor(1.0, 0.0, 2.0)}
+AT = {
+    "a": {0: 5.0, 50: 3.0, 100: 2.0},
+    "b": {100: 9.0, 150: 6.0, 200: 5.0},
+    "c": {100: 7.0, 200: -2.0, 250: 2.5, 300: 1.0},
+}
+
+
+def test_gems_transfer_and_what_was_learned_by_hand():
+    """a and b are above the limit at the beginning of their phase only, and above the mean later; c in the middle."""
+    run = Evaluations.of(make_rows(["a", "b", "c"], lambda string, phase, step: AT[string].get(step, 0.0)))
+    metrics = metrics_of(run, "ALE/Pong-v5", floors=BY_CHANCE)
+    assert metrics["gem_forward_transfer"].units == {"b": 9.0 - 4.0, "c": -2.0 - 1.0}
+    assert metrics["learned_share"].units == {"a": 0.0, "b": 0.0, "c": 1.0}

@@ -4,8 +4,11 @@ import pytest
 import torch
 from made_up_methods import small_agent
 
+from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents import make_agent
 from continual_hackatari.methods import all_methods
+from continual_hackatari.training.config import as_plain_dict
+from continual_hackatari.training.method_settings import changes_in_checkpoint, complete_methods
 
 METHOD = all_methods()["crelu"]
 HALF, SAME = (METHOD.build(METHOD.Settings(width=width)) for width in ("half", "same"))
@@ -43,3 +46,10 @@ def test_half_the_units_give_as_many_numbers_and_all_units_twice_as_many():
     assert 0.49 < counts[1] / counts[0] < 0.51
     assert 1.9 < counts[2] / counts[0] < 2.0
     assert half.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize("changes", [HALF, SAME])
+def test_a_saved_agent_is_built_again_with_the_width_that_it_has(changes):
+    width = {0.5: "half", 1.0: "same"}[changes["crelu"]]
+    args = complete_methods(training.Args(methods=("crelu",), prefixed={"crelu.width": width}))
+    assert changes_in_checkpoint(as_plain_dict(args)) == changes

@@ -1,5 +1,6 @@
 """EWC: the Fisher information of a softmax, the penalty against the explicit sum, and who is held when."""
 
+import copy
 from itertools import pairwise
 
 import made_up_game
@@ -75,11 +76,26 @@ def test_an_agents_information_is_that_of_its_policy_and_its_value(architecture)
     assert not any(each.requires_grad for each in found.values())
 
 
+def test_the_action_of_each_row_is_drawn_from_the_policy():
+    """The most likely one, or those that were played, would make the information that of another policy."""
+    agent, p = small_agent(), torch.tensor([0.5, 0.25, 0.15, 0.1])
+    with torch.no_grad():
+        agent.actor.weight.zero_()
+        agent.actor.bias.copy_(p.log())
+        drawn = agent.fisher_terms(torch.zeros(4000, 2, 3), seeded(5))["log_prob"].exp()
+    counts = torch.stack([torch.isclose(drawn, each, rtol=1e-4).float().mean() for each in p])
+    torch.testing.assert_close(counts, p, rtol=0, atol=0.03)  # four deviations of the largest share
+
+
 def test_scaled_information_has_a_mean_of_one():
     agent = small_agent()
-    scaled = normalised({name: torch.rand(each.shape) for name, each in agent.named_parameters()})
+    found = {name: torch.rand(each.shape) * len(name) for name, each in agent.named_parameters()}
+    scaled = normalised(found)
     every = torch.cat([each.flatten() for each in scaled.values()])
     assert float(every.mean()) == pytest.approx(1.0, rel=1e-5)
+    factor = scaled["actor.bias"][0] / found["actor.bias"][0]
+    for name, each in scaled.items():  # by one factor: layers keep what they mean beside each other
+        torch.testing.assert_close(each, found[name] * factor)
     zero = {"a": torch.zeros(3)}
     assert not normalised(zero)["a"].any()
 
@@ -212,6 +228,24 @@ def test_a_task_is_measured_on_its_own_rows(name):
         method.before_boundary(Boundary(before, after, CLOCK))
         method.boundary(Boundary(before, after, CLOCK))
         assert method.large_state()["rows"] is None
+
+
+@pytest.mark.parametrize("name", ["ewc", "online_ewc"])
+def test_a_run_that_goes_on_in_the_middle_of_a_task_measures_all_of_its_rows(name):
+    agent = small_agent()
+    method, again = (method_on(agent, name, samples=100) for _ in range(2))
+    switch(method, "a", "b", 1)
+    move(agent, 1)
+    play(method, "b", 2)
+    again.learner.generator.set_state(method.learner.generator.get_state())
+    again.load_state_dict(method.state_dict())
+    again.load_large_state(copy.deepcopy(method.large_state()))
+    assert float(penalty(again).detach()) == float(penalty(method).detach()) > 0
+    for each in (method, again):
+        switch(each, "b", "c", 3)
+    move(agent, 2)
+    assert float(penalty(again).detach()) == float(penalty(method).detach()) > 0
+    assert again.numbers() == method.numbers()
 
 
 @pytest.mark.parametrize("name", ["ewc", "online_ewc"])

@@ -54,11 +54,28 @@ def test_without_other_gradients_distances_fall_geometrically(form):
         if form == "loss":
             loss.backward()
             optimizer.step()
+        else:
+            assert float(loss) == 0.0, "past Adam, and not a second time through it"
         with torch.no_grad():
             method.weights([])
     share = (1 - RATE * STRENGTH) ** STEPS
     for name, each in agent.named_parameters():
         torch.testing.assert_close(each.detach() - start[name], share * apart[name], rtol=1e-4, atol=1e-5)
+
+
+def test_the_decoupled_pull_follows_the_learning_rate():
+    """As it is in this step, where it is annealed; also a rate that is a tensor, as on a GPU."""
+    agent = small_agent()
+    optimizer = torch.optim.Adam(agent.parameters(), lr=RATE)
+    method, start = method_on(agent, "l2_init", optimizer, strength=STRENGTH, form="decoupled"), copy_of(agent)
+    moved(agent)
+    for rate in (RATE / 4, torch.tensor(RATE / 8), 0.0):
+        apart = {name: (each - start[name]).detach() for name, each in agent.named_parameters()}
+        optimizer.param_groups[0]["lr"] = rate
+        with torch.no_grad():
+            method.weights([])
+        for name, each in agent.named_parameters():
+            torch.testing.assert_close(each.detach() - start[name], (1 - rate * STRENGTH) * apart[name])
 
 
 def test_gains_and_offsets_of_normalisers_are_left_alone_and_what_it_remembers_is_no_parameter():

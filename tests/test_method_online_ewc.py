@@ -39,6 +39,8 @@ def test_weights_are_held_where_the_last_task_left_them():
     gradients = torch.autograd.grad(penalty(method), list(every.values()))
     for name, gradient in zip(every, gradients, strict=True):
         torch.testing.assert_close(gradient, (4.0 * information[name] * (every[name] - anchor[name])).detach())
+    switch(method, "b", "c", 3)
+    assert float(penalty(method).detach()) == 0.0, "where the last task left them, and no longer where the first did"
 
 
 def test_each_task_is_scaled_before_it_is_added():

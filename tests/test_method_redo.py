@@ -30,6 +30,8 @@ def test_the_score_is_the_mean_output_over_that_of_the_layer():
     decoder = torch.tensor([[0.0, 1, 8, 8, 8], [0, 3, 8, 8, 8]])  # 0, 2, 8, 8, 8: a quarter of 5.2 is 1.3
     assert [units.tolist() for units in method.dormant_units([encoder, decoder])] == [[2], [0]]
     assert method.numbers()["dormant/encoder1"] == pytest.approx(1 / 6)
+    signed = torch.tensor([[-8.0, 8, 8, 8, 0], [8, 8, 8, 8, 0]])  # of an agent whose units may give less than 0
+    assert [units.tolist() for units in method.dormant_units([encoder, signed])] == [[2], [4]]
     silent = method.dormant_units([torch.zeros(2, 2, 6), decoder])
     assert silent[0].tolist() == [0, 1, 2, 3, 4, 5], "a layer that is dead needs it most"
 
@@ -131,4 +133,8 @@ def test_it_acts_every_so_many_gradient_steps_also_after_a_stop():
     assert [recycled(method, 1) for _ in range(2)] == [0, 0]
     again = method_on(agent, "redo", every=3, threshold=0.0)
     again.load_state_dict(method.state_dict())
-    assert recycled(again, 1) >= 1
+    so_far = recycled(again, 1)
+    assert so_far >= 1
+    with torch.no_grad():
+        again.recycle([torch.tensor([0, 1]), torch.tensor([], dtype=torch.int64)])
+    assert again.numbers()["recycled/encoder1"] == so_far + 2, "of the whole run"

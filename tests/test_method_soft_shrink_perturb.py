@@ -56,6 +56,20 @@ def test_rows_of_each_layer_have_its_gain():
             )
 
 
+def test_a_step_is_the_formula_with_rows_of_its_own_generator():
+    """The noise is not shrunk, and other randomness of the run does not shift it."""
+    agent, draws = small_agent(), seeded(7)
+    start = copy_of(agent)
+    with torch.no_grad():
+        method_on(agent, "soft_shrink_perturb", factor=0.5, noise_scale=0.25).weights([])
+    for name, weight in agent.named_parameters():
+        expected = 0.5 * start[name]
+        if weight.dim() == 2:
+            gain = {"actor.weight": 0.01, "critic.weight": 1.0}.get(name, 2**0.5)
+            expected = expected + 0.25 * gain * rows_like(weight.detach(), draws)
+        torch.testing.assert_close(weight.detach(), expected)
+
+
 @pytest.mark.parametrize("shape", [(5, 12), (12, 5), (6, 2, 3, 1)])
 def test_a_row_is_distributed_as_a_row_of_the_initialiser(shape):
     """Length, and the second and fourth moment of an entry."""

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import made_up_game
 import numpy as np
 import pytest
 import q_learner
 import torch
 from conftest import ROOT, mostly_slow, write_config
+from made_up_game import REGIMES
 from pages import headings, section
 from pages import rows as rows_of_table
 from siblings import Q_LEARNER
@@ -264,6 +266,13 @@ def test_all_look_before_any_changes_and_hear_of_what_the_others_changed(other, 
     assert changed == other.changed
 
 
+def test_the_order_of_methods_is_the_one_in_which_they_are_named_after_those_of_earlier_flags():
+    for names in (("redo", "l2_init", "ewc"), ("ewc", "redo", "l2_init")):
+        assert list(Learning(small(*names), "PPO_OBJ").methods.state_dict()) == list(names)
+    late = small("redo", "ewc", learner="PPO_CBP")
+    assert list(late.chosen_methods) == ["continual_backprop", "redo", "ewc"]
+
+
 def test_boundaries_every_so_many_steps_fall_on_borders_of_rounds_and_need_no_memory():
     args = training.Args(num_envs=2, num_steps=16, boundary="every:100")
     starts = range(0, 640, 32)
@@ -272,7 +281,22 @@ def test_boundaries_every_so_many_steps_fall_on_borders_of_rounds_and_need_no_me
     periods = [(period(args, step - args.batch_size), period(args, step)) for step in due]
     assert [after for _, after in periods][:-1] == [before for before, _ in periods[1:]]
     assert len({before for before, _ in periods}) == len(due)
+    assert [period(args, step) for step in (0, 99, 100, 199)] == ["period 0", "period 0", "period 1", "period 1"]
     assert not any(boundary_due(dataclasses.replace(args, boundary="schedule"), step) for step in starts)
+
+
+@pytest.mark.slow
+def test_a_run_with_boundaries_every_so_many_steps_tells_of_these_and_of_no_switch(monkeypatch, tmp_path):
+    """Its rollouts are of 64 steps; the game switches within the second, and within the fifth."""
+    told, method = [], all_methods()["reset_optimizer"]
+    monkeypatch.setattr(method, "boundary", lambda self, boundary: (told.append(boundary), Changed())[1])
+    flags = ["--total_timesteps", "320", "--update_epochs", "1", "--methods", "reset_optimizer"]
+    regimes = [(0, REGIMES[0]), (100, REGIMES[1]), (280, REGIMES[2])]
+    made_up_game.play(monkeypatch, tmp_path, *flags, "--boundary", "every:128", regimes=regimes)
+    assert told == [
+        Boundary("period 0", "period 1", Clock(128, 100, 280)),
+        Boundary("period 1", "period 2", Clock(256, 100, 280)),
+    ]
 
 
 def test_a_state_of_an_earlier_version_has_the_methods_where_they_were():

@@ -36,6 +36,19 @@ def test_with_equal_betas_no_step_is_above_the_learning_rate_when_gradients_jump
     assert usual[-1] > 3
 
 
+@pytest.mark.parametrize("methods", [(), ("redo",)], ids=["plain", "with units that start over"])
+def test_the_runs_optimizer_has_a_weight_decay_that_goes_through_adam(methods):
+    """Alone it is a gradient like any other, whose first step has the length of the learning rate."""
+    one = OneNumber()
+    settings = {"learning_rate": 0.25, "weight_decay": 0.1, "methods": methods}
+    optimizer = training.make_optimizer(training.Args(**settings), one)
+    with torch.no_grad():
+        one.weight.fill_(1.0)
+    one.weight.grad = torch.zeros(1)
+    optimizer.step()
+    assert float(one.weight.detach()) == pytest.approx(0.75, rel=1e-3)
+
+
 def test_weight_decay_is_a_part_of_the_gradient_and_units_start_over_with_it():
     """As in PyTorch's Adam, bit for bit; recycled entries as in one that has just begun."""
     agents = [small_agent() for _ in range(3)]

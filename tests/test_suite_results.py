@@ -60,7 +60,7 @@ def metrics(runs, alone=(), normalise="floor"):
 
 
 def test_a_record_says_what_its_run_folder_says(tmp_path):
-    folders = [made_up(tmp_path, seed=seed, gain=1 + seed) for seed in (1, 2)]
+    folders = [made_up(tmp_path, seed=seed, gain=1 + seed, games_every=128) for seed in (1, 2)]
     runs = [Run(folder, events=False) for folder in folders]
     alone = made_up(tmp_path / "alone", strings=("",), exp_name="single-task", held_out=(), num_steps=64)
     records = [suite_records.record_of(run) for run in [*runs, Run(alone, events=False)]]
@@ -74,6 +74,8 @@ def test_a_record_says_what_its_run_folder_says(tmp_path):
     transfer = [metrics(*each, "single_task") for each in ((runs, [Run(alone)]), (again, [alone_again]))]
     assert str(transfer[0]) == str(transfer[1])
     assert [run.regimes for run in again] == [run.regimes for run in runs]
+    games = [run.games.modification[~run.games.cut].tolist() for run in (runs[0], again[0])]
+    assert games[0] == games[1], "the last game of a regime belongs to it"
     whole = runs[0].games.score[~runs[0].games.cut].tolist()
     assert again[0].games.score[~again[0].games.cut].tolist() == whole, "so few games are kept one by one"
     assert records[0]["command"] == "python train.py --seed=1"
@@ -137,8 +139,20 @@ def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path
         return [n for n, config in suite_records.known_sequences().items() if suite_records.is_baseline(record, config)]
 
     assert suites() == [f"freeway-{name}-cpu-v2" for name in ("dynamics", "looks", "mixed")]
-    record["args"]["frameskip"] = 16
-    assert suites() == []
+    right = record
+    for changed in (
+        {"steps": 20_000},
+        *({"args": right["args"] | o} for o in ({"modifs": "mode_7"}, {"frameskip": 16})),
+    ):
+        record = {**right, **changed}
+        assert suites() == [], changed
+
+
+def test_runs_on_one_task_alone_are_shown_before_and_after_training(tmp_path):
+    alone = {"strings": ("",), "exp_name": "single-task", "held_out": ()}
+    runs = [Run(made_up(tmp_path / str(seed), seed=seed, **alone), events=False) for seed in (1, 2)]
+    (row,) = suite_results.alone_table(runs).splitlines()[2:]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["`no_modif`", "1,024", "1, 2", "0", "21.5"]
 
 
 @pytest.mark.slow

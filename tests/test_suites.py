@@ -13,7 +13,16 @@ from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import ConfigError, apply_config_file
-from continual_hackatari.training.suites import SIZES, cost_of, first_regimes, single_task_config, suite_file
+from continual_hackatari.training.suites import (
+    SIZES,
+    Cost,
+    cost_of,
+    first_regimes,
+    plan_table,
+    single_task_config,
+    suite_file,
+    write_single_tasks,
+)
 from continual_hackatari.training.sweeps import command_of, methods_flag, read_sweep
 from continual_hackatari.wrappers.config import check_string, game_config
 
@@ -109,6 +118,49 @@ def test_a_run_on_one_task_is_the_suite_without_its_sequence(tmp_path):
     args, _ = apply_config_file(training.Args(), str(tmp_path / "alone.json"))
     assert (args.modifs, args.total_timesteps, args.eval_modifs) == ("all_black_cars", 40_000, ("all_black_cars",))
     assert (args.eval_every, args.eval_games, args.anneal_lr) == (20_000, 5, False)
+
+
+SHORT = {
+    "env_id": "ALE/Freeway-v5",
+    "modification_factory": "SequentialModificationFactory",
+    "modification_factory_kwargs": {
+        "num_total_steps": 330,
+        "modifications": ["", "stop_top_4", ""],
+        "switching_thresholds": [100, 250],
+    },
+    "eval_modifs": ["", "stop_top_4"],
+    "held_out_modifs": ["all_black_cars"],
+    "eval_every": 40,
+    "eval_games": 3,
+}
+
+
+def test_a_task_that_comes_back_is_compared_over_its_first_regime_with_runs_that_suites_share(tmp_path):
+    assert first_regimes(SHORT) == [("", 100), ("stop_top_4", 150)]
+    files = {
+        name: {Path(path).name for path in write_single_tasks(CONFIGS[f"freeway-{name}", "cpu"], tmp_path)}
+        for name in ("dynamics", "looks")
+    }
+    assert (len(files["dynamics"]), len(files["looks"]), len(files["dynamics"] & files["looks"])) == (4, 5, 2)
+    assert not any("held_out_modifs" in json.loads(path.read_text()) for path in tmp_path.iterdir())
+
+
+def test_what_a_run_costs_worked_out_by_hand():
+    """Before training, then every 40 steps and at each end: 1 + 3 + 4 + 2 times, 3 strings, 3 games, in both modes."""
+    games = 10 * 3 * 3 * 2
+    assert cost_of(SHORT) == (330, games * 2048)
+    assert cost_of(SHORT).hours == pytest.approx((330 / 560 + games * 2048 / 2000) / 3600)
+    assert cost_of({**SHORT, "frameskip": 16}).game_steps == games * 512
+    assert cost_of({**SHORT, "eval_every": 0}).game_steps == 4 * 3 * 3 * 2 * 2048
+    assert cost_of({**SHORT, "eval_modifs": []}).game_steps == games * 2048, "all that is trained on"
+
+
+def test_the_plan_counts_what_is_left():
+    hour = Cost(560 * 3600, 0)
+    head, *rows = plan_table([("none", 3, 1, hour), ("redo", 2, 2, hour), ("only gravity", 4, 0, Cost(280 * 3600, 0))])
+    assert head[-1] == "hours left"
+    assert [row[-1] for row in rows] == ["2.0", "0.0", "2.0", "4.0"]
+    assert rows[-1][:3] == ["all", "9", "3"]
 
 
 def test_strengths_are_chosen_from_three_values_on_a_string_that_no_suite_has():
