@@ -56,9 +56,10 @@ def test_rows_of_each_layer_have_its_gain():
             )
 
 
-def test_a_step_is_the_formula_with_rows_of_its_own_generator():
+def test_a_step_is_the_formula_with_rows_of_a_generator_that_its_own_one_seeds():
     """The noise is not shrunk, and other randomness of the run does not shift it."""
-    agent, draws = small_agent(), seeded(7)
+    agent = small_agent()
+    draws = seeded(int(torch.randint(2**63 - 1, (), generator=seeded(7))))
     start = copy_of(agent)
     with torch.no_grad():
         method_on(agent, "soft_shrink_perturb", factor=0.5, noise_scale=0.25).weights([])
