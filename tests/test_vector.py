@@ -515,6 +515,23 @@ def test_games_start_with_noops_and_fire(monkeypatch):
     assert quiet.game.ale.getEpisodeFrameNumber() == 0
 
 
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=SLOW)])
+@pytest.mark.parametrize(("total", "games"), [(3, [(0, 0), (1, 0), (0, 1)]), (None, [(0, 0), (1, 0), (0, 1), (1, 1)])])
+def test_no_more_games_are_played_than_were_asked_for(total, games, num_workers):
+    config = game_config("ALE/Breakout-v5", time_limit=60, game_start="none", fire_reset=False)[0]
+    envs = ModifiedVectorEnv(replace(config, reseed_every_game=True), 2, num_workers=num_workers)
+    for _ in range(2):  # a switch begins games everywhere
+        envs.restart_numbering(total)
+        envs.set_modifications("", "reset")
+        results = [envs.step(np.array([2, 3])) for _ in range(40)]  # games of 15 steps
+        ended = [(game.env, game.number) for result in results for game in result[4].get("games", ())]
+        assert ended == games
+        of_1 = [(observations[1].tobytes(), truncated[1]) for observations, _, _, truncated, _ in results]
+        assert (len(set(of_1[15:])) == 1) == (total == 3)  # it waits, or plays its second game
+        assert len(envs.cut_games()) == (0 if total == 3 else 2)
+    envs.close()
+
+
 @pytest.mark.slow
 def test_evaluation_games_are_seeded_by_their_number_alone():
     config, _ = game_config("ALE/Breakout-v5", episodic_life=False, frameskip=16, seed=9)

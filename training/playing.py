@@ -113,7 +113,7 @@ def play_one(
     unsaid = [math.nan] * num_envs
     generator = torch.Generator(device).manual_seed(seed)
     finished: dict[int, PlayedGame] = {}
-    envs.restart_numbering()
+    envs.restart_numbering(episodes)
     envs.set_modifications(string, "reset")
     steps: list[list[tuple[float, ...]]] = [[] for _ in range(num_envs)]  # of the games in progress
     ended = 0
@@ -134,10 +134,9 @@ def play_one(
         for record in records:
             number = record.env + record.number * num_envs
             own, steps[record.env] = steps[record.env], []
-            if number < episodes:
-                cut_short = not envs.arrays.terminated[record.env]
-                finished[number] = PlayedGame(record, as_trace(own, cut_short))
-                ended += 1
+            cut_short = not envs.arrays.terminated[record.env]
+            finished[number] = PlayedGame(record, as_trace(own, cut_short))
+            ended += 1
     yield ended
     return [finished[number] for number in range(episodes)]
 

@@ -65,6 +65,8 @@ class AgentGame:
         self._next_names: tuple[str, ...] = ()
         self._next_game = config.game
         self._number = -1
+        self._total: int | None = None  # of the games to play, see `restart_numbering`
+        self.done = False
         self._origin: dict[str, Any] | None = None  # what the present game began with, see `get_state`
         self._actions: list[int] = []
         self._live_changes: list[tuple[int, tuple[str, ...]]] = []
@@ -138,9 +140,13 @@ class AgentGame:
         self.config = in_game(self.config, game)
         self._use(self._others.pop(game) if game in self._others else self._open(self.config))
 
-    def restart_numbering(self) -> None:
-        """Count the games from 0 again: with `reseed_every_game` the same games come again."""
-        self._number = -1
+    def restart_numbering(self, total: int | None = None) -> None:
+        """Count the games from 0 again: with `reseed_every_game` the same games come again.
+
+        total: of the games of all environments that are to be played. This one is `done` after its last of them, and
+        begins another with the next switch in mode ``reset``. None: play on.
+        """
+        self._number, self._total = -1, total
 
     def cut(self) -> GameRecord | None:
         """The record of the unfinished game, or None if no step of it was played."""
@@ -158,8 +164,9 @@ class AgentGame:
         self._origin = {"number": self._number, "names": self._next_names, **carried_over(self._console)}
         self._actions, self._live_changes = [], []
         self._number += 1
+        self.done = False
         if self.config.reseed_every_game:
-            self._seed_generators(self.index + self._number * self.config.num_envs)
+            self._seed_generators(self._place(self._number))
         self._wait()
         for action in self._presses:
             self._press(action)
@@ -237,7 +244,7 @@ class AgentGame:
         if terminated or truncated:
             self._keep_last()
             record = self._record(cut=False)
-            self.start_game()
+            self._go_on()
         elif life_lost:
             terminated = self.config.episodic_life
             if terminated:
@@ -246,10 +253,22 @@ class AgentGame:
             if self.config.episodic_life and self._over:
                 self._end_life(max(0, self._lives - game.lives()))
                 record = self._record(cut=False)
-                self.start_game()
+                self._go_on()
         else:
             self._lives = max(lives, self._lives)  # an extra life
         return training_reward, terminated, truncated, record
+
+    def _go_on(self) -> None:
+        """Begin the next game, if there is another to be played."""
+        if self._total is None or self._place(self._number + 1) < self._total:
+            self.start_game()
+        else:
+            self._clear_score()
+            self.done = True
+
+    def _place(self, number: int) -> int:
+        """Of this environment's game `number`: its place among those of all environments."""
+        return self.index + number * self.config.num_envs
 
     @property
     def score(self) -> float:

@@ -208,9 +208,13 @@ class ModifiedVectorEnv(VectorEnv):
         """Make an mp4 of the next game that environment 0 starts: `path` without suffix; with string and score."""
         self._everywhere("record_next_game", str(path.resolve()), caption)
 
-    def restart_numbering(self) -> None:
-        """Count every environment's games from 0 again: with ``reseed_every_game`` the same games come again."""
-        self._everywhere("restart_numbering")
+    def restart_numbering(self, total: int | None = None) -> None:
+        """Count every environment's games from 0 again: with ``reseed_every_game`` the same games come again.
+
+        total: of the games to be played, which the environments take in turn. Those that have none left are no longer
+        stepped, until a switch in mode ``reset`` begins games everywhere. None: play on.
+        """
+        self._everywhere("restart_numbering", total)
 
     def cut_games(self) -> list[GameRecord]:
         """Records of the games in progress, for the end of a run."""

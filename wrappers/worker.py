@@ -164,10 +164,10 @@ class GameHost:
             recorder.game_ended(cut=True)
         return [record for game in self._games if (record := game.cut()) is not None]
 
-    def restart_numbering(self) -> None:
-        """Count the games of every environment from 0 again."""
+    def restart_numbering(self, total: int | None = None) -> None:
+        """Count the games of every environment from 0 again; total: see `AgentGame.restart_numbering`."""
         for game in self._games:
-            game.restart_numbering()
+            game.restart_numbering(total)
 
     def record_next_game(self, path: str, caption: bool = False) -> None:
         """Make an mp4 of the next game of environment 0, if it is played here."""
@@ -180,7 +180,7 @@ class GameHost:
         for game in self._groups[group]:
             i = game.index - self._first
             action = int(arrays.actions[i])
-            if action == WAIT:
+            if action == WAIT or game.done:
                 arrays.rewards[i], arrays.terminated[i], arrays.truncated[i] = 0.0, False, False
                 continue
             reward, terminated, truncated, record = game.step(action)
