@@ -37,6 +37,8 @@ MEASURING = ("eval_every", "eval_games", "eval_modifs", "held_out_modifs")
 MOST_GAMES = 120
 """rows of returns per run; more games are averaged, neighbour by neighbour"""
 MODES: tuple[Mode, ...] = ("sampled", "greedy")
+USUAL_SCRIPT = "continual_training_example.py"
+"""which a record does not name"""
 
 Record = dict[str, Any]
 
@@ -61,23 +63,29 @@ def run_folders_of(path: Path) -> list[Path]:
     return [folder if folder.exists() else start / folder for folder in named]
 
 
-def record_of(run: Run) -> Record:
-    """A finished run whose evaluations are all there, made small.
+def records_of(run: Run) -> list[Record]:
+    """A finished run whose evaluations are all there, made small: a record for each player that its agent has.
 
     Raises:
         RunFolderError: it is not finished, or something is still to be evaluated.
     """
     if not run.finished:
         raise RunFolderError(f"`{run.folder}` is not finished")
-    evaluations = {mode: run.evaluations(mode) for mode in MODES}
+    return [_record_of(run, player) for player in dict.fromkeys(row.get("agent", "") for row in run.results) or [""]]
+
+
+def _record_of(run: Run, player: str) -> Record:
+    evaluations = {mode: run.evaluations(mode, player) for mode in MODES}
     for found in evaluations.values():
         if found.pending:
             raise RunFolderError(f"`{run.folder}` is not evaluated wholly: {'; '.join(found.notes)}")
     args = {key: value for key, value in run.args.items() if key in {*experiment_settings(run.args), *MEASURING}}
     versions = {"versions": run.args["versions"], "processor": run.args["processor"]}
+    script = Path(run.args.get("script", USUAL_SCRIPT)).name
+    made_by = {**({"script": script} if script != USUAL_SCRIPT else {}), **({"player": player} if player else {})}
     resumed = [{"versions": part["versions"]} for part in run.args.get("resumed", []) if "versions" in part]
     return {
-        "args": {"seed": run.args["seed"], **args, **versions, **({"resumed": resumed} if resumed else {})},
+        "args": {"seed": run.args["seed"], **args, **made_by, **versions, **({"resumed": resumed} if resumed else {})},
         "command": re.sub(r"^\S*python\S*", "python", run.args["command"]),
         "steps": run.last_step,
         "regimes": [[regime.begin, regime.modification] for regime in run.regimes],

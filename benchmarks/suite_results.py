@@ -27,11 +27,12 @@ from benchmarks.suite_records import (
     is_baseline,
     known_sequences,
     read,
-    record_of,
+    records_of,
     run_folders_of,
     write,
 )
 from continual_hackatari.methods import all_methods
+from continual_hackatari.names import parse
 from continual_hackatari.reporting import figures
 from continual_hackatari.reporting.evaluation_curves import heat_map
 from continual_hackatari.reporting.groups import Group, differences, experiment_settings, mixed_versions
@@ -43,11 +44,14 @@ from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.reporting.words import DASH, counted, name_of, number
 from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.training.script_files import load_script
+from continual_hackatari.training.settings import RunSettings
 
 PAGE = ROOT / "docs" / "suite-results.md"
 STRENGTHS = "strengths-"
 """how `exp_name` of a sequence begins on which strengths are chosen"""
 PLAIN = "none"
+PLAYERS = {"kb": "(knowledge base)", "ac": "(active column)"}
 DOTS = 110
 """per inch of a picture: readable on a page, and small in the repository"""
 
@@ -63,7 +67,8 @@ python -m benchmarks.suite_results sweeps/freeway-dynamics-cpu sweeps/single-tas
 
 adds the finished runs of these sweeps. Runs that are added later only add rows and seeds.
 
-Scores are those of sampled games, [above a random player's](metrics.md#the-floor).
+Scores are those of sampled games, [above a random player's](metrics.md#the-floor). Of several games they are \
+human-normalised: 0 is a random player and 1 a human.
 
 | column | meaning |
 |---|---|
@@ -81,6 +86,7 @@ A dash means undefined, or not measured.
 
 
 PLANNED = (PLAIN, "layer_norm", "redo", "layer_norm+redo", "ewc", "from_scratch")
+PLANNED_OF_GAMES = ("clear:replay_ratio=0", "clear", *(f"progress_compress {player}" for player in PLAYERS.values()))
 SEEDS = ("1", "2", "3")
 
 PLAN = """\
@@ -91,16 +97,16 @@ These commands make what is missing, the most telling first. A run of Freeway or
 half an hour of two cores, and each command goes on where it was stopped:
 
 ```bash
-python sweep.py --suite freeway-dynamics --methods none layer_norm redo:every=200 layer_norm+redo:every=200 --seeds 1 2 3
+python sweep.py --suite freeway-dynamics --methods none layer_norm redo:every=50 layer_norm+redo:every=50 --seeds 1 2 3
 python sweep.py --suite freeway-dynamics --methods none from_scratch ewc:strength=1 --seeds 1 2 3
-python sweep.py --suite breakout-dynamics --methods none layer_norm redo:every=200 from_scratch --seeds 1 2 3
+python sweep.py --suite breakout-dynamics --methods none layer_norm redo:every=50 from_scratch --seeds 1 2 3
 ```
 
 Hard, milder and soft [shrink and perturb](methods/shrink-and-perturb.md) beside each other:
 
 ```bash
-python sweep.py --suite freeway-mixed --methods none shrink_perturb soft_shrink_perturb --seeds 1 2 3
-python sweep.py --suite freeway-mixed --methods shrink_perturb:factor=0.9:noise_scale=0.1:noise=initialiser --seeds 1 2 3
+python sweep.py --suite freeway-dynamics --methods none shrink_perturb soft_shrink_perturb --seeds 1 2 3
+python sweep.py --suite freeway-dynamics --methods shrink_perturb:factor=0.9:noise_scale=0.1:noise=initialiser --seeds 1 2 3
 ```
 
 Whether the regimes of the other games are long enough, as `learned_share` of the plain learner says:
@@ -112,10 +118,17 @@ python sweep.py --suite kangaroo-dynamics --seeds 1 2 3
 python sweep.py --suite seaquest-dynamics --seeds 1 2 3
 ```
 
+Three games one after the other, by V-trace, CLEAR and Progress & Compress; a run is several hours:
+
+```bash
+python sweep.py --suite three-games --size full --program continual_clear.py --seeds 1 2 3 -- --replay_ratio 0
+python sweep.py --suite three-games --size full --program continual_clear.py --seeds 1 2 3
+python sweep.py --suite three-games --size full --program continual_progress_compress.py --seeds 1 2 3
+```
+
 Strengths of the other methods:
 
 ```bash
-python sweep.py configs/strengths/freeway-redo.yaml
 python sweep.py configs/strengths/freeway-l2_init.yaml
 python sweep.py configs/strengths/freeway-soft_shrink_perturb.yaml
 ```
@@ -128,7 +141,9 @@ class Results(NamedTuple):
     name: str
     config: dict[str, Any]
     above: list[GroupResult]
-    """metrics of scores above the random player's"""
+    """metrics of scores above the random player's, human-normalised where there are several games"""
+    points: list[GroupResult]
+    """the same in points of each game, above the random player's"""
     transfer: list[float]
     """forward transfer of each group; NaN where there is none"""
     alone: list[Run]
@@ -136,7 +151,7 @@ class Results(NamedTuple):
 
     @property
     def labels(self) -> list[str]:
-        return [label_of(result.group.runs[0].args) for result in self.above]
+        return [label_of(result.group.runs[0].args, self.config) for result in self.above]
 
     @property
     def groups(self) -> list[Group]:
@@ -147,14 +162,33 @@ class Results(NamedTuple):
         return [run for group in self.groups for run in group.runs]
 
 
-def label_of(args: Mapping[str, Any]) -> str:
-    """The methods as `sweep.py --methods` takes them, with the settings that are not their defaults."""
-    words = []
+def label_of(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The methods as `sweep.py --methods` takes them; before them another script than PPO's, and which of its players.
+
+    With the settings that are neither defaults nor the sequence's (`config`); of a script those of its own alone.
+    """
+    words = [script_label(args, config)] if "script" in args else []
     for name in args.get("methods", []):
         defaults = dataclasses.asdict(all_methods()[name].Settings())
         given = {key: args.get(f"{name}.{key}", default) for key, default in defaults.items()}
-        words.append(":".join([name, *(f"{k}={short(value)}" for k, value in given.items() if value != defaults[k])]))
+        words.append(with_settings(name, given, defaults))
     return "+".join(words) or PLAIN
+
+
+def script_label(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """`clear:replay_ratio=0` of runs of `continual_clear.py`, say."""
+    defaults = load_script(ROOT / args["script"]).settings()
+    usual = {field.name for field in dataclasses.fields(RunSettings)} | {"architecture"}
+    own = [field.name for field in dataclasses.fields(defaults) if field.name not in usual]
+    expected = {name: config.get(name, getattr(defaults, name)) for name in own}
+    name = Path(args["script"]).stem.removeprefix("continual_")
+    label = with_settings(name, {name: args.get(name, expected[name]) for name in own}, expected)
+    return f"{label} {PLAYERS[args['player']]}" if "player" in args else label
+
+
+def with_settings(name: str, given: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """`ewc:strength=10`: a name, and the settings that are not as expected."""
+    return ":".join([name, *(f"{key}={short(value)}" for key, value in given.items() if value != expected[key])])
 
 
 def short(value: Any) -> Any:
@@ -168,11 +202,18 @@ def results_of(name: str, config: dict[str, Any], content: Mapping[str, Sequence
         [as_folder(record, place / kind, number) for number, record in enumerate(content[kind])]
         for kind in ("runs", "single_task")
     )
-    above = evaluate_groups(runs, (), Settings(normalise="floor")) if runs else []
+    points = evaluate_groups(runs, (), Settings(normalise="floor")) if runs else []
+    above = evaluate_groups(runs, (), Settings(normalise="human")) if runs and of_several_games(config) else points
     compared = evaluate_groups(runs, alone, Settings(normalise="single_task")) if runs and alone else []
     transfer = [result.summaries["forward_transfer"].mean for result in compared] or [math.nan] * len(above)
     order = sorted(range(len(above)), key=lambda i: (above[i].group.runs[0].args.get("methods", []), i))
-    return Results(name, config, [above[i] for i in order], [transfer[i] for i in order], alone)
+    above, points = ([each[i] for i in order] for each in (above, points))
+    return Results(name, config, above, points, [transfer[i] for i in order], alone)
+
+
+def of_several_games(config: Mapping[str, Any]) -> bool:
+    """Whether this sequence has points of different sizes."""
+    return len({parse(string).game for *_, string in schedule_from_config(dict(config), seed=0).segments()}) > 1
 
 
 # ----------------------------------------------------------------------------------------------------------- tables
@@ -228,6 +269,24 @@ def string_table(results: Results) -> str:
     return format_table(rows, "markdown")
 
 
+def lost_table(results: Results) -> str:
+    """Points that a phase of another task has cost each string, above the random player's: mean over phases and seeds.
+
+    A dash where a string was never learned.
+    """
+    tasks = results.points[0].evaluations[0].tasks
+    rows = [["methods", *(f"`{name_of(task)}`" for task in tasks)]]
+    for label, result in zip(results.labels, results.points, strict=True):
+        units = [unit for of_run in result.metrics for unit in of_run["forgetting_isolated"].units.items()]
+        cells = []
+        for task in tasks:
+            of_task = [lost for name, lost in units if name.startswith(f"{name_of(task)}, phase ")]
+            defined = [lost for lost in of_task if not math.isnan(lost)]
+            cells.append(number(sum(defined) / len(defined)) if defined else DASH)
+        rows.append([f"`{label}`", *cells])
+    return format_table(rows, "markdown")
+
+
 def alone_table(runs: Sequence[Run]) -> str:
     """Raw scores of the runs on one task alone, before and after training."""
     rows = [["only", "steps", "seeds", "before", "at the end"]]
@@ -273,13 +332,16 @@ def page() -> str:
 
 
 def not_run(results: Results) -> list[str]:
-    """What of the planned comparison is missing; the values of settings do not count."""
-    there = {("+".join(run.args.get("methods", [])) or PLAIN, run.seed) for run in results.runs}
-    without = {name: [seed for seed in SEEDS if (name, seed) not in there] for name in PLANNED}
+    """What of the planned comparison is missing; the values of methods' settings do not count."""
+    if of_several_games(results.config):
+        planned, names = PLANNED_OF_GAMES, results.labels
+    else:
+        planned = PLANNED
+        names = ["+".join(word.partition(":")[0] for word in label.split("+")) for label in results.labels]
+    there = {(name, run.seed) for name, result in zip(names, results.above, strict=True) for run in result.group.runs}
+    without = {name: [seed for seed in SEEDS if (name, seed) not in there] for name in planned}
     left = [f"`{name}` {', '.join(seeds)}" for name, seeds in without.items() if seeds]
-    return [f"Not run yet, of {len(PLANNED)} lists of methods and seeds {', '.join(SEEDS)}: {'; '.join(left)}"] * bool(
-        left
-    )
+    return [f"Not run yet, of {len(planned)} rows and seeds {', '.join(SEEDS)}: {'; '.join(left)}"] if left else []
 
 
 def section_of(results: Results) -> str:
@@ -289,6 +351,8 @@ def section_of(results: Results) -> str:
         choice = results.name.startswith(STRENGTHS)
         blocks.append(strength_table(results) if choice else suite_table(results))
         blocks += ["Scores under each string after the last regime, as the game counts them:", string_table(results)]
+        if not choice:
+            blocks += [LOST, lost_table(results)]
         for kind, words in {"returns": RETURNS, "evaluation": EVALUATION}.items():
             blocks.append(f"![{words}](../benchmarks/results/suites/{results.name}-{kind}.png)\n{words}")
         blocks += ["What this does **not** show:", "\n".join(f"- {line}" for line in limits_of(results))]
@@ -302,6 +366,12 @@ RETURNS = (
     "Returns while training. Dots: games, or means of neighbouring ones; lines: means of stretches. Bands: regimes."
 )
 EVALUATION = "Evaluated scores: strings in rows, evaluations in columns. A frame marks the string in training."
+
+
+LOST = (
+    "Points that a regime of another string has cost each string, on average (`forgetting_isolated`; below 0: gained; "
+    "a dash: never learned, or nothing came after it):"
+)
 
 
 def sequence_in_words(config: Mapping[str, Any]) -> str:
@@ -388,11 +458,11 @@ def collect(folders: Sequence[Path]) -> None:
     records: dict[str, list[Record]] = {}
     for folder in folders:
         try:
-            record = record_of(Run(folder, events=False))
+            found = records_of(Run(folder, events=False))
         except RunFolderError as error:
             print(f"left out: {error}")
             continue
-        records.setdefault(record["args"]["exp_name"], []).append(record)
+        records.setdefault(found[0]["args"]["exp_name"], []).extend(found)
     alone = records.pop("single-task", [])
     for name, config in known_sequences().items():
         path = FOLDER / f"{name}.json"

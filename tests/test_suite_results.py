@@ -11,6 +11,7 @@ from benchmarks import suite_records, suite_results
 from continual_hackatari.reporting.metrics_tables import Settings, evaluate_groups
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
+from continual_hackatari.reporting.words import DASH
 
 SUITE = "freeway-dynamics-cpu-v2"
 CONFIG = json.loads((ROOT / "configs" / "suites" / "freeway-dynamics" / "cpu.json").read_text())
@@ -63,7 +64,7 @@ def test_a_record_says_what_its_run_folder_says(tmp_path):
     folders = [made_up(tmp_path, seed=seed, gain=1 + seed, games_every=128) for seed in (1, 2)]
     runs = [Run(folder, events=False) for folder in folders]
     alone = made_up(tmp_path / "alone", strings=("",), exp_name="single-task", held_out=(), num_steps=64)
-    records = [suite_records.record_of(run) for run in [*runs, Run(alone, events=False)]]
+    records = [record for run in [*runs, Run(alone, events=False)] for record in suite_records.records_of(run)]
     path = tmp_path / "file.json"
     suite_records.write(path, {"runs": records[:2], "single_task": records[2:]})
     read = suite_records.read(path)
@@ -84,7 +85,7 @@ def test_a_record_says_what_its_run_folder_says(tmp_path):
 
 def test_many_games_are_averaged_neighbour_by_neighbour_within_a_regime(tmp_path):
     folder = made_up(tmp_path, games_every=4, score=lambda step, string: float(step))
-    returns = suite_records.record_of(Run(folder, events=False))["returns"]
+    returns = suite_records.records_of(Run(folder, events=False))[0]["returns"]
     assert sum(count for *_, count in returns) == 4 * 1024 // 4
     assert len(returns) <= suite_records.MOST_GAMES + len(STRINGS)
     assert all((step - 1) // 1024 == (step - 4 * (count - 1) - 1) // 1024 for step, _, count in returns)
@@ -94,12 +95,12 @@ def test_many_games_are_averaged_neighbour_by_neighbour_within_a_regime(tmp_path
 def test_what_is_not_finished_or_not_evaluated_is_refused(tmp_path):
     unfinished = Run(made_up(tmp_path / "a", finished=False), events=False)
     with pytest.raises(RunFolderError, match="is not finished"):
-        suite_records.record_of(unfinished)
+        suite_records.records_of(unfinished)
     folder = made_up(tmp_path / "b")
     lines = (folder / "evals.csv").read_text().splitlines(keepends=True)
     (folder / "evals.csv").write_text("".join(line for line in lines if ",4096," not in line))
     with pytest.raises(RunFolderError, match="is not evaluated wholly"):
-        suite_records.record_of(Run(folder, events=False))
+        suite_records.records_of(Run(folder, events=False))
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_runs_are_added_and_a_repeated_one_takes_the_place_of_the_old(committed,
 
 
 def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path):
-    record = suite_records.record_of(
+    (record,) = suite_records.records_of(
         Run(made_up(tmp_path, strings=("",), exp_name="single-task", held_out=(), num_steps=64), events=False)
     )
     record["steps"] = 40_000
@@ -175,6 +176,57 @@ def test_the_table_has_pairs_of_the_same_seed_and_says_what_one_seed_is_worth(co
     assert (
         "seeds 1, 2, 3: `layer_norm` 1, 2, 3; `redo` 1; `layer_norm+redo` 1, 2, 3; `ewc` 2, 3; `from_scratch`" in page
     )
+
+
+def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
+    of_script = {"script": "/home/somebody/continual_progress_compress.py", "progress_share": 0.5, "ewc_strength": 7.0}
+    folder = made_up(tmp_path, **of_script)
+    head, *rows = (folder / "evals.csv").read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    other = [",".join([*each[:9], str(float(each[9]) - 2), *each[10:], "ac"]) for each in cells]
+    (folder / "evals.csv").write_text("\n".join([f"{head},agent", *(f"{row},kb" for row in rows), *other, ""]))
+    knowledge_base, active = suite_records.records_of(Run(folder, events=False))
+    for mode in ("sampled", "greedy"):
+        for string, scores in knowledge_base[mode].items():
+            assert active[mode][string] == [score - 2 for score in scores]
+    assert active["args"] | {"player": "kb"} == knowledge_base["args"]
+    assert knowledge_base["args"]["script"] == "continual_progress_compress.py"
+    suite_results.collect([folder, made_up(tmp_path / "ppo")])
+    table = lines_of(suite_results.page(), "| methods | seeds")
+    assert sorted(row[1].strip() for row in table) == [
+        "`none`",
+        "`progress_compress:ewc_strength=7 (active column)`",
+        "`progress_compress:ewc_strength=7 (knowledge base)`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "config", "label"),
+    [
+        ({"replay_ratio": 0.0}, {}, "clear:replay_ratio=0"),
+        ({"replay_ratio": 1.0, "num_envs": 4, "architecture": "PPO"}, {}, "clear"),
+        ({"replay_ratio": 0.5, "gamma": 0.9}, {"gamma": 0.9}, "clear:replay_ratio=0.5"),
+        ({"methods": ["ewc"], "ewc.strength": 3.0}, {}, "clear+ewc:strength=3"),
+    ],
+)
+def test_a_script_is_named_with_the_settings_of_its_own(args, config, label):
+    assert suite_results.label_of({"script": "continual_clear.py", **args}, config) == label
+
+
+def test_what_other_strings_cost_a_string_is_told_in_points(committed, tmp_path):
+    suite_results.collect([made_up(tmp_path)])
+    (row,) = lines_of(suite_results.page().partition(suite_results.LOST)[2], "| methods |")
+    # 21 points when it is learned, then 15, 12 and 9; 21, then 14 and 11; 21, then 8; and the last one
+    assert [cell.strip() for cell in row[2:-1]] == ["4", "5", "13", DASH]
+
+
+def test_scores_of_several_games_are_compared_by_their_humans(committed, tmp_path):
+    games = ("Freeway:", "Breakout:")
+    more = {"exp_name": "three-games-cpu-v1", "strings": games, "held_out": (), "full_action_space": True}
+    suite_results.collect([made_up(tmp_path, **more), made_up(tmp_path / "other", seed=2, **more)])
+    (row,) = lines_of(suite_results.page(), "| methods | seeds")
+    freeway, breakout = 14 / 29.6, (21.5 - 1.7) / (30.5 - 1.7)  # 14 points, and 21 and 22
+    assert float(row[3]) == pytest.approx((freeway + breakout) / 2, abs=0.001)
 
 
 def test_of_three_strengths_the_best_is_marked(committed, tmp_path):
