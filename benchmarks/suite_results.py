@@ -353,7 +353,9 @@ def section_of(results: Results) -> str:
         blocks += ["Scores under each string after the last regime, as the game counts them:", string_table(results)]
         if not choice:
             blocks += [LOST, lost_table(results)]
-        for kind, words in {"returns": RETURNS, "evaluation": EVALUATION}.items():
+        rows = len(results.above)
+        most = f" The first {figures.MOST_PANELS} of {rows} rows." if rows > figures.MOST_PANELS else ""
+        for kind, words in {"returns": RETURNS, "evaluation": EVALUATION + most}.items():
             blocks.append(f"![{words}](../benchmarks/results/suites/{results.name}-{kind}.png)\n{words}")
         blocks += ["What this does **not** show:", "\n".join(f"- {line}" for line in limits_of(results))]
     if results.alone:
