@@ -146,8 +146,9 @@ def draw(name: str, samples: list[Sample]) -> None:
     hours = [sample.seconds / 3600 for sample in samples]
     above.plot(hours, [sample.memory_mb for sample in samples], color="#0072b2", linewidth=1)
     above.set(ylabel="memory of all processes, MB", ylim=(0, None))
-    for name, colour in (("open_files", "#d55e00"), ("threads", "#009e73"), ("processes", "#000000")):
-        below.plot(hours, [getattr(s, name) for s in samples], color=colour, label=name.replace("_", " "), linewidth=1)
+    for count, colour in (("open_files", "#d55e00"), ("threads", "#009e73"), ("processes", "#000000")):
+        values = [getattr(sample, count) for sample in samples]
+        below.plot(hours, values, color=colour, label=count.replace("_", " "), linewidth=1)
     below.set(xlabel="hours", ylabel="number", ylim=(0, None))
     below.legend(frameon=False, ncols=3)
     for axes in (above, below):

@@ -204,11 +204,19 @@ def results_of(name: str, config: dict[str, Any], content: Mapping[str, Sequence
     )
     points = evaluate_groups(runs, (), Settings(normalise="floor")) if runs else []
     above = evaluate_groups(runs, (), Settings(normalise="human")) if runs and of_several_games(config) else points
-    compared = evaluate_groups(runs, alone, Settings(normalise="single_task")) if runs and alone else []
-    transfer = [result.summaries["forward_transfer"].mean for result in compared] or [math.nan] * len(above)
+    transfer = [forward_transfer(result.group.runs, alone) for result in above]
     order = sorted(range(len(above)), key=lambda i: (above[i].group.runs[0].args.get("methods", []), i))
     above, points = ([each[i] for i in order] for each in (above, points))
     return Results(name, config, above, points, [transfer[i] for i in order], alone)
+
+
+def forward_transfer(runs: Sequence[Run], alone: Sequence[Run]) -> float:
+    """Of a group of runs, beside those on one task alone that the same script has made; NaN where there are none."""
+    alike = [run for run in alone if run.args.get("script") == runs[0].args.get("script")]
+    if not alike:
+        return math.nan
+    (compared,) = evaluate_groups(runs, alike, Settings(normalise="single_task"))
+    return compared.summaries["forward_transfer"].mean
 
 
 def of_several_games(config: Mapping[str, Any]) -> bool:

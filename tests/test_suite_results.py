@@ -1,6 +1,7 @@
 """The committed results of suites: a record says what its run folder says, and the page is made of the records."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -211,6 +212,17 @@ def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
 )
 def test_a_script_is_named_with_the_settings_of_its_own(args, config, label):
     assert suite_results.label_of({"script": "continual_clear.py", **args}, config) == label
+
+
+def test_transfer_is_beside_runs_on_one_task_of_the_same_script(tmp_path):
+    runs = [Run(made_up(tmp_path), events=False)]
+    more = {"strings": (STRINGS[1],), "exp_name": "single-task", "held_out": (), "games_every": 64}
+    alone = [Run(made_up(tmp_path / name, script=name, **more), events=False) for name in ("one.py", "other.py")]
+    assert math.isnan(suite_results.forward_transfer(runs, alone))
+    of_one = [Run(made_up(tmp_path / "one", script="one.py"), events=False)]
+    (only,) = evaluate_groups(of_one, alone[:1], Settings(normalise="single_task"))
+    assert suite_results.forward_transfer(of_one, alone) == only.summaries["forward_transfer"].mean
+    assert not math.isnan(only.summaries["forward_transfer"].mean)
 
 
 def test_what_other_strings_cost_a_string_is_told_in_points(committed, tmp_path):
