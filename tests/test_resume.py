@@ -539,6 +539,44 @@ def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(method, tmp_
     assert_same_run(only_run(folder), only_run(tmp_path / "uninterrupted"))
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("sibling", ["ppo", "clear", "progress_compress"], indirect=True)
+def test_whole_trainings_are_equal_and_three_kills_change_nothing(sibling, tmp_path):
+    """20,000 steps of eight games of Breakout with the script's own settings; the other tests' runs are small."""
+    schedule = {"modifications": ["", "gravity"], "num_total_steps": 20_000, "switching_thresholds": [10_000]}
+    config = {"modification_factory": "SequentialModificationFactory", "modification_factory_kwargs": schedule}
+    flags = ["--num_envs", "8", "--checkpoint_every", "2000", "--no-cuda"]
+    generator = random.Random(sibling.name)
+
+    def begin_in(folder):
+        folder.mkdir()
+        file = write_config(folder, env_id="ALE/Breakout-v5", **config)
+        return Life(folder, "--config", file, *flags, sibling=sibling)
+
+    lives = {name: begin_in(tmp_path / name) for name in ("first", "second", "killed")}
+    folder = tmp_path / "killed"
+    lives["killed"].wait_for(lambda: "run folder" in said(folder) and (only_run(folder) / RESUME).exists())
+    saved_steps = []
+    for saves in (2, 3, 3):  # before the switch, about there, and after it
+        for _ in range(saves):
+            last = inode(only_run(folder) / RESUME)
+            lives["killed"].wait_for(lambda last=last: inode(only_run(folder) / RESUME) not in (None, last))
+        time.sleep(generator.uniform(0, 1))
+        lives["killed"].kill()
+        assert lives["killed"].end() == -signal.SIGKILL, said(folder)
+        saved_steps.append(load_state(only_run(folder))[0]["counters"]["global_step"])
+        (folder / "output.txt").write_text("")
+        lives["killed"] = go_on(folder, sibling=sibling)
+        lives["killed"].wait_for(lambda: "run folder" in said(folder))
+    assert saved_steps[0] < 10_000 < saved_steps[-1], saved_steps
+    for name, life in lives.items():
+        assert life.end() == 0, said(tmp_path / name)
+    first, second, killed = (only_run(tmp_path / name) for name in lives)
+    assert len(read_csv(first / "switches.csv")) == 1
+    assert_same_run(second, first)
+    assert_same_run(killed, first)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sibling", ["q_learner"], indirect=True)
 @pytest.mark.parametrize("words", ["damaged or cut short", "cannot be read"], ids=["damaged", "missing"])

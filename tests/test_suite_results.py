@@ -234,7 +234,7 @@ def test_what_other_strings_cost_a_string_is_told_in_points(committed, tmp_path)
 
 def test_scores_of_several_games_are_compared_by_their_humans(committed, tmp_path):
     games = ("Freeway:", "Breakout:")
-    more = {"exp_name": "three-games-cpu-v1", "strings": games, "held_out": (), "full_action_space": True}
+    more = {"exp_name": "three-games-cpu-v2", "strings": games, "held_out": (), "full_action_space": True}
     suite_results.collect([made_up(tmp_path, **more), made_up(tmp_path / "other", seed=2, **more)])
     (row,) = lines_of(suite_results.page(), "| methods | seeds")
     freeway, breakout = 14 / 29.6, (21.5 - 1.7) / (30.5 - 1.7)  # 14 points, and 21 and 22
