@@ -376,10 +376,10 @@ def minibatch_step(
     sums |= {name: (each * old).sum() for name, each in cloned.items()}
     total = sums["policy_loss"] + args.vf_coef * sums["value_loss"] - args.ent_coef * sums["entropy"]
     total = total + args.policy_cloning * sums["policy_cloning"] + args.value_cloning * sums["value_cloning"]
-    loss = args.reference_rows / (args.batch_size / ranks.size) * total
-    if methods.adds_to_loss:  # a strength means the same as beside a loss that is a mean
+    if methods.adds_to_loss:  # a strength means the same as beside a loss that is a mean over the new rows
         outputs = {"log_prob": log_probs, "entropy": entropy, "value": values}
-        loss = loss + args.reference_rows * methods.loss(observations, outputs, *hidden or [[]])
+        total = total + there[: sizes[0]].sum() * methods.loss(observations, outputs, *hidden or [[]])
+    loss = args.reference_rows / (args.batch_size / ranks.size) * total
 
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

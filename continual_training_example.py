@@ -553,7 +553,7 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
 
 
 def complete(args: Args, games: Sequence[str]) -> tuple[Args, list[str]]:
-    """The scaling of rewards, where it is not said, and a line about it.
+    """The scaling of rewards, where it is not said.
 
     The running deviation is that of all games so far: after one with large rewards, those of the next count for little.
     """
@@ -561,8 +561,7 @@ def complete(args: Args, games: Sequence[str]) -> tuple[Args, list[str]]:
         return args, []
     if len(games) == 1:
         return replace(args, reward_scaling="normalize"), []
-    line = f"note: {len(games)} games have points of different sizes, so of a reward only its sign counts"
-    return replace(args, reward_scaling="clip"), [f"{line} (`--reward_scaling`)"]
+    return replace(args, reward_scaling="clip"), []
 
 
 def notes(args: Args, schedule: Any) -> list[str | None]:

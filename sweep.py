@@ -106,14 +106,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs = batch.planned(whole=args.dry_run or args.only is not None)
         check(batch, runs)
         runs = this_job(runs, args.only)
-        if not args.dry_run:
-            batch.make_folder()
+        if args.dry_run:
+            print(*(shlex.join(run.command) for run in runs), sep="\n")
+            return 0
+        batch.make_folder()
+        return run_batch(batch, runs, args)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if args.dry_run:
-        print(*(shlex.join(run.command) for run in runs), sep="\n")
-        return 0
+
+
+def run_batch(batch: Batch, runs: list[Job], args: Args) -> int:
+    """Run what is left of it, and report where its runs are repetitions or experiments; the exit code."""
     whole = args.only is None
     # The runs of a sweep file are many variants, which its table compares; those of other programs are no run folders.
     reported = whole and (args.seeds or (isinstance(batch, Queue) and all(is_training_script(r.program) for r in runs)))
@@ -243,7 +247,7 @@ def this_job(runs: list[Job], only: int | None) -> list[Job]:
     if only is None:
         return runs
     if only >= len(runs):
-        raise ConfigError(f"`only` is {only}, but the runs of this sweep are 0 to {len(runs) - 1}.")
+        raise ConfigError(f"`only` (or `resume_id`) is {only}, but the runs of this sweep are 0 to {len(runs) - 1}.")
     return [runs[only]]
 
 

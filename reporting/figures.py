@@ -75,6 +75,12 @@ def shade_of(colour: str, amount: float) -> str:
     return str(to_hex((red, green, blue))).upper()
 
 
+def colour_of_game(number: int) -> str:
+    """A colour of its own; where there are more games than colours, they come again, darker and then lighter."""
+    again, place = divmod(number, len(OKABE_ITO))
+    return shade_of(OKABE_ITO[place], (0.0, -0.45, 0.45)[again % 3])
+
+
 def shades(count: int) -> Sequence[float]:
     """For `shade_of`: as many as a game has modifications, no two the same."""
     return SHADES[:count] if count <= len(SHADES) else [float(each) for each in np.linspace(-0.5, 0.65, count)]
@@ -93,7 +99,7 @@ class Keys:
             of_games.setdefault(parse(modification).game, []).append(modification)
         self.games = list(of_games)
         self._shades = {
-            modification: shade_of(OKABE_ITO[number % len(OKABE_ITO)], amount)
+            modification: shade_of(colour_of_game(number), amount)
             for number, own in enumerate(of_games.values())
             for modification, amount in zip(own, shades(len(own)), strict=True)
         }

@@ -310,7 +310,7 @@ def learned_tasks(run: Evaluations, floors: Mapping[str, Floor | str]) -> dict[s
 
 def _why_unlearned(learned: Value) -> str:
     """Why a task has no forgetting; empty where it was learned."""
-    return learned.reason or ("" if learned.value else "never learned: no better than the random player")
+    return "never learned: no better than the random player" if learned.value == 0 else ""
 
 
 def forward_transfer(run: Evaluations, single_task: Sequence[Evaluations], normalised: bool) -> dict[str, Value]:
@@ -419,7 +419,9 @@ def _slope(values: Sequence[float]) -> float:
 
 
 def continual_metrics(rows: pd.DataFrame, asked: Asked | None = None) -> dict[str, float]:
-    """The metrics of one run's rows of evals.csv that are defined, on raw scores: name -> finite number.
+    """The metrics of one run's rows of evals.csv that are defined: name -> finite number.
+
+    On raw scores, or human-normalised ones where the tasks are of several games, whose points differ in size.
 
     With what the run has `asked` for, a metric that needs what is not in `rows` is not defined.
 
@@ -432,7 +434,8 @@ def continual_metrics(rows: pd.DataFrame, asked: Asked | None = None) -> dict[st
     if rows.empty:
         return {}
     evaluations = Evaluations.of(rows, "sampled" if (rows["deterministic"] == 0).any() else "greedy", asked)
-    metrics = run_metrics(evaluations).values()
+    games = {parse(string).game for string in evaluations.tasks}
+    metrics = metrics_of(evaluations, "", normalise="human" if len(games) > 1 else "raw").values()
     return {metric.name: metric.value for metric in metrics if math.isfinite(metric.value)}
 
 
@@ -493,7 +496,7 @@ def metrics_of(
         normalised=normalise != "floor",
         recovery=recovery,
         floors={string: _scaled_floor(floor, scales.get(string, NO_FLOOR)) for string, floor in floors.items()},
-        above_floor=normalise == "floor",
+        above_floor=normalise in ("floor", "human"),
     )
 
 

@@ -107,11 +107,11 @@ def as_text(results: Sequence[GroupResult], settings: Settings | None = None, st
     """The tables of every group, and what a reader must know before comparing them."""
     blocks = []
     games = {parse(string).game for result in results for each in result.evaluations for string in each.tasks}
-    if len(games) > 1 and (settings or Settings()).normalise == "raw":
-        note = (
-            "note: the tasks are of several games, whose points differ in size, so averages of raw scores mean little"
-        )
-        blocks.append(_lines([f"{note}; `--normalise` human, floor or single_task does better"], style))
+    normalise = (settings or Settings()).normalise
+    if len(games) > 1 and normalise in ("raw", "floor"):
+        scores = "raw scores" if normalise == "raw" else "differences to the floor"
+        note = f"note: the tasks are of several games, whose points differ in size, so averages of {scores} mean little"
+        blocks.append(_lines([f"{note}; `--normalise` human or single_task does better"], style))
     if len({tuple(sorted(each.tasks)) for result in results for each in result.evaluations}) > 1:
         note = "note: the runs do not have the same tasks, so their averages are not over the same things"
         blocks.append(_lines([note], style).rstrip("\n"))

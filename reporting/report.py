@@ -29,7 +29,7 @@ from continual_hackatari.reporting.words import DASH, counted, name_of, number, 
 
 SEVERAL_GAMES = (
     "The tasks are of several games, whose points differ in size: means over them say little. `metrics.py --normalise` "
-    "human, floor or single_task makes them comparable."
+    "human or single_task makes them comparable."
 )
 MOST_REGIMES = 2000
 MOST_SCALARS = 24

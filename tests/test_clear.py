@@ -176,12 +176,21 @@ def test_the_strength_of_a_method_is_that_beside_a_mean_over_reference_rows():
 
     added = MeanValue()
     added.adds_to_loss = True
-    args, agent, found = training.Args(num_envs=2, num_steps=4, max_grad_norm=1e9), LinearAgent(PLANES), []
-    for methods in (added, NO_METHODS):
-        optimizer = torch.optim.SGD(agent.parameters(), 0.0)
-        training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, [made_up_unrolls(4, 2, 1)], methods)
-        found.append(float(agent.critic.bias.grad))
-    assert found[0] - found[1] == pytest.approx(args.reference_rows, rel=1e-3)
+    args, agent = training.Args(num_envs=2, num_steps=4, max_grad_norm=1e9), LinearAgent(PLANES)
+
+    def strength(*unrolls):
+        found = []
+        for methods in (added, NO_METHODS):
+            optimizer = torch.optim.SGD(agent.parameters(), 0.0)
+            training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, unrolls, methods)
+            found.append(float(agent.critic.bias.grad))
+        return found[0] - found[1]
+
+    new, old = (made_up_unrolls(4, 2, seed) for seed in (1, 2))
+    assert strength(new) == pytest.approx(args.reference_rows, rel=1e-3)
+    assert strength(new, old) == pytest.approx(args.reference_rows, rel=1e-3), "replayed rows add nothing to it"
+    half = new._replace(mask=new.mask & (torch.arange(4) < 2)[:, None])
+    assert strength(half) == pytest.approx(args.reference_rows / 2, rel=1e-3), "as the other losses of a short unroll"
 
 
 def test_nothing_is_cloned_where_the_weights_are_those_that_played():

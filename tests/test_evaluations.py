@@ -611,6 +611,17 @@ def test_what_is_evaluated_by_default():
     assert chosen(["no_modif"], [], trained_on)[0] == {"": "train"}
 
 
+def test_of_several_games_what_is_trained_on_is_evaluated_first():
+    game, _ = game_config("ALE/Freeway-v5", full_action_space=True)
+    names = ("Freeway", "Pong", "Breakout", "SpaceInvaders", "Kangaroo", "BankHeist", "Boxing", "MsPacman", "Hero")
+    trained_on = [f"{name}: difficulty_0" for name in names]
+    splits, _ = choose_evaluated([], [], trained_on[:5], game)
+    assert list(splits) == [*trained_on[:5], "Freeway:", "Pong:", "Breakout:"]
+    splits, (note,) = choose_evaluated([], [], trained_on, game)
+    assert list(splits) == trained_on[:8]
+    assert note.endswith("Left out: Hero: difficulty_0")
+
+
 TRAINED = {**BREAKOUT, "modification_factory_kwargs": {**BREAKOUT["modification_factory_kwargs"]}}
 TRAINED["modification_factory_kwargs"]["modifications"] = ["", "left_drift  color_all_blocks_red"]
 QUICK = {

@@ -1,6 +1,7 @@
 """`sweep.py experiments.json`: experiments, checked as a whole, shared by starters, gone on with by number."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from pages import section
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
+from continual_hackatari.training import runner
 from continual_hackatari.training.config import apply_values, parse_command_line
 from continual_hackatari.training.queues import Queue, words_of
 from continual_hackatari.training.runner import exclusive_lock
@@ -145,7 +147,7 @@ def test_what_is_wrong_is_one_sentence_before_anything_is_written(content, sente
         (["--max_runs", "2"], "`max_runs` is of sweeps"),
         (["--search_seed", "2"], "`search_seed` is of sweeps"),
         (["--program", "fake.py"], "`program` goes with `--seeds` only"),
-        (["--only", "1"], "`only` is 1, but the runs of this sweep are 0 to 0"),
+        (["--only", "1"], "`only` (or `resume_id`) is 1, but the runs of this sweep are 0 to 0"),
         (["--", "--her"], "flags after `--` go with `--seeds` only"),
     ],
 )
@@ -269,6 +271,23 @@ def test_the_notes_of_an_experiment_may_change(fake, capsys):
     assert sweep.main(["tiny.json"]) == 0
     assert len(calls()) == 2
     assert "note" not in capsys.readouterr().out
+
+
+def test_an_experiment_and_its_config_may_both_have_notes(workdir, capsys):
+    Path("c.json").write_text(json.dumps({**GOOD, "notes": "of the file"}))
+    Path("tiny.json").write_text(json.dumps([{"config": "c.json", "seed": 1, "notes": "of the experiment"}]))
+    assert sweep.main(["tiny.json", "--dry_run"]) == 0, capsys.readouterr().err
+
+
+def test_a_file_system_without_locks_is_one_sentence(fake, monkeypatch, capsys):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(runner.fcntl, "flock", flock)
+    write_queue({"score": 1.0})
+    assert sweep.main(["tiny.json"]) == 2
+    assert "sweeps/tiny is on a file system without locks (No locks available)" in capsys.readouterr().err
+    assert calls() == []
 
 
 def test_a_changed_config_file_is_refused_as_well(fake, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NEEDS_HACKATARI, assert_refused, mostly_slow, only_run, read_csv, write_config
-from siblings import PPO
+from siblings import CLEAR, PPO, PROGRESS_COMPRESS
 from test_resume import assert_same_run, begin, go_on, said
 from torch import nn
 
@@ -355,6 +355,12 @@ def prepared(folder, *flags, **config):
     return PPO.prepare(["--config", write_config(folder, **{**CYCLES, **config}), *flags, "--no-cuda"])
 
 
+@pytest.mark.parametrize("script", [CLEAR, PROGRESS_COMPRESS], ids=["clear", "progress_compress"])
+def test_the_other_scripts_say_it_too(script, workdir, capsys):
+    script.prepare(["--config", write_config(workdir, **CYCLES), "--no-cuda"])
+    assert "note: 3 games have points of different sizes" in capsys.readouterr().out
+
+
 def test_rewards_count_by_their_sign_where_there_are_several_games(workdir, capsys):
     assert prepared(workdir).args.reward_scaling == "clip"
     assert "3 games have points of different sizes" in capsys.readouterr().out
@@ -473,6 +479,8 @@ def test_colours_tell_games_and_modifications_apart():
     strings = ["Pong:", "Pong: mode_1", "Breakout:", "Breakout: gravity", "Breakout: left_drift"]
     many = Keys([*(f"SpaceInvaders: mode_{mode}" for mode in range(16)), "Pong:"])
     assert len({many.colour(string) for string in many.modifications}) == 17
+    games = Keys([f"{letter}:" for letter in "ABCDEFGHIJKLMNOPQRST"])
+    assert len({games.colour(string) for string in games.modifications}) == 20
     keys = Keys(strings)
     colours = [keys.colour(string) for string in strings]
     assert len(set(colours)) == len(strings)

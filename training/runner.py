@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from continual_hackatari.reporting.runs import Run
+from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.signals import StopSignals
 from continual_hackatari.wrappers.processes import available_cores
@@ -219,7 +220,11 @@ class Runner:
 
 
 def exclusive_lock(job: Job) -> IO[str] | None:
-    """Hold the job's folder until the file is closed here and in the run itself; None if another process holds it."""
+    """Hold the job's folder until the file is closed here and in the run itself; None if another process holds it.
+
+    Raises:
+        ConfigError: the file system has no locks.
+    """
     job.folder.mkdir(parents=True, exist_ok=True)
     file = open(job.folder / ".lock", "a")  # noqa: SIM115 - closed when the run ends
     try:
@@ -227,6 +232,12 @@ def exclusive_lock(job: Job) -> IO[str] | None:
     except BlockingIOError:
         file.close()
         return None
+    except OSError as error:
+        file.close()
+        raise ConfigError(
+            f"`folder` {job.folder.parent} is on a file system without locks ({error.strerror}), so several starters "
+            "could take the same run; choose a folder on another one."
+        ) from error
     return file
 
 

@@ -214,6 +214,9 @@ def check_settings(
         )
     args, lines = script.complete(args, played)
     notes += lines
+    if len(played) > 1 and getattr(args, "reward_scaling", "") == "clip":
+        note = f"note: {len(played)} games have points of different sizes, so of a reward only its sign counts"
+        notes.append(f"{note} (`--reward_scaling`)")
     total_timesteps = args.total_timesteps or schedule.num_total_steps
     if args.switch_mode == "live":
         notes += filter(None, [waiting_note(game, strings)])

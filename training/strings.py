@@ -37,8 +37,9 @@ def choose_evaluated(
         games = dict.fromkeys([parse(string).game for string in trained_on] or [""])
         unmodified = [check_string(game, f"{one}:" if one else "")[0] for one in games]
         unmodified = [string for string in unmodified if string not in (*withheld, *trained_on)]
-        number = max(0, MAX_EVALUATED - len(unmodified))
-        chosen, left_out = [*trained_on[:number], *unmodified], trained_on[number:]
+        number = MAX_EVALUATED - (len(games) == 1 and len(unmodified))  # of several games what is trained on goes first
+        chosen, left_out = trained_on[:number], trained_on[number:]
+        chosen = [*chosen, *unmodified[: MAX_EVALUATED - len(chosen)]]
         if left_out:
             notes.append(
                 f"note: evaluated are {len(chosen)} modification strings; `--eval_modifs` can name others than these. "

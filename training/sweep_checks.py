@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from continual_hackatari.training.config import ConfigError, apply_values, is_hidden
-from continual_hackatari.training.queues import NO_FLAGS, Queue, flat_names
+from continual_hackatari.training.queues import NO_FLAGS, Queue, flat_names, without_notes
 from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script, load_script
 from continual_hackatari.training.search import draw, examples
@@ -143,7 +143,7 @@ def first_faulty_experiment(asked: Sequence[tuple[str, str, dict[str, Any], list
             return str(error)
         if refused := refusal(script, flags, where):
             return refused
-        for name in also_in_file(flags, flat_names(entry)):
+        for name in also_in_file(flags, flat_names(without_notes(entry))):
             return f"`{name}` of {where} stands in its config file too, which would win; remove it from one of them."
     return None
 
