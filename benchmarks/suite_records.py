@@ -82,6 +82,8 @@ def _record_of(run: Run, player: str) -> Record:
     args = {key: value for key, value in run.args.items() if key in {*experiment_settings(run.args), *MEASURING}}
     versions = {"versions": run.args["versions"], "processor": run.args["processor"]}
     script = Path(run.args.get("script", USUAL_SCRIPT)).name
+    if not (ROOT / script).exists():
+        raise RunFolderError(f"`{run.folder}` was made by {script}, which is no script of this project")
     made_by = {**({"script": script} if script != USUAL_SCRIPT else {}), **({"player": player} if player else {})}
     resumed = [{"versions": part["versions"]} for part in run.args.get("resumed", []) if "versions" in part]
     return {

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from benchmarks.suite_records import (
     FOLDER,
     ROOT,
+    USUAL_SCRIPT,
     Record,
     add,
     as_folder,
@@ -44,6 +45,7 @@ from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.reporting.words import DASH, counted, name_of, number
 from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.training.config import as_plain_dict
 from continual_hackatari.training.script_files import load_script
 from continual_hackatari.training.settings import RunSettings
 
@@ -68,7 +70,7 @@ python -m benchmarks.suite_results sweeps/freeway-dynamics-cpu sweeps/single-tas
 adds the finished runs of these sweeps. Runs that are added later only add rows and seeds.
 
 Scores are those of sampled games, [above a random player's](metrics.md#the-floor). Of several games they are \
-human-normalised: 0 is a random player and 1 a human.
+human-normalised: 0 is a random player and 1 a human, both in the unmodified game.
 
 | column | meaning |
 |---|---|
@@ -76,7 +78,7 @@ human-normalised: 0 is a random player and 1 a human.
 | IQM | its interquartile mean over seeds x tasks, with the 95 % interval of [metrics](metrics.md); one seed has none |
 | minus none | difference at the end to `none` with the same seed: mean, and half of its 95 % interval (Student's t) |
 | forgotten | `forgetting_maximal`: below the best since a task was left |
-| recovered | `recovered_share` of switches, and the steps that those took |
+| recovered | `recovered_share` of switches, and the steps that those took; the level to reach is 90 % of the score before the switch, so one to a string on which less can be scored does not recover |
 | transfer | `forward_transfer`, from runs on one task alone |
 | learned | `learned_share` of tasks, above a random player in their first regime |
 | slope | `plasticity_slope`, where tasks come back |
@@ -167,7 +169,7 @@ def label_of(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
     With the settings that are neither defaults nor the sequence's (`config`); of a script those of its own alone.
     """
-    words = [script_label(args, config)] if "script" in args else []
+    words = [label] if (label := script_label(args, config)) else []
     for name in args.get("methods", []):
         defaults = dataclasses.asdict(all_methods()[name].Settings())
         given = {key: args.get(f"{name}.{key}", default) for key, default in defaults.items()}
@@ -176,13 +178,19 @@ def label_of(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 
 def script_label(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """`clear:replay_ratio=0` of runs of `continual_clear.py`, say."""
-    defaults = load_script(ROOT / args["script"]).settings()
+    """The learner: `clear:replay_ratio=0` of runs of `continual_clear.py`, say; empty of PPO as the sequence has it."""
+    script = args.get("script", USUAL_SCRIPT)
+    defaults = as_plain_dict(load_script(ROOT / script).settings())
     usual = {field.name for field in dataclasses.fields(RunSettings)} | {"architecture"}
-    own = [field.name for field in dataclasses.fields(defaults) if field.name not in usual]
-    expected = {name: config.get(name, getattr(defaults, name)) for name in own}
-    name = Path(args["script"]).stem.removeprefix("continual_")
-    label = with_settings(name, {name: args.get(name, expected[name]) for name in own}, expected)
+    expected = {
+        name: config.get(name, default)
+        for name, default in defaults.items()
+        if name not in usual and default != "auto"  # what that became follows from the sequence
+    }
+    name = "ppo" if script == USUAL_SCRIPT else Path(script).stem.removeprefix("continual_")
+    label = with_settings(name, {name: args.get(name, default) for name, default in expected.items()}, expected)
+    if label == "ppo":
+        return ""
     return f"{label} {PLAYERS[args['player']]}" if "player" in args else label
 
 
@@ -204,15 +212,16 @@ def results_of(name: str, config: dict[str, Any], content: Mapping[str, Sequence
     )
     points = evaluate_groups(runs, (), Settings(normalise="floor")) if runs else []
     above = evaluate_groups(runs, (), Settings(normalise="human")) if runs and of_several_games(config) else points
-    transfer = [forward_transfer(result.group.runs, alone) for result in above]
+    transfer = [forward_transfer(result.group.runs, alone, config) for result in above]
     order = sorted(range(len(above)), key=lambda i: (above[i].group.runs[0].args.get("methods", []), i))
     above, points = ([each[i] for i in order] for each in (above, points))
     return Results(name, config, above, points, [transfer[i] for i in order], alone)
 
 
-def forward_transfer(runs: Sequence[Run], alone: Sequence[Run]) -> float:
-    """Of a group of runs, beside those on one task alone that the same script has made; NaN where there are none."""
-    alike = [run for run in alone if run.args.get("script") == runs[0].args.get("script")]
+def forward_transfer(runs: Sequence[Run], alone: Sequence[Run], config: Mapping[str, Any]) -> float:
+    """Of a group of runs, beside those on one task alone of the same learner, without methods; NaN: there are none."""
+    learner = script_label(runs[0].args, config)
+    alike = [run for run in alone if script_label(run.args, config) == learner]
     if not alike:
         return math.nan
     (compared,) = evaluate_groups(runs, alike, Settings(normalise="single_task"))
@@ -295,15 +304,25 @@ def lost_table(results: Results) -> str:
     return format_table(rows, "markdown")
 
 
-def alone_table(runs: Sequence[Run]) -> str:
+def alone_table(runs: Sequence[Run], config: Mapping[str, Any]) -> str:
     """Raw scores of the runs on one task alone, before and after training."""
     rows = [["only", "steps", "seeds", "before", "at the end"]]
-    for task, steps in sorted({(run.regimes[0].modification, run.last_step) for run in runs}):
-        own = [run for run in runs if (run.regimes[0].modification, run.last_step) == (task, steps)]
+    for (name, steps), own in by_task_alone(runs, config).items():
+        task = own[0].regimes[0].modification
         scores = [[run.evaluations().score(task, phase).value for run in own] for phase in (-1, 0)]
         cells = [f"{steps:,}", ", ".join(run.seed for run in own), *(number(sum(s) / len(s)) for s in scores)]
-        rows.append([f"`{name_of(task)}`", *cells])
+        rows.append([name, *cells])
     return format_table(rows, "markdown")
+
+
+def by_task_alone(runs: Sequence[Run], config: Mapping[str, Any]) -> dict[tuple[str, int], list[Run]]:
+    """(task and learner, steps) -> the runs on this task alone."""
+    found: dict[tuple[str, int], list[Run]] = {}
+    for run in sorted(runs, key=lambda each: each.regimes[0].modification):
+        learner = script_label(run.args, config)
+        name = f"`{name_of(run.regimes[0].modification)}`" + (f", `{learner}`" if learner else "")
+        found.setdefault((name, run.last_step), []).append(run)
+    return found
 
 
 def strength_table(results: Results) -> str:
@@ -367,7 +386,8 @@ def section_of(results: Results) -> str:
             blocks.append(f"![{words}](../benchmarks/results/suites/{results.name}-{kind}.png)\n{words}")
         blocks += ["What this does **not** show:", "\n".join(f"- {line}" for line in limits_of(results))]
     if results.alone:
-        blocks += ["Runs on one task alone, as the game counts their scores:", alone_table(results.alone)]
+        words = "Runs on one task alone, as the game counts their scores:"
+        blocks += [words, alone_table(results.alone, results.config)]
     blocks += ["What was run:", "\n".join(f"- {line}" for line in what_was_run(results))]
     return "\n\n".join(blocks) + "\n"
 
@@ -380,7 +400,7 @@ EVALUATION = "Evaluated scores: strings in rows, evaluations in columns. A frame
 
 LOST = (
     "Points that a regime of another string has cost each string, on average (`forgetting_isolated`; below 0: gained; "
-    "a dash: never learned, or nothing came after it):"
+    "a dash: never learned, nothing came after it, or no score of a random player is known):"
 )
 
 
@@ -419,11 +439,7 @@ def limits_of(results: Results) -> list[str]:
 def what_was_run(results: Results) -> list[str]:
     """Runs with what made them, and the methods that have none."""
     lines = [f"`{group.label}`, {made_by(group.runs)}" for group in results.groups]
-    tasks = dict.fromkeys(run.regimes[0].modification for run in results.alone)
-    for task in tasks:
-        lines.append(
-            f"only `{name_of(task)}`, {made_by([r for r in results.alone if r.regimes[0].modification == task])}"
-        )
+    lines += [f"only {name}, {made_by(own)}" for (name, _), own in by_task_alone(results.alone, results.config).items()]
     if not results.name.startswith(STRENGTHS):
         lines += not_run(results)
     return lines

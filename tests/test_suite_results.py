@@ -153,7 +153,7 @@ def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path
 def test_runs_on_one_task_alone_are_shown_before_and_after_training(tmp_path):
     alone = {"strings": ("",), "exp_name": "single-task", "held_out": ()}
     runs = [Run(made_up(tmp_path / str(seed), seed=seed, **alone), events=False) for seed in (1, 2)]
-    (row,) = suite_results.alone_table(runs).splitlines()[2:]
+    (row,) = suite_results.alone_table(runs, CONFIG).splitlines()[2:]
     assert [cell.strip() for cell in row.split("|")[1:-1]] == ["`no_modif`", "1,024", "1, 2", "0", "21.5"]
 
 
@@ -194,11 +194,10 @@ def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
     assert knowledge_base["args"]["script"] == "continual_progress_compress.py"
     suite_results.collect([folder, made_up(tmp_path / "ppo")])
     table = lines_of(suite_results.page(), "| methods | seeds")
-    assert sorted(row[1].strip() for row in table) == [
-        "`none`",
-        "`progress_compress:ewc_strength=7 (active column)`",
-        "`progress_compress:ewc_strength=7 (knowledge base)`",
-    ]
+    ends = {row[1].strip(): float(row[3]) for row in table}
+    name = "`progress_compress:ewc_strength=7 ({})`".format
+    assert sorted(ends) == ["`none`", name("active column"), name("knowledge base")]
+    assert ends[name("active column")] == ends[name("knowledge base")] - 2 == ends["`none`"] - 2
 
 
 @pytest.mark.parametrize(
@@ -208,21 +207,38 @@ def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
         ({"replay_ratio": 1.0, "num_envs": 4, "architecture": "PPO"}, {}, "clear"),
         ({"replay_ratio": 0.5, "gamma": 0.9}, {"gamma": 0.9}, "clear:replay_ratio=0.5"),
         ({"methods": ["ewc"], "ewc.strength": 3.0}, {}, "clear+ewc:strength=3"),
+        ({"script": "continual_training_example.py", "reward_scaling": "normalize", "gamma": 0.99}, {}, "none"),
+        ({"script": "continual_training_example.py", "gamma": 0.9, "methods": ["ewc"]}, {}, "ppo:gamma=0.9+ewc"),
     ],
 )
 def test_a_script_is_named_with_the_settings_of_its_own(args, config, label):
     assert suite_results.label_of({"script": "continual_clear.py", **args}, config) == label
 
 
+def test_the_usual_script_is_not_recorded_and_a_foreign_one_refused(tmp_path):
+    (record,) = suite_records.records_of(
+        Run(made_up(tmp_path, script="/x/continual_training_example.py"), events=False)
+    )
+    assert "script" not in record["args"]
+    with pytest.raises(RunFolderError, match=r"made by mine\.py, which is no script of this project"):
+        suite_records.records_of(Run(made_up(tmp_path / "mine", script="/x/mine.py"), events=False))
+
+
 def test_transfer_is_beside_runs_on_one_task_of_the_same_script(tmp_path):
-    runs = [Run(made_up(tmp_path), events=False)]
+    clear = {"script": "continual_clear.py"}
     more = {"strings": (STRINGS[1],), "exp_name": "single-task", "held_out": (), "games_every": 64}
-    alone = [Run(made_up(tmp_path / name, script=name, **more), events=False) for name in ("one.py", "other.py")]
-    assert math.isnan(suite_results.forward_transfer(runs, alone))
-    of_one = [Run(made_up(tmp_path / "one", script="one.py"), events=False)]
-    (only,) = evaluate_groups(of_one, alone[:1], Settings(normalise="single_task"))
-    assert suite_results.forward_transfer(of_one, alone) == only.summaries["forward_transfer"].mean
+    alone = [
+        Run(made_up(tmp_path / f"{gain}", gain=gain, replay_ratio=ratio, **clear, **more), events=False)
+        for ratio, gain in ((1.0, 1.1), (0.0, 1.2))
+    ]
+    own = {**clear, "replay_ratio": 0.0}
+    runs = [Run(made_up(tmp_path / name, **more), events=False) for name, more in (("ppo", {}), ("clear", own))]
+    assert math.isnan(suite_results.forward_transfer(runs[:1], alone, CONFIG))
+    (only,) = evaluate_groups(runs[1:], alone[1:], Settings(normalise="single_task"))
+    assert suite_results.forward_transfer(runs[1:], alone, CONFIG) == only.summaries["forward_transfer"].mean
     assert not math.isnan(only.summaries["forward_transfer"].mean)
+    rows = [row.split("|")[1].strip() for row in suite_results.alone_table(alone, CONFIG).splitlines()[2:]]
+    assert rows == ["`no_modif`, `clear`", "`no_modif`, `clear:replay_ratio=0`"]
 
 
 def test_what_other_strings_cost_a_string_is_told_in_points(committed, tmp_path):
@@ -239,6 +255,10 @@ def test_scores_of_several_games_are_compared_by_their_humans(committed, tmp_pat
     (row,) = lines_of(suite_results.page(), "| methods | seeds")
     freeway, breakout = 14 / 29.6, (21.5 - 1.7) / (30.5 - 1.7)  # 14 points, and 21 and 22
     assert float(row[3]) == pytest.approx((freeway + breakout) / 2, abs=0.001)
+    page = suite_results.page()
+    (lost,) = lines_of(page.partition(suite_results.LOST)[2], "| methods |")
+    assert lost[2].strip() == "7.5", "points, 21 - 14 and 22 - 14, and not shares of a human's"
+    assert "of 4 rows and seeds 1, 2, 3: `clear:replay_ratio=0` 1, 2, 3; `clear` 1, 2, 3;" in page
 
 
 def test_of_three_strengths_the_best_is_marked(committed, tmp_path):
