@@ -200,6 +200,18 @@ def test_evaluation_games_continue():
     assert_continues(envs, resumed, 50, 250, first={0: ("sample_new_brick_colors", "reset")})
 
 
+@pytest.mark.parametrize("before", [5, 20, 32], ids=["all play", "one waits", "all wait"])
+def test_an_environment_that_waits_goes_on_waiting(before):
+    def build():
+        config, _ = game_config("ALE/Breakout-v5", time_limit=60, game_start="none", fire_reset=False)
+        config = config.__class__(**{**vars(config), "reseed_every_game": True})
+        return ModifiedVectorEnv(config, 2, num_workers=0)
+
+    envs, resumed = build(), build()  # games of 15 steps, of which three are played
+    envs.restart_numbering(3)
+    assert_continues(envs, resumed, before, 40, first={0: ("", "reset")})
+
+
 @pytest.mark.slow
 @NEEDS_OCATARI
 def test_a_reward_file_keeps_what_it_remembers(tmp_path):

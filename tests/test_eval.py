@@ -20,7 +20,7 @@ from continual_hackatari.agents import ActorCritic, make_agent
 from continual_hackatari.reporting.statistics import human_normalised, mean_std_interval
 from continual_hackatari.training import playing, summary
 from continual_hackatari.training.checkpoints import save_checkpoint
-from continual_hackatari.wrappers.agent_game import derive_seeds
+from continual_hackatari.wrappers.agent_game import AgentGame, derive_seeds
 from continual_hackatari.wrappers.config import game_config
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 
@@ -93,6 +93,22 @@ def run_script(*flags, cwd, **environment):
 # ------------------------------------------------------------------------------------------------- what is played
 
 
+def test_no_game_is_begun_that_nobody_asked_for(monkeypatch):
+    """Of three games on two environments, one plays the third, and the other waits."""
+    begun, start_game = [], AgentGame.start_game
+
+    def record_start(game):
+        begun.append((game.index, game._number + 1))
+        start_game(game)
+
+    monkeypatch.setattr(AgentGame, "start_game", record_start)
+    game, _ = game_config("ALE/Breakout-v5", game_start="none", fire_reset=False, time_limit=60)
+    options = {"num_envs": 2, "num_workers": 0, "device": torch.device("cpu")}
+    games = playing.evaluate(LivelyAgent(), game, [""], episodes=3, seed=1, deterministic=True, **options)
+    assert [(record.env, record.number) for record in games[""]] == [(0, 0), (1, 0), (0, 1)]
+    assert sorted(begun) == [(0, 0), (0, 1), (1, 0)]
+
+
 class LivelyAgent:
     """Acts on what it sees, so that every game goes its own way but depends on nothing else."""
 
@@ -126,23 +142,23 @@ def play(num_envs, episodes, seed=1):
 def test_the_first_games_count_whatever_their_length(monkeypatch):
     """Game k is the one that a lone environment plays as its k-th, under each string; the longest are not left out."""
     ended = []
-    step = ModifiedVectorEnv.step
+    step_wait = ModifiedVectorEnv.step_wait
 
-    def record_step(envs, actions):
-        results = step(envs, actions)
-        ended.extend((record.modification, record.env + 4 * record.number) for record in results[-1].get("games", ()))
-        return results
+    def record_wait(envs):
+        records = step_wait(envs)
+        ended.extend((record.modification, record.env + 4 * record.number) for record in records)
+        return records
 
     alone = play(1, 6, seed=2)
-    monkeypatch.setattr(ModifiedVectorEnv, "step", record_step)
+    monkeypatch.setattr(ModifiedVectorEnv, "step_wait", record_wait)
     together = play(4, 6, seed=2)
     for string in ("", "left_drift"):
         assert [record.env + 4 * record.number for record in together[string]] == list(range(6))
         assert [record[1:6] for record in together[string]] == [record[1:6] for record in alone[string]]
         assert len({record.length for record in alone[string]}) > 3
-    # it matters here: a short game ends before a long one that was started earlier
-    ended_first = [number for string, number in ended if string == "left_drift"][:6]
-    assert set(ended_first) != set(range(6))
+        in_their_order = [number for played, number in ended if played == string]
+        assert sorted(in_their_order) == list(range(6)), "and no other game is played to its end"
+    assert in_their_order != list(range(6)), "it matters: a short game ends before a long one that began earlier"
 
 
 def breakout_by_hand(seed, number):

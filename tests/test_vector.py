@@ -528,7 +528,13 @@ def test_no_more_games_are_played_than_were_asked_for(total, games, num_workers)
         assert ended == games
         of_1 = [(observations[1].tobytes(), truncated[1]) for observations, _, _, truncated, _ in results]
         assert (len(set(of_1[15:])) == 1) == (total == 3)  # it waits, or plays its second game
+        assert not results[-1][1].any(), "no reward"
+        assert not results[-1][2].any(), "and no end"
+        assert not results[-1][3].any(), "comes again from one that waits"
         assert len(envs.cut_games()) == (0 if total == 3 else 2)
+    envs.reset(seed=1)
+    ended = [len(envs.step(np.array([2, 3]))[4].get("games", ())) for _ in range(40)]
+    assert sum(ended) == 4, "another seed counts from 0 again, without an end"
     envs.close()
 
 

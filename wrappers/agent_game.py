@@ -288,6 +288,7 @@ class AgentGame:
         emulator, modifications, detector and observations remember. Playing it again costs its number of steps.
         """
         state: dict[str, Any] = {"number": self._number, "next_names": list(self._next_names), "origin": None}
+        state["total"] = self._total
         state |= {"game": self.config.game, "next_game": self._next_game}
         state["others"] = {game: carried_over(other) for game, other in self._others.items() if other.seeded}
         if self._origin is not None:
@@ -318,6 +319,7 @@ class AgentGame:
             if state["origin"] is not None:
                 self._play_again(state, watch)
             self._number, self._next_names = int(state["number"]), tuple(state["next_names"])
+            self._total = state.get("total")
             self._next_game = state.get("next_game", home)
             fits = state["origin"] is None or state["fingerprint"] == self._fingerprint()
         except Exception as error:  # whatever emulator, modifications or generators raise about what they are given
@@ -332,6 +334,7 @@ class AgentGame:
         origin = state["origin"]
         self._number, self._next_names = int(origin["number"]), tuple(origin["names"])
         self._next_game = self.config.game
+        self._total = 0  # a game that ends here is the one after which this environment waited
         carry_over(self._console, origin)
         self.start_game()
         changes = list(state["live_changes"])
