@@ -17,12 +17,15 @@ from continual_hackatari.names import UNMODIFIED, parse
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import ConfigError, nearest
 from continual_hackatari.training.files import atomic_path
+from continual_hackatari.training.plan import place_evaluations
 from continual_hackatari.training.run_folder import safe_name
 
 SIZES = ("cpu", "full")
-STEPS_PER_SECOND = 560
-"""of plain PPO on two cores, and about 2,000 of evaluation games: the table in docs/speed.md, for a rough plan"""
-GAME_STEPS_PER_SECOND = 2_000
+STEPS_PER_SECOND = 300
+"""of plain PPO on two cores, and of evaluation games: for a rough plan, as whole runs of freeway-dynamics took"""
+GAME_STEPS_PER_SECOND = 1_300
+PPO_ROUND = {"num_envs": 8, "num_steps": 128}
+"""between which the weights change: a run is evaluated once with the same"""
 GAME_STEPS = {"Freeway": 2048, "Pong": 1500}
 """of an evaluation game at frame skip 4; other games: `SOME_STEPS`, more as an agent survives longer"""
 SOME_STEPS = 600
@@ -108,16 +111,20 @@ def cost_of(config: dict[str, Any]) -> Cost:
     schedule = schedule_from_config(
         config, seed=0, total_timesteps=config.get("total_timesteps"), modifs=config.get("modifs", "")
     )
-    segments = list(schedule.segments())
-    every = config["eval_every"]
-    moments = 1 + sum(-(-(stop - start) // every) if every else 1 for start, stop, _ in segments)
+    places = place_evaluations(
+        schedule.segments(),
+        total_timesteps=schedule.num_total_steps,
+        every=config["eval_every"],
+        shrink_and_perturb=False,
+        **{name: config.get(name, usual) for name, usual in PPO_ROUND.items()},
+    )
     strings = {*config.get("eval_modifs", ()), *config.get("held_out_modifs", ())}
     if not config.get("eval_modifs"):
         trained_on = schedule.possible_modifications()
         strings |= {*trained_on, *(str(parse(string)._replace(names=())) for string in trained_on)}
     games = [parse(string).game or game_of(config) for string in strings]
     length = sum(GAME_STEPS.get(game, SOME_STEPS) * 4 // config.get("frameskip", 4) for game in games)
-    return Cost(schedule.num_total_steps, 2 * moments * config["eval_games"] * length)
+    return Cost(schedule.num_total_steps, 2 * places.played * config["eval_games"] * length)
 
 
 def plan_table(rows: Sequence[tuple[str, int, int, Cost]]) -> list[list[str]]:
