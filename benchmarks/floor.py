@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 
 from continual_hackatari.agents.random_player import RandomPlayer
 from continual_hackatari.names import id_in_game, parse
-from continual_hackatari.reporting.floor import FILE
+from continual_hackatari.reporting.floor import FILE, conditions_of
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.playing import evaluate
 from continual_hackatari.wrappers.backends import action_names
@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "reporting" / FILE
 GAMES = 21
 SEED = 1
-DEFAULTS = {"env_id": "ALE/Pong-v5", "frameskip": 4}
+SETTINGS = ("frameskip", "game_start", "fire_reset", "max_pool", "sticky", "time_limit")
+"""of a configuration, on which a random player's score depends"""
 
 
 def configurations() -> list[Path]:
@@ -39,28 +40,30 @@ def configurations() -> list[Path]:
     return [ROOT / "run_config.json", *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.json")))]
 
 
-def wanted(paths: Sequence[Path]) -> dict[tuple[str, int], list[str]]:
-    """(id of the game, frame skip) -> canonical strings that some of these configurations trains on or evaluates."""
-    found: dict[tuple[str, int], set[str]] = {}
+def wanted(paths: Sequence[Path]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """What some of these configurations trains on or evaluates: (id of the game, conditions, canonical string).
+
+    With the settings that make these conditions.
+    """
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for path in paths:
         config = json.loads(path.read_text(encoding="utf-8"))
         schedule = schedule_from_config(config, seed=0, total_timesteps=config.get("total_timesteps"))
         lists = (config.get(key, []) for key in ("eval_modifs", "held_out_modifs", "test_modifs"))
-        env_id, frameskip = (config.get(name, default) for name, default in DEFAULTS.items())
+        env_id = config.get("env_id", "ALE/Pong-v5")
+        settings = {name: config[name] for name in SETTINGS if name in config}
         full = config.get("full_action_space", False)
-        game, _ = game_config(env_id, backend=config.get("backend", "HackAtari"), full_action_space=full)
+        game, _ = game_config(env_id, backend=config.get("backend", "HackAtari"), full_action_space=full, **settings)
+        conditions = conditions_of({**settings, **game.chosen})
         for string in ["", *schedule.possible_modifications(), *chain(*lists)]:
             string, _ = check_string(game, string)
-            found.setdefault((id_in_game(env_id, parse(string).game), frameskip), set()).add(string)
-    return {place: sorted(strings) for place, strings in sorted(found.items())}
+            found.setdefault((id_in_game(env_id, parse(string).game), conditions, string), settings)
+    return dict(sorted(found.items()))
 
 
-def play(env_id: str, frameskip: int, string: str) -> list[float]:
-    """The scores of the random player's games, as they begin in training by default.
-
-    A string that names its game is one of an agent with all 18 actions.
-    """
-    game, _ = game_config(env_id, frameskip=frameskip, full_action_space=bool(parse(string).game))
+def play(env_id: str, settings: Mapping[str, Any], string: str) -> list[float]:
+    """The scores of the random player's games; a string that names its game is one of an agent with all 18 actions."""
+    game, _ = game_config(env_id, full_action_space=bool(parse(string).game), **settings)
     player = RandomPlayer(len(action_names(game)))
     options: dict[str, Any] = {"num_envs": GAMES // 3, "num_workers": 0, "device": torch.device("cpu")}
     games = evaluate(player, game, [string], episodes=GAMES, seed=SEED, deterministic=False, **options)
@@ -73,12 +76,11 @@ def main() -> None:
     parser.add_argument("configurations", nargs="*", type=Path, help="files with schedules (default: all that ship)")
     args = parser.parse_args()
     scores = json.loads(RESULT.read_text(encoding="utf-8"))["scores"]
-    for (env_id, frameskip), strings in wanted(args.configurations or configurations()).items():
-        of_game = scores.setdefault(env_id, {}).setdefault(str(frameskip), {})
-        for string in strings:
-            if args.again or string not in of_game:
-                of_game[string] = play(env_id, frameskip, string)
-                write(scores)
+    for (env_id, conditions, string), settings in wanted(args.configurations or configurations()).items():
+        of_game = scores.setdefault(env_id, {}).setdefault(conditions, {})
+        if args.again or string not in of_game:
+            of_game[string] = play(env_id, settings, string)
+            write(scores)
 
 
 def write(scores: dict[str, dict[str, dict[str, list[float]]]]) -> None:

@@ -78,7 +78,8 @@ human-normalised: 0 is a random player and 1 a human, both in the unmodified gam
 | IQM | its interquartile mean over seeds x tasks, with the 95 % interval of [metrics](metrics.md); one seed has none |
 | minus none | difference at the end to `none` with the same seed: mean, and half of its 95 % interval (Student's t) |
 | forgotten | `forgetting_maximal`: below the best since a task was left |
-| recovered | `recovered_share` of switches, and the steps that those took; the level to reach is 90 % of the score before the switch, so one to a string on which less can be scored does not recover |
+| recovered | `recovered_share` of switches, and the steps that those took, to 90 % of the score before the switch: \
+if less can be scored under the new string, it does not recover |
 | transfer | `forward_transfer`, from runs on one task alone |
 | learned | `learned_share` of tasks, above a random player in their first regime |
 | slope | `plasticity_slope`, where tasks come back |

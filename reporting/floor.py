@@ -1,7 +1,7 @@
 """The floor: what a player scores who draws every action uniformly, per game and modification string.
 
-Measured by `python -m benchmarks.floor`: 21 games of each string, as they begin in training by default. The scores are
-in `floors.json`.
+Measured by `python -m benchmarks.floor`: 21 games of each string, as the configurations that ship play it. The scores
+are in `floors.json`, by environment id, conditions (see `conditions_of`) and string.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from continual_hackatari.reporting.statistics import mean_std_interval
 from continual_hackatari.reporting.words import name_of
 
 FILE = "floors.json"
-MEASURED_WITH = {"sticky": 0.25, "game_start": "steps", "fire_reset": True, "time_limit": 108_000}
+USUAL = {"sticky": 0.25, "game_start": "steps", "fire_reset": True, "time_limit": 108_000}
 """Settings of the games on which a random player's score depends, besides the frame skip."""
 
 
@@ -31,20 +31,22 @@ class Floor(NamedTuple):
 
 def floors_of(env_id: str, args: Mapping[str, Any], strings: Iterable[str]) -> dict[str, Floor | str]:
     """The floors of a run of these settings, by modification string; or why one is not known."""
-    for name, value in MEASURED_WITH.items():
-        if args.get(name) not in (None, value):
-            reason = f"the random player was measured with `{name}` {value}, but the run has {args[name]}"
-            return dict.fromkeys(strings, reason)
-    skip = args.get("frameskip", 4)
-    return {string: floor_of(id_in_game(env_id, parse(string).game), skip, string) for string in strings}
+    conditions = conditions_of(args)
+    return {string: floor_of(id_in_game(env_id, parse(string).game), conditions, string) for string in strings}
+
+
+def conditions_of(args: Mapping[str, Any]) -> str:
+    """On what a random player's score depends besides game and string: the frame skip, and what is not as usual."""
+    others = [f", {name} {args[name]}" for name, usual in USUAL.items() if args.get(name) not in (None, usual)]
+    return f"{args.get('frameskip', 4)}{''.join(others)}"
 
 
 @functools.cache
-def floor_of(env_id: str, frameskip: int, string: str) -> Floor | str:
+def floor_of(env_id: str, conditions: str, string: str) -> Floor | str:
     """The floor of a canonical task string, or why it is not known; one that names its game is of all 18 actions."""
-    scores = measured().get(env_id, {}).get(str(frameskip), {}).get(string)
+    scores = measured().get(env_id, {}).get(conditions, {}).get(string)
     if scores is None:
-        at = "" if frameskip == 4 else f" at frame skip {frameskip}"
+        at = "" if conditions == "4" else f" at frame skip {conditions}"
         return f"no score of a random player under {name_of(string)}{at} is known"
     mean, _, low, high = mean_std_interval(scores)
     return Floor(mean, low, high)
@@ -52,7 +54,7 @@ def floor_of(env_id: str, frameskip: int, string: str) -> Floor | str:
 
 @functools.cache
 def measured() -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Scores by environment id, frame skip and modification string."""
+    """Scores by environment id, conditions and modification string."""
     file = resources.files("continual_hackatari.reporting").joinpath(FILE)
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return dict(content["scores"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ale_py import roms
+from conftest import ROOT
 from evaluations import make_rows
 from scipy import stats
 
@@ -17,7 +18,7 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari.agents.random_player import RandomPlayer
 from continual_hackatari.names import full_id
 from continual_hackatari.reporting.evaluations import Evaluations
-from continual_hackatari.reporting.floor import MEASURED_WITH, Floor, floor_of, floors_of, measured
+from continual_hackatari.reporting.floor import USUAL, Floor, conditions_of, floor_of, floors_of, measured
 from continual_hackatari.reporting.metrics import metrics_of
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.wrappers.config import game_config
@@ -82,7 +83,7 @@ def test_the_measured_scores_are_those_of_an_independent_random_player():
     committed = measured()["ALE/Breakout-v5"]["4"][""]
     assert len(committed) == benchmark.GAMES
     assert stats.mannwhitneyu(scores, committed).pvalue > 0.01
-    found = floor_of("ALE/Breakout-v5", 4, "")
+    found = floor_of("ALE/Breakout-v5", "4", "")
     assert (found.mean, found.low <= found.mean <= found.high) == (pytest.approx(np.mean(committed)), True)
 
 
@@ -101,6 +102,25 @@ def test_the_command_measures_what_is_missing_and_only_that(tmp_path, monkeypatc
     assert written["gravity"] == [7.0]
 
 
+@pytest.mark.slow
+def test_every_string_of_what_ships_has_a_floor_under_its_own_conditions():
+    missing = [
+        place
+        for place in benchmark.wanted(benchmark.configurations())
+        if len(measured().get(place[0], {}).get(place[1], {}).get(place[2], [])) != benchmark.GAMES
+    ]
+    assert not missing, "`python -m benchmarks.floor` plays them"
+
+
+def test_the_conditions_are_those_of_the_configuration():
+    wanted = benchmark.wanted([ROOT / "configs" / "cora" / "clear.json"])
+    conditions = {conditions for _, conditions, _ in wanted}
+    assert conditions == {"4, sticky 0.0, game_start original, time_limit 40000"}
+    (settings, *_) = wanted.values()
+    game, _ = game_config("SpaceInvadersNoFrameskip-v4", full_action_space=True, **settings)
+    assert conditions == {conditions_of({**game.chosen, "frameskip": game.frameskip, "fire_reset": game.fire_reset})}
+
+
 def test_a_short_id_has_the_floor_of_its_game(tmp_path):
     for env_id in ("Freeway", "ALE/Freeway-v5", "FreewayNoFrameskip-v4"):
         assert full_id(env_id) == ("ALE/Freeway-v5" if env_id == "Freeway" else env_id)
@@ -112,19 +132,19 @@ def test_a_floor_that_does_not_fit_the_run_is_not_used():
     others = {"sticky": 0.0, "game_start": "none", "fire_reset": False, "time_limit": 600}
     for name, value in others.items():
         (reason,) = floors_of("ALE/Breakout-v5", {name: value}, [""]).values()
-        assert reason == f"the random player was measured with `{name}` {MEASURED_WITH[name]}, but the run has {value}"
+        assert reason == f"no score of a random player under no_modif at frame skip 4, {name} {value} is known"
     config = game_config("ALE/Breakout-v5")[0]
     played = {**config.chosen, "fire_reset": config.fire_reset}
-    assert {name: played[name] for name in MEASURED_WITH} == MEASURED_WITH, "what a run has by default"
+    assert {name: played[name] for name in USUAL} == USUAL, "what a run has by default"
     for args in ({}, played):
-        assert floors_of("ALE/Breakout-v5", args, [""])[""] == floor_of("ALE/Breakout-v5", 4, "")
-    assert floors_of("ALE/Breakout-v5", {"frameskip": 3}, [""])[""] == floor_of("ALE/Breakout-v5", 3, "")
-    assert floor_of("ALE/Breakout-v5", 3, "") == "no score of a random player under no_modif at frame skip 3 is known"
+        assert floors_of("ALE/Breakout-v5", args, [""])[""] == floor_of("ALE/Breakout-v5", "4", "")
+    assert floors_of("ALE/Breakout-v5", {"frameskip": 3}, [""])[""] == floor_of("ALE/Breakout-v5", "3", "")
+    assert floor_of("ALE/Breakout-v5", "3", "") == "no score of a random player under no_modif at frame skip 3 is known"
 
 
 def test_a_floor_is_the_mean_of_its_games_and_as_uncertain_as_they_say():
     scores = np.array(measured()["ALE/Breakout-v5"]["4"][""])
-    found, half = floor_of("ALE/Breakout-v5", 4, ""), 1.96 * scores.std(ddof=1) / len(scores) ** 0.5
+    found, half = floor_of("ALE/Breakout-v5", "4", ""), 1.96 * scores.std(ddof=1) / len(scores) ** 0.5
     assert found.mean == pytest.approx(scores.mean())
     assert [found.mean - found.low, found.high - found.mean] == pytest.approx([half, half], rel=0.25)
 
