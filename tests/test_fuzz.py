@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -17,11 +18,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NEEDS_OCATARI, ROOT
+from conftest import NEEDS_OCATARI, ROOT, mostly_slow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import modification_factories
+from continual_hackatari import continual_clear, continual_progress_compress
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
@@ -72,8 +74,10 @@ NUMBERS = st.sampled_from([*INTEGERS, *FLOATS])
 LEAVES = st.none() | st.booleans() | NUMBERS | TEXTS
 JUNK = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=3))
 
-FIELDS = {field.name: field for field in dataclasses.fields(training.Args)}
-HINTS = typing.get_type_hints(training.Args)
+SCRIPTS = {"ppo": training, "clear": continual_clear, "progress_compress": continual_progress_compress}
+FIELDS_OF = {name: sorted(field.name for field in dataclasses.fields(s.Args)) for name, s in SCRIPTS.items()}
+FIELDS = FIELDS_OF["ppo"]
+HINTS = {name: hint for s in reversed(SCRIPTS.values()) for name, hint in typing.get_type_hints(s.Args).items()}
 MODIFICATIONS = ["", "all_black_cars", "all_green_cars disable_cars", " stop_random_car  align_all_cars"]
 
 
@@ -103,7 +107,7 @@ def plausible(name):
     return NUMBERS | st.integers(-3, 300) | st.floats()
 
 
-RANGES = ranges_of(training.RULES)
+RANGES = {name: range_ for s in reversed(SCRIPTS.values()) for name, range_ in ranges_of(s.RULES).items()}
 
 
 def in_range(name):
@@ -191,13 +195,13 @@ SHIPPED = [json.loads((ROOT / "run_config.json").read_text())]
 
 
 @st.composite
-def objects(draw):
+def objects(draw, fields=FIELDS):
     """A configuration: a right one, or one that was a right one before something happened to it."""
     config = copy.deepcopy(draw(st.sampled_from([{}, *SHIPPED])))
     if draw(st.booleans()):
         config["env_id"] = "ALE/Freeway-v5"
         config["modification_factory"], config["modification_factory_kwargs"] = draw(factories(3))
-    for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=3)):
+    for name in draw(st.lists(st.sampled_from(fields), max_size=3)):
         config[name] = draw(JUNK if draw(st.integers(0, 9)) == 0 else any_value(name))
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         mutate(draw, config)
@@ -224,7 +228,7 @@ def mutate(draw, value):
             break
         value = value[key]
     if isinstance(value, dict):
-        new_key = draw(TEXTS | st.sampled_from(sorted(FIELDS)).map(lambda name: name[:-1]))
+        new_key = draw(TEXTS | st.sampled_from(FIELDS).map(lambda name: name[:-1]))
         if keys and draw(st.booleans()):
             del value[key]
         value[new_key if draw(st.booleans()) or not keys else key] = draw(JUNK)
@@ -235,9 +239,11 @@ def mutate(draw, value):
 
 
 @st.composite
-def files(draw):
+def files(draw, fields=FIELDS):
     """The bytes of a config file."""
-    text = json.dumps(draw(JUNK if draw(st.integers(0, 19)) == 0 else objects()), ensure_ascii=draw(st.booleans()))
+    text = json.dumps(
+        draw(JUNK if draw(st.integers(0, 19)) == 0 else objects(fields)), ensure_ascii=draw(st.booleans())
+    )
     damage = draw(st.sampled_from([""] * 20 + ["cut", "twice", "raw", "deep", "comma", "bytes", "digits"]))
     if damage == "cut":
         text = text[: draw(st.integers(0, len(text)))]
@@ -376,33 +382,38 @@ def check(main, words, content=None):
     return code
 
 
-def prepare(words):
-    """The training script up to its first act."""
+def prepare(script, words):
+    """A training script up to its first act."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", lambda setup: None)
-        training.main(words)
+        patch.setattr(SCRIPTS[script], "train", lambda setup: None)
+        SCRIPTS[script].main(words)
 
 
 OUTCOMES = Counter()
 
 
-def check_training(words, content):
+def check_training(script, data):
+    fields = FIELDS_OF[script]
+    words = data.draw(st.just([]) | command_lines(fields))
+    content = data.draw(st.none() | files(fields) | files(fields) | files(fields))
     words = ["--config", "config.json", *words] if content is not None else words
-    OUTCOMES["training", check(prepare, words, content)] += 1
+    OUTCOMES[script, check(functools.partial(prepare, script), words, content)] += 1
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
 @QUICK
-@given(st.just([]) | command_lines(), st.none() | files() | files() | files())
-def test_training_is_refused_in_one_sentence_or_could_start(words, content):
-    check_training(words, content)
+@given(st.data())
+def test_training_is_refused_in_one_sentence_or_could_start(script, data):
+    check_training(script, data)
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("script", SCRIPTS)
 @LONG
-@given(st.just([]) | command_lines(), st.none() | files() | files() | files())
-def test_thousands_of_trainings_are_refused_in_one_sentence_or_could_start(words, content):
-    check_training(words, content)
+@given(st.data())
+def test_thousands_of_trainings_are_refused_in_one_sentence_or_could_start(script, data):
+    check_training(script, data)
 
 
 def nested(depth):
@@ -440,7 +451,7 @@ def nested(depth):
 def test_what_once_ended_in_a_traceback(words, content, part):
     words = ["--config", "config.json", *words] if content is not None else words
     with workplace(content), no_process():
-        code, _, err = run(prepare, words)
+        code, _, err = run(functools.partial(prepare, "ppo"), words)
     assert code == 2
     assert_one_sentence(err)
     assert part in err
@@ -470,21 +481,23 @@ SMALL = {
 FIXED = {"num_workers": 0, "cuda": False, "compile": False, "track": False}
 FILES = {"config", "runs_dir", "resume", "start_from", "start_from_digest", "start_from_experiment"}
 FILES |= {"new_rf", "modification_file", "modification_digest"}
-FREE = sorted(set(FIELDS) - {*SMALL, *FIXED, *FILES, "test_modifs", "capture_video", "capture_video_every"})
+NOT_FREE = {*SMALL, *FIXED, *FILES, "test_modifs", "capture_video", "capture_video_every"}
 
 
 @st.composite
-def small_runs(draw):
+def small_runs(draw, script):
     """A config file of a run of a few steps, with any value that the other settings may have."""
-    config = {**FIXED, **{name: draw(st.sampled_from(values)) for name, values in SMALL.items()}}
-    config["num_minibatches"] = min(config["num_minibatches"], config["num_envs"] * config["num_steps"])
-    if config["num_envs"] * config["num_steps"] % config["num_minibatches"]:
+    fields = FIELDS_OF[script]
+    own = {name: values for name, values in SMALL.items() if name in fields}
+    config = {**FIXED, **{name: draw(st.sampled_from(values)) for name, values in own.items()}}
+    if config["num_envs"] * config["num_steps"] % config.get("num_minibatches", 1):
         config["num_minibatches"] = 1
     config["modification_factory"] = "RandomModificationFactory"
     config["modification_factory_kwargs"] = {"modifications": ["", "all_black_cars"], "num_repetitions": 4}
     if config["env_id"] != "ALE/Freeway-v5":
         config["modification_factory_kwargs"]["modifications"] = ["lazy_enemy", ""]
-    for name in draw(st.lists(st.sampled_from(FREE), max_size=5, unique=True)):
+    free = sorted(set(fields) - NOT_FREE)
+    for name in draw(st.lists(st.sampled_from(free), max_size=5, unique=True)):
         if not name.startswith("modification_factory"):
             config[name] = draw(in_range(name).filter(lambda value: value == value))
     if config.get("architecture") == "PPO_OBJ" or config.get("obs_mode") == "obj":
@@ -493,10 +506,11 @@ def small_runs(draw):
     return config
 
 
-def check_small_run(config):
+def check_small_run(script, data):
+    config = data.draw(small_runs(script))
     with workplace(json.dumps(config).encode()) as folder:
         before = everything_in(folder)
-        code, _, err = run(training.main, ["--config", "config.json"])
+        code, _, err = run(SCRIPTS[script].main, ["--config", "config.json"])
         new = everything_in(folder).keys() - before.keys()
         OUTCOMES["run", code] += 1
         if code == 2:
@@ -514,17 +528,19 @@ def check_small_run(config):
         assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("script", mostly_slow(list(SCRIPTS), 1))
 @settings(QUICK, max_examples=4)
-@given(small_runs())
-def test_a_run_with_any_allowed_settings_ends_well(config):
-    check_small_run(config)
+@given(st.data())
+def test_a_run_with_any_allowed_settings_ends_well(script, data):
+    check_small_run(script, data)
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("script", SCRIPTS)
 @settings(QUICK, max_examples=200)
-@given(small_runs())
-def test_hundreds_of_runs_with_any_allowed_settings_end_well(config):
-    check_small_run(config)
+@given(st.data())
+def test_hundreds_of_runs_with_any_allowed_settings_end_well(script, data):
+    check_small_run(script, data)
 
 
 # ------------------------------------------------------------------------------------------------ the other two scripts
