@@ -262,10 +262,11 @@ def test_the_tables_of_hindsight_are_the_measured_ones():
     assert hindsight.freeway_table(result["freeway"]["rows"]) in text
 
 
-def test_the_figures_of_the_soak_are_the_measured_ones():
-    text, result = section("Reliability"), measured("soak")
+@pytest.mark.parametrize("name", ["soak", "soak_replay"])
+def test_the_figures_of_the_soak_are_the_measured_ones(name):
+    text, result = section("Reliability"), measured(name)
     steps, games, switches = (f"{result[name]:,}" for name in ("steps", "games", "switches"))
-    assert f"In {result['hours']:.2f} hours there were {switches} switches, {steps} steps and {games} games." in text
+    assert f"In {result['hours']:.2f} hours there were {switches} switches, {steps} steps and {games} games" in text
     low, high = result["memory_mb"]
     slope = f"{result['memory_mb_per_hour']:.0f} MB per hour"
     assert f"between {low:.0f} and {high:.0f} MB, with a slope of {slope} after the first quarter" in text
