@@ -552,16 +552,14 @@ def check(args: Args, saved: Mapping[str, Any] | None, ranks: Ranks) -> None:
         )
 
 
-def complete(args: Args, games: Sequence[str]) -> tuple[Args, list[str]]:
+def complete(args: Args, games: Sequence[str]) -> Args:
     """The scaling of rewards, where it is not said.
 
     The running deviation is that of all games so far: after one with large rewards, those of the next count for little.
     """
     if args.reward_scaling != "auto":
-        return args, []
-    if len(games) == 1:
-        return replace(args, reward_scaling="normalize"), []
-    return replace(args, reward_scaling="clip"), []
+        return args
+    return replace(args, reward_scaling="normalize" if len(games) == 1 else "clip")
 
 
 def notes(args: Args, schedule: Any) -> list[str | None]:

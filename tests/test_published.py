@@ -27,7 +27,7 @@ def config_of(group):
     """The settings that a run has which is given the file of a group and nothing else."""
     args, _ = apply_config_file(Args(), published.CONFIGS / f"{group}.json")
     game, _ = game_config(args.env_id, frameskip=args.frameskip, game_start=args.game_start)
-    return as_plain_dict(complete(args, [game.game])[0]) | game.chosen
+    return as_plain_dict(complete(args, [game.game])) | game.chosen
 
 
 def evaluation(group, steps=1000, **means):

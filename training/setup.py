@@ -86,8 +86,8 @@ class Script(Generic[ArgsT]):
     """what of `Run.start` every state to go on from holds"""
     check: Callable[[ArgsT, Mapping[str, Any] | None, Ranks], None] = lambda args, saved, ranks: None
     """(settings, the state to go on from, this process among all): raises one of `USER_ERRORS` for what cannot work"""
-    complete: Callable[[ArgsT, Sequence[str]], tuple[ArgsT, list[str]]] = lambda args, games: (args, [])
-    """(settings, games that it trains on): the settings, with those that follow from the games, and lines"""
+    complete: Callable[[ArgsT, Sequence[str]], ArgsT] = lambda args, games: args
+    """(settings, games that it trains on): the settings, with those that follow from the games"""
     notes: Callable[[ArgsT, Any], Sequence[str | None]] = lambda args, schedule: ()
     """(settings, schedule): lines for the user about the algorithm"""
     moments: frozenset[str] = frozenset()
@@ -212,8 +212,7 @@ def check_settings(
             f"`switch_mode` live changes games in their middle, and this run plays {len(played)} games, "
             f"{' and '.join(played[:2])} among them; choose reset or episode"
         )
-    args, lines = script.complete(args, played)
-    notes += lines
+    args = script.complete(args, played)
     if len(played) > 1 and getattr(args, "reward_scaling", "") == "clip":
         note = f"note: {len(played)} games have points of different sizes, so of a reward only its sign counts"
         notes.append(f"{note} (`--reward_scaling`)")
