@@ -19,8 +19,9 @@ from continual_hackatari.agents.random_player import RandomPlayer
 from continual_hackatari.names import full_id
 from continual_hackatari.reporting.evaluations import Evaluations
 from continual_hackatari.reporting.floor import USUAL, Floor, conditions_of, floor_of, floors_of, measured
-from continual_hackatari.reporting.metrics import metrics_of
+from continual_hackatari.reporting.metrics import continual_metrics, metrics_of
 from continual_hackatari.reporting.runs import Run
+from continual_hackatari.reporting.statistics import human_normalised
 from continual_hackatari.wrappers.config import game_config
 
 FLOORS = {"a": Floor(-20.0, -21.0, -19.0), "b": Floor(0.0, 0.0, 0.0), "c": "not measured"}
@@ -200,3 +201,14 @@ def test_gems_transfer_and_what_was_learned_by_hand():
     metrics = metrics_of(run, "ALE/Pong-v5", floors=BY_CHANCE)
     assert metrics["gem_forward_transfer"].units == {"b": 9.0 - 4.0, "c": -2.0 - 1.0}
     assert metrics["learned_share"].units == {"a": 0.0, "b": 0.0, "c": 1.0}
+
+
+def test_what_was_never_learned_is_not_forgotten_in_human_units_either():
+    assert of("human")["forgetting_isolated"].reasons["b, phase 2"].startswith("never learned")
+    assert "b, phase 2" not in of("raw")["forgetting_isolated"].reasons
+
+
+def test_a_run_of_several_games_logs_shares_of_their_humans():
+    rows = make_rows(["Pong:", "Freeway:"], lambda string, phase, step: 10.0)
+    human = [human_normalised(game, 10.0) for game in ("Pong", "Freeway")]
+    assert continual_metrics(rows)["average_performance"] == pytest.approx(sum(human) / 2)
