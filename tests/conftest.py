@@ -11,9 +11,9 @@ os.environ.setdefault("WANDB_X_SERVICE_WAIT", "600")
 import csv
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -83,12 +83,7 @@ def checked_here(monkeypatch):
     """Sweeps check their commands in this process, which has loaded torch already."""
     from continual_hackatari.training import sweep_checks
 
-    class Pool:
-        __init__ = __exit__ = lambda *_: None
-        __enter__ = lambda self: self  # noqa: E731
-        apply = staticmethod(lambda function, arguments: function(*arguments))
-
-    monkeypatch.setattr(sweep_checks.multiprocessing, "get_context", lambda _: SimpleNamespace(Pool=Pool))
+    monkeypatch.setattr(sweep_checks, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -340,6 +340,14 @@ def test_the_check_covers_every_run_of_the_real_script(workdir, capsys):
     assert list(workdir.iterdir()) == []
 
 
+def test_the_process_that_checks_is_not_killed(workdir):
+    # What it has opened would be left behind, and a warning in the terminal.
+    Path("opening.py").write_text("import multiprocessing\n\ndef fault():\n    fault.lock = multiprocessing.Lock()\n")
+    script = "import opening; from continual_hackatari.training.sweep_checks import in_another_process as ask; "
+    command = [sys.executable, "-c", script + "ask(opening.fault, 1)"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
+
+
 REAL = {"env_id": {"value": "ALE/Freeway-v5"}, "total_timesteps": {"value": 1000}}
 
 

@@ -14,6 +14,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from continual_hackatari.training.config import ConfigError, apply_values, is_hidden
@@ -46,8 +47,8 @@ def in_another_process(function: Callable[..., str | None], number: int, *argume
     """What `function` finds; `number` of runs that it looks at."""
     if number > MANY:
         print(f"checking {number:,} runs", file=sys.stderr, flush=True)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 # ------------------------------------------------------------------------------------------------------------- sweeps
