@@ -77,9 +77,10 @@ human-normalised: 0 is a random player and 1 a human, both in the unmodified gam
 | at the end | `average_performance`: mean over tasks after the last regime, and over seeds |
 | IQM | its interquartile mean over seeds x tasks, with the 95 % interval of [metrics](metrics.md); one seed has none |
 | minus none | difference at the end to `none` with the same seed: mean, and half of its 95 % interval (Student's t) |
-| forgotten | `forgetting_maximal`: below the best since a task was left |
-| recovered | `recovered_share` of switches, and the steps that those took, to 90 % of the score before the switch: \
-if less can be scored under the new string, it does not recover |
+| forgotten | `forgetting_maximal`: how far a task ends below its best since it was left, mean over tasks |
+| isolated | `forgetting_isolated`: what a regime of another task costs a task, mean over tasks and such regimes |
+| recovered | `recovered_share`: share of switches after which the agent reached 90 % of its score before the switch, \
+and in brackets the mean number of steps until then; a switch to a harder string may count as not recovered |
 | transfer | `forward_transfer`, from runs on one task alone |
 | learned | `learned_share` of tasks, above a random player in their first regime |
 | slope | `plasticity_slope`, where tasks come back |
@@ -96,8 +97,8 @@ PLAN = """\
 ## Not run
 
 No suite without a section above has been run with this version, and no method that is not named there. \
-These commands make what is missing, the most telling first. A run of Freeway or Breakout in size `cpu` takes about \
-half an hour of two cores, and each command goes on where it was stopped:
+These commands make what is missing, the most telling first. A run in size `cpu` takes about half an \
+hour (Freeway) or 40 minutes (Breakout) of two cores, and each command goes on where it was stopped:
 
 ```bash
 python sweep.py --suite freeway-dynamics --methods none layer_norm redo:every=50 layer_norm+redo:every=50 --seeds 1 2 3
@@ -121,7 +122,7 @@ python sweep.py --suite kangaroo-dynamics --seeds 1 2 3
 python sweep.py --suite seaquest-dynamics --seeds 1 2 3
 ```
 
-Three games one after the other, by V-trace, CLEAR and Progress & Compress; a run is several hours:
+Three games one after the other, by V-trace, CLEAR and Progress & Compress; a run is two to four hours:
 
 ```bash
 python sweep.py --suite three-games --size full --program continual_clear.py --seeds 1 2 3 -- --replay_ratio 0
@@ -239,8 +240,8 @@ def of_several_games(config: Mapping[str, Any]) -> bool:
 
 def suite_table(results: Results) -> str:
     """One row per list of methods."""
-    header = ["methods", "seeds", "at the end", "IQM", "minus none", "forgotten", "recovered", "transfer", "learned"]
-    rows = [[*header, "slope"]]
+    header = ["methods", "seeds", "at the end", "IQM", "minus none", "forgotten", "isolated", "recovered", "transfer"]
+    rows = [[*header, "learned", "slope"]]
     for label, result, transfer in zip(results.labels, results.above, results.transfer, strict=True):
         of = result.summaries
         end = of["average_performance"]
@@ -248,7 +249,10 @@ def suite_table(results: Results) -> str:
         steps = of["recovery_steps"].mean
         took = "" if math.isnan(steps) else f" ({steps:,.0f})"
         cells = [", ".join(run.seed for run in result.group.runs), number(end.mean), number(end.iqm) + interval]
-        cells += [minus_plain(results, label), number(of["forgetting_maximal"].mean)]
+        cells += [
+            minus_plain(results, label),
+            *(number(of[f"forgetting_{kind}"].mean) for kind in ("maximal", "isolated")),
+        ]
         cells += [number(of["recovered_share"].mean) + took, number(transfer), number(of["learned_share"].mean)]
         rows.append([f"`{label}`", *cells, number(of["plasticity_slope"].mean)])
     return format_table(rows, "markdown")

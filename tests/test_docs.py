@@ -144,7 +144,7 @@ def test_logged_names_are_those_of_the_code():
             r"`((?:charts|losses|switch|time|eval|cbp|methods|her|plasticity)/[^`]*)`", section("Tracking and videos")
         )
     )
-    files = [ROOT / "continual_training_example.py", ROOT / "eval.py", ROOT / "agents" / "hindsight.py"]
+    files = [*ROOT.glob("continual_*.py"), ROOT / "eval.py", ROOT / "agents" / "hindsight.py"]
     files.append(ROOT / "methods" / "together.py")
     source = "".join(path.read_text() for path in [*files, *(ROOT / "training").glob("*.py")])
     for name in logged:
@@ -152,6 +152,15 @@ def test_logged_names_are_those_of_the_code():
         assert f"{group}/" in source
         if "<" not in leaf:
             assert leaf in source, name
+
+
+def test_the_names_that_scripts_log_are_described():
+    page = section("Tracking and videos")
+    source = "".join(path.read_text() for path in [*ROOT.glob("continual_*.py"), *(ROOT / "training").glob("*.py")])
+    pnc = continual_progress_compress
+    of_losses = {*continual_training_example.LOSSES, *continual_clear.LOSSES, *pnc.OF_PROGRESS, *pnc.OF_COMPRESS}
+    for name in {*re.findall(r'"((?:charts|switch)/\w+)"', source), *(f"losses/{name}" for name in of_losses)}:
+        assert f"`{name}`" in page, name
 
 
 def test_logged_names_of_continual_backpropagation_are_those_of_its_summary():
