@@ -341,7 +341,8 @@ def progress_loss(args: Args, agent: TwoColumns, autocast: torch.autocast, unrol
     """Of the active column: V-trace's, as IMPALA's learner has them; and the sums of the numbers to show.
 
     No update lies between the playing and the learning, so all probability ratios are 1, and this is an actor-critic
-    with the returns of whole unrolls. How far the knowledge base is behind is measured, and not learned from.
+    with the returns of whole unrolls. How far the knowledge base is behind, which is still what it was, is measured and
+    not learned from.
     """
     with torch.no_grad(), autocast:
         after = agent.get_value(unrolls.after)
@@ -349,7 +350,7 @@ def progress_loss(args: Args, agent: TwoColumns, autocast: torch.autocast, unrol
         features = agent.hidden(unrolls.observations.flatten(0, 1))
         logits, values = agent.heads(features)
         with torch.no_grad():
-            known, _ = agent.knowledge_base.heads(features.chunk(2, 1)[1])
+            known, _ = agent.earlier.heads(features.chunk(2, 1)[1])
     log_policies = logits.log_softmax(-1)
     log_probs = log_policies.gather(-1, unrolls.actions.flatten()[:, None])[:, 0]
     traced = trace(args, unrolls, log_probs.detach(), values.detach(), after)

@@ -62,15 +62,16 @@ class KnowledgeBase(PPO):
 
 
 class TwoColumns(PPO):
-    """The active column, and beside it the knowledge base at which it looks, from where no gradient returns.
+    """The active column, and beside it the knowledge base, from where no gradient returns.
 
     Each layer of the active column but the first, and each of its heads, is given what the layer below says in the
-    knowledge base: h = ReLU(W h_below + b + gate * U ReLU(V h_below_in_the_knowledge_base + c)), with a gate per unit.
-    With gates of 0 it is a `PPO`.
+    knowledge base as it was when the active column was drawn: h = ReLU(W h_below + b + gate * U ReLU(V h_below_then +
+    c)), with a gate per unit. With gates of 0 it is a `PPO`. It looks at a copy, `earlier`, because it teaches: were
+    it given what its pupil says now, every lesson would change how it plays itself.
 
     As an `ActorCritic` it is the active column, which acts and learns; what plays when it is evaluated is the knowledge
     base, or one of `players`. Weights: `network.{0,2,4,7}`, `actor`, `critic` and `lateral.*` are of the active column,
-    `knowledge_base.*` has the names of a `PPO`.
+    `knowledge_base.*` and `earlier.*` have the names of a `PPO`.
     """
 
     parts: Sequence[Callable[[Any, str], Any]] = (lambda agent, _task: agent.knowledge_base,)
@@ -83,24 +84,26 @@ class TwoColumns(PPO):
         self.lateral = nn.ModuleDict({name: Lateral(layer) for name, layer in layers.items()})
         self._initialise_laterals(generator)
         self.knowledge_base = KnowledgeBase(num_actions, num_planes, generator=generator)
+        self.earlier = copy.deepcopy(self.knowledge_base).requires_grad_(False)
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw the active column and what it is given anew; the knowledge base keeps what it knows."""
+        """Draw the active column anew. The knowledge base keeps what it knows, and that is looked at from now on."""
         for layer in self.network:
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 draw(layer, HIDDEN_GAIN, generator)
         for name, gain in GAINS.items():
             draw(getattr(self, name), gain, generator)
-        if hasattr(self, "lateral"):  # not yet where PPO calls it
+        if hasattr(self, "earlier"):  # not yet where PPO calls it
             self._initialise_laterals(generator)
+            self.earlier.load_state_dict(self.knowledge_base.state_dict())
 
     def _initialise_laterals(self, generator: torch.Generator | None) -> None:
         for name, lateral in self.lateral.items():
             cast(Lateral, lateral).initialise(GAINS.get(name, HIDDEN_GAIN), generator)
 
     def active_parameters(self) -> list[nn.Parameter]:
-        """All but those of the knowledge base."""
-        return [each for name, each in self.named_parameters() if not name.startswith("knowledge_base.")]
+        """Those of the active column, with what it is given."""
+        return [each for name, each in self.named_parameters() if not name.startswith(("knowledge_base.", "earlier."))]
 
     @property
     def players(self) -> dict[str, Player]:
@@ -110,9 +113,9 @@ class TwoColumns(PPO):
         return dict(zip(COLUMNS, (self.knowledge_base, active), strict=True))
 
     def columns(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What the four hidden layers of the active column say, and those of the knowledge base; see `PPO.features`."""
+        """What the four hidden layers of the active column say, and those of `earlier`; see `PPO.features`."""
         with torch.no_grad():
-            known = self.knowledge_base.features(x)
+            known = self.earlier.features(x)
         below = {"conv2": known[0], "conv3": known[1], "fc": known[2].flatten(1)}
         return super().features(x, [self.lateral[name](seen) for name, seen in below.items()]), known
 
@@ -121,7 +124,7 @@ class TwoColumns(PPO):
         return self.columns(x)[0]
 
     def hidden(self, x: Tensor) -> Tensor:
-        """Features `[B, 1024]`: those of the active column, then those of the knowledge base."""
+        """Features `[B, 1024]`: those of the active column, then those of `earlier`."""
         return self.hidden_outputs(x)[1]
 
     def hidden_outputs(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -139,5 +142,6 @@ class TwoColumns(PPO):
     def float_heads(self) -> None:
         super().float_heads()
         self.knowledge_base.float_heads()
+        self.earlier.float_heads()
         for name in GAINS:
             self.lateral[name].float()

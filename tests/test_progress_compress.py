@@ -72,7 +72,8 @@ def changed(agent, before):
 
 
 def names_of(agent, *, known):
-    return {name for name in agent.state_dict() if name.startswith("knowledge_base.") == known}
+    names = {name for name in agent.state_dict() if not name.startswith("earlier.")}
+    return {name for name in names if name.startswith("knowledge_base.") == known}
 
 
 def test_one_column_learns_and_the_other_stays(agent, unrolls):
@@ -87,16 +88,36 @@ def test_one_column_learns_and_the_other_stays(agent, unrolls):
             assert changed(agent, before) == names_of(agent, known=known)
 
 
+def test_the_active_column_plays_on_as_it_did_while_it_teaches(agent, unrolls):
+    """And is given what the knowledge base says from the next regime on."""
+    frames = unrolls.observations.flatten(0, 1)
+    optimizers = training.make_optimizers(training.Args(**SMALL), agent)
+    with torch.no_grad():
+        before, pupil = agent(frames), agent.knowledge_base(frames)
+    step(training.Args(**SMALL), agent, optimizers, unrolls, COMPRESS)
+    with torch.no_grad():
+        torch.testing.assert_close(agent(frames), before, rtol=0, atol=0)
+        assert not torch.equal(agent.knowledge_base(frames)[0], pupil[0])
+        agent.initialise(seeded(5))
+        begun = agent(frames)
+        agent.knowledge_base.network[2].weight.mul_(2.0)
+        torch.testing.assert_close(agent(frames), begun, rtol=0, atol=0)
+        agent.initialise(seeded(5))
+        assert not torch.equal(agent(frames)[0], begun[0])
+
+
 def test_each_optimizer_has_the_parameters_of_its_column_once(agent):
     optimizers = training.make_optimizers(training.Args(), agent)
     columns = [[id(p) for group in one.param_groups for p in group["params"]] for one in optimizers]
     assert set(columns[0]) == {id(p) for p in agent.knowledge_base.parameters()}
-    assert sorted(columns[0] + columns[1]) == sorted(id(p) for p in agent.parameters()), "each of them once"
+    learning = [id(p) for p in agent.parameters() if p.requires_grad]
+    assert sorted(columns[0] + columns[1]) == sorted(learning), "each of them once"
 
 
 def test_the_divergence_is_from_the_active_column_to_the_knowledge_base(agent, unrolls):
     with torch.no_grad():
-        agent.knowledge_base.actor.bias.copy_(torch.tensor([1.0, 0.0, -1.0, 0.5]))
+        for base in (agent.knowledge_base, agent.earlier):  # in the progress phase they are the same
+            base.actor.bias.copy_(torch.tensor([1.0, 0.0, -1.0, 0.5]))
         agent.actor.bias.copy_(torch.tensor([-1.0, 1.0, 0.0, 2.0]))
         frames = unrolls.observations.flatten(0, 1)
         columns = [column(frames) for column in (agent, agent.knowledge_base)]
@@ -350,6 +371,9 @@ def test_at_a_switch_all_of_the_active_column_begins_anew_and_nothing_else(seen)
     assert {name for name in after if not torch.equal(before[name], after[name])} == {
         name for name in after if not name.startswith("knowledge_base.")
     }
+    known = {name.removeprefix("earlier."): weight for name, weight in after.items() if name.startswith("earlier.")}
+    assert all(torch.equal(weight, after[f"knowledge_base.{name}"]) for name, weight in known.items())
+    assert len(known) == 12
     states = [state for phase, _, state in updates if phase.progress]
     assert states[0] == states[2] == 0, "its optimizer begins anew"
     assert states[1] == states[3] > 0
