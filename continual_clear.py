@@ -64,7 +64,7 @@ from continual_hackatari.training.rollouts import (
     to_device,
 )
 from continual_hackatari.training.run import Run, derive_seeds
-from continual_hackatari.training.run_methods import boundary_due, files_of, make_methods, period, played
+from continual_hackatari.training.run_methods import files_of, make_methods, played
 from continual_hackatari.training.settings import LARGE, MANY, Rule, RunSettings
 from continual_hackatari.training.settings import RULES as RUN_RULES
 from continual_hackatari.training.setup import Script, Setup
@@ -224,9 +224,8 @@ def train(setup: Setup[Args]) -> None:
             if args.anneal_lr:
                 share = remaining_share(annealing, first, first + (steps - 1) * args.num_envs)
                 set_learning_rate(optimizer, share * args.learning_rate)
-            if boundary_due(args, first):  # with `boundary` every:STEPS, between two unrolls
-                run.weights_change()
-                changed = methods.boundary(period(args, first - args.batch_size), period(args, first), run.clock())
+            if periods := run.end_period():  # with `boundary` every:STEPS, between two unrolls
+                changed = methods.boundary(*periods, run.clock())
                 if changed.everything and replay is not None:
                     replay.forget()
             acting_agent.refresh()  # in bf16 it acts with a copy of the weights
@@ -376,9 +375,10 @@ def minibatch_step(
     sums |= {name: (each * old).sum() for name, each in cloned.items()}
     total = sums["policy_loss"] + args.vf_coef * sums["value_loss"] - args.ent_coef * sums["entropy"]
     total = total + args.policy_cloning * sums["policy_cloning"] + args.value_cloning * sums["value_cloning"]
+    hidden = [[output[there] for output in outputs] for outputs in hidden]  # methods see rows that there are
     if methods.adds_to_loss:  # a strength means the same as beside a loss that is a mean over the new rows
-        outputs = {"log_prob": log_probs, "entropy": entropy, "value": values}
-        total = total + there[: sizes[0]].sum() * methods.loss(observations, outputs, *hidden or [[]])
+        outputs = {"log_prob": log_probs[there], "entropy": entropy[there], "value": values[there]}
+        total = total + there[: sizes[0]].sum() * methods.loss(observations[there], outputs, *hidden or [[]])
     loss = args.reference_rows / (args.batch_size / ranks.size) * total
 
     optimizer.zero_grad(set_to_none=True)

@@ -76,7 +76,7 @@ from continual_hackatari.training.rollouts import (
     to_device,
 )
 from continual_hackatari.training.run import Part, Run, derive_seeds
-from continual_hackatari.training.run_methods import boundary_due, files_of, make_methods, period, played
+from continual_hackatari.training.run_methods import files_of, make_methods, played
 from continual_hackatari.training.settings import LARGE, MANY, Rule
 from continual_hackatari.training.setup import Script, Setup
 from continual_hackatari.wrappers.config import GameConfig
@@ -259,9 +259,8 @@ def train(setup: Setup[Args]) -> None:
             if args.anneal_lr:
                 share = remaining_share(annealing, first, first + (steps - 1) * args.num_envs)
                 set_learning_rate(optimizer, share * args.learning_rate)
-            if boundary_due(args, first):  # with `boundary` every:STEPS, between two rollouts
-                run.weights_change()
-                methods.boundary(period(args, first - args.batch_size), period(args, first), run.clock())
+            if periods := run.end_period():  # with `boundary` every:STEPS, between two rollouts
+                methods.boundary(*periods, run.clock())
                 update.reset()
             acting_agent.refresh()  # in bf16 it acts with a copy of the weights
             if not on_gpu:

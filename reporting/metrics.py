@@ -12,15 +12,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from continual_hackatari.names import parse
 from continual_hackatari.reporting.asked import Asked
-from continual_hackatari.reporting.evaluations import Evaluations, Scale, Value, check_rows, undefined
-from continual_hackatari.reporting.floor import Floor
+from continual_hackatari.reporting.evaluations import Evaluations, Scale, Value, check_rows, of_agent, undefined
+from continual_hackatari.reporting.floor import Floor, floors_of
 from continual_hackatari.reporting.statistics import Resample, human_normalised, interquartile_mean
 from continual_hackatari.reporting.words import name_of
 
@@ -418,24 +418,30 @@ def _slope(values: Sequence[float]) -> float:
     return float(at @ (np.array(values) - values[0]) / (at @ at))  # any constant may be subtracted: `at` sums to 0
 
 
-def continual_metrics(rows: pd.DataFrame, asked: Asked | None = None) -> dict[str, float]:
+def continual_metrics(
+    rows: pd.DataFrame, asked: Asked | None = None, settings: Mapping[str, Any] | None = None
+) -> dict[str, float]:
     """The metrics of one run's rows of evals.csv that are defined: name -> finite number.
 
     On raw scores, or human-normalised ones where the tasks are of several games, whose points differ in size.
 
-    With what the run has `asked` for, a metric that needs what is not in `rows` is not defined.
+    With what the run has `asked` for, a metric that needs what is not in `rows` is not defined. Its `settings` say what
+    a random player scores.
 
-    Sampled games count, or greedy ones where there are no others. No rows: no metrics.
+    Sampled games count, or greedy ones where there are no others; of several players those of the first. No rows: no
+    metrics.
 
     Raises:
         RunFolderError: the rows are not those of an evals.csv, or are of several runs.
     """
-    rows = check_rows(rows)
+    rows = check_rows(of_agent(rows, ""))
     if rows.empty:
         return {}
     evaluations = Evaluations.of(rows, "sampled" if (rows["deterministic"] == 0).any() else "greedy", asked)
     games = {parse(string).game for string in evaluations.tasks}
-    metrics = metrics_of(evaluations, "", normalise="human" if len(games) > 1 else "raw").values()
+    floors = floors_of(settings["env_id"], settings, evaluations.strings) if settings else {}
+    normalise: Normalisation = "human" if len(games) > 1 else "raw"
+    metrics = metrics_of(evaluations, "", normalise=normalise, floors=floors).values()
     return {metric.name: metric.value for metric in metrics if math.isfinite(metric.value)}
 
 

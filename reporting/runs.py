@@ -267,6 +267,8 @@ class Run:
         except RunFolderError as error:
             raise RunFolderError(f"{path}: {error}") from None
         found.notes += notes
+        if (self.folder / EPISODES).exists() and not self.finished:
+            found.notes.append("it is not finished: its last evaluation so far counts as the end of a phase")
         if found.pending:
             found.notes.append(f"{command} does the rest, as far as the run has kept its weights")
         return found

@@ -193,6 +193,37 @@ def test_the_strength_of_a_method_is_that_beside_a_mean_over_reference_rows():
     assert strength(half) == pytest.approx(args.reference_rows / 2, rel=1e-3), "as the other losses of a short unroll"
 
 
+def test_methods_see_rows_that_there_are_and_no_others():
+    """A unit that is silent on all that was played is not saved by the empty rows of a block that is shorter."""
+    seen = {}
+
+    class Seeing(type(NO_METHODS)):
+        def loss(self, observations, outputs, hidden):
+            seen["loss"] = [observations, *hidden, outputs["value"]]
+            return outputs["value"].sum() * 0
+
+        def weights(self, hidden):
+            seen["weights"] = hidden
+
+    class Looking(LinearAgent):
+        def forward(self, x, with_hidden=False):
+            outputs = super().forward(x)
+            return (*outputs, [x.flatten(1)]) if with_hidden else outputs
+
+    args, agent = training.Args(num_envs=2, num_steps=4), Looking(PLANES)
+    unrolls = [made_up_unrolls(4, 2, 1), made_up_unrolls(5, 3, 2, short=True)]
+    methods, optimizer = Seeing(), torch.optim.SGD(agent.parameters(), 0.0)
+    methods.needs_hidden = methods.adds_to_loss = True
+    training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, unrolls, methods)
+    frames = torch.cat([each.observations.flatten(0, 1) for each in unrolls])
+    expected = frames[torch.cat([each.mask.flatten() for each in unrolls])]
+    assert len(expected) == len(frames) - 1
+    assert torch.equal(seen["weights"][0], expected.flatten(1))
+    assert torch.equal(seen["loss"][0], expected)
+    assert torch.equal(seen["loss"][1], expected.flatten(1))
+    assert torch.equal(seen["loss"][2], agent(expected)[1])
+
+
 def test_nothing_is_cloned_where_the_weights_are_those_that_played():
     """And something is after one step; rows just played are never held where they are."""
     args, agent = training.Args(num_envs=2, num_steps=4), LinearAgent(PLANES)

@@ -265,6 +265,13 @@ def test_a_run_whose_evaluations_were_cut_short_logs_no_metric_that_needs_them(t
     assert "continual/average_performance" not in cut
 
 
+def test_a_run_that_is_not_finished_says_so_where_its_scores_are_read(tmp_path):
+    for finished in (True, False):
+        folder = make_run(tmp_path / str(finished), evaluated=lambda *_: 3.0, finished=finished, eval_every=500)
+        notes = " ".join(Run(folder).evaluations().notes)
+        assert ("it is not finished: its last evaluation so far counts as the end of a phase" in notes) != finished
+
+
 def test_results_that_contradict_each_other_do_not_end_a_run_that_is_whole(tmp_path, capsys):
     run = make_run(tmp_path, evaluated=lambda *_: 3.0, num_envs=2, num_steps=25, eval_every=500)
     rows = evaluations.read_results(run)

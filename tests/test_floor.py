@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import ale_py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from ale_py import roms
@@ -212,3 +213,20 @@ def test_a_run_of_several_games_logs_shares_of_their_humans():
     rows = make_rows(["Pong:", "Freeway:"], lambda string, phase, step: 10.0)
     human = [human_normalised(game, 10.0) for game in ("Pong", "Freeway")]
     assert continual_metrics(rows)["average_performance"] == pytest.approx(sum(human) / 2)
+
+
+def test_a_run_logs_what_metrics_py_computes_of_the_player_that_counts():
+    """The first one in the file is the knowledge base, whatever the names; floors are those of the run's settings."""
+    strings = ["UpNDown:", "Freeway:"]
+    settings = {"env_id": "ALE/Freeway-v5", "full_action_space": True}
+    scores = {"kb": {"UpNDown:": 500.0, "Freeway:": 20.0}, "ac": {"UpNDown:": 5000.0, "Freeway:": 0.0}}
+    players = [
+        make_rows(strings, lambda string, *_, own=own: own[string]).assign(agent=name) for name, own in scores.items()
+    ]
+    logged = continual_metrics(pd.concat(players), settings=settings)
+    run = Evaluations.of(players[0])
+    floors = floors_of("ALE/Freeway-v5", settings, strings)
+    assert all(isinstance(floor, Floor) for floor in floors.values())
+    expected = metrics_of(run, "", normalise="human", floors=floors)
+    assert logged == {name: metric.value for name, metric in expected.items() if np.isfinite(metric.value)}
+    assert logged["learned_share"] == 0.5, "at UpNDown it is no better than a random player"

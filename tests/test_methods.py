@@ -42,11 +42,13 @@ from continual_hackatari.training.config import (
     parse_command_line,
 )
 from continual_hackatari.training.earlier_flags import SHRINK_FLAGS, UNIT_FLAGS
+from continual_hackatari.training.evaluations import ContinualEvaluation
 from continual_hackatari.training.help import groups_of, prefixed_flags
 from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part
 from continual_hackatari.training.ranks import ALONE
 from continual_hackatari.training.rollouts import Rollout
-from continual_hackatari.training.run_methods import boundary_due, files_of, make_methods, period
+from continual_hackatari.training.run import Run
+from continual_hackatari.training.run_methods import files_of, make_methods
 from continual_hackatari.training.unrolls import played_unrolls
 
 NAMES = list(all_methods())
@@ -273,16 +275,57 @@ def test_the_order_of_methods_is_the_one_in_which_they_are_named_after_those_of_
     assert list(late.chosen_methods) == ["continual_backprop", "redo", "ewc"]
 
 
-def test_boundaries_every_so_many_steps_fall_on_borders_of_rounds_and_need_no_memory():
-    args = training.Args(num_envs=2, num_steps=16, boundary="every:100")
-    starts = range(0, 640, 32)
-    due = [step for step in starts if boundary_due(args, step)]
-    assert due == [128, 224, 320, 416, 512, 608]
-    periods = [(period(args, step - args.batch_size), period(args, step)) for step in due]
-    assert [after for _, after in periods][:-1] == [before for before, _ in periods[1:]]
-    assert len({before for before, _ in periods}) == len(due)
-    assert [period(args, step) for step in (0, 99, 100, 199)] == ["period 0", "period 0", "period 1", "period 1"]
-    assert not any(boundary_due(dataclasses.replace(args, boundary="schedule"), step) for step in starts)
+def ended_periods(boundary, starts):
+    """What a run is told at the start of each round, where there is something."""
+    told = {}
+    for before, began in itertools.pairwise([0, *starts]):
+        run = SimpleNamespace(args=training.Args(boundary=boundary), _round_before=before, _round_began=began)
+        run.asked_for, run.modification, run.weights_change = lambda: "", "", lambda: None
+        if periods := Run.end_period(run):
+            told[began] = periods
+    return told
+
+
+def test_boundaries_every_so_many_steps_fall_on_borders_of_rounds():
+    told = ended_periods("every:100", range(0, 640, 32))
+    assert list(told) == [128, 224, 320, 416, 512, 608]
+    assert list(told.values()) == [(f"period {number}", f"period {number + 1}") for number in range(6)]
+    assert ended_periods("schedule", range(0, 640, 32)) == {}
+    # A run of 1,000 steps that was made longer: its last round was a short one.
+    assert list(ended_periods("every:320", [0, 320, 640, 960, 1008, 1328])) == [320, 640, 960, 1328]
+
+
+@pytest.mark.slow
+def test_a_regime_that_ends_with_a_period_is_saved_and_evaluated_as_it_was(monkeypatch, tmp_path):
+    """Before a method changes the weights, and once."""
+    happened = []
+
+    def noting(owner, name, what):
+        original = getattr(owner, name)
+
+        def noted(self, *args):
+            happened.append(what(*args))
+            return original(self, *args)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(ContinualEvaluation, "note", lambda step, phase, _: (step, phase))
+    noting(ContinualEvaluation, "keep", lambda agent: "kept")
+    noting(all_methods()["from_scratch"], "boundary", lambda boundary: boundary.after)
+    flags = ["--total_timesteps", "128", "--update_epochs", "1", "--save_agent_with_switch", "--methods"]
+    regimes, saved = [(0, REGIMES[0]), (64, REGIMES[1])], {}
+    for method in (["from_scratch", "--boundary", "every:64"], ["reset_optimizer"]):
+        folder = tmp_path / method[0]
+        folder.mkdir()
+        made_up_game.play(monkeypatch, folder, *flags, *method, regimes=regimes)
+        (path,) = folder.rglob("switch_1_*.cleanrl_model")
+        saved[method[0]] = load_checkpoint(path).model_weights
+        if method[0] == "from_scratch":
+            at = happened.index("period 1")
+            assert happened[at - 2 : at + 2] == [(64, 0), "kept", "period 1", (64, 1)]
+            assert happened.count((64, 0)) == 1
+    for name, weight in saved["reset_optimizer"].items():
+        assert torch.equal(saved["from_scratch"][name], weight), name
 
 
 @pytest.mark.slow

@@ -371,6 +371,15 @@ def test_rewards_count_by_their_sign_where_there_are_several_games(workdir, caps
     assert "of different sizes" not in capsys.readouterr().out
 
 
+def test_names_that_wait_with_live_are_looked_up_in_the_game_that_is_played(workdir, capsys):
+    """One game, which is not the one of `env_id`; its mode waits for the start of a game."""
+    one = {**CYCLES["modification_factory_kwargs"], "modifications": ["Breakout:", "Breakout: mode_4"]}
+    prepared(workdir, env_id="Pong", modification_factory_kwargs=one, switch_mode="live")
+    assert "note: `mode_4` acts at the start of a game only" in capsys.readouterr().out
+    named = {**one, "modifications": ["Breakout:", "Breakout: left_drift"]}
+    prepared(workdir, env_id="Pong", modification_factory_kwargs=named, switch_mode="live")
+
+
 def test_evaluated_are_the_tasks_and_the_unmodified_games(workdir):
     plan = prepared(workdir, "--eval_every", "0", held_out_modifs=["Breakout: mode_8"]).plan
     tasks = [*THREE, "Breakout:"]

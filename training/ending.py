@@ -88,7 +88,8 @@ def log_continual_metrics(
     from continual_hackatari.reporting.metrics import continual_metrics
 
     try:
-        metrics = continual_metrics(pd.DataFrame(results), RunFolder(folder).asked)
+        run = RunFolder(folder)
+        metrics = continual_metrics(pd.DataFrame(results), run.asked, run.args)
     except RunFolderError as error:  # somebody changed the file; the run itself is whole
         print(f"warning: no continual metrics: {error}")
     else:

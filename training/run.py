@@ -119,6 +119,7 @@ class Counters(NamedTuple):
     modification: str
     modification_index: dict[str, int]
     seconds: float
+    round_began: int | None = None  # unknown to states of earlier versions
 
 
 class Run(Generic[ArgsT]):
@@ -136,7 +137,8 @@ class Run(Generic[ArgsT]):
         self.modification = ""
         """the string that is played"""
         self.timer = PhaseTimer()
-        self._last_switch = 0
+        self._last_switch = self._round_began = self._round_before = 0
+        self._regime_ended = -1  # the step of the last switch that has begun
         self._modification_index: dict[str, int] = {}
         self._ended_games: list[tuple[int, GameRecord]] = []  # with the step where each of them ended
         self._stopping = self._finished = self._has_start = False
@@ -253,7 +255,7 @@ class Run(Generic[ArgsT]):
     def begin_round(self) -> int:
         """How many steps each game plays until the next `end_round`: `num_steps`, in the last one perhaps less."""
         self.evaluations.begin_rollout(self.global_step, self.num_switches, self.modification)
-        self._round_began = self.global_step
+        self._round_before, self._round_began = self._round_began, self.global_step
         missing = self.total_timesteps - self.global_step
         return min(self.args.num_steps, -(-missing // self.args.num_envs))
 
@@ -381,6 +383,9 @@ class Run(Generic[ArgsT]):
 
     def end_regime(self) -> None:
         """A switch begins: save the agent of the regime that ends, where that was asked for; it will be evaluated."""
+        if self._regime_ended == self.global_step:  # `end_period` has said so
+            return
+        self._regime_ended = self.global_step
         self._switch_start = time.perf_counter()
         self._switch_checkpoint = ""
         if self.args.save_agent_with_switch:
@@ -388,6 +393,21 @@ class Run(Generic[ArgsT]):
             self.save_agent(path)
             self._switch_checkpoint = path.name
         self.evaluations.note(self.global_step, self.num_switches, self.modification)
+
+    def end_period(self) -> tuple[str, str] | None:
+        """With `boundary` every:STEPS, at the start of a round: the period that has just ended and the one that begins.
+
+        None where the round before had no multiple of these steps. Else the agent of a regime that ends here too is
+        saved and noted for evaluation, for methods may change it now.
+        """
+        every = self.args.boundary_every
+        ended, begun = (step // every if every else 0 for step in (self._round_before, self._round_began))
+        if ended == begun:
+            return None
+        if self.asked_for() != self.modification:
+            self.end_regime()
+        self.weights_change()
+        return f"period {ended}", f"period {begun}"
 
     def begin_regime(self, modification: str) -> None:
         """Change the games and write the switch down; games that it cut short are logged."""
@@ -446,7 +466,7 @@ class Run(Generic[ArgsT]):
     def counters(self) -> Counters:
         """Where the run is."""
         where = (self.global_step, self.num_switches, self._last_switch, self.modification, self._modification_index)
-        return Counters(*where, seconds=self._seconds)
+        return Counters(*where, seconds=self._seconds, round_began=self._round_began)
 
     def save(self) -> None:
         """Write `resume.pt`: everything that the run needs to go on from here.
@@ -496,9 +516,10 @@ class Run(Generic[ArgsT]):
             filed.load(self.folder / own["files"][name])
         self._files = files_of(saved)
         counters = Counters(**saved["counters"])
-        self.global_step, self.num_switches, self._last_switch, self.modification, self._modification_index, _ = (
-            counters
-        )
+        where = counters[:5]
+        self.global_step, self.num_switches, self._last_switch, self.modification, self._modification_index = where
+        began = counters.round_began
+        self._round_began = max(0, self.global_step - self.args.batch_size) if began is None else began
         self._start_time -= counters.seconds
 
     def _write_files(self) -> dict[str, str]:

@@ -82,14 +82,3 @@ def played(run: Run[Any], rollout: Rollout, start: int, stop: int) -> Rows:
         run.modification,
         run.clock(),
     )
-
-
-def boundary_due(args: RunSettings, step: int) -> bool:
-    """Whether a round that begins at `step` is the first after a multiple of `boundary` every:STEPS."""
-    every = args.boundary_every
-    return every > 0 and step > 0 and step // every > max(step - args.batch_size, 0) // every
-
-
-def period(args: RunSettings, step: int) -> str:
-    """What stands for a task with `boundary` every:STEPS: the number of the period that has this step."""
-    return f"period {step // args.boundary_every}"

@@ -268,8 +268,9 @@ def _other_game(config: GameConfig, game: str, start: str) -> tuple[GameConfig, 
 
 def waiting_note(config: GameConfig, strings: Sequence[str]) -> str | None:
     """A line that says which of these canonical strings' names have to wait under ``live``; None where none has."""
-    names = dict.fromkeys(name for string in strings for name in parse(string).names)
-    waiting = wait_for_start(config.game, list(names), config.rules)
+    tasks = map(parse, strings)
+    found = (wait_for_start(task.game or config.game, list(task.names), config.rules) for task in tasks)
+    waiting = [*dict.fromkeys(name for names in found for name in names)]
     if len(strings) < 2 or not waiting:
         return None
     leaving = "; so it does to leave a mode or a difficulty" if switches_of(waiting) != Switches() else ""
