@@ -50,7 +50,14 @@ from continual_hackatari.training import setup as setups
 from continual_hackatari.training.annealing import annealing_borders, remaining_share, set_learning_rate
 from continual_hackatari.training.config import Belonging, ConfigError, Range
 from continual_hackatari.training.ranks import ALONE, Ranks
-from continual_hackatari.training.replay import REPLAY_RULES, ReplayFile, ReplaySettings, check_replay, make_replay
+from continual_hackatari.training.replay import (
+    REPLAY_RULES,
+    ReplayFile,
+    ReplaySettings,
+    check_replay,
+    make_replay,
+    numbers_of,
+)
 from continual_hackatari.training.rollouts import (
     Cut,
     act,
@@ -311,7 +318,8 @@ def train(setup: Setup[Args]) -> None:
             shown_numbers = {f"losses/{name}": of_update[name] for name in LOSSES}
             if replay is not None:
                 of_replay = {name: of_update[name] for name in OF_REPLAY} if len(unrolls) > 1 else {}
-                shown_numbers |= {f"replay/{name}": n for name, n in (*of_replay.items(), *replay.numbers().items())}
+                of_replay |= numbers_of(replay, ranks)
+                shown_numbers |= {f"replay/{name}": number for name, number in of_replay.items()}
             shown_numbers["losses/explained_variance"] = explained.item()
             shown_numbers["charts/learning_rate"] = float(optimizer.param_groups[0]["lr"])
             shown_numbers |= methods.numbers()

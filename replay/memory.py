@@ -118,7 +118,7 @@ class Replay:
         self.forget()
 
     def _lay_out(self, layout: Layout, num_envs: int) -> None:
-        check_room(layout, num_envs, self.block_steps, self._room.steps, self._room.num_bytes / 1e6)
+        check_room(layout, num_envs, self.block_steps, self._room.steps, self._room.num_bytes / 1e6, self._keep)
         self._layout, self.num_envs = layout, num_envs
 
     @property
@@ -406,17 +406,20 @@ class Replay:
             self._open[each["environment"]] = OpenBlock.from_state(self.layout, each)
 
 
-def check_room(layout: Layout, num_envs: int, block_steps: int, steps: int, mb: float) -> None:
-    """Raise ReplayError where a replay could not hold a block of every game, not compressed."""
+def check_room(layout: Layout, num_envs: int, block_steps: int, steps: int, mb: float, keep: str = "reservoir") -> None:
+    """Raise ReplayError where a replay, or each of its halves, could not hold a block of every game, not compressed."""
+    what = "a replay"
+    if keep == "half":
+        what, steps, mb = "half of the replay (`half` has two), one", steps // 2, mb / 2
     if steps < num_envs * block_steps:
         raise ReplayError(
-            f"a replay of {steps:,} steps cannot hold a block of each game: {num_envs} games x {block_steps} steps = "
+            f"{what} of {steps:,} steps cannot hold a block of each game: {num_envs} games x {block_steps} steps = "
             f"{num_envs * block_steps:,} steps"
         )
     block = layout.bytes_of_block(block_steps)
     if mb * 1e6 < num_envs * block:
         raise ReplayError(
-            f"a replay of {mb:g} MB cannot hold a block of each game: {num_envs} games x ({block_steps} + "
+            f"{what} of {mb:g} MB cannot hold a block of each game: {num_envs} games x ({block_steps} + "
             f"{layout.window} observations of {layout.plane_bytes:,} bytes + {block_steps} steps of "
             f"{layout.row.itemsize} bytes) = {num_envs * block / 1e6:.1f} MB before it is compressed"
         )

@@ -304,6 +304,35 @@ def test_a_changed_config_file_is_refused_as_well(fake, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_what_changed_before_its_turn_came_is_not_run(fake, capsys):
+    """The first experiment edits the file of the second, as a user may meanwhile; the third is as it was."""
+    for name in ("b.json", "c.json"):
+        Path(name).write_text("{}")
+    Path("edits.py").write_text("open('b.json', 'w').write('{\"num_envs\": 3}')\n" + Path("fake.py").read_text())
+    write_queue(
+        {"score": 1.0, "program": "edits.py"}, {"score": 2.0, "config": "b.json"}, {"score": 3.0, "config": "c.json"}
+    )
+    assert sweep.main(["tiny.json"]) == 1
+    said = "config=b.json: the file that `--config` names has changed since this plan was made; the same command plans"
+    assert said in capsys.readouterr().out
+    assert [Path("sweeps/tiny", str(number), "run.json").exists() for number in range(3)] == [True, False, True]
+    assert sweep.main(["tiny.json"]) == 0, "the next start plans with the file as it is"
+
+
+def test_what_another_starter_began_as_something_else_is_not_taken_over(fake, capsys):
+    """It has read an earlier version of the file, and runs or has run its own."""
+    here = Queue(write_queue({"score": 2.0}), "fake.py", Path("sweeps/tiny"))
+    assert sweep.main([write_queue({"score": 1.0})]) == 0
+    capsys.readouterr()
+    assert here.run(here.planned(), 1, False, lambda _: True) == 0, "it was finished before: nothing is begun"
+    (job,) = jobs = here.planned()
+    job.state = "waiting"
+    Path("sweeps/tiny/0/result.json").unlink()
+    assert here.run(jobs, 1, False, lambda _: True) == 1
+    assert "is not what began in sweeps/tiny/0: `score` was 1.0 and is 2.0" in capsys.readouterr().out
+    assert len(calls()) == 1
+
+
 @pytest.mark.slow
 def test_a_report_ends_a_queue_of_training_scripts(fake, monkeypatch, capsys):
     """Of other programs nobody knows what a report could show."""
@@ -329,7 +358,7 @@ def test_the_queue_of_the_page_works_as_its_commands_say(checked_here, workdir, 
     (text,) = re.findall(r"^```text\n(.*?)^```", page, re.S | re.M)
     Path("experiments.json").write_text(text)
     Path("configs").symlink_to(ROOT / "configs")
-    shutil.copy(ROOT / "tests" / "q_learner.py", "my_q.py")
+    Path("continual_clear.py").symlink_to(ROOT / "continual_clear.py")
     printed = []
     for line in re.findall(r"^python sweep.py (.*)", page, re.M):
         assert sweep.main([*dict.fromkeys([*shlex.split(line), "--dry_run"])]) == 0

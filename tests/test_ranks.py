@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from processes import descendants, wait_until_gone
 from siblings import EVERY, PPO, PPO_ALONE
 from test_resume import assert_same_run
 
+from continual_hackatari import continual_clear
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.training import setup
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.ranks import Ranks
+from continual_hackatari.training.replay import numbers_of
 from continual_hackatari.training.resume import ResumeError, load_state
 from continual_hackatari.training.run_folder import folder_of_job, forget_job, write_job
 from continual_hackatari.training.signals import StopSignals
@@ -450,3 +453,14 @@ def test_two_torchruns_that_meet_make_one_job(sibling, uninterrupted, tmp_path):
         assert [job.end() for job in jobs] == [0, 0], jobs[0].said + jobs[1].said
         assert_ranks_agree(folder, saves=10)
         assert_same_run(only_run(folder), only_run(uninterrupted))
+
+
+def test_what_processes_share_counts_for_each_and_what_they_keep_together():
+    args = setup.of_one_process(continual_clear.Args(num_envs=16, replay_mb=500.0), 4)
+    assert (args.num_envs, args.replay_mb) == (4, 125.0)
+    assert setup.of_one_process(training.Args(num_envs=8), 2).num_envs == 4
+    kept = {"steps": 20, "mb": 0.5, "blocks": 1, "tasks": 2}
+    replay = SimpleNamespace(numbers=lambda: kept)
+    of_both = SimpleNamespace(gather=lambda own: [*own, {**kept, "steps": 40, "tasks": 1}])
+    assert numbers_of(replay, of_both) == {"steps": 60, "mb": 1.0, "blocks": 2, "tasks": 2}
+    assert numbers_of(replay, SimpleNamespace(gather=lambda _: [])) == {}, "on the other ranks"

@@ -289,6 +289,11 @@ def test_what_does_not_fit_is_said():
 
 
 def test_a_room_for_less_than_a_block_of_each_game_is_refused_with_the_arithmetic():
+    replay_of(num_envs=4, steps=40, keep="half")
+    with pytest.raises(
+        ReplayError, match=r"half of the replay .*, one of 19 steps cannot hold a block of each game: 4 g"
+    ):
+        replay_of(num_envs=4, steps=39, keep="half")
     with pytest.raises(ReplayError, match="19 steps cannot hold a block of each game: 4 games x 5 steps = 20 steps"):
         replay_of(num_envs=4, steps=19)
     block = FRAMES.bytes_of_block(5)

@@ -36,8 +36,9 @@ def planned(run, **flags):
     return planned_for(run_evaluation.Args(run=str(run), **flags), run)[0]
 
 
-def add_game(run, *, episode=0, seed=1, step=0, phase=0):
-    evaluations.add_results(run, [(run.name, 1, phase, step, "", "train", episode, seed, 0, 2.0, 10, 5, "")])
+def add_game(run, *, episode=0, seed=1, step=0, phase=0, modes=(0,)):
+    for mode in modes:
+        evaluations.add_results(run, [(run.name, 1, phase, step, "", "train", episode, seed, mode, 2.0, 10, 5, "")])
 
 
 def test_without_a_plan_games_and_strings_are_as_the_run_named_them(tmp_path):
@@ -99,15 +100,18 @@ def test_what_cannot_be_evaluated_any_more_is_counted_with_the_first_and_advice(
     missing = run_evaluation.what_cannot_be_done(run, [])
     assert missing.startswith("note: 3 evaluations that the run has asked for cannot be done")
     assert missing.endswith("the first at step 0 (phase 0), unless the training goes on and does them itself")
-    add_game(run)
+    add_game(run, modes=(0, 1))
     there = evaluations.read_results(run)
     assert "2 evaluations" in run_evaluation.what_cannot_be_done(run, there)
     (run / "model.cleanrl_model").write_bytes(b"a model")
     missing = run_evaluation.what_cannot_be_done(run, there)
     assert missing.endswith("are not kept, the first at step 1,000 (phase 0)"), "no advice: it does not go on"
     for step, phase in ((1000, 0), (1000, 1), (2000, 1)):
-        add_game(run, step=step, phase=phase)
-    assert run_evaluation.what_cannot_be_done(run, evaluations.read_results(run)) is None
+        add_game(run, step=step, phase=phase, modes=(0, 1))
+    results = evaluations.read_results(run)
+    assert run_evaluation.what_cannot_be_done(run, results) is None
+    sampled = [row for row in results if row["deterministic"] == "0"]
+    assert "4 evaluations" in run_evaluation.what_cannot_be_done(run, sampled), "none of them greedy"
 
 
 def test_a_line_says_how_many_rows_came_of_which_weights(tmp_path, monkeypatch, capsys):

@@ -340,6 +340,17 @@ def test_the_check_covers_every_run_of_the_real_script(workdir, capsys):
     assert list(workdir.iterdir()) == []
 
 
+def test_a_run_whose_config_file_has_changed_since_the_plan_is_not_run(fake, capsys):
+    """The first one edits it; the folder of the second says what it was to be run with."""
+    Path("c.json").write_text("{}")
+    Path("edits.py").write_text("open('c.json', 'w').write('{\"num_envs\": 3}')\n" + Path("fake.py").read_text())
+    command = ["${interpreter}", "${program}", "--config=c.json", "${args_no_boolean_flags}"]
+    assert sweep.main([write_sweep({"x": {"values": [0.1, 0.2]}}, program="edits.py", command=command)]) == 1
+    out = capsys.readouterr().out
+    assert "finished x=0.1" in out
+    assert "failed x=0.2: the file that `--config` names has changed since this plan was made; the same" in out
+
+
 def test_the_process_that_checks_is_not_killed(workdir):
     # What it has opened would be left behind, and a warning in the terminal.
     Path("opening.py").write_text("import multiprocessing\n\ndef fault():\n    fault.lock = multiprocessing.Lock()\n")

@@ -10,7 +10,7 @@ from typing import Any
 from continual_hackatari.reporting.groups import differences
 from continual_hackatari.training.config import ConfigError, read_json, shown
 from continual_hackatari.training.runner import Job
-from continual_hackatari.training.sweeps import Batch, label_of, text_of_config, without_wandb
+from continual_hackatari.training.sweeps import CHANGED, Batch, label_of, text_of_config, without_wandb
 
 NO_FLAGS = ("program", "notes")
 """Keys of an experiment that say something else than a flag of its training script."""
@@ -62,6 +62,14 @@ class Queue(Batch):
         return Job(
             named, command, label, self.folder / str(number), entry["program"], config_text=text_of_config(words)
         )
+
+    def fault_of(self, run: Job) -> str:
+        """Another starter may have begun it as something else, and its `config` file may have been edited."""
+        try:
+            self._check_unchanged(run)
+        except ConfigError as error:
+            return str(error)
+        return "" if text_of_config(run.command) == run.config_text else CHANGED
 
     def _check_unchanged(self, run: Job) -> None:
         """Raise ConfigError if the experiment of this number began as another one."""

@@ -67,7 +67,17 @@ def make_replay(args: Any, ranks: Ranks, envs: VectorGames, *, block_steps: int,
 def check_replay(args: Any, ranks: Ranks, *, block_steps: int, fields: Fields) -> None:
     """Raise ConfigError where the room that `args` give cannot hold a block of each game; for `Script.check`."""
     steps, mb = args.replay_steps // ranks.size, args.replay_mb / ranks.size
-    check_room_of(args, steps, mb, block_steps, processes=ranks.size, fields=fields)
+    check_room_of(args, steps, mb, block_steps, processes=ranks.size, fields=fields, keep=args.replay_keep)
+
+
+def numbers_of(replay: Replay, ranks: Ranks) -> dict[str, float]:
+    """What is kept in all processes together, to log: each has games of its own, and all have the same tasks.
+
+    Empty but on the main rank, which logs.
+    """
+    of_ranks = ranks.gather([replay.numbers()])
+    names = of_ranks[0] if of_ranks else {}
+    return {name: (max if name == "tasks" else sum)(each[name] for each in of_ranks) for name in names}
 
 
 MOST_FILES = 12

@@ -21,6 +21,7 @@ def check_room_of(
     *,
     processes: int = 1,
     fields: Fields | None = None,
+    keep: str = "reservoir",
     what: str = "",
     flags: str = "`replay_steps` and `replay_mb`",
 ) -> None:
@@ -32,7 +33,7 @@ def check_room_of(
     shape = (args.buffer_window_size, *((FRAME_SIZE, FRAME_SIZE) if frames else (1,)))
     layout = Layout(shape, np.uint8 if frames else np.float32, fields or {})
     try:
-        check_room(layout, args.num_envs // processes, block_steps, steps, mb)
+        check_room(layout, args.num_envs // processes, block_steps, steps, mb, keep)
     except ReplayError as error:
         share = f", {processes} processes sharing {flags}" if processes > 1 else ""
         said = f"{what}: {error}" if what else str(error)

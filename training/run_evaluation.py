@@ -97,8 +97,15 @@ def evaluate_run(args: Args) -> None:
 def what_cannot_be_done(folder: Path, results: Sequence[Mapping[str, str]]) -> str | None:
     """A line about evaluations that the run has asked for, but has not kept the weights for."""
     asked = Run(folder).asked
-    done = {(row["modification"], int(row["phase"]), int(row["global_step"])) for row in results}
-    left = sorted({(step, phase) for _, phase, step in still_to_do(asked, done)}) if asked is not None else []
+    if asked is None:
+        return None
+    done: dict[tuple[str, str], list[tuple[str, int, int]]] = {
+        (mode, agent): [] for mode in ("0", "1") for agent in {row.get("agent", "") for row in results} or {""}
+    }
+    for row in results:
+        place = row["modification"], int(row["phase"]), int(row["global_step"])
+        done[row["deterministic"], row.get("agent", "")].append(place)
+    left = sorted({(step, phase) for each in done.values() for _, phase, step in still_to_do(asked, each)})
     if not left:
         return None
     step, phase = left[0]

@@ -94,13 +94,15 @@ class Runner:
         metric: str = "",
         more: Callable[[list[Job]], Job | None] = lambda _: None,
         place: Path | None = None,
+        fault: Callable[[Job], str] = lambda _: "",
     ) -> None:
         """
         metric: logged number that is kept of each run, besides the continual metrics.
         more: says which job to add to the present ones when there is room for another; None: none.
         place: folder in which the trainings run (default: the current one).
+        fault: says why a job, when its turn comes, is not what was planned any more; empty: it is.
         """
-        self.jobs, self.at_a_time, self.metric, self._more = jobs, at_a_time, metric, more
+        self.jobs, self.at_a_time, self.metric, self._more, self._fault = jobs, at_a_time, metric, more, fault
         self._place = place or Path()
         self._locks: dict[Path, IO[str]] = {}
         self._elsewhere: set[Path] = set()
@@ -162,6 +164,11 @@ class Runner:
             if job.folder not in self._elsewhere:
                 print(f"waiting for {job.label}, which another process is running", flush=True)
             self._elsewhere.add(job.folder)
+            return
+        if fault := self._fault(job):  # hours may have passed, and other starters may have another file
+            lock.close()
+            job.state, job.error = "failed", fault
+            print(f"{self.counts()} failed {job.label}: {fault}", flush=True)
             return
         job.collect()  # the process that held the lock may have finished it
         if job.state == "waiting":

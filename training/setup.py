@@ -196,7 +196,8 @@ def check_settings(
     check_values(args, script.rules, before)
     if not ranks.alone or saved is not None:
         check_ranks(args, saved, ranks)
-    check_methods(args, script.moments, Path(script.file).name, script.refused)
+    own = of_one_process(args, ranks.size)
+    check_methods(own, script.moments, Path(script.file).name, script.refused)
     script.check(args, saved, ranks)
     device = choose_device(args.device, args.cuda, ranks)
     game, notes = choose_game(args)
@@ -239,7 +240,7 @@ def check_settings(
     notes.append(line)
     # What `auto` chose holds for the whole run, on whatever machine it goes on.
     args = replace(args, amp="off" if precision == torch.float32 else "bf16")
-    check_memory(*script.memory(replace(args, num_envs=args.num_envs // ranks.size), game), device)
+    check_memory(*script.memory(own, game), device)
     if args.torch_deterministic:
         torch.backends.cudnn.deterministic = True
     if args.track and ranks.is_main:
@@ -356,6 +357,14 @@ def check_ranks(args: RunSettings, saved: dict[str, Any] | None, ranks: Ranks) -
             f"`num_envs` {args.num_envs} games cannot be shared equally among the {size} processes of torchrun; choose "
             f"a multiple of {size}"
         )
+
+
+def of_one_process(args: ArgsT, size: int) -> ArgsT:
+    """The settings with the share that one of so many processes has of what they have together."""
+    shared: dict[str, Any] = {"num_envs": args.num_envs // size}
+    if hasattr(args, "replay_mb"):
+        shared["replay_mb"] = args.replay_mb / size
+    return replace(args, **shared)
 
 
 def check_memory(needed: int, remedy: str, device: torch.device) -> None:

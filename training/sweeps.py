@@ -40,6 +40,7 @@ STUDY = "study.journal"
 SWITCHES_OF_WANDB = ("track", "save_agent_wandb")
 SETTINGS_OF_WANDB = ("wandb_project_name", "wandb_entity", "wandb_dir")
 """Flags that go with `--track`: without a word for their value, and with one."""
+CHANGED = "the file that `--config` names has changed since this plan was made; the same command plans anew"
 
 
 def sweep_of_seeds(program: str, seeds: Sequence[int], flags: Sequence[str]) -> dict[str, Any]:
@@ -229,6 +230,10 @@ class Batch:
     def tell(self, runs: Sequence[Job]) -> None:
         """How they ended."""
 
+    def fault_of(self, run: Job) -> str:
+        """Why a run, when its turn comes, is not what was planned any more; empty: it is."""
+        raise NotImplementedError
+
     @property
     def method(self) -> list[str]:
         """Of what is varied, what makes another method: not the seed and the like."""
@@ -245,7 +250,7 @@ class Batch:
 
         table: end with a table and results.csv. report: makes the report of these run folders, and says if it did.
         """
-        runner = Runner(runs, at_a_time, self.metric, self.another)
+        runner = Runner(runs, at_a_time, self.metric, self.another, fault=self.fault_of)
         return runner.run(lambda: self.conclude(runner.jobs, table, report))
 
     def conclude(self, runs: list[Job], with_table: bool, report: Callable[[list[str]], bool]) -> int:
@@ -391,6 +396,9 @@ class Sweep(Batch):
         label = label_of(parameters, self.varied)
         folder = self.folder / f"{safe_name(label, 80)}~{digest_of(command)}"
         return Job(parameters, command, label, folder, self.config["program"])
+
+    def fault_of(self, run: Job) -> str:
+        return "" if run.folder.name.endswith(digest_of(run.command)) else CHANGED
 
     def another(self, runs: list[Job]) -> Job | None:
         """What Bayesian search adds when there is room for another run."""
