@@ -1,6 +1,7 @@
 """The update of continual_clear.py: against the formulas written a second time, and row by row in a run."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +12,19 @@ from test_minibatch import LinearAgent
 from test_vtrace import double_sum
 
 from continual_hackatari import continual_clear as training
+from continual_hackatari import continual_progress_compress
+from continual_hackatari.agents import RewardScaler
 from continual_hackatari.agents.actor_critic import divergence
 from continual_hackatari.agents.restartable_rmsprop import RestartableRMSprop
+from continual_hackatari.methods.ewc import EWC
+from continual_hackatari.methods.from_scratch import FromScratch
+from continual_hackatari.methods.moments import Changed
+from continual_hackatari.methods.reset_optimizer import ResetOptimizer
 from continual_hackatari.methods.together import NO_METHODS
 from continual_hackatari.replay import Replay
+from continual_hackatari.training.run import Run
 from continual_hackatari.training.unrolls import Unrolls, replayed_unrolls, trace
+from continual_hackatari.wrappers.config import game_config
 
 PLANES, ACTIONS = 3, 3
 NO_AUTOCAST = torch.autocast("cpu", torch.bfloat16, enabled=False)
@@ -431,3 +440,138 @@ def test_the_numbers_of_replay_are_logged(seen):
     assert [event.value for event in events.Scalars("replay/steps")] == [16.0 * i for i in range(1, 11)]
     assert max(abs(event.value) for event in events.Scalars("replay/policy_cloning")) < 1e-6
     assert [event.value for event in events.Scalars("replay/tasks")] == [1.0] * 6 + [2.0] * 4, "of whole unrolls"
+
+
+def test_optimizer_settings_reach_rmsprop():
+    args = training.Args(learning_rate=0.3, rms_alpha=0.9, rms_eps=0.2)
+    (group,) = training.make_optimizer(args, LinearAgent(PLANES)).param_groups
+    assert (group["lr"], group["alpha"], group["eps"], group["momentum"]) == (0.3, 0.9, 0.2, 0)
+
+
+def test_gradients_are_clipped_to_their_norm():
+    args, agent = training.Args(num_envs=2, num_steps=4, max_grad_norm=0.5), LinearAgent(PLANES)
+    optimizer = torch.optim.SGD(agent.parameters(), 0.0)
+    numbers, *_ = training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, [made_up_unrolls(4, 2, 1)])
+    assert float(numbers[-1]) > 1
+    assert float(gradients_of(agent).norm()) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_two_processes_make_the_step_of_one():
+    """Each has half of the games; `mean_gradients` makes the mean of theirs."""
+    whole, found = made_up_unrolls(4, 2, 1), []
+    args, ranks = training.Args(num_envs=2, num_steps=4, max_grad_norm=1e9), SimpleNamespace(size=2)
+    ranks.mean_gradients = lambda agent, numbers: numbers
+    for which, those in (((0, 1), training.ALONE), ((0,), ranks), ((1,), ranks)):
+        rows = torch.isin(whole.places[1], torch.tensor(which))
+        part = Unrolls(
+            *(each[:, list(which)] for each in whole[:8]),
+            whole.after[rows],
+            (whole.places[0][rows], whole.places[1][rows] - which[0]),
+        )
+        agent = LinearAgent(PLANES)
+        optimizer = torch.optim.SGD(agent.parameters(), 0.0)
+        training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, [part], NO_METHODS, those)
+        found.append(gradients_of(agent))
+    torch.testing.assert_close((found[1] + found[2]) / 2, found[0], rtol=1e-4, atol=1e-4)
+
+
+@NEEDS_HACKATARI
+@pytest.mark.parametrize("ratio", [0.5, 2.0])
+def test_as_many_unrolls_are_replayed_as_the_ratio_says(ratio, workdir, monkeypatch):
+    drawn, sample = [], Replay.sample
+    monkeypatch.setattr(Replay, "sample", lambda replay, number: (drawn.append(number), sample(replay, number))[1])
+    training.main(["--config", write_config(workdir, **EPISODES), *SMALL, "--replay_ratio", str(ratio)])
+    assert drawn == [2 * ratio] * 9
+
+
+@NEEDS_HACKATARI
+def test_methods_are_shown_rows_of_their_own_regime_and_act_in_every_step(workdir, monkeypatch):
+    seen, terms = [], []
+    see, term = EWC.rows, EWC.loss
+    monkeypatch.setattr(EWC, "rows", lambda self, rows: (seen.append((rows.task, len(rows.actions))), see(self, rows)))
+    monkeypatch.setattr(EWC, "loss", lambda *given: (terms.append(1), term(*given))[1])
+    words = ["--methods", "ewc", "--ewc.samples", "8"]
+    training.main(["--config", write_config(workdir, **EPISODES), *SMALL, *words])
+    assert [sum(n for task, n in seen if task == name) for name in ("", "left_drift")] == [44, 36]
+    assert len(terms) == 10
+
+
+@NEEDS_HACKATARI
+def test_boundaries_every_so_many_steps(workdir, monkeypatch):
+    told = []
+    monkeypatch.setattr(ResetOptimizer, "boundary", lambda self, boundary: (told.append(boundary[:2]), Changed())[1])
+    words = ["--methods", "reset_optimizer", "--boundary", "every:64"]
+    training.main(["--config", write_config(workdir, **EPISODES), *SMALL, *words])
+    assert told == [("period 0", "period 1"), ("period 1", "period 2")]
+
+
+@NEEDS_HACKATARI
+def test_an_agent_that_begins_anew_learns_from_nothing_of_before(workdir, monkeypatch):
+    """The switch is after step 4 of the sixth unroll: of it four rows are left, and none to replay."""
+    updates, states, step, begin = [], [], training.minibatch_step, FromScratch.boundary
+
+    def learn(args, agent, optimizer, autocast, unrolls, *rest):
+        updates.append([len(each.actions) for each in unrolls])
+        return step(args, agent, optimizer, autocast, unrolls, *rest)
+
+    def boundary(method, boundary):
+        changed = begin(method, boundary)
+        states.extend(part.state_dict()["count"] for part in method.learner.beside)
+        return changed
+
+    monkeypatch.setattr(training, "minibatch_step", learn)
+    monkeypatch.setattr(FromScratch, "boundary", boundary)
+    words = ["--methods", "from_scratch", "--reward_scaling", "normalize"]
+    training.main(["--config", write_config(workdir, **EPISODES), *SMALL, *words])
+    assert updates == [[8], *[[8, 8]] * 4, [4], [8], *[[8, 8]] * 3]
+    assert states == [RewardScaler(2, 0.99).count]
+
+
+@NEEDS_HACKATARI
+def test_the_learning_rate_falls_to_nothing(workdir, monkeypatch):
+    rates, step = [], training.minibatch_step
+    monkeypatch.setattr(
+        training, "minibatch_step", lambda *given: (rates.append(given[2].param_groups[0]["lr"]), step(*given))[1]
+    )
+    words = ["--anneal_lr", "--learning_rate", "0.001"]
+    training.main(["--config", write_config(workdir, **EPISODES), *SMALL, *words])
+    assert rates == pytest.approx([0.001 * (1 - k / 10) for k in range(10)])
+
+
+def test_the_memory_of_a_run_has_room_for_its_replay():
+    game, _ = game_config("ALE/Freeway-v5")
+    given = [
+        training.Args(replay_mb=mb, replay_ratio=ratio) for mb, ratio in ((500.0, 1.0), (1500.0, 1.0), (1500.0, 0.0))
+    ]
+    small, large, none = (training.memory(each, game)[0] for each in given)
+    assert large - small == 10**9
+    assert none < small
+
+
+@NEEDS_HACKATARI
+@pytest.mark.parametrize("script", [training, continual_progress_compress], ids=["clear", "progress_compress"])
+def test_returns_begin_anew_at_a_switch_on_a_border_of_two_unrolls(script, workdir, monkeypatch):
+    """What the scale of rewards is measured by; the games were cut there."""
+    scalers, seen, begin = [], [], Run.begin_regime
+    make = script.RewardScaler
+    monkeypatch.setattr(script, "RewardScaler", lambda *given: (scalers.append(make(*given)), scalers[-1])[1])
+
+    def begin_regime(run, modification):
+        seen.append(scalers[-1].returns.copy())
+        begin(run, modification)
+
+    monkeypatch.setattr(Run, "begin_regime", begin_regime)
+    scale, before = script.scale_rewards, []
+
+    def scale_rewards(scaler, *given, **others):
+        found = scale(scaler, *given, **others)
+        scaler.returns[:] = 1.0  # as if something had been scored at the very end
+        before.append(1)
+        return found
+
+    monkeypatch.setattr(script, "scale_rewards", scale_rewards)
+    kwargs = {**EPISODES["modification_factory_kwargs"], "switching_thresholds": [80]}
+    config = write_config(workdir, **{**EPISODES, "modification_factory_kwargs": kwargs})
+    script.main(["--config", config, *SMALL, "--reward_scaling", "normalize"])
+    assert before
+    assert [each.tolist() for each in seen] == [[0.0, 0.0]]

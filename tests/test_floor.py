@@ -215,6 +215,15 @@ def test_a_run_of_several_games_logs_shares_of_their_humans():
     assert continual_metrics(rows)["average_performance"] == pytest.approx(sum(human) / 2)
 
 
+def test_the_floor_of_a_task_is_that_of_its_game():
+    settings = {"full_action_space": True}
+    floors = floors_of("ALE/Freeway-v5", settings, ["Breakout:", "Freeway: disable_cars"])
+    assert floors["Breakout:"] == floor_of("ALE/Breakout-v5", "4", "Breakout:")
+    assert floors["Freeway: disable_cars"] == floor_of("ALE/Freeway-v5", "4", "Freeway: disable_cars")
+    assert floors["Breakout:"] != floors["Freeway: disable_cars"]
+    assert all(isinstance(floor, Floor) for floor in floors.values())
+
+
 def test_a_run_logs_what_metrics_py_computes_of_the_player_that_counts():
     """The first one in the file is the knowledge base, whatever the names; floors are those of the run's settings."""
     strings = ["UpNDown:", "Freeway:"]

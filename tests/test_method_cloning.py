@@ -130,3 +130,11 @@ def test_its_memory_has_a_size():
     method.begin()
     assert method.numbers()["memory_steps"] == 0
     assert all(torch.equal(before[name], weight) for name, weight in agent.named_parameters())
+
+
+@pytest.mark.parametrize("name", ["cloning", "a_gem"])
+@pytest.mark.parametrize("given", [{}, {"steps": 640, "mb": 3.0, "keep": "half"}])
+def test_the_memory_is_of_the_settings(name, given):
+    method = method_on(opinionated(), name, **given)
+    assert method.memory._keep == method.settings.keep
+    assert method.memory._room == (method.settings.steps, method.settings.mb * 1e6)

@@ -273,3 +273,15 @@ def test_the_information_is_the_mean_over_all_processes():
     alone = fisher(agent, seen, seeded(3))
     for name, together in information_of(learner, seen, normalise=False).items():
         assert torch.equal(together, 2 * alone[name])
+
+
+@pytest.mark.parametrize("memory", ["tasks", "sum"])
+def test_the_penalty_of_several_tasks_goes_on(memory):
+    agent = small_agent()
+    method, again = (method_on(agent, "ewc", samples=8, memory=memory) for _ in range(2))
+    for seed, (before, after) in enumerate(("ab", "bc")):
+        switch(method, before, after, seed)
+        move(agent, seed)
+    again.load_state_dict(method.state_dict())
+    again.load_large_state(copy.deepcopy(method.large_state()))
+    assert float(penalty(again).detach()) == pytest.approx(float(penalty(method).detach()), rel=1e-5)

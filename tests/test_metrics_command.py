@@ -158,10 +158,10 @@ def test_the_page_defines_every_metric_as_the_program_does():
 def test_the_commands_of_the_page_run_as_printed(workdir, capsys):
     for seed in (1, 2):
         rows = make_rows(["", "a"], lambda s, p, step: float(step), seed=seed)
-        make_run(workdir / "runs" / f"continual_{seed}", rows)
+        make_run(workdir / "runs" / f"Game_s{seed}__continual__PPO__1", rows)
     for name in ("", "a"):
         rows = make_rows([name], lambda s, p, step: step / 2)
-        make_run(workdir / "runs" / f"alone_{name or 'plain'}", rows, modifs=name)
+        make_run(workdir / "runs" / f"Game_s1__alone__PPO__{name or 'plain'}", rows, modifs=name)
     (workdir / "runs" / "without_evaluations").mkdir()
     commands = "".join(re.findall(r"^```bash\n(.*?)^```", section("Continual metrics"), re.S | re.M))
     expand = 'python() { echo "$*"; }\n'  # the shell expands the words, and this process runs them
@@ -377,3 +377,16 @@ def test_normalised_evaluations_keep_what_is_known():
     assert changed.score("b", 0).reason == "no idea"
     assert evaluations.curve("a", 1)["score"].tolist() == [100.0, 150.0, 200.0]
     assert evaluations.curve("a")["phase"].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_several_single_task_runs_count_by_their_mean(workdir, capsys):
+    for seed, top in ((1, 10.0), (2, 30.0)):
+        rows = make_rows(
+            ["a"], lambda s, p, step, top=top: top * step / 100, strings=["a"], run=f"alone{seed}", seed=seed
+        )
+        make_run(workdir / f"alone{seed}", rows)
+    make_run(workdir / "run", make_rows(["a", "b"], lambda s, p, step: 15.0, strings=["a"]))
+    main(["run", "--single_task", "alone1", "alone2", "--normalise", "single_task"])
+    of_run = json.loads((workdir / "metrics.json").read_text())["groups"][0]["runs"][0]["metrics"]
+    assert of_run["average_performance"]["units"] == {"a": 0.75}, "of (10 + 30) / 2"
+    assert of_run["forward_transfer"]["units"]["a"] == pytest.approx((0.75 - 0.5) / (1 - 0.5))

@@ -558,6 +558,7 @@ BAD: list[tuple[str, Any, list[str]]] = [
     (CYC, _cyc(steps="50"), ["`steps`", "integer", "got '50'"]),
     (CYC, _cyc(steps=[50]), ["`steps`", "each of the 2 modifications", "got 1: [50]"]),
     (CYC, _cyc(steps=[50, 1.5]), ["`steps[1]`", "integer", "got 1.5"]),
+    (CYC, _cyc(steps=[50, 0]), ["`steps[1]`", "at least 1", "got 0"]),
     (CYC, _cyc(num_cycles=0), ["`num_cycles`", "at least 1", "got 0"]),
     (CYC, _cyc(num_cycles=10**15), ["`num_total_steps`", "at most"]),
     (CYC, _cyc(num_total_steps=200), ["unknown argument `num_total_steps`", "num_cycles"]),

@@ -17,6 +17,7 @@ from continual_hackatari.agents import PPO
 from continual_hackatari.methods import online_ewc
 from continual_hackatari.methods.moments import Rows
 from continual_hackatari.methods.together import NO_METHODS
+from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.ranks import ALONE
 from continual_hackatari.training.run_methods import make_methods
 from continual_hackatari.training.unrolls import Unrolls, played_unrolls
@@ -318,6 +319,7 @@ def seen(tmp_path_factory):
     def learn(args, agent, optimizer, autocast, unrolls, phase, *rest):
         updates.append((phase, unrolls.observations.clone(), len(optimizer.state)))
         rates.append(optimizer.param_groups[0]["lr"])
+        assert [type(method) for method in rest[0]] == [online_ewc.OnlineEWC]
         return step(args, agent, optimizer, autocast, unrolls, phase, *rest)
 
     def begin_anew(agent, generator=None):
@@ -424,3 +426,54 @@ def test_eval_plays_either_column(seen, capsys):
     assert "`agent` both is none of the players of this checkpoint; kb or ac" in capsys.readouterr().err
     evaluation.main(["--run", str(run)])
     assert f"results: {run / 'evals.csv'}, {len(read_csv(run / 'evals.csv'))} games" in capsys.readouterr().out
+
+
+def test_optimizer_settings_reach_both_columns(agent):
+    args = training.Args(learning_rate=0.3, rms_alpha=0.9, rms_eps=0.2)
+    for optimizer in training.make_optimizers(args, agent):
+        (group,) = optimizer.param_groups
+        assert (group["lr"], group["alpha"], group["eps"], group["momentum"]) == (0.3, 0.9, 0.2, 0)
+
+
+@pytest.mark.parametrize("phase", [PROGRESS, COMPRESS])
+def test_gradients_of_a_column_are_clipped_to_their_norm(phase, agent, unrolls):
+    args = training.Args(**SMALL, max_grad_norm=1e-4)
+    found = step(args, agent, training.make_optimizers(args, agent), unrolls, phase)
+    norms = [float(p.grad.norm()) for p in agent.parameters() if p.grad is not None]
+    assert found["gradient_norm"] > 1e-3
+    assert float(np.linalg.norm(norms)) == pytest.approx(1e-4, rel=0.02)
+
+
+@pytest.mark.parametrize("phase", [PROGRESS, COMPRESS])
+def test_two_processes_make_the_step_of_one(phase, drawn, unrolls):
+    """Each has one of the two games; `mean_gradients` makes the mean of theirs."""
+    ranks, found = SimpleNamespace(size=2, mean_gradients=lambda agent, numbers: numbers), []
+    args = training.Args(**SMALL, max_grad_norm=1e9)
+    for games, those in (([0, 1], ALONE), ([0], ranks), ([1], ranks)):
+        part = Unrolls(
+            *(each[:, games] for each in unrolls[:8]),
+            unrolls.after[games],
+            (unrolls.places[0][games], torch.arange(len(games))),
+        )
+        agent = copy.deepcopy(drawn)
+        optimizers = [
+            torch.optim.SGD(each.param_groups[0]["params"], 0.0) for each in training.make_optimizers(args, agent)
+        ]
+        optimizer = optimizers[1 if phase.progress else 0]
+        training.minibatch_step(args, agent, optimizer, NO_AUTOCAST, part, phase, NO_METHODS, those)
+        found.append(torch.cat([p.grad.flatten() for p in agent.parameters() if p.grad is not None]))
+    torch.testing.assert_close((found[1] + found[2]) / 2, found[0], rtol=1e-3, atol=1e-4)
+
+
+def test_online_ewc_has_the_scripts_settings():
+    args = training.Args(ewc_strength=3.0, ewc_decay=0.5, ewc_samples=7)
+    assert args.chosen_methods["online_ewc"] == online_ewc.OnlineEWC.Settings(strength=3.0, decay=0.5, samples=7)
+
+
+@pytest.mark.slow
+@NEEDS_HACKATARI
+def test_what_is_saved_at_a_switch_is_the_agent_of_the_old_regime(seen):
+    _, ((before, _),), *_, run = seen
+    (path,) = run.glob("switch_1_*.cleanrl_model")
+    saved = load_checkpoint(path).model_weights
+    assert all(torch.equal(saved[name], weight) for name, weight in before.items())

@@ -436,3 +436,9 @@ def test_two_starters_finish_every_experiment_once_and_go_on_with_a_killed_one(w
     assert shlex.split(attempts[1])[-2:] == ["--resume", str(run)]
     assert len(list(Path("runs").iterdir())) == 6
     assert sorted(re.findall(r"started (\d)", said)) == [*"0012345"]
+
+
+def test_each_experiment_is_checked_by_its_own_script(checked_here, workdir, capsys):
+    shutil.copy(ROOT / "tests" / "q_learner.py", "my_q.py")
+    write_queue(GOOD, {**GOOD, "program": "my_q.py", "replay_size": 500}, program="")
+    assert sweep.main(["tiny.json", "--dry_run"]) == 0, capsys.readouterr().err

@@ -540,3 +540,16 @@ def test_one_that_goes_on_from_its_state_is_the_same(keep, chunk):
     assert_same_blocks(replay.sample(10), other.sample(10))
     np.testing.assert_array_equal(replay.sample_steps(20, 3).after, other.sample_steps(20, 3).after)
     assert [block.content for block in replay] == [block.content for block in other]
+
+
+def test_equal_shares_of_the_bytes_where_these_are_short():
+    regimes = np.repeat([0, 1], 300)
+    sizes = np.where(regimes == 0, 360, 1360)  # with what each block costs besides: 1000 and 2000
+    kept = offered("per_regime", regimes, Room(10**9, 60_000), 0, sizes)
+    assert np.bincount(regimes[kept]).tolist() == [30, 15]
+
+
+def test_numbers_are_steps_and_megabytes():
+    replay, games = replay_of(), Games()
+    games.fill(replay, 12)
+    assert replay.numbers() == {"steps": 24, "mb": replay.num_bytes / 1e6, "blocks": 4, "tasks": 1}

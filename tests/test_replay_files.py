@@ -201,6 +201,10 @@ def test_each_process_has_its_own_games_its_share_of_the_room_and_its_own_random
     one, two = made
     assert one.num_envs == two.num_envs == 4
     assert one.stride == 8
+    assert one._room == two._room == (200, 250e6)
+    vars(args).update(seed=2)
+    other = make_replay(args, ranks, envs_of(4), block_steps=5, fields={})
+    assert other._draws.bit_generator.state != two._draws.bit_generator.state
     games = Games(num_envs=4)
     for _ in range(20):
         played = games.play(10)

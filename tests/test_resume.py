@@ -135,15 +135,17 @@ def test_killed_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("methods", TOGETHER, ids="+".join)
-def test_with_methods_killed_in_a_switch_it_ends_as_if_nothing_had_happened(methods, tmp_path):
+@pytest.mark.parametrize(
+    ("sibling", "methods"), [*((PPO, names) for names in TOGETHER), (CLEAR, ("ewc", "cloning"))], ids=str
+)
+def test_with_methods_killed_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, methods, tmp_path):
     """What a method needs at a boundary it has kept, also where the run was killed between a save and the boundary."""
     assert sorted(name for names in TOGETHER for name in names) == sorted(all_methods()), "each in one of these runs"
     flags = ["--methods", *methods, *(word for name in methods for word in BUSY.get(name, []))]
-    assert begin(tmp_path / "whole", *flags, every=0).end() == 0, said(tmp_path / "whole")
-    cut = tmp_path / "cut"
-    assert begin(cut, *flags, fault=("die_in_switch", "set_modifications", 3)).end() == -signal.SIGKILL
-    assert go_on(cut).end() == 0, said(cut)
+    assert begin(tmp_path / "whole", *flags, every=0, sibling=sibling).end() == 0, said(tmp_path / "whole")
+    cut, fault = tmp_path / "cut", ("die_in_switch", "set_modifications", 3)
+    assert begin(cut, *flags, fault=fault, sibling=sibling).end() == -signal.SIGKILL
+    assert go_on(cut, sibling=sibling).end() == 0, said(cut)
     assert_same_run(only_run(cut), only_run(tmp_path / "whole"))
 
 

@@ -291,3 +291,17 @@ def test_the_pictures_can_be_drawn(committed, tmp_path):
     suite_results.collect([made_up(tmp_path), made_up(tmp_path, ("redo",))])
     suite_results.draw_all()
     assert {path.name for path in committed.glob("*.png")} == {f"{SUITE}-returns.png", f"{SUITE}-evaluation.png"}
+
+
+def test_a_record_says_who_went_on_with_its_run(tmp_path):
+    resumed = [{"global_step": 7, "versions": {"torch": "3"}}]
+    (record,) = suite_records.records_of(Run(made_up(tmp_path, resumed=resumed), events=False))
+    assert record["args"]["resumed"] == [{"versions": {"torch": "3"}}]
+
+
+def test_collected_runs_on_one_task_are_kept_apart(committed, tmp_path, monkeypatch):
+    monkeypatch.setattr(suite_results, "is_baseline", lambda record, config: config["exp_name"] == SUITE)
+    alone = made_up(tmp_path / "alone", strings=("",), exp_name="single-task", held_out=(), num_steps=64)
+    suite_results.collect([made_up(tmp_path), alone])
+    content = suite_records.read(committed / f"{SUITE}.json")
+    assert [len(content[kind]) for kind in ("runs", "single_task")] == [1, 1]

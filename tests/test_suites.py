@@ -296,3 +296,27 @@ def test_a_small_suite_from_the_command_to_its_report(workdir, monkeypatch, capf
     assert above["groups"][0]["summary"]["learned_share"]["mean"] is not None
     transfer = json.loads((folder / "metrics_single_task.json").read_text())
     assert transfer["single_task"], "runs on one task were there to compare with"
+
+
+def test_games_of_several_sizes_cost_what_each_takes():
+    several = {**SHORT, "eval_modifs": ["Freeway:", "Pong:", "Breakout:"], "held_out_modifs": []}
+    assert cost_of(several).game_steps == 12 * 3 * 2 * (2048 + 1500 + 600)
+    alone = {**SHORT, "modification_factory": "CyclicModificationFactory", "eval_modifs": [], "held_out_modifs": []}
+    alone["modification_factory_kwargs"] = {
+        "modifications": ["Pong: mode_1", "Freeway:"],
+        "steps": 165,
+        "num_cycles": 1,
+    }
+    places = cost_of({**alone, "eval_modifs": ["Pong:"]}).game_steps // 1500
+    assert cost_of(alone).game_steps == places * (2 * 1500 + 2048), "Pong itself is evaluated too"
+
+
+def test_a_suite_is_checked_before_it_starts(checked_here, workdir, capsys):
+    assert sweep.main(["--suite", "freeway-looks", "--seeds", "1", "--methods", "redoo", "--dry_run"]) == 2
+    assert "redoo" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_single_task_runs_have_the_flags_of_the_others(fake, workdir):
+    sweep.main(["--suite", "breakout-looks", "--seeds", "1", "--jobs", "2", "--", "--score=1"])
+    assert all("--score=1" in call for call in calls())
