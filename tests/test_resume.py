@@ -136,7 +136,9 @@ def test_killed_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("sibling", "methods"), [*((PPO, names) for names in TOGETHER), (CLEAR, ("ewc", "cloning"))], ids=str
+    ("sibling", "methods"),
+    [pytest.param(PPO, names, id="+".join(names)) for names in TOGETHER]
+    + [pytest.param(CLEAR, ("ewc", "cloning"), id="clear+ewc+cloning")],
 )
 def test_with_methods_killed_in_a_switch_it_ends_as_if_nothing_had_happened(sibling, methods, tmp_path):
     """What a method needs at a boundary it has kept, also where the run was killed between a save and the boundary."""
