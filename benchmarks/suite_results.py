@@ -304,7 +304,7 @@ def lost_table(results: Results) -> str:
         for task in tasks:
             of_task = [lost for name, lost in units if name.startswith(f"{name_of(task)}, phase ")]
             defined = [lost for lost in of_task if not math.isnan(lost)]
-            cells.append(number(round(sum(defined) / len(defined), 9)) if defined else DASH)  # 0, not 1e-16
+            cells.append(number(round(sum(defined) / len(defined), 9) + 0.0) if defined else DASH)  # 0, not -1e-16
         rows.append([f"`{label}`", *cells])
     return format_table(rows, "markdown")
 
