@@ -412,7 +412,7 @@ def test_the_time_that_a_run_was_stopped_does_not_count(monkeypatch, tmp_path):
     run.envs = SimpleNamespace(set_state=lambda *_: None)
     run.folder, run._parts, run._generators, run._filed = tmp_path, {}, {}, {}
     run._start_time = now
-    before = runs.Counters(64, 2, 32, "a", {"": 0, "a": 1}, 50.0)
+    before = runs.Counters(64, 2, 32, "a", {"": 0, "a": 1}, 50.0, round_began=32)
     monkeypatch.setattr(runs, "set_generator_states", lambda *_: None)
     run._restore({"counters": before._asdict(), "envs": None, "generators": {}})
     assert run.counters == before
