@@ -1,5 +1,6 @@
 """Processes that tests look at from outside, on Linux."""
 
+import contextlib
 import re
 import time
 from pathlib import Path
@@ -11,8 +12,17 @@ def descendants(pid):
     """Process ids of everything that a process has started, directly or not."""
     children = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):  # one per thread
-        children += [int(child) for child in task.read_text().split()]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
+            children += [int(child) for child in task.read_text().split()]
     return [*children, *(pid for child in children for pid in descendants(child))]
+
+
+def command_of(pid):
+    """The words of its command line; none where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def alive(pids):

@@ -299,7 +299,7 @@ def test_mismatch_with_ppo_is_explained(
     sentence = explain_mismatch(ppo, make_agent(architecture, shape, num_actions, **options).state_dict())
     assert sentence is not None
     assert expected in sentence
-    with pytest.raises(RuntimeError):  # what it spares the user
+    with pytest.raises(RuntimeError, match="loading state_dict"):  # what it spares the user
         ppo.load_state_dict(make_agent(architecture, shape, num_actions, **options).state_dict())
 
 

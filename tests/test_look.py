@@ -295,7 +295,7 @@ def test_an_error_in_the_play_leaves_no_file(tmp_path):
         yield np.zeros((210, 160, 3), np.uint8)
         raise ModificationError("in mid-game")
 
-    with pytest.raises(ModificationError):
+    with pytest.raises(ModificationError, match="in mid-game"):
         look.write_video("play", tmp_path / "a.mp4", frames())
     assert list(tmp_path.iterdir()) == []
 

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import PATIENCE, ROOT, mostly_slow
 from pages import section
+from processes import command_of, descendants
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
@@ -414,11 +415,10 @@ def test_two_starters_finish_every_experiment_once_and_go_on_with_a_killed_one(w
     try:
         until(lambda: output.exists() and re.search(r"^run folder: (.+)$", output.read_text(), re.M))
         run = Path(re.search(r"^run folder: (.+)$", output.read_text(), re.M)[1])
-        listed = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
-        words = [line.split() for line in listed.splitlines()]
-        (victim,) = [line[0] for line in words if {f"--exp_name={name}", "--seed=0"} <= {*line}]
+        words = {pid: command_of(pid) for starter in starters for pid in descendants(starter.pid)}
+        (victim,) = [pid for pid in words if {f"--exp_name={name}", "--seed=0"} <= {*words[pid]}]
         until(lambda: (run / "resume.pt").exists())
-        os.kill(int(victim), signal.SIGKILL)
+        os.kill(victim, signal.SIGKILL)
         codes = [starter.wait(PATIENCE) for starter in starters]
     finally:
         for starter in starters:

@@ -374,8 +374,8 @@ def test_jobs_without_a_name_are_told_apart_by_their_torchrun(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert re.fullmatch(rf"torchrun process {os.getppid()} on \S+", Ranks().job)
     assert not Ranks().orphaned
-    ranks = Ranks()
-    monkeypatch.setattr(os, "getppid", lambda: 1)
+    ranks, parent = Ranks(), os.getppid()
+    monkeypatch.setattr(os, "getppid", lambda: parent + 1)
     assert ranks.orphaned
 
 

@@ -75,9 +75,9 @@ def test_what_a_resumed_run_repeats_counts_once(tmp_path):
             if suffix == ".a":
                 for step in (29, 30, 45):  # the resumed run has no such rows
                     writer.add_scalar("y", 9.0, step)
-    files = sorted(tmp_path.iterdir())
-    files[0].rename(tmp_path / "events.out.tfevents.1.a")
-    files[1].rename(tmp_path / "events.out.tfevents.2.b")
+    for name in ("1.a", "2.b"):
+        (file,) = tmp_path.glob(f"*{name[1:]}")
+        file.rename(tmp_path / f"events.out.tfevents.{name}")
     steps, values = read_scalars(tmp_path)["x"]
     assert steps.tolist() == [0, 10, 20, 30, 40, 50, 60]
     assert values.tolist() == [1, 1, 1, 2, 2, 2, 2]

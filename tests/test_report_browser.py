@@ -54,6 +54,7 @@ def browser(tmp_path_factory):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     started = webdriver.Chrome(options=options, service=Service(driver))
     started.set_page_load_timeout(PATIENCE)
+    started.set_script_timeout(PATIENCE)
     try:
         yield started
     finally:

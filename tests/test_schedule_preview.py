@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -144,7 +145,7 @@ def test_custom_classes_that_import_this_module_work_from_the_shell(tmp_path: Pa
     )
     command = [sys.executable, "-m", "modification_factories", "c.json"]
     (tmp_path / "c.json").write_text('{"modification_factory": "mine:Mine", "total_timesteps": 40, "num_envs": 1}')
-    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     good = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "Mine, seed 42" in good.stdout, good.stderr
     (tmp_path / "c.json").write_text('{"modification_factory": "mine:Mine", "total_timesteps": 60}')

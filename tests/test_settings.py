@@ -1,5 +1,6 @@
 """Flags and what they belong to: nothing that is given is ignored without a word."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import ROOT, mostly_slow, write_config
+from conftest import PATIENCE, ROOT, mostly_slow, write_config
+from processes import wait_until_gone
 from siblings import EVERY, Q_LEARNER
 
 from continual_hackatari import continual_training_example as training
@@ -300,9 +302,9 @@ def children(pid):
     """Processes that `pid` has started, with their command lines."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with_parent = path.read_text(errors="replace").rpartition(")")[2].split() if path.exists() else ["", "0"]
-        if int(with_parent[1]) == pid:
-            found[int(path.parent.name)] = (path.parent / "cmdline").read_bytes()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            if int(path.read_text(errors="replace").rpartition(")")[2].split()[1]) == pid:
+                found[int(path.parent.name)] = (path.parent / "cmdline").read_bytes()
     return found
 
 
@@ -315,22 +317,20 @@ def test_ctrl_c_in_the_first_second_ends_quietly_and_leaves_nobody(moment, tmp_p
         process = subprocess.Popen(
             [sys.executable, *words], cwd=tmp_path, stdout=said, stderr=said, start_new_session=True
         )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         workers = children(process.pid)
         ready = workers if moment == "workers" else b"libtorch" in Path(f"/proc/{process.pid}/maps").read_bytes()
         if ready:
             break
         time.sleep(0.005)
+    assert ready
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(120) == 130
+    assert process.wait(PATIENCE) == 130
     text = (tmp_path / "said.txt").read_text()
     assert "Traceback" not in text, text
     assert "KeyboardInterrupt" not in text
-    until = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    wait_until_gone(workers)
 
 
 @pytest.mark.parametrize(

@@ -580,7 +580,7 @@ def test_two_bayesian_sweeps_share_one_search(fake, optuna):
     both = [begin("tiny.yaml") for _ in range(2)]
     until(lambda: len(calls()) == 2)
     Path("hold").unlink()
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(PATIENCE) for process in both] == [0, 0]
     assert len(calls()) == len({call[0] for call in calls()}) == 5
     assert len(re.findall(r"^x=.* 1/1 ", said(), re.M)) == 10, "both end with the table of all"
 

@@ -78,7 +78,7 @@ FAULTS = [
 )
 def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
     monkeypatch.setattr(processes, "_BOOTSTRAP", FAULTY.format(fault=fault))
-    before = descendants(os.getpid())
+    before = {*descendants(os.getpid())}
     envs = make()
     pids = envs.worker_pids()
     envs.set_modifications("parallel_enemy", "reset")
@@ -91,7 +91,7 @@ def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
     assert alive(pids) == []
     assert_every_call_raises(envs, raised.value)
     envs.close()
-    assert descendants(os.getpid()) == before
+    assert {*descendants(os.getpid())} <= before
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_the_reason_is_told_even_where_the_next_command_finds_nobody(monkeypatch
 HOW = {
     signal.SIGKILL: r"ended unexpectedly \(killed by SIGKILL\)",
     signal.SIGSEGV: r"ended unexpectedly \(killed by SIGSEGV\)",
-    signal.SIGSTOP: "has not answered for 3 s",
+    signal.SIGSTOP: "has not answered for 15 s",
 }
 CALLS = ("step", "set_modifications", "get_state")
 QUICK = [(signal.SIGKILL, "step"), (signal.SIGSTOP, "get_state")]
@@ -137,7 +137,7 @@ def test_a_worker_that_a_signal_ends_or_stops(monkeypatch, sent, call):
     envs = make()
     envs.set_modifications("lazy_enemy", "reset")
     if sent == signal.SIGSTOP:
-        envs.worker_timeout = 3.0  # long for the other worker, which answers
+        envs.worker_timeout = 15.0  # long for the other worker, which answers
     pids = envs.worker_pids()
     os.kill(pids[1], sent)
     calls = {

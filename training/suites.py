@@ -58,12 +58,13 @@ class Regime(NamedTuple):
 
 
 def first_regimes(config: dict[str, Any]) -> list[Regime]:
-    """Each task of a suite once, with the steps of its first regime."""
+    """Each task of a suite once, with the steps of its first regime; a string that is never evaluated is none."""
     schedule = schedule_from_config(config, seed=0)
+    evaluated = {string or UNMODIFIED for string in config.get("eval_modifs", ())}
     found: dict[str, int] = {}
     for start, stop, string in schedule.segments():
         found.setdefault(string, stop - start)
-    return [Regime(string, steps) for string, steps in found.items()]
+    return [Regime(*task) for task in found.items() if not evaluated or (task[0] or UNMODIFIED) in evaluated]
 
 
 def single_task_config(config: dict[str, Any], task: Regime) -> dict[str, Any]:
