@@ -182,6 +182,8 @@ def run_suite(args: Args, flags: list[str]) -> int:
     alone = Sweep(single_task_sweep(program, files, args.seeds, flags), SINGLE_TASKS)
     runs, runs_alone = sweep.planned(), alone.planned()
     check(sweep, runs)
+    if flags:  # such as a setting of a method, which runs without methods refuse
+        check(alone, runs_alone)
     print_plan(config, runs, runs_alone)
     if args.only is not None or args.dry_run:
         chosen = this_job([*runs_alone, *runs], args.only)

@@ -48,6 +48,7 @@ from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import as_plain_dict
 from continual_hackatari.training.script_files import load_script
 from continual_hackatari.training.settings import RunSettings
+from continual_hackatari.training.suites import first_regimes
 
 PAGE = ROOT / "docs" / "suite-results.md"
 STRENGTHS = "strengths-"
@@ -81,7 +82,7 @@ human-normalised: 0 is a random player and 1 a human, both in the unmodified gam
 | isolated | `forgetting_isolated`: what a regime of another task costs a task, mean over tasks and such regimes |
 | recovered | `recovered_share`: share of switches after which the agent reached 90 % of its score before the switch, \
 and in brackets the mean number of steps until then; a switch to a harder string may count as not recovered |
-| transfer | `forward_transfer`, from runs on one task alone |
+| transfer | `forward_transfer`, from runs on one task alone; undefined where one is missing or learned nothing |
 | learned | `learned_share` of tasks, above a random player in their first regime |
 | slope | `plasticity_slope`, where tasks come back |
 
@@ -373,7 +374,11 @@ def not_run(results: Results) -> list[str]:
     there = {(name, run.seed) for name, result in zip(names, results.above, strict=True) for run in result.group.runs}
     without = {name: [seed for seed in SEEDS if (name, seed) not in there] for name in planned}
     left = [f"`{name}` {', '.join(seeds)}" for name, seeds in without.items() if seeds]
-    return [f"Not run yet, of {len(planned)} rows and seeds {', '.join(SEEDS)}: {'; '.join(left)}"] if left else []
+    lines = [f"Not run yet, of {len(planned)} rows and seeds {', '.join(SEEDS)}: {'; '.join(left)}"] if left else []
+    alone = {(run.regimes[0].modification, run.seed) for run in results.alone}
+    tasks = {task.string: [s for s in SEEDS if (task.string, s) not in alone] for task in first_regimes(results.config)}
+    left = [f"`{name_of(task)}` {', '.join(seeds)}" for task, seeds in tasks.items() if seeds]
+    return [*lines, f"Not run yet on one task alone, of the same seeds: {'; '.join(left)}"] if left else lines
 
 
 def section_of(results: Results) -> str:

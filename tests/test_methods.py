@@ -115,7 +115,6 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
             (["--methods", name, "--boundary", "none"], {}, f"{name} needs to know where a task ends")
             for name in ("shrink_perturb", "from_scratch", "reset_optimizer", "ewc", "online_ewc", "a_gem")
         ),
-        (["--methods", "continual_backprop", "--boundary", "none"], {}, "`boundary` none says when.*no method acts"),
         (["--methods", "continual_backprop", "--cuda_graphs"], {}, "`continual_backprop` and `cuda_graphs`: "),
         (["--architecture", "PPO_CBP", "--cuda_graphs"], {}, "`continual_backprop` and `cuda_graphs`: "),
         (
@@ -157,6 +156,14 @@ def test_what_waits_for_a_switch_is_said_to_do_nothing_without_one(workdir, caps
         training.prepare(["--config", write_config(workdir, **FREEWAY, **settings), *words])
         note = "note: nothing switches in this run, so `methods` ewc, `methods` reset_optimizer will do nothing"
         assert (note in capsys.readouterr().out) == idle
+
+
+def test_a_boundary_for_no_method_is_said_to_do_nothing(workdir, capsys):
+    """And is no fault: a comparison gives plain PPO the flags of the others."""
+    for methods, idle in ((["redo"], True), ([], True), (["redo", "ewc"], False)):
+        words = ["--methods", *methods] if methods else []
+        training.prepare(["--config", write_config(workdir, **FREEWAY), *words, "--boundary", "every:32"])
+        assert ("so `boundary` every:32 will do nothing" in capsys.readouterr().out) == idle
 
 
 def test_a_sweep_varies_a_setting_unless_the_file_holds_it(workdir):

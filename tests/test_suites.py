@@ -313,9 +313,16 @@ def test_games_of_several_sizes_cost_what_each_takes():
     assert cost_of(alone).game_steps == places * (2 * 1500 + 2048), "Pong itself is evaluated too"
 
 
-def test_a_suite_is_checked_before_it_starts(checked_here, workdir, capsys):
+def test_a_suite_is_checked_before_it_starts(checked_here, workdir, capsys, monkeypatch):
+    # Nobody reads what evaluations would cost there, and a game must be played to know it.
+    monkeypatch.setattr("continual_hackatari.training.setup.cost_of_games", lambda *_: pytest.fail("a game is played"))
     assert sweep.main(["--suite", "freeway-looks", "--seeds", "1", "--methods", "redoo", "--dry_run"]) == 2
     assert "redoo" in capsys.readouterr().err
+    words = ["--suite", "freeway-looks", "--seeds", "1", "--methods", "ewc", "--dry_run", "--"]
+    assert sweep.main([*words, "--ewc.strength=10"]) == 2, "runs on one task have no methods"
+    assert "`ewc.strength`" in capsys.readouterr().err
+    assert sweep.main([*words, "--boundary=every:20000"]) == 0
+    assert capsys.readouterr().out.count("--boundary=every:20000") == 6
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ def check_methods(
     methods, chosen = all_methods(), args.chosen_methods
     if args.boundary not in ("schedule", "none") and args.boundary_every == 0:
         raise ConfigError(
-            f"`boundary` is {args.boundary!r}; allowed are schedule, none, and every:STEPS with a number."
+            f"`boundary` is {args.boundary!r}; allowed are schedule, none, and every:STEPS, such as every:20000."
         )
     if args.boundary_every and "every" not in offered:
         raise ConfigError(f"`boundary` {args.boundary}: {script} tells methods of switches only; leave it out.")

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 
 from continual_hackatari.methods import all_methods
-from continual_hackatari.methods.moments import acts_at
 from continual_hackatari.training.config import Belonging, Range, check_belongings, check_ranges
 from continual_hackatari.training.method_settings import changes_of_network, settings_of
 
@@ -284,16 +283,6 @@ WANDB = Belonging(
     "add `--track`",
 )
 
-BOUNDARIES = Belonging(
-    "says when methods are told that a task ends, and no method acts there",
-    lambda args: any(
-        acts_at(all_methods()[name], moment)
-        for name in args.chosen_methods
-        for moment in ("before_boundary", "boundary")
-    ),
-    "choose one that does with `--methods`",
-)
-
 RULES: dict[str, Rule] = {
     "checkpoint_every": Rule(Range(0, MANY), changeable=True),
     "save_agent_every": Rule(Range(0, MANY), changeable=True),
@@ -314,7 +303,6 @@ RULES: dict[str, Rule] = {
     "worker_timeout": Rule(Range(1, 86_400), changeable=True, of=PROCESSES),
     "switch_mode": Rule(at_switches=True),
     "save_agent_with_switch": Rule(changeable=True, at_switches=True),
-    "boundary": Rule(of=BOUNDARIES),
     "eval_every": Rule(Range(0, MANY)),
     "eval_games": Rule(Range(1, 10**9), of=EVALUATION),
     "test_modifs": Rule(changeable=True),

@@ -139,15 +139,19 @@ class Setup(Generic[ArgsT]):
         return str(self.schedule.get_modification(step))
 
 
-def prepare(script: Script[ArgsT], argv: Sequence[str] | None, ranks: Ranks = ALONE) -> Setup[ArgsT]:
+def prepare(
+    script: Script[ArgsT], argv: Sequence[str] | None, ranks: Ranks = ALONE, *, tell: bool = True
+) -> Setup[ArgsT]:
     """Read the command line and the config file and check all of it; print what a user should know.
+
+    tell: without it nothing is printed of what was found, and no game is played to know what evaluations cost.
 
     Raises:
         USER_ERRORS: one sentence; nothing was started or written.
     """
     args, saved = ranks.from_main(lambda: read_settings(script, argv, ranks))
     args, start = ranks.from_main(lambda: read_start(args))
-    return ranks.main_first(lambda: check_settings(script, args, saved, ranks, start))
+    return ranks.main_first(lambda: check_settings(script, args, saved, ranks, start, tell=tell))
 
 
 def read_settings(
@@ -189,7 +193,13 @@ def place_of_runs(args: RunSettings) -> str:
 
 
 def check_settings(
-    script: Script[ArgsT], args: ArgsT, saved: dict[str, Any] | None, ranks: Ranks, start: Checkpoint | None = None
+    script: Script[ArgsT],
+    args: ArgsT,
+    saved: dict[str, Any] | None,
+    ranks: Ranks,
+    start: Checkpoint | None = None,
+    *,
+    tell: bool = True,
 ) -> Setup[ArgsT]:
     """Check everything that a user can get wrong; `prepare` after the settings are read."""
     before = from_plain_dict(script.settings, saved["args"]) if saved is not None else args if args.resume else None
@@ -247,14 +257,15 @@ def check_settings(
         check_wandb()
     if saved is not None:
         notes += what_is_not_exact(saved, device)
-    elif evaluated_games and ranks.is_main:
+    elif evaluated_games and ranks.is_main and tell:
         notes.append(cost_of_games(evaluated_games, game, args.agent_name, build))
     if not ranks.alone:
         notes.append(f"{ranks.size} processes of torchrun, {args.num_envs // ranks.size} games each")
     setup = Setup(script, args, schedule, total_timesteps, game, device, precision, saved, ranks, plan, start)
     if setup.finished:  # all else is about training
         notes = of_tests
-    print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
+    if tell:
+        print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
     return setup
 
 
@@ -467,7 +478,10 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def idle_note(args: RunSettings, rules: Mapping[str, Rule], schedule: Any) -> str | None:
-    """A line about what is to happen at switches, in a run that has none."""
+    """A line about what is to happen at switches, in a run that has none, and of a `boundary` for nobody."""
+    # No fault: runs with and without such methods are compared, and have the same flags then.
+    if args.boundary != "schedule" and not any(needs_boundaries(all_methods()[name]) for name in args.chosen_methods):
+        return f"note: no method of this run acts where a task ends, so `boundary` {args.boundary} will do nothing"
     acting = [one for one in fields(args) if one.name in rules and rules[one.name].at_switches]
     given = [f"`{one.name}`" for one in acting if getattr(args, one.name) != one.default]
     if args.boundary == "schedule":

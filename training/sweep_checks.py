@@ -101,7 +101,7 @@ def refusal(script: Script[Any], flags: Sequence[str], whose: str) -> str | None
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-            prepare(script, flags)
+            prepare(script, flags, tell=False)
     except USER_ERRORS as error:
         return f"{error} ({whose})"
     except SystemExit:  # the command line itself is wrong
