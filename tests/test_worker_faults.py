@@ -153,6 +153,36 @@ def test_a_worker_that_a_signal_ends_or_stops(monkeypatch, sent, call):
     envs.close()
 
 
+class Clock:
+    """In the place of a worker's poll: a wait for an answer of which `silent` parts pass without one, none in truth."""
+
+    def __init__(self, readable, silent):
+        self.readable, self.silent, self.waited = readable, silent, []
+
+    def poll(self, milliseconds):
+        self.waited.append(milliseconds)
+        return [] if len(self.waited) <= self.silent else self.readable.poll(milliseconds)
+
+
+def test_the_time_for_which_a_run_was_suspended_is_not_a_workers_silence():
+    """As a poll returns that begins before everything is suspended and ends after it: empty, whatever the limit."""
+    with closing(make(num_workers=1)) as envs:
+        (worker,) = envs._workers
+        worker._readable = Clock(worker._readable, silent=1)
+        play(envs, 2, {0: ("", "reset")})
+
+
+def test_a_silence_in_parts_is_as_long_as_the_limit(monkeypatch):
+    monkeypatch.setattr(vector, "GAME_TIMEOUT", 0.0)
+    envs = make(num_workers=1)
+    (worker,) = envs._workers
+    clock = worker._readable = Clock(worker._readable, silent=sys.maxsize)
+    with pytest.raises(WorkerError, match=f"has not answered for {PATIENCE:.0f} s"):
+        envs.cut_games()
+    assert sum(clock.waited) == pytest.approx(1000 * PATIENCE)
+    envs.close()
+
+
 @pytest.mark.slow
 def test_a_stopped_worker_does_not_block_a_long_message(monkeypatch):
     monkeypatch.setattr(vector, "GAME_TIMEOUT", PATIENCE)  # its start may take as long as it needs
