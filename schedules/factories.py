@@ -947,7 +947,7 @@ def regime_warning(
         stop = min(stop, _MAX_CUSTOM_STEPS)
     if switch_mode == "episode":
         return None
-    return _warning_text(_survey(factory, stop, num_envs), num_envs)
+    return _warning_text(_survey(factory, stop, num_envs), num_envs, switch_mode)
 
 
 def decay_note(factory: Schedule, total_timesteps: int | None = None) -> str | None:
@@ -971,13 +971,16 @@ def regime_starts(segments: Iterable[Segment], num_envs: int) -> list[int]:
     return [start for start, _, _ in _as_asked(segments, num_envs)]
 
 
-def _warning_text(survey: _Survey, num_envs: int) -> str | None:
+def _warning_text(survey: _Survey, num_envs: int, switch_mode: str) -> str | None:
     per_game = survey.mean_length / num_envs
-    if len(survey.regimes) == 1 or per_game >= _SHORT_REGIME:
+    if switch_mode == "episode" or len(survey.regimes) == 1 or per_game >= _SHORT_REGIME:
         return None
+    consequence = "most games are cut by a switch before they end"
+    if switch_mode == "live":
+        consequence = "most games are played under several strings, and their scores belong to none of these"
     return (
         f"regimes are short: {survey.mean_length:,.1f} steps on average / {num_envs} games = {per_game:,.1f} steps per"
-        f" game, fewer than {_SHORT_REGIME}, so most games are cut by a switch before they end."
+        f" game, fewer than {_SHORT_REGIME}, so {consequence}."
         f" Remedies: `--switch_mode episode` (each game finishes first), or longer regimes (larger `num_repetitions`,"
         f" wider thresholds): {_SHORT_REGIME} steps per game are {_SHORT_REGIME * num_envs:,} steps here."
         " In files of the original system N counted rollouts: `python modification_factories.py FILE --from_original`"
@@ -1110,7 +1113,7 @@ def _preview_lines(preview: _Preview, every: int | None) -> Iterator[str]:
             yield f"{start:>14,}  {_name(modification, 80)}"
         if len(first) > _LISTED:
             yield f"{'...':>14}"
-    warning = None if preview.switch_mode == "episode" else _warning_text(survey, preview.num_envs)
+    warning = _warning_text(survey, preview.num_envs, preview.switch_mode)
     if warning:
         yield "\n" + textwrap.fill(f"warning: {warning}", width=96)
 

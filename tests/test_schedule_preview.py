@@ -326,6 +326,17 @@ def test_keys_and_names_are_checked_as_in_training(
     assert all(word in captured.err for word in words), captured.err
 
 
+@pytest.mark.parametrize(
+    ("mode", "words"), [("reset", "games are cut by a switch"), ("live", "played under several strings"), ("episode", "")]
+)
+def test_short_regimes_are_told_of_as_the_mode_of_the_file_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str, words: str
+) -> None:
+    out = " ".join(_output(capsys, _write(tmp_path, {**RANDOM, "switch_mode": mode})).split())
+    assert ("warning: regimes are short" in out) == bool(words)
+    assert words in out
+
+
 LEFT_OPEN = {
     "modification_factory": "RandomModificationFactory",
     "modification_factory_kwargs": {"modifications": ["all_black_cars", "Pong:"], "num_repetitions": 512},
