@@ -101,7 +101,10 @@ def _checked_int(name: str, value: object, minimum: int) -> int:
 
 def _is_number(value: object) -> bool:
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
+    try:
+        return number and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _checked_list(name: str, value: object, content: str, allow_empty: bool = False) -> list[Any]:

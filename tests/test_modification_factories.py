@@ -567,6 +567,7 @@ BAD: list[tuple[str, Any, list[str]]] = [
     (RND, _rnd(probabilities=[0.5, 0.4]), ["`probabilities`", "sum to 1", "0.9"]),
     (RND, _rnd(probabilities=[1.5, -0.5]), ["`probabilities[1]`", "at least 0", "got -0.5"]),
     (RND, _rnd(probabilities=[float("inf"), 0]), ["`probabilities[0]`", "got inf"]),
+    (RND, _rnd(probabilities=[10**400, 0]), ["`probabilities[0]`", "got 1000"]),
     (RND, _rnd(probabilities=["1", 0]), ["`probabilities[0]`", "got '1'"]),
     (RND, _rnd(probabilities=[True, 0]), ["`probabilities[0]`", "got True"]),
     (RND, _rnd(probabilities={}), ["`probabilities`", "list", "got {}"]),
