@@ -327,7 +327,8 @@ def test_keys_and_names_are_checked_as_in_training(
 
 
 @pytest.mark.parametrize(
-    ("mode", "words"), [("reset", "games are cut by a switch"), ("live", "played under several strings"), ("episode", "")]
+    ("mode", "words"),
+    [("reset", "games are cut by a switch"), ("live", "played under several strings"), ("episode", "")],
 )
 def test_short_regimes_are_told_of_as_the_mode_of_the_file_has_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str, words: str
