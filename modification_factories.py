@@ -6,7 +6,8 @@ python modification_factories.py old.json --from_original         # convert a fi
 """
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from continual_hackatari.schedules import factories
 from continual_hackatari.schedules.factories import *  # noqa: F403  (`from modification_factories import ...`)
@@ -17,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:  # type: ignore[no-redef]  #
     return factories.main(argv, check)
 
 
-def check(path: str, modification_file: str) -> tuple[list[str], Callable[[str], str]]:
+def check(path: str, flags: Mapping[str, Any]) -> tuple[list[str], Callable[[str], str]]:
     """Lines about the file's settings and names, and how its game writes these; what training would refuse in it is a
     ScheduleError.
 
@@ -26,7 +27,7 @@ def check(path: str, modification_file: str) -> tuple[list[str], Callable[[str],
     from continual_hackatari.training.setup import USER_ERRORS, check_file
 
     try:
-        notes, form = check_file(path, modification_file)
+        notes, form = check_file(path, flags)
     except USER_ERRORS as error:
         raise factories.ScheduleError(str(error)) from None
 

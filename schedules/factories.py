@@ -101,7 +101,10 @@ def _checked_int(name: str, value: object, minimum: int) -> int:
 
 def _is_number(value: object) -> bool:
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
+    try:
+        return number and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _checked_list(name: str, value: object, content: str, allow_empty: bool = False) -> list[Any]:
@@ -947,7 +950,7 @@ def regime_warning(
         stop = min(stop, _MAX_CUSTOM_STEPS)
     if switch_mode == "episode":
         return None
-    return _warning_text(_survey(factory, stop, num_envs), num_envs)
+    return _warning_text(_survey(factory, stop, num_envs), num_envs, switch_mode)
 
 
 def decay_note(factory: Schedule, total_timesteps: int | None = None) -> str | None:
@@ -971,13 +974,16 @@ def regime_starts(segments: Iterable[Segment], num_envs: int) -> list[int]:
     return [start for start, _, _ in _as_asked(segments, num_envs)]
 
 
-def _warning_text(survey: _Survey, num_envs: int) -> str | None:
+def _warning_text(survey: _Survey, num_envs: int, switch_mode: str) -> str | None:
     per_game = survey.mean_length / num_envs
-    if len(survey.regimes) == 1 or per_game >= _SHORT_REGIME:
+    if switch_mode == "episode" or len(survey.regimes) == 1 or per_game >= _SHORT_REGIME:
         return None
+    consequence = "most games are cut by a switch before they end"
+    if switch_mode == "live":
+        consequence = "most games are played under several strings, and their scores belong to none of these"
     return (
         f"regimes are short: {survey.mean_length:,.1f} steps on average / {num_envs} games = {per_game:,.1f} steps per"
-        f" game, fewer than {_SHORT_REGIME}, so most games are cut by a switch before they end."
+        f" game, fewer than {_SHORT_REGIME}, so {consequence}."
         f" Remedies: `--switch_mode episode` (each game finishes first), or longer regimes (larger `num_repetitions`,"
         f" wider thresholds): {_SHORT_REGIME} steps per game are {_SHORT_REGIME * num_envs:,} steps here."
         " In files of the original system N counted rollouts: `python modification_factories.py FILE --from_original`"
@@ -1110,7 +1116,7 @@ def _preview_lines(preview: _Preview, every: int | None) -> Iterator[str]:
             yield f"{start:>14,}  {_name(modification, 80)}"
         if len(first) > _LISTED:
             yield f"{'...':>14}"
-    warning = None if preview.switch_mode == "episode" else _warning_text(survey, preview.num_envs)
+    warning = _warning_text(survey, preview.num_envs, preview.switch_mode)
     if warning:
         yield "\n" + textwrap.fill(f"warning: {warning}", width=96)
 
@@ -1176,13 +1182,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("config", help="JSON file with modification_factory and modification_factory_kwargs")
     parser.add_argument("--every", type=int, metavar="N", help="print the modification of every N-th step")
     parser.add_argument("--plot", metavar="FILE", help="also draw the schedule (.png, .pdf or .svg)")
+    in_training = "as in training, if not in the JSON file"
+    parser.add_argument("--modification_file", "--modification-file", metavar="FILE", help=in_training)
+    parser.add_argument("--env_id", "--env-id", metavar="ID", help=in_training)
     parser.add_argument(
-        "--modification_file",
-        "--modification-file",
-        metavar="FILE",
-        default="",
-        help="as in training, if not in the JSON file",
+        "--full_action_space", "--full-action-space", action="store_true", default=None, help=in_training
     )
+    parser.add_argument("--total_timesteps", "--total-timesteps", type=float, metavar="N", help=in_training)
     parser.add_argument("--seed", type=int, help="seed of the run (default 42)")
     parser.add_argument("--num_envs", "--num-envs", type=int, help="games (default 8; 1 with --from_original)")
     parser.add_argument("--num_steps", "--num-steps", type=int, help="steps per game and rollout (default 128)")
@@ -1195,22 +1201,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(path: str, config: Mapping[str, Any], options: argparse.Namespace, notes: Any) -> dict[str, int]:
-    """Return seed, num_envs and num_steps: defaults < command line < JSON, as in training; say what is overridden."""
-    minima = {"seed": 0, "num_envs": 1, "num_steps": 1}
-    settings = {"seed": 42, "num_envs": 1 if options.from_original else 8, "num_steps": 128}
-    for name, minimum in minima.items():
+_OF_THE_GAME = ("modification_file", "env_id", "full_action_space")
+
+
+def _settings(path: str, config: Mapping[str, Any], options: argparse.Namespace, notes: Any) -> dict[str, Any]:
+    """Return what command line and file say: defaults < command line < JSON, as in training; say what is overridden."""
+    minima = {"total_timesteps": 1, "seed": 0, "num_envs": 1, "num_steps": 1}
+    settings: dict[str, Any] = {"seed": 42, "num_envs": 1 if options.from_original else 8, "num_steps": 128}
+    settings |= dict.fromkeys(("total_timesteps", *_OF_THE_GAME))
+
+    def checked(name: str, value: Any) -> Any:
+        free = name not in minima or (name, value) == ("total_timesteps", None)
+        return value if free else _checked_int(name, value, minima[name])
+
+    for name in settings:
         asked = getattr(options, name)
         if asked is not None:
-            settings[name] = _checked_int(name, asked, minimum)
+            settings[name] = asked = checked(name, asked)
         if name in config:
-            settings[name] = _checked_int(name, config[name], minimum)
+            settings[name] = checked(name, config[name])
             if asked not in (None, settings[name]):
                 print(f"warning: {Path(path).name} overrides --{name}: {asked} -> {settings[name]}", file=notes)
     return settings
 
 
-def _print_converted(config: Mapping[str, Any], settings: Mapping[str, int]) -> None:
+def _print_converted(config: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     name = config.get("modification_factory")
     if name in (None, ""):
         raise ScheduleError("there is no `modification_factory` to convert.")
@@ -1220,7 +1235,7 @@ def _print_converted(config: Mapping[str, Any], settings: Mapping[str, int]) -> 
         converted["modification_factory_kwargs"] = convert_original(
             name, config["modification_factory_kwargs"], rollout
         )
-    schedule_from_config(converted, seed=settings["seed"], total_timesteps=config.get("total_timesteps"))
+    schedule_from_config(converted, seed=settings["seed"], total_timesteps=settings["total_timesteps"])
     print(json.dumps(converted, indent=4))
     print(
         f"Holds were counted in rollouts of num_envs {settings['num_envs']} x num_steps {settings['num_steps']} ="
@@ -1229,13 +1244,13 @@ def _print_converted(config: Mapping[str, Any], settings: Mapping[str, int]) -> 
     )
 
 
-def _not_checked(path: str, modification_file: str) -> tuple[list[str], Callable[[str], str]]:
+def _not_checked(path: str, flags: Mapping[str, Any]) -> tuple[list[str], Callable[[str], str]]:
     """Schedules need neither the keys of a training nor the names of a game, so who knows these hands in a check."""
     return [], str
 
 
-Check = Callable[[str, str], tuple[Sequence[str], Callable[[str], str]]]
-"""(a JSON file, the file of `--modification_file`): lines about what else is in them, and for `Schedule.rewrite`."""
+Check = Callable[[str, Mapping[str, Any]], tuple[Sequence[str], Callable[[str], str]]]
+"""(a JSON file, what flags say of the run): lines about what else is in the file, and for `Schedule.rewrite`."""
 
 
 def _run_command(options: argparse.Namespace, check: Check) -> None:
@@ -1250,20 +1265,19 @@ def _run_command(options: argparse.Namespace, check: Check) -> None:
                 raise ScheduleError(f"`--{name}` previews and `--from_original` converts: give one of them.")
         _print_converted(config, settings)
         return
-    total_timesteps = config.get("total_timesteps")
-    if total_timesteps is not None:
-        total_timesteps = _checked_int("total_timesteps", total_timesteps, minimum=1)
+    total_timesteps = settings["total_timesteps"]
     factory = schedule_from_config(
         config, seed=settings["seed"], total_timesteps=total_timesteps, modifs=config.get("modifs", "")
     )
-    notes, form = check(options.config, options.modification_file)
+    flags = {name: settings[name] for name in ("total_timesteps", *_OF_THE_GAME) if settings[name] is not None}
+    notes, form = check(options.config, flags)
     factory.rewrite(form)
     preview = _Preview(
         title=Path(options.config).name,
         factory=factory,
         stop=factory.num_total_steps if total_timesteps is None else total_timesteps,
         switch_mode=config.get("switch_mode", "reset"),
-        **settings,
+        **{name: settings[name] for name in ("seed", "num_envs", "num_steps")},
     )
     for line in [*notes, *_preview_lines(preview, options.every)]:
         print(line)

@@ -200,6 +200,19 @@ def test_evaluation_games_continue():
     assert_continues(envs, resumed, 50, 250, first={0: ("sample_new_brick_colors", "reset")})
 
 
+def test_evaluation_games_continue_under_seeds_that_were_given_as_a_list():
+    """Each game begins with its seed, so the next one needs it too."""
+
+    def build():
+        config, _ = game_config("ALE/Breakout-v5", time_limit=60, game_start="none", fire_reset=False)
+        config = config.__class__(**{**vars(config), "reseed_every_game": True})
+        return ModifiedVectorEnv(config, 2, num_workers=0)
+
+    envs, resumed = build(), build()  # games of 15 steps
+    envs.reset(seed=[7, None])
+    assert_continues(envs, resumed, 20, 40)
+
+
 @pytest.mark.parametrize("before", [5, 20, 32], ids=["all play", "one waits", "all wait"])
 def test_an_environment_that_waits_goes_on_waiting(before):
     def build():

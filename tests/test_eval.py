@@ -362,6 +362,13 @@ def test_play_records_the_whole_first_game_of_an_evaluation(checkpoint, workdir,
     assert size == [frames, 320, 420]
 
 
+def test_play_of_an_agent_that_has_all_actions(workdir, capsys):
+    """Its strings name the game."""
+    flags = ["--agent_path", "random", "--env_id", "ALE/Freeway-v5", "--full_action_space", "--no-cuda"]
+    evaluation.main([*flags, "--play", "game.mp4", "--seconds", "0.2"])
+    assert "game.mp4: 3 frames under Freeway:, not a whole game" in capsys.readouterr().out
+
+
 def test_play_of_some_seconds(checkpoint, capsys):
     evaluation.main(["--agent_path", str(checkpoint), "--no-cuda", "--play", "game.mp4", "--seconds", "1.4"])
     assert "game.mp4: 21 frames under no_modif, not a whole game" in capsys.readouterr().out

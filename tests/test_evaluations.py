@@ -341,7 +341,7 @@ def test_at_most_eight_games_are_played_beside_each_other(games, num_workers, op
     monkeypatch.setattr(
         evaluations,
         "evaluation_games",
-        lambda game, num_envs, *, seed, num_workers: seen.append((num_envs, num_workers)) or seen,
+        lambda game, num_envs, *, seed, num_workers, worker_timeout: seen.append((num_envs, num_workers)) or seen,
     )
     how = RunEvaluation(tmp_path, 42, game_config("ALE/Breakout-v5")[0], {"": "train"}, games, num_workers)
     assert Evaluator(how).play([], None)

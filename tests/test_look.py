@@ -235,6 +235,16 @@ def test_play_goes_on_with_the_next_game_and_tells_of_it():
     assert not np.array_equal(play[ended][0], play[ended - 1][0])
 
 
+@pytest.mark.parametrize(("string", "game", "alone"), [("Freeway: mode_3", "Freeway", "mode_3"), ("Pong:", "Pong", "")])
+def test_a_string_with_a_game_shows_that_game(string, game, alone):
+    """As in the string of every agent that has all actions; action 0 is the same with all actions and with few."""
+    shown = []
+    for env_id, full, wanted in [("ALE/Freeway-v5", True, string), (f"ALE/{game}-v5", False, alone)]:
+        config = replace(game_config(env_id, full_action_space=full)[0], seed=SEED)
+        shown.append(np.stack([screen for screen, _ in islice(look.played(config, wanted, lambda *_: 0), 20)]))
+    assert np.array_equal(*shown)
+
+
 def test_a_game_without_modifications_can_be_recorded(tmp_path, capsys):
     assert main(["Adventure", "--play", str(tmp_path / "a.MP4"), "--seconds", "0.2"]) == 0
     assert "Adventure, no_modif" in capsys.readouterr().out

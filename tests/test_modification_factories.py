@@ -567,6 +567,7 @@ BAD: list[tuple[str, Any, list[str]]] = [
     (RND, _rnd(probabilities=[0.5, 0.4]), ["`probabilities`", "sum to 1", "0.9"]),
     (RND, _rnd(probabilities=[1.5, -0.5]), ["`probabilities[1]`", "at least 0", "got -0.5"]),
     (RND, _rnd(probabilities=[float("inf"), 0]), ["`probabilities[0]`", "got inf"]),
+    (RND, _rnd(probabilities=[10**400, 0]), ["`probabilities[0]`", "got 1000"]),
     (RND, _rnd(probabilities=["1", 0]), ["`probabilities[0]`", "got '1'"]),
     (RND, _rnd(probabilities=[True, 0]), ["`probabilities[0]`", "got True"]),
     (RND, _rnd(probabilities={}), ["`probabilities`", "list", "got {}"]),
@@ -783,6 +784,11 @@ def test_warning_gives_the_arithmetic() -> None:
     assert warning is not None
     for part in ("2,000.0 steps on average", "8 games", "250.0 steps per game", "switch_mode episode", "2,400 steps"):
         assert part in warning
+    assert "most games are cut by a switch" in warning
+    live = mf.regime_warning(factory, 8, switch_mode="live")
+    assert live is not None
+    assert "most games are played under several strings" in live
+    assert "cut" not in live
     assert mf.regime_warning(factory, 6) is None  # 333 steps per game
     assert mf.regime_warning(factory, 8, switch_mode="episode") is None
     assert mf.regime_warning(factory, 8, total_timesteps=2000) is None  # nothing switches

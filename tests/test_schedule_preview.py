@@ -326,6 +326,77 @@ def test_keys_and_names_are_checked_as_in_training(
     assert all(word in captured.err for word in words), captured.err
 
 
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("reset", "games are cut by a switch"), ("live", "played under several strings"), ("episode", "")],
+)
+def test_short_regimes_are_told_of_as_the_mode_of_the_file_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str, words: str
+) -> None:
+    out = " ".join(_output(capsys, _write(tmp_path, {**RANDOM, "switch_mode": mode})).split())
+    assert ("warning: regimes are short" in out) == bool(words)
+    assert words in out
+
+
+LEFT_OPEN = {
+    "modification_factory": "RandomModificationFactory",
+    "modification_factory_kwargs": {"modifications": ["all_black_cars", "Pong:"], "num_repetitions": 512},
+}
+FLAGS = ["--env_id", "ALE/Freeway-v5", "--total_timesteps", "4e3", "--full_action_space"]
+
+
+def test_what_training_takes_from_the_command_line_the_preview_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _write(tmp_path, LEFT_OPEN)
+    setup = training.prepare(["--config", path, *FLAGS, "--num_envs", "2", "--no-cuda"])
+    capsys.readouterr()
+    assert modification_factories.main([path, *FLAGS, "--num_envs", "2", "--every", "512"]) == 0
+    out = capsys.readouterr().out
+    assert "Run of 4,000 steps: 2 games" in out
+    lines = out.split("Every 512 steps\n")[1].splitlines()[:8]
+    assert [line[14:].strip() for line in lines] == [setup.modification_at(step) for step in range(0, 4000, 512)]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [(0, "'all_black_cars': Pong has no"), (2, "`num_total_steps` is missing"), (4, "add `--full_action_space`")],
+)
+def test_without_them_it_refuses_as_training_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], left_out: int, words: str
+) -> None:
+    flags = FLAGS[:left_out] + FLAGS[left_out + 2 :]
+    path = _write(tmp_path, LEFT_OPEN)
+    assert modification_factories.main([path, *flags]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    with pytest.raises(SystemExit):
+        training.main(["--config", path, *flags])
+    assert capsys.readouterr().err.rstrip(".\n") == error.rstrip(".\n")
+
+
+def test_of_the_game_too_the_file_wins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = _write(tmp_path, {**FREEWAY, "total_timesteps": None, "full_action_space": False})
+    flags = ["--env_id", "ALE/Pong-v5", "--total_timesteps", "3e3", "--full_action_space"]
+    assert modification_factories.main([path, *flags]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "env_id: ALE/Pong-v5 -> ALE/Freeway-v5",
+        "total_timesteps: 3000 -> None",
+        "full_action_space: True -> False",
+    ):
+        assert f"warning: schedule.json overrides --{line}\n" in out
+    assert "Run of 6,000 steps" in out
+
+
+@pytest.mark.parametrize("steps", ["0", "2.5", "inf", "nan", "many"])
+def test_a_number_of_steps_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: str) -> None:
+    assert modification_factories.main([_write(tmp_path, LEFT_OPEN), "--total_timesteps", steps]) == 2
+    error = capsys.readouterr().err
+    assert "total_timesteps" in error
+    assert error.count("\n") == 1
+
+
 def test_what_training_says_of_names_the_preview_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = {**FREEWAY, "replay_size": 500, "shrink_perturb": {"factor": 0.5}}
     assert modification_factories.main([_write(tmp_path, config), "--every", "3000"]) == 0

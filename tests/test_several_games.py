@@ -275,6 +275,29 @@ def test_a_saved_state_knows_all_games(moment):
     assert later[0] == later[1]
 
 
+def test_a_saved_state_knows_seeds_that_were_given_as_a_list():
+    """For games that nobody has played yet, and for one that was put aside under the seed before."""
+    envs, resumed, other = vector(num_envs=1, seed=3), vector(num_envs=1, seed=3), vector(num_envs=1, seed=3)
+    envs.set_modifications("Pong:")
+    envs.set_modifications("Breakout:")
+    envs.reset(seed=[9])
+    state = pickle.loads(pickle.dumps(envs.get_state()))
+    resumed.set_state(state)
+    for game in state["games"]:
+        del game["seed"], game["seed_index"]
+    other.set_state(state)  # as by an earlier version, which did not know them
+    later = []
+    for each in (envs, resumed, other):
+        rng, seen = np.random.default_rng(6), []
+        for string in ("Breakout:", "Pong:", "Freeway:"):
+            each.set_modifications(string)
+            seen.append(play(each, 25, rng))
+        later.append(seen)
+        each.close()
+    assert later[0] == later[1]
+    assert [one == another for one, another in zip(later[0], later[2], strict=True)] == [True, False, False]
+
+
 @pytest.mark.slow
 def test_a_new_seed_is_for_all_games():
     envs, fresh = vector(seed=3), vector(seed=4)

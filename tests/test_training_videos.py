@@ -8,6 +8,7 @@ from test_training import train_in
 
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.run import Run
+from continual_hackatari.wrappers import video
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 from continual_hackatari.wrappers.video import GameRecorder, captioned
 
@@ -42,8 +43,8 @@ def test_the_videos_of_a_run(tmp_path, monkeypatch):
     videos = sorted(path.name for path in (run / "videos").iterdir())
     assert videos[:2] == ["step000000000_no_modif.mp4", "step000000032.mp4"]
     for name in videos:
-        video = cv2.VideoCapture(str(run / "videos" / name))
-        assert video.get(cv2.CAP_PROP_FRAME_HEIGHT) == 2 * (210 + 20), "a line for the string and one for the score"
+        made = cv2.VideoCapture(str(run / "videos" / name))
+        assert made.get(cv2.CAP_PROP_FRAME_HEIGHT) == 2 * (210 + 20), "a line for the string and one for the score"
     assert (run / "resume.pt").exists() is False
 
 
@@ -76,3 +77,64 @@ def test_the_height_of_a_video_is_that_of_its_first_screen(tmp_path):
     recorder.game_ended(cut=False)
     recorder.close()
     assert cv2.VideoCapture(str(tmp_path / "game.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+SCREEN = np.random.default_rng(0).integers(256, size=(210, 160, 3), dtype=np.uint8)
+
+
+def sizes_in(folder):
+    """Of every video, its frames and their height."""
+    wanted = (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT)
+    videos = {path.stem: cv2.VideoCapture(str(path)) for path in folder.iterdir()}
+    return {name: [int(made.get(key)) for key in wanted] for name, made in videos.items()}
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_caption_begins_with_the_video_that_it_was_asked_for(first, resumed, tmp_path):
+    """And ends with it: a game is still being recorded when the next video is asked for."""
+    recorder = GameRecorder()
+    recorder.request(tmp_path / "first", caption=first)
+    recorder.game_started()
+    recorder.add(SCREEN)
+    recorder.request(tmp_path / "second", caption=not first)
+    if resumed:
+        state = recorder.get_state()
+        recorder.close()
+        recorder = GameRecorder()
+        recorder.set_state(state, tmp_path)
+        recorder.add(SCREEN)
+    recorder.add(SCREEN)
+    recorder.game_ended(cut=False)
+    recorder.game_started()
+    recorder.add(SCREEN)
+    recorder.game_ended(cut=False)
+    recorder.close()
+    heights = (420, 460)
+    assert sizes_in(tmp_path) == {"first": [2, heights[first]], "second": [1, heights[not first]]}
+
+
+@pytest.mark.parametrize("caption", [False, True])
+def test_what_earlier_versions_saved_of_videos_has_one_caption_for_both(caption, tmp_path):
+    recorder = GameRecorder()
+    recorder.set_state({"requested": "second", "recording": "first", "caption": caption}, tmp_path)
+    state = recorder.get_state()
+    recorder.close()
+    assert (state["recording_caption"], state["caption"]) == (caption, caption)
+
+
+def test_a_video_that_fails_leaves_no_file(tmp_path, monkeypatch, capfd):
+    def fail(frames, path):
+        next(iter(frames))
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(video, "encode", fail)
+    recorder = GameRecorder()
+    recorder.request(tmp_path / "game")
+    recorder.game_started()
+    recorder.add(SCREEN)
+    recorder.game_ended(cut=False)
+    recorder.close()
+    assert "game.mp4 could not be written: [Errno 28] No space left" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,6 +234,23 @@ def test_calls_come_in_an_order_that_makes_sense():
         envs.step(np.ones(4, int))
     finally:
         envs.close()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_reset_finishes_the_step_in_flight(num_workers):
+    """Whoever plays it: the game that is cut has it, and what is played from then on follows from it."""
+    with closing(make(num_envs=2, num_workers=num_workers, num_groups=2)) as envs, closing(make(num_envs=2)) as plain:
+        for each in (envs, plain):
+            each.reset()
+            play(each, 5)
+        envs.step_async(np.ones(1, int), 1)
+        envs.step_async(np.ones(1, int), 0)
+        plain.step(np.ones(2, int))
+        (seen, cut), (expected, cut_there) = envs.reset(), plain.reset()
+        assert [game.length for game in cut["games"]] == [6, 6]
+        assert cut == cut_there
+        assert np.array_equal(seen, expected)
+        assert_same(play(envs, 5), play(plain, 5))
 
 
 def test_a_switch_that_waits_for_the_next_game_begins_none():

@@ -1,6 +1,7 @@
 """Workers that die, hang or fail: the error names them, nothing waits for ever, no process is left behind."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -8,14 +9,17 @@ import sys
 import textwrap
 import time
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import PATIENCE
 from processes import alive, descendants, wait_until_gone
 from test_vector import ROOT, play
 
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.training import ending, evaluations, playing, run_evaluation
 from continual_hackatari.training.run import open_games
 from continual_hackatari.wrappers import processes, vector
 from continual_hackatari.wrappers.config import game_config
@@ -153,6 +157,36 @@ def test_a_worker_that_a_signal_ends_or_stops(monkeypatch, sent, call):
     envs.close()
 
 
+class Clock:
+    """In the place of a worker's poll: a wait for an answer of which `silent` parts pass without one, none in truth."""
+
+    def __init__(self, readable, silent):
+        self.readable, self.silent, self.waited = readable, silent, []
+
+    def poll(self, milliseconds):
+        self.waited.append(milliseconds)
+        return [] if len(self.waited) <= self.silent else self.readable.poll(milliseconds)
+
+
+def test_the_time_for_which_a_run_was_suspended_is_not_a_workers_silence():
+    """As a poll returns that begins before everything is suspended and ends after it: empty, whatever the limit."""
+    with closing(make(num_workers=1)) as envs:
+        (worker,) = envs._workers
+        worker._readable = Clock(worker._readable, silent=1)
+        play(envs, 2, {0: ("", "reset")})
+
+
+def test_a_silence_in_parts_is_as_long_as_the_limit(monkeypatch):
+    monkeypatch.setattr(vector, "GAME_TIMEOUT", 0.0)
+    envs = make(num_workers=1)
+    (worker,) = envs._workers
+    clock = worker._readable = Clock(worker._readable, silent=sys.maxsize)
+    with pytest.raises(WorkerError, match=f"has not answered for {PATIENCE:.0f} s"):
+        envs.cut_games()
+    assert sum(clock.waited) == pytest.approx(1000 * PATIENCE)
+    envs.close()
+
+
 @pytest.mark.slow
 def test_a_stopped_worker_does_not_block_a_long_message(monkeypatch):
     monkeypatch.setattr(vector, "GAME_TIMEOUT", PATIENCE)  # its start may take as long as it needs
@@ -241,6 +275,32 @@ def test_the_time_limit_of_a_training_run_is_a_flag():
     with closing(open_games(setup)) as envs:
         assert envs.worker_timeout == 777.0
     assert training.RULES["worker_timeout"].changeable
+
+
+def test_games_of_evaluations_wait_as_long_as_those_of_the_training(tmp_path, monkeypatch):
+    flags = ["--num_envs", "1", "--num_workers", "1", "--worker_timeout", "777", "--num_minibatches", "1"]
+    setup = training.prepare([*flags, "--eval_every", "1000000", "--test_modifs", "no_modif"])
+    (tmp_path / "args.json").write_text(json.dumps({"env_id": "ALE/Pong-v5", "worker_timeout": 777.0}))
+    settings = run_evaluation.settings_of(tmp_path)
+    later, *_ = run_evaluation.plan_run(run_evaluation.Args(run=str(tmp_path)), tmp_path, settings)
+    seen = []
+
+    def opened(*_, worker_timeout, **__):
+        seen.append(worker_timeout)
+        raise WorkerError("none are needed")
+
+    monkeypatch.setattr(playing, "ModifiedVectorEnv", opened)
+    shapes = SimpleNamespace(observation_shape=(4, 84, 84), num_actions=6)
+    between = evaluations.open_evaluations(setup, tmp_path, shapes, print)._evaluator
+    agent = SimpleNamespace(parameters=lambda: iter([torch.zeros(1)]))
+    for games in (
+        between._open,
+        evaluations.Evaluator(later)._open,
+        lambda: ending.test(setup.args, agent, setup.game, None, 0),
+    ):
+        with pytest.raises(WorkerError, match="none are needed"):
+            games()
+    assert seen == [777.0] * 3
 
 
 def test_the_memory_of_the_games_lies_where_there_is_room(monkeypatch):

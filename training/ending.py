@@ -39,6 +39,7 @@ def test(args: RunSettings, agent: Any, game: GameConfig, tracker: Tracker, glob
         deterministic=False,
         num_envs=args.num_envs,
         num_workers=args.num_workers,
+        worker_timeout=args.worker_timeout,
         device=next(agent.parameters()).device,
     )
     results = summarise(games, game.env_id, args.seed)

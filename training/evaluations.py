@@ -44,7 +44,7 @@ from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.interfaces import GameRecord, VectorGames
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv
+from continual_hackatari.wrappers.vector import WORKER_TIMEOUT, ModifiedVectorEnv
 
 T = TypeVar("T")
 
@@ -202,6 +202,7 @@ class RunEvaluation(NamedTuple):
     players: Sequence[str] = ("",)
     """of the agent, see `agents.players_of`: all of them play"""
     evaluation_seed: int = 1
+    worker_timeout: float = WORKER_TIMEOUT
 
 
 class Job(NamedTuple):
@@ -320,9 +321,8 @@ class Evaluator:
         sets = min(2, max(1, how.num_workers))
         num_envs = min(how.games, AT_ONCE)
         while len(self._sets) < sets:
-            num_workers = how.num_workers // sets
-            games = evaluation_games(how.game, num_envs, seed=how.evaluation_seed, num_workers=num_workers)
-            self._sets.append(games)
+            processes = {"num_workers": how.num_workers // sets, "worker_timeout": how.worker_timeout}
+            self._sets.append(evaluation_games(how.game, num_envs, seed=how.evaluation_seed, **processes))
 
     def _rows(self, job: Job, records: Sequence[GameRecord]) -> list[tuple[Any, ...]]:
         """Rows of evals.csv: every game once for each place in the run that these weights stand for."""
@@ -493,7 +493,8 @@ def open_evaluations(
     splits, games = ({}, 1) if plan is None else (plan.splits, plan.games)
     return ContinualEvaluation(
         RunEvaluation(
-            folder, args.seed, setup.game, splits, games, setup.workers_per_rank, players_of(args.architecture)
+            *(folder, args.seed, setup.game, splits, games, setup.workers_per_rank, players_of(args.architecture)),
+            worker_timeout=args.worker_timeout,
         ),
         plan=plan,
         batch_size=args.batch_size,

@@ -22,7 +22,7 @@ from continual_hackatari.training.run_folder import slug
 from continual_hackatari.wrappers.backends import action_names, observation_layout
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.interfaces import GameRecord
-from continual_hackatari.wrappers.vector import ModifiedVectorEnv
+from continual_hackatari.wrappers.vector import WORKER_TIMEOUT, ModifiedVectorEnv
 
 
 class PlayedGame(NamedTuple):
@@ -54,6 +54,7 @@ def play(
     num_envs: int,
     num_workers: int | None,
     device: torch.device,
+    worker_timeout: float = WORKER_TIMEOUT,
     video_folder: Path | None = None,
     caption: bool = False,
 ) -> dict[str, list[PlayedGame]]:
@@ -62,7 +63,8 @@ def play(
     Environment i plays games i, i + num_envs, ... whatever their lengths, so that short games are not favoured.
     Returns the games per string, in their order.
     """
-    envs = evaluation_games(game, min(num_envs, episodes), seed=seed, num_workers=num_workers)
+    processes = {"num_workers": num_workers, "worker_timeout": worker_timeout}
+    envs = evaluation_games(game, min(num_envs, episodes), seed=seed, **processes)
     played: dict[str, list[PlayedGame]] = {}
 
     def collect(string: str) -> Iterator[int]:
@@ -86,10 +88,13 @@ def play(
     return played
 
 
-def evaluation_games(game: GameConfig, num_envs: int, *, seed: int, num_workers: int | None) -> ModifiedVectorEnv:
-    """Whole games, as an agent is evaluated on them: each has its own seed, the same under every string."""
+def evaluation_games(game: GameConfig, num_envs: int, *, seed: int, **processes: Any) -> ModifiedVectorEnv:
+    """Whole games, as an agent is evaluated on them: each has its own seed, the same under every string.
+
+    processes: how many there are and how long they may be silent, as in `ModifiedVectorEnv`.
+    """
     config = replace(game, episodic_life=False, reward_file="", seed=seed, reseed_every_game=True)
-    return ModifiedVectorEnv(config, num_envs, num_workers=num_workers, copy=False)
+    return ModifiedVectorEnv(config, num_envs, copy=False, **processes)
 
 
 def play_one(

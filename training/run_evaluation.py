@@ -37,6 +37,7 @@ from continual_hackatari.training.rules import rules_of_folder
 from continual_hackatari.training.run_folder import FINAL
 from continual_hackatari.training.strings import canonical_strings, choose_evaluated
 from continual_hackatari.wrappers.processes import available_cores
+from continual_hackatari.wrappers.vector import WORKER_TIMEOUT
 
 
 @dataclass
@@ -165,6 +166,7 @@ def plan_run(args: Args, folder: Path, settings: dict[str, Any]) -> tuple[RunEva
         *(folder, trained_with(trained, "seed", 0), game, splits, games, num_workers),
         players_of(architecture),
         args.seed,
+        trained_with(trained, "worker_timeout", WORKER_TIMEOUT),
     )
     return how, architecture, notes + more
 

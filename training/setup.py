@@ -332,8 +332,8 @@ def games_of(strings: Sequence[str], game: GameConfig) -> list[str]:
     return list(dict.fromkeys(parse(string).game or game.game for string in strings))
 
 
-def check_file(path: str | Path, modification_file: str = "") -> tuple[list[str], Callable[[str], str]]:
-    """Check keys and names of a config file as a run with it would, whatever its other flags.
+def check_file(path: str | Path, flags: Mapping[str, Any]) -> tuple[list[str], Callable[[str], str]]:
+    """Check keys and names of a config file as a run with it and these flags would, whatever its other flags.
 
     Returns lines for the user, and how the game of this file writes a task string. The file may be of any script: of
     the settings that not every script has a line says that they are not checked.
@@ -342,7 +342,7 @@ def check_file(path: str | Path, modification_file: str = "") -> tuple[list[str]
         USER_ERRORS: one sentence.
     """
     foreign: list[str] = []
-    args, _ = apply_config_file(RunSettings(modification_file=modification_file), path, gone=GONE, foreign=foreign)
+    args, _ = apply_config_file(RunSettings(**flags), path, gone=GONE, foreign=foreign)
     check_ranges(args, ranges_of(RULES))
     game, notes = choose_game(args)
     notes += choose_schedule(args, game)[2]

@@ -288,7 +288,7 @@ class AgentGame:
         emulator, modifications, detector and observations remember. Playing it again costs its number of steps.
         """
         state: dict[str, Any] = {"number": self._number, "next_names": list(self._next_names), "origin": None}
-        state["total"] = self._total
+        state |= {"total": self._total, "seed": self.config.seed, "seed_index": self._seed_index}
         state |= {"game": self.config.game, "next_game": self._next_game}
         state["others"] = {game: carried_over(other) for game, other in self._others.items() if other.seeded}
         if self._origin is not None:
@@ -310,6 +310,9 @@ class AgentGame:
         """
         home = self.config.game
         try:
+            seed, index = state.get("seed", self.config.seed), state.get("seed_index", self._seed_index)
+            if (seed, index) != (self.config.seed, self._seed_index):  # `reset` gave this environment one of its own
+                self.seed(seed, index)
             for game, carried in state.get("others", {}).items():  # files of earlier versions have one game
                 console = self._console if game == home else self._open(in_game(self.config, game))
                 carry_over(console, carried)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.names import UNMODIFIED, parse
 from continual_hackatari.wrappers.agent_game import AgentGame
 from continual_hackatari.wrappers.backends import observation_layout
 from continual_hackatari.wrappers.config import GameConfig, game_config
@@ -34,7 +34,6 @@ from continual_hackatari.wrappers.modifications import (
     catalogue,
     console_modifications,
     hackatari_is_missing,
-    split_modifications,
 )
 from continual_hackatari.wrappers.video import FRAMES_PER_SECOND, captioned, encode
 
@@ -89,7 +88,7 @@ def whole_file(argument: str, path: Path) -> Iterator[Path]:
 def played(
     config: GameConfig, string: str, choose: Callable[[np.ndarray, int], int], caption: bool = False
 ) -> Iterator[tuple[np.ndarray, GameRecord | None]]:
-    """Play for ever under a canonical modification string; game k depends on (`config.seed`, k) and the actions alone.
+    """Play for ever under a canonical task string; game k depends on (`config.seed`, k) and the actions alone.
 
     Args:
         config: the game; lives do not end its episodes here.
@@ -105,7 +104,8 @@ def played(
     shape, dtype = observation_layout(config)
     observation: np.ndarray = np.zeros(shape, dtype)
     game = AgentGame(config, 0, observation, np.zeros(shape, dtype))
-    game.set_modifications(split_modifications(string), "reset")
+    task = parse(string)
+    game.set_modifications(task.names, "reset", task.game)
     num_actions, record = len(game.game.actions), None
     while True:
         screen = game.game.screen()

@@ -92,7 +92,9 @@ class Worker:
     def receive(self, number: int, seconds: float) -> Any:
         """The worker's answer to this command; answers that nobody waits for any more are passed over."""
         while self._open[number] is None:
-            if not self._readable.poll(1000 * seconds):
+            # In ten parts: the clock goes on while this process and its workers are suspended together (Ctrl-Z, a batch
+            # system that sets a job aside), and then only the part in which that happened is over.
+            if not any(self._readable.poll(1000 * seconds / 10) for _ in range(10)):
                 self._hung(seconds)
             self._inside_message = True
             try:

@@ -134,7 +134,8 @@ class ModifiedVectorEnv(VectorEnv):
             self.config = replace(self.config, seed=seed)
         elif seed is not None:
             seed = [None if one is None else int(one) for one in seed]
-        self._in_flight.clear()
+        for group in [*self._in_flight]:
+            self.step_wait(group)
         self._interrupted = False
         records = self._everywhere("start_games", self.modifications, seed, self.game)
         self._begun = True

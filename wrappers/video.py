@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class GameRecorder:
 
     def __init__(self) -> None:
         self._requested: Path | None = None
-        self._caption = False
+        self._caption = False  # in the video that is requested, or was last
         self._height: int | None = None  # of the video in progress, from its first screen on
         self._writer: _VideoWriter | None = None
         self._closing: list[_VideoWriter] = []
@@ -84,7 +84,8 @@ class GameRecorder:
     def game_started(self) -> None:
         """Begin the recording that was requested, if any."""
         if self._requested is not None:
-            self._writer, self._requested, self._height = _VideoWriter(self._requested), None, None
+            self._writer = _VideoWriter(self._requested, self._caption)
+            self._requested = self._height = None
 
     def get_state(self) -> dict[str, Any]:
         """Plain data: names of the video that was requested and of the one in progress, and whether they have text."""
@@ -92,6 +93,7 @@ class GameRecorder:
             "requested": None if self._requested is None else self._requested.name,
             "recording": None if self._writer is None else self._writer.path.name,
             "caption": self._caption,
+            "recording_caption": self._writer is not None and self._writer.caption,
         }
 
     def set_state(self, state: dict[str, Any], folder: Path) -> None:
@@ -106,7 +108,7 @@ class GameRecorder:
                 raise ValueError(f"{name!r} is no name of a video")
         if recording is not None:
             (folder / f"{recording}_cut.mp4").unlink(missing_ok=True)  # what the stopped run left of it
-            self.request(folder / recording, caption)
+            self.request(folder / recording, bool(state.get("recording_caption", caption)))  # not in earlier files
             self.game_started()
         if requested is not None:
             self.request(folder / requested, caption)
@@ -119,7 +121,7 @@ class GameRecorder:
     def add(self, screen: np.ndarray, string: str = "", score: float = 0.0) -> None:
         """Append one screen, uint8 [height, width, 3], of a game under this string that has this score."""
         if self._writer is not None:
-            shown = captioned(screen, string, score, self._height) if self._caption else screen
+            shown = captioned(screen, string, score, self._height) if self._writer.caption else screen
             self._height = shown.shape[0]
             self._writer.add(shown)
 
@@ -140,9 +142,11 @@ class GameRecorder:
 class _VideoWriter(threading.Thread):
     """Feeds frames to an encoder process; the file appears under its name only when it is complete."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, caption: bool) -> None:
         super().__init__(name=f"video {path.name}")
         self.path = path
+        self.caption = caption
+        self._unfinished = path.with_name(f".{path.name}.mp4")
         self._frames: queue.Queue[np.ndarray | None] = queue.Queue(maxsize=1024)
         self._num_frames = 0
         self._cut = False
@@ -162,6 +166,8 @@ class _VideoWriter(threading.Thread):
             self._encode()
         except Exception as error:  # a full disk, a missing encoder: the video is lost, the game must go on
             print(f"warning: {self.path.name}.mp4 could not be written: {error}", file=sys.stderr)
+            with suppress(OSError):
+                self._unfinished.unlink(missing_ok=True)
             while not self._ended:
                 self._next_frame()
 
@@ -175,11 +181,10 @@ class _VideoWriter(threading.Thread):
             yield frame
 
     def _encode(self) -> None:
-        unfinished = self.path.with_name(f".{self.path.name}.mp4")
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
-        if encode(self._remaining_frames(), unfinished) == 0:
+        self._unfinished.parent.mkdir(parents=True, exist_ok=True)
+        if encode(self._remaining_frames(), self._unfinished) == 0:
             return
         if self._cut and self._num_frames < SHORTEST_CUT_VIDEO:
-            unfinished.unlink()
+            self._unfinished.unlink()
         else:
-            os.replace(unfinished, self.path.with_name(f"{self.path.name}{'_cut' if self._cut else ''}.mp4"))
+            os.replace(self._unfinished, self.path.with_name(f"{self.path.name}{'_cut' if self._cut else ''}.mp4"))
