@@ -48,6 +48,8 @@ class ActorCritic(nn.Module, ABC):
 
     actor: nn.Linear
     critic: nn.Linear
+    castable: bool = False
+    """Whether it computes in the precision that its weights are cast to; any other is read by autocast alone."""
     parts: Sequence[Callable[[Any, str], Any]] = ()
     """(agent, modification string) -> what of the agent plays it, one after the other; see `player.playing`"""
 
