@@ -11,7 +11,6 @@ from continual_hackatari.agents.own import is_own, shows_hidden_layers
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Method, acts_at, moments_of
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, nearest, with_prefixed
-from continual_hackatari.training.room import check_room_of
 
 ArgsT = TypeVar("ArgsT")
 
@@ -109,9 +108,6 @@ def check_methods(
         ranges = {f"{name}.{key}": Range(*limits) for key, limits in method.ranges.items()}
         check_ranges(SimpleNamespace(**{f"{name}.{key}": value for key, value in vars(settings).items()}), ranges)
         method.check(settings)
-        room = method.room(settings)
-        if room is not None:
-            check_room_of(args, *room, what=f"`methods`: the memory of {name}", flags=f"`{name}.steps` and `{name}.mb`")
         moments = moments_of(method)
         missing = [each for each in (*moments, *sorted(method.needs)) if each not in offered]
         if missing:
