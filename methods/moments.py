@@ -118,6 +118,11 @@ class Method:
         """Steps and megabytes that `memory` may hold, and the length of its blocks; None where it has none."""
         return None
 
+    @classmethod
+    def draws_anew(cls, settings: Any) -> bool:
+        """Whether it needs an initialiser that draws all weights of the agent."""
+        return "initialise" in cls.needs
+
     def __init__(self, settings: Any, learner: Learner) -> None:
         self.settings, self.learner = settings, learner
         self.begin()

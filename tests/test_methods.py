@@ -52,6 +52,7 @@ from continual_hackatari.training.run_methods import files_of, make_methods
 from continual_hackatari.training.unrolls import played_unrolls
 
 NAMES = list(all_methods())
+RECURRENT = ["--architecture", "own_network:Recurrent"]
 FREEWAY = {"env_id": "ALE/Freeway-v5", "total_timesteps": 64, "num_envs": 2, "num_steps": 16, "cuda": False}
 
 
@@ -124,6 +125,14 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
             "continual_backprop is on already, by the flag",
         ),
         (["--shrink_and_perturb", "--methods", "shrink_perturb"], {}, "shrink_perturb is on already, by the flag"),
+        *(
+            ([*flags, *RECURRENT], {}, rf"{flags[-1]} draws weights anew, and .*\(cell.weight_ih, .*, \.\.\.\)")
+            for flags in (
+                ["--methods", "from_scratch"],
+                ["--methods", "soft_shrink_perturb"],
+                ["--shrink_perturb.noise", "initialiser", "--methods", "shrink_perturb"],
+            )
+        ),
     ],
 )
 def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, content, sentence, workdir):
@@ -131,6 +140,18 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, conten
         training.prepare(["--config", write_config(workdir, **FREEWAY, **content), *words])
     assert "\n" not in str(refused.value)
     assert not (workdir / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--methods", "from_scratch", "soft_shrink_perturb", "--architecture", "own_network:DrawnRecurrent"],
+        ["--methods", "shrink_perturb", *RECURRENT],
+        ["--methods", "from_scratch", "--architecture", "own_network:OwnNetwork"],
+    ],
+)
+def test_what_draws_weights_anew_goes_with_networks_that_draw_all_of_theirs(words, workdir):
+    training.prepare(["--config", write_config(workdir, **FREEWAY), *words])
 
 
 def test_both_spellings_of_a_flag_work_in_both_of_its_parts():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, TypeVar
 
+from torch import nn
+
+from continual_hackatari.agents.actor_critic import not_drawn
 from continual_hackatari.agents.own import is_own, shows_hidden_layers
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Method, acts_at, moments_of
@@ -123,6 +126,21 @@ def check_methods(
         for other, why in method.not_with.items():
             if other in chosen or other == args.architecture or getattr(args, other, False) is True:
                 raise ConfigError(f"`{name}` and `{other}`: {why}; leave one of them out.")
+
+
+def check_drawing(args: Any, build: Callable[[], nn.Module]) -> None:
+    """Raise ConfigError where a method draws weights anew and the agent, one of somebody's own, leaves some as they are.
+
+    build: makes an untrained one.
+    """
+    drawing = [name for name, settings in args.chosen_methods.items() if all_methods()[name].draws_anew(settings)]
+    left = not_drawn(build()) if drawing and is_own(args.architecture) else []
+    if left:
+        raise ConfigError(
+            f"`methods`: {drawing[0]} draws weights anew, and {args.architecture} leaves some as they are "
+            f"({', '.join(left[:3])}{', ...' if left[3:] else ''}); give it an `initialise` of its own, which draws "
+            f"these too, or leave {drawing[0]} out."
+        )
 
 
 def needs_boundaries(method: type[Method]) -> bool:

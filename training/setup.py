@@ -43,6 +43,7 @@ from continual_hackatari.training.cost import cost_of_games, plan_continual_eval
 from continual_hackatari.training.devices import choose_device, device_line
 from continual_hackatari.training.game import choose_game
 from continual_hackatari.training.method_settings import (
+    check_drawing,
     check_methods,
     complete_methods,
     needs_boundaries,
@@ -58,6 +59,7 @@ from continual_hackatari.training.start import check_start, read_start
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.system import memory_of
 from continual_hackatari.training.tracking import check_wandb
+from continual_hackatari.wrappers.backends import action_names, observation_layout
 from continual_hackatari.wrappers.config import GameConfig, check_string, waiting_note
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.processes import available_cores
@@ -206,6 +208,7 @@ def check_settings(
     game, notes = choose_game(args)
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     build = functools.partial(script.build, args)
+    check_drawing(args, lambda: build(observation_layout(game)[0], len(action_names(game)), torch.Generator()))
     if start is not None:
         notes.append(check_start(args, start, game, lambda shape, number: build(shape, number, torch.Generator())))
     schedule, strings, lines = choose_schedule(args, game)
