@@ -18,6 +18,7 @@ import q_learner
 import torch
 from conftest import ROOT, mostly_slow, write_config
 from made_up_game import REGIMES
+from made_up_methods import method_on
 from pages import headings, section
 from pages import rows as rows_of_table
 from siblings import Q_LEARNER
@@ -377,6 +378,7 @@ def test_a_state_of_an_earlier_version_has_the_methods_where_they_were():
 AGENTS = {
     "PPO": ((2, 84, 84), {}),
     "PPO_OBJ": ((3, 5), {"encoder_dims": (6, 4), "decoder_dims": (7,)}),
+    "one frame": ((1, 5), {"encoder_dims": (6, 4), "decoder_dims": (7,)}),
     "encoder alone": ((3, 5), {"encoder_dims": (6,), "decoder_dims": ()}),
     "decoder alone": ((3, 5), {"encoder_dims": (), "decoder_dims": (6, 4)}),
 }
@@ -419,7 +421,7 @@ def test_a_unit_without_its_columns_is_a_unit_that_gives_nothing(kind):
             assert any(counts), "a unit of this layer counts for something"
 
 
-@pytest.mark.parametrize("kind", ["PPO_OBJ", "encoder alone"])
+@pytest.mark.parametrize("kind", ["PPO_OBJ", "encoder alone", "one frame"])
 def test_continual_backpropagation_counts_a_unit_of_several_frames_once(kind):
     agent, seen = agent_and_rows(kind)
     outputs = agent(seen, True)[2]
@@ -440,6 +442,18 @@ def test_continual_backpropagation_counts_a_unit_of_several_frames_once(kind):
         by_hand.append(torch.stack(each).mean())
     torch.testing.assert_close(record.utility, torch.stack(by_hand).detach())
     torch.testing.assert_close(record.mean_feature, hidden.mean([0, 1]).detach())
+
+
+@pytest.mark.parametrize("name", [name for name, method in all_methods().items() if "hidden" in method.needs])
+def test_what_looks_at_hidden_layers_looks_at_those_of_one_frame_too(name):
+    agent, seen = agent_and_rows("one frame")
+    settings = {"every": 1} if name == "redo" else {"maturity_threshold": 1, "replacement_rate": 1.0}
+    method = method_on(agent, name, **settings)
+    with torch.no_grad():
+        agent.encoder[0].weight[2] = agent.encoder[0].bias[2] = 0
+        for _ in range(3):
+            method.weights(agent(seen, True)[2])
+    assert agent.encoder[0].weight[2].any(), "a silent unit of this layer is replaced"
 
 
 # --------------------------------------------------------------------------------------------- together, and resumed
