@@ -44,6 +44,16 @@ def _fast_bfloat16(device: torch.device) -> tuple[bool, str]:
     return fast, f"this CPU {'has' if fast else 'lacks'} bfloat16 instructions"
 
 
+def has_float64(device: torch.device) -> bool:
+    """Whether it computes in float64; a Mac's GPU does not."""
+    return device.type != "mps"
+
+
+def where_float64_is(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy on the CPU where its device has no float64."""
+    return tensor if has_float64(tensor.device) else tensor.cpu()
+
+
 class ActingAgent:
     """The agent as it acts in rollouts: in bfloat16 a copy with weights cast once per update, else the agent itself.
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from continual_hackatari.agents.acceleration import where_float64_is
 from continual_hackatari.methods.cloning import (
     Cloning,
     distances_from_then,
@@ -103,7 +104,8 @@ class AGEM(Method):
 
 def inner(one: list[Tensor], two: list[Tensor]) -> Tensor:
     """The inner product of two gradients, over all weights together; float64."""
-    products = [(a.double() * b.double()).sum() for a, b in zip(one, two, strict=True)]
+    pairs = zip(map(where_float64_is, one), map(where_float64_is, two), strict=True)
+    products = [(a.double() * b.double()).sum() for a, b in pairs]
     return torch.stack(products).sum()
 
 
