@@ -41,6 +41,7 @@ class AGEM(Method):
         """who stays when it is full, as with --replay_keep"""
 
     ranges = Cloning.ranges
+    remembers = True
     not_with = Cloning.not_with
     room = Cloning.room
 

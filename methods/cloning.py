@@ -52,6 +52,7 @@ class Cloning(Method):
         "steps": (1, 10**15),
         "mb": (0, 1e30, True),
     }
+    remembers = True
     not_with: ClassVar[Mapping[str, str]] = {"cuda_graphs": NOT_IN_GRAPHS}
 
     @classmethod

@@ -41,6 +41,7 @@ class EWC(Method):
 
     ranges: ClassVar = {"strength": (0, 1e30), "samples": (1, 10**6)}
     needs = frozenset({"fisher"})
+    remembers = True
 
     def begin(self) -> None:
         self._parameters = dict(self.learner.agent.named_parameters())

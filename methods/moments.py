@@ -103,6 +103,10 @@ class Method:
     """It makes single rows and columns start over in the optimizer, which must have a function `restart`."""
     changes_weights: ClassVar[bool] = False
     """It changes the agent's weights at boundaries, so that both are evaluated, those before and those after."""
+    remembers: ClassVar[bool] = False
+    """It holds on to what earlier tasks were, for which an agent that begins anew has no use."""
+    begins_anew: ClassVar[bool] = False
+    """At boundaries the agent begins anew, see `Changed.everything`: refused with methods that remember."""
     not_with: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Methods, architectures and flags with which it cannot work, each with why: the end of "`a` and `b`: ..."."""
 

@@ -155,6 +155,16 @@ def test_what_draws_weights_anew_goes_with_networks_that_draw_all_of_theirs(word
     training.prepare(["--config", write_config(workdir, **FREEWAY), *words])
 
 
+def test_an_agent_that_begins_anew_goes_with_no_method_that_says_it_remembers(monkeypatch):
+    remembering = {name for name, method in all_methods().items() if method.remembers}
+    assert remembering == {"a_gem", "cloning", "ewc", "online_ewc"}
+    monkeypatch.setattr(all_methods()["reset_optimizer"], "remembers", True)
+    for name in (*sorted(remembering), "reset_optimizer"):
+        for words in ([name, "from_scratch"], ["from_scratch", name]):
+            with pytest.raises(ConfigError, match=f"`from_scratch` and `{name}`: .* nothing to remember; leave one"):
+                check_methods(args_of(["--methods", *words])[0], training.SCRIPT.moments, "the script")
+
+
 def test_both_spellings_of_a_flag_work_in_both_of_its_parts():
     args, _ = args_of(
         ["--methods", "shrink_perturb", "--shrink-perturb.noise-scale=0.25", "--shrink_perturb.factor", "1"]

@@ -123,7 +123,9 @@ def check_methods(
             raise ConfigError(
                 f"`methods`: {name} needs to know where a task ends, and with `boundary` none it is told of no end."
             )
-        for other, why in method.not_with.items():
+        memories = [other for other in chosen if method.begins_anew and methods[other].remembers]
+        clashes = dict.fromkeys(memories, "an agent that begins anew has nothing to remember") | {**method.not_with}
+        for other, why in clashes.items():
             if other in chosen or other == args.architecture or getattr(args, other, False) is True:
                 raise ConfigError(f"`{name}` and `{other}`: {why}; leave one of them out.")
 
