@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from continual_hackatari.methods.cloning import (
     weighted,
 )
 from continual_hackatari.methods.moments import Boundary, Changed, Method, Rows
+from continual_hackatari.replay import Keep
 
 
 class AGEM(Method):
@@ -37,7 +38,7 @@ class AGEM(Method):
     class Settings(Cloning.Settings):
         samples: int = 128
         """rows of earlier tasks in every gradient step"""
-        keep: Literal["reservoir", "fifo", "per_regime", "half"] = "per_regime"
+        keep: Keep = "per_regime"
         """who stays when it is full, as with --replay_keep"""
 
     ranges = Cloning.ranges
