@@ -82,7 +82,7 @@ def test_the_decoupled_pull_follows_the_learning_rate():
 
 
 def test_a_rate_that_is_a_tensor_is_never_read():
-    """A recorded gradient step cannot do it, and any other would wait for the GPU; tensors of `meta` have no numbers."""
+    """A recorded gradient step cannot, and any other would wait for the GPU; tensors of `meta` have no numbers."""
     agent = small_agent().to("meta")
     optimizer = torch.optim.Adam(agent.parameters())
     optimizer.param_groups[0]["lr"] = torch.tensor(RATE, device="meta")

@@ -201,8 +201,8 @@ def test_too_little_room_is_one_sentence_with_the_arithmetic():
 
 @NEEDS_OCATARI
 def test_the_room_is_that_of_all_objects():
+    args = settings_of(env_id="ALE/Freeway-v5", obs_mode="obj", buffer_window_size=2, replay_mb=0.02)
     with pytest.raises(ConfigError, match=r"0.02 MB .*\(20 \+ 1 observations of \d{3} bytes"):
-        args = settings_of(env_id="ALE/Freeway-v5", obs_mode="obj", buffer_window_size=2, replay_mb=0.02)
         check_replay(args, ALONE, block_steps=20, fields={})
 
 

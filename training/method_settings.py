@@ -131,7 +131,7 @@ def check_methods(
 
 
 def check_drawing(args: Any, build: Callable[[], nn.Module]) -> None:
-    """Raise ConfigError where a method draws weights anew and the agent, one of somebody's own, leaves some as they are.
+    """Raise ConfigError where a method draws weights anew and an agent of somebody's own leaves some as they are.
 
     build: makes an untrained one.
     """
