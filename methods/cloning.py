@@ -107,6 +107,7 @@ def remember(memory: Replay | None, learner: Learner, rows: Rows, task: str) -> 
         done=np.asarray(rows.ends),
         tasks=task,
         step=rows.clock.step,
+        goals=rows.goals,
     )
 
 

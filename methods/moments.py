@@ -59,6 +59,8 @@ class Rows(NamedTuple):
     task: str
     """the modification string that was played"""
     clock: Clock
+    goals: int = 0
+    """how many of the last planes of an observation show a goal"""
 
 
 class Boundary(NamedTuple):

@@ -183,7 +183,8 @@ def settings_of(**given):
 
 def envs_of(num_envs):
     arrays = SimpleNamespace(observations=np.zeros((num_envs, *FRAMES.shape), np.uint8))
-    return SimpleNamespace(num_envs=num_envs, observation_shape=FRAMES.shape, arrays=arrays)
+    config = SimpleNamespace(num_goals=0)
+    return SimpleNamespace(num_envs=num_envs, observation_shape=FRAMES.shape, arrays=arrays, config=config)
 
 
 def test_too_little_room_is_one_sentence_with_the_arithmetic():
@@ -208,8 +209,8 @@ def test_the_room_is_that_of_all_objects():
 
 def test_the_room_of_a_method_is_that_of_goal_planes_of_halves_and_of_what_is_said_of_each_step():
     words = ["--env_id", "ALE/Freeway-v5", "--num_envs", "2", "--num_steps", "32"]
-    for flags, mb, observations in ((["--her"], 0.29, 5), (["--cloning.keep", "half"], 0.4, 4), ([], 0.284, 4)):
-        with pytest.raises(ConfigError, match=rf"cloning: .*\(16 \+ {observations} observations .*`cloning.mb`"):
+    for flags, mb, size in ((["--her"], 0.56, "14,112"), (["--cloning.keep", "half"], 0.4, ""), ([], 0.284, "7,056")):
+        with pytest.raises(ConfigError, match=rf"cloning: .*\(16 \+ 4 observations of {size}.*`cloning.mb`"):
             training.prepare([*words, "--methods", "cloning", "--cloning.mb", str(mb), *flags])
 
 

@@ -52,7 +52,7 @@ def make_replay(args: Any, ranks: Ranks, envs: VectorGames, *, block_steps: int,
     and shape in one step.
     """
     return Replay(
-        Layout(envs.observation_shape, envs.arrays.observations.dtype, fields),
+        Layout(envs.observation_shape, envs.arrays.observations.dtype, fields, envs.config.num_goals),
         envs.num_envs,
         block_steps=block_steps,
         steps=args.replay_steps // ranks.size,

@@ -44,7 +44,7 @@ def check_room_of(
     """
     game, _ = choose_game(args)
     outputs: Fields = {"logits": (np.float32, (len(action_names(game)),)), "value": (np.float32, ())}
-    layout = Layout(*observation_layout(game), outputs if fields is None else fields)
+    layout = Layout(*observation_layout(game), outputs if fields is None else fields, game.num_goals)
     try:
         check_room(layout, args.num_envs // processes, block_steps, steps, mb, keep)
     except ReplayError as error:
