@@ -166,8 +166,8 @@ class Replay:
         observations: [T, N, *shape], what each step saw. fields: those of the layout, [T, N, ...]. done: bool [T, N],
         the episode ended with this step. tasks: what was played, in all steps or in each of the T. step: of the run, at
         which the first was played. last: [N, *shape], what there is to see after the chunk. ends: last observations of
-        episodes that ended; without these it is not known what followed the end of an episode. goals: of the layout, for
-        the first chunk of a replay that was made without one.
+        episodes that ended; without these it is not known what followed the end of an episode. goals: of the layout, of
+        a replay that was made without one.
         """
         length = len(observations)
         if length == 0:

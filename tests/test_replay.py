@@ -227,9 +227,10 @@ def test_every_plane_is_stored_once(layout):
     games.fill(replay, 20, ends=0)
     for block in replay:
         planes = Unpacked(layout, block)._planes
-        assert len(planes) == layout.window - 1 + 20 + 1, "the first window, a plane for each further step, and what followed the last"
+        first = layout.window - 1
+        assert len(planes) == first + 20 + 1, "the first window, a plane for each further step, what followed the last"
         distinct = {plane.tobytes() for plane in planes}
-        assert len(distinct) == len(planes) - layout.window + 1, "a game begins with equal planes"
+        assert len(distinct) == len(planes) - first, "a game begins with equal planes"
 
 
 def test_frames_that_change_little_take_little():
