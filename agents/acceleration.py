@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,16 +44,30 @@ def _fast_bfloat16(device: torch.device) -> tuple[bool, str]:
     return fast, f"this CPU {'has' if fast else 'lacks'} bfloat16 instructions"
 
 
+def has_float64(device: torch.device) -> bool:
+    """Whether it computes in float64; a Mac's GPU does not."""
+    return device.type != "mps"
+
+
+def where_float64_is(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy on the CPU where its device has no float64."""
+    return tensor if has_float64(tensor.device) else tensor.cpu()
+
+
 class ActingAgent:
     """The agent as it acts in rollouts: in bfloat16 a copy with weights cast once per update, else the agent itself.
 
-    Casting once instead of at every step saves a third of the time of acting on a few frames.
+    Casting once instead of at every step saves a third of the time of acting on a few frames. An agent that is not
+    `castable` acts in bfloat16 as it learns in it, by autocast.
     """
 
     def __init__(self, agent: ActorCritic, dtype: torch.dtype) -> None:
         self._agent = agent
         self._copy = agent
-        if dtype != torch.float32:
+        self._precision: AbstractContextManager[Any] = nullcontext()
+        if dtype != torch.float32 and not agent.castable:
+            self._precision = torch.autocast(next(agent.parameters()).device.type, dtype)
+        elif dtype != torch.float32:
             self._copy = copy.deepcopy(agent).to(dtype)
             self._copy.float_heads()
 
@@ -71,20 +87,25 @@ class ActingAgent:
     @torch.no_grad()
     def act_with_policy(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Action `[B]`, log-probabilities of all actions `[B, num_actions]` and value `[B]` of observations `x`."""
-        logits, value = self._copy(x)
+        logits, value = self._outputs(x)
         log_policy = logits.log_softmax(-1)
         return sample_actions(log_policy.exp(), generator), log_policy, value
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability `[B]` of given actions and value `[B]` of observations `x`."""
-        logits, value = self._copy(x)
+        logits, value = self._outputs(x)
         return logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1), value
 
     @torch.no_grad()
     def value(self, x: Tensor) -> Tensor:
         """Value `[B]` of observations `x`."""
-        return self._copy.get_value(x)
+        return self._outputs(x)[1]
+
+    def _outputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with self._precision:
+            logits, value = self._copy(x)
+        return logits, value
 
 
 class GraphedStep:

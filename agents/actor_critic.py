@@ -14,6 +14,8 @@ from continual_hackatari.agents.layers import HiddenLayer
 
 Self = TypeVar("Self", bound="ActorCritic")
 Layer = TypeVar("Layer", bound=nn.Module)
+DRAWN = (nn.Conv2d, nn.Linear, nn.GroupNorm, nn.LayerNorm)
+"""Layers whose weights `ActorCritic.initialise` draws."""
 
 # Gains of the orthogonal initialisation (the PPO convention): hidden layers keep the scale of their input through the
 # ReLU, the policy starts close to uniform, the value head starts at unit scale.
@@ -48,6 +50,8 @@ class ActorCritic(nn.Module, ABC):
 
     actor: nn.Linear
     critic: nn.Linear
+    castable: bool = False
+    """Whether it computes in the precision that its weights are cast to; any other is read by autocast alone."""
     parts: Sequence[Callable[[Any, str], Any]] = ()
     """(agent, modification string) -> what of the agent plays it, one after the other; see `player.playing`"""
 
@@ -166,7 +170,10 @@ class ActorCritic(nn.Module, ABC):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw all weights anew: orthogonal with the gains above, biases zero. `generator` is a CPU generator."""
+        """Draw all weights anew: orthogonal with the gains above, biases zero. `generator` is a CPU generator.
+
+        A class with other layers than `DRAWN` draws theirs in an `initialise` of its own.
+        """
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 gain = {id(self.actor): ACTOR_GAIN, id(self.critic): CRITIC_GAIN}.get(id(layer), HIDDEN_GAIN)
@@ -179,6 +186,14 @@ class ActorCritic(nn.Module, ABC):
         fresh = copy.deepcopy(self)
         fresh.initialise(generator)
         return fresh
+
+
+def not_drawn(agent: nn.Module) -> list[str]:
+    """The weights that `ActorCritic.initialise` leaves as they are; none where the agent's class has another one."""
+    if getattr(type(agent), "initialise", None) is not ActorCritic.initialise:
+        return []
+    drawn = {id(p) for layer in agent.modules() if isinstance(layer, DRAWN) for p in layer.parameters(recurse=False)}
+    return [name for name, parameter in agent.named_parameters() if id(parameter) not in drawn]
 
 
 def read_policy(

@@ -402,7 +402,8 @@ def _incoming_magnitude(record: UnitRecord) -> Tensor:
 def _check_feature(record: UnitRecord, feature: Tensor) -> None:
     frames = record.hidden.frames
     dims = 4 if isinstance(record.layer, nn.Conv2d) else 2 if frames == 1 else 3
-    if feature.dim() != dims or feature.shape[1 if dims == 4 else -1] != len(record.age):
+    one_frame = dims == 2 and feature.dim() == 3 and feature.shape[1] == 1  # as a layer gives it that looks at frames
+    if (feature.dim() != dims and not one_frame) or feature.shape[1 if dims == 4 else -1] != len(record.age):
         raise AgentError(
             f"`features` of a layer with {len(record.age)} units has shape {tuple(feature.shape)}; needed is "
             f"{'[B, channels, H, W]' if dims == 4 else '[B, frames, units]' if dims == 3 else '[B, units]'}, as the "

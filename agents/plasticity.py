@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from continual_hackatari.agents.acceleration import has_float64
 from continual_hackatari.agents.actor_critic import ActorCritic, divergence
 from continual_hackatari.agents.continual_backprop import DORMANT
 from continual_hackatari.agents.errors import AgentError
@@ -116,7 +117,7 @@ class PlasticityProbe:
         """
         if self.observations is None:
             raise AgentError("`observations` of the plasticity probe are not set; they come before any measurement.")
-        if next(agent.parameters()).device.type == "mps":  # it has no float64
+        if not has_float64(next(agent.parameters()).device):
             agent = copy.deepcopy(agent).cpu()
         device = next(agent.parameters()).device
         self.observations = self.observations.to(device)  # a run may go on on another one

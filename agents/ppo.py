@@ -23,6 +23,8 @@ class PPO(ActorCritic):
     For speed, on any device: `agent.to(memory_format=torch.channels_last)`, autocast to bfloat16, `torch.compile`.
     """
 
+    castable = True
+
     def __init__(
         self,
         num_actions: int,

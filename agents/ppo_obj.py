@@ -22,6 +22,8 @@ class PPOObj(ActorCritic):
     Weights: `encoder.{0,2,...}`, `decoder.{0,2,...}`, `actor`, `critic`.
     """
 
+    castable = True
+
     def __init__(
         self,
         num_actions: int,
@@ -62,8 +64,12 @@ class PPOObj(ActorCritic):
         """Features `[B, units of the last layer]`."""
         if hasattr(self, "norm"):
             return self.hidden_outputs(x)[1]
-        x = x.to(self.actor.weight.dtype) * FEATURE_SCALE
+        x = x.to(self._dtype) * FEATURE_SCALE
         return self.decoder(self.encoder(x).flatten(start_dim=1))  # [B, window, units] -> [B, window * units] -> ...
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype  # of the first layer: heads are float32 always
 
     def hidden_layers(self) -> list[HiddenLayer]:
         """`encoder1`, `encoder2`, ... and `decoder1`, ...; the policy and the value head together read the last."""
@@ -89,7 +95,7 @@ class PPOObj(ActorCritic):
 
     def inspect(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Outputs `[B, window, units]` of `encoder1`, `encoder2`, ... and `[B, units]` of `decoder1`, ...; features."""
-        x = x.to(self.actor.weight.dtype) * FEATURE_SCALE
+        x = x.to(self._dtype) * FEATURE_SCALE
         outputs: dict[str, Tensor] = {}
         for part, layers in (("encoder", self.encoder), ("decoder", self.decoder)):
             if part == "decoder":

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from continual_hackatari.agents.acceleration import where_float64_is
 from continual_hackatari.methods.cloning import (
     Cloning,
     distances_from_then,
@@ -21,6 +22,7 @@ from continual_hackatari.methods.cloning import (
     weighted,
 )
 from continual_hackatari.methods.moments import Boundary, Changed, Method, Rows
+from continual_hackatari.replay import Keep
 
 
 class AGEM(Method):
@@ -36,10 +38,11 @@ class AGEM(Method):
     class Settings(Cloning.Settings):
         samples: int = 128
         """rows of earlier tasks in every gradient step"""
-        keep: Literal["reservoir", "fifo", "per_regime", "half"] = "per_regime"
+        keep: Keep = "per_regime"
         """who stays when it is full, as with --replay_keep"""
 
     ranges = Cloning.ranges
+    remembers = True
     not_with = Cloning.not_with
     room = Cloning.room
 
@@ -103,7 +106,8 @@ class AGEM(Method):
 
 def inner(one: list[Tensor], two: list[Tensor]) -> Tensor:
     """The inner product of two gradients, over all weights together; float64."""
-    products = [(a.double() * b.double()).sum() for a, b in zip(one, two, strict=True)]
+    pairs = zip(map(where_float64_is, one), map(where_float64_is, two), strict=True)
+    products = [(a.double() * b.double()).sum() for a, b in pairs]
     return torch.stack(products).sum()
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from continual_hackatari.methods.moments import Learner, Method, Rows
-from continual_hackatari.replay import Replay
+from continual_hackatari.replay import Keep, Replay
 
 BLOCK_STEPS = 16
 """Steps of a block: drawing a single step unpacks all of its block, and a shorter block takes more room."""
@@ -43,7 +43,7 @@ class Cloning(Method):
         """steps that are kept at most (by each process)"""
         mb: float = 500.0
         """megabytes that they may take, compressed (in each process)"""
-        keep: Literal["reservoir", "fifo", "per_regime", "half"] = "reservoir"
+        keep: Keep = "reservoir"
         """who stays when it is full, as with --replay_keep"""
 
     ranges: ClassVar = {
@@ -52,6 +52,7 @@ class Cloning(Method):
         "steps": (1, 10**15),
         "mb": (0, 1e30, True),
     }
+    remembers = True
     not_with: ClassVar[Mapping[str, str]] = {"cuda_graphs": NOT_IN_GRAPHS}
 
     @classmethod
@@ -106,6 +107,7 @@ def remember(memory: Replay | None, learner: Learner, rows: Rows, task: str) -> 
         done=np.asarray(rows.ends),
         tasks=task,
         step=rows.clock.step,
+        goals=rows.goals,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from continual_hackatari.agents.acceleration import where_float64_is
 from continual_hackatari.methods.moments import Boundary, Changed, Learner, Method, Rows
 
 Weights = dict[str, Tensor]
@@ -40,6 +41,7 @@ class EWC(Method):
 
     ranges: ClassVar = {"strength": (0, 1e30), "samples": (1, 10**6)}
     needs = frozenset({"fisher"})
+    remembers = True
 
     def begin(self) -> None:
         self._parameters = dict(self.learner.agent.named_parameters())
@@ -140,7 +142,7 @@ class Held:
             before, both = self.information[name], self.information[name] + new
             share = torch.where(both > 0, new / both.clamp_min(torch.finfo(both.dtype).tiny), torch.zeros_like(both))
             apart = weights[name] - self.centre[name]
-            self.rest += float((before * share * apart.square()).sum(dtype=torch.float64))
+            self.rest += float(where_float64_is(before * share * apart.square()).sum(dtype=torch.float64))
             self.centre[name] += share * apart
             self.information[name] = both
 
@@ -195,7 +197,7 @@ def information_of(learner: Learner, observations: Tensor, normalise: bool) -> W
 
 def normalised(information: Weights) -> Weights:
     """The same with a mean of 1 over all weights; as it is where it is 0."""
-    total = sum(float(each.sum(dtype=torch.float64)) for each in information.values())
+    total = sum(float(where_float64_is(each).sum(dtype=torch.float64)) for each in information.values())
     number = sum(each.numel() for each in information.values())
     return {name: each * (number / total) if total > 0 else each for name, each in information.items()}
 

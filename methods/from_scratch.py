@@ -14,12 +14,9 @@ class FromScratch(Method):
 
     needs = frozenset({"initialise"})
     changes_weights = True
+    begins_anew = True
     not_with: ClassVar[Mapping[str, str]] = {
         "her": "relabelling takes whole rollouts, and an agent that begins anew drops the rows before it",
-        "a_gem": "an agent that begins anew has nothing to remember",
-        "cloning": "an agent that begins anew has nothing to remember",
-        "ewc": "an agent that begins anew has nothing to remember",
-        "online_ewc": "an agent that begins anew has nothing to remember",
         "shrink_perturb": "weights that are drawn anew at every switch cannot be shrunk there",
     }
 

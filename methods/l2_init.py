@@ -46,7 +46,8 @@ class L2Init(Method):
     def weights(self, hidden: Sequence[Tensor]) -> None:
         if self.settings.form == "decoupled":
             share = self.learner.optimizer.param_groups[0]["lr"] * self.settings.strength
-            torch._foreach_lerp_(list(self._weights.values()), list(self._start.values()), float(share))
+            for name, weight in self._weights.items():
+                weight.lerp_(self._start[name], share)  # on a GPU a tensor, for which nobody must wait
 
     def _squared_distance(self) -> Tensor:
         distances = [(weight - self._start[name]).square().sum() for name, weight in self._weights.items()]
@@ -55,7 +56,8 @@ class L2Init(Method):
     @torch.no_grad()
     def numbers(self) -> dict[str, float]:
         squared = float(self._squared_distance())
-        return {"distance": squared**0.5, "penalty": 0.5 * self.settings.strength * squared}
+        penalty = {"penalty": 0.5 * self.settings.strength * squared} if self.settings.form == "loss" else {}
+        return {"distance": squared**0.5, **penalty}
 
     def state_dict(self) -> dict[str, Any]:
         return {"start": {name: weight.clone() for name, weight in self._start.items()}}

@@ -59,6 +59,8 @@ class Rows(NamedTuple):
     task: str
     """the modification string that was played"""
     clock: Clock
+    goals: int = 0
+    """how many of the last planes of an observation show a goal"""
 
 
 class Boundary(NamedTuple):
@@ -103,6 +105,10 @@ class Method:
     """It makes single rows and columns start over in the optimizer, which must have a function `restart`."""
     changes_weights: ClassVar[bool] = False
     """It changes the agent's weights at boundaries, so that both are evaluated, those before and those after."""
+    remembers: ClassVar[bool] = False
+    """It holds on to what earlier tasks were, for which an agent that begins anew has no use."""
+    begins_anew: ClassVar[bool] = False
+    """At boundaries the agent begins anew, see `Changed.everything`: refused with methods that remember."""
     not_with: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Methods, architectures and flags with which it cannot work, each with why: the end of "`a` and `b`: ..."."""
 
@@ -117,6 +123,11 @@ class Method:
     def room(cls, settings: Any) -> tuple[int, float, int] | None:
         """Steps and megabytes that `memory` may hold, and the length of its blocks; None where it has none."""
         return None
+
+    @classmethod
+    def draws_anew(cls, settings: Any) -> bool:
+        """Whether it needs an initialiser that draws all weights of the agent."""
+        return "initialise" in cls.needs
 
     def __init__(self, settings: Any, learner: Learner) -> None:
         self.settings, self.learner = settings, learner

@@ -34,6 +34,7 @@ class OnlineEWC(Method):
 
     ranges: ClassVar = {"strength": (0, 1e30), "decay": (0, 1), "samples": (1, 10**6)}
     needs = frozenset({"fisher"})
+    remembers = True
     not_with: ClassVar[Mapping[str, str]] = {"ewc": "both hold weights where earlier tasks left them"}
 
     def begin(self) -> None:

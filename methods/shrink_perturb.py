@@ -7,7 +7,7 @@ Ash and Adams 2020, "On Warm-Starting Neural Network Training", https://arxiv.or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from continual_hackatari.agents.shrink_and_perturb import shrink_and_perturb
 from continual_hackatari.methods.moments import Boundary, Changed, Method
@@ -31,6 +31,10 @@ class ShrinkPerturb(Method):
     ranges: ClassVar = {"factor": (0, 1), "noise_scale": (0, 1e30)}
     needs = frozenset({"initialise"})
     changes_weights = True
+
+    @classmethod
+    def draws_anew(cls, settings: Any) -> bool:
+        return settings.noise == "initialiser"
 
     def boundary(self, boundary: Boundary) -> Changed:
         shrink_and_perturb(

@@ -40,7 +40,8 @@ class SoftShrinkPerturb(Method):
         gains = {id(agent.actor): ACTOR_GAIN, id(agent.critic): CRITIC_GAIN}
         layers = [part for part in agent.modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
         self._rows = [(layer.weight, gains.get(id(layer), HIDDEN_GAIN)) for layer in layers]
-        self._gains = [part.weight for part in agent.modules() if isinstance(part, (nn.GroupNorm, nn.LayerNorm))]
+        normalisers = [part for part in agent.modules() if isinstance(part, (nn.GroupNorm, nn.LayerNorm))]
+        self._gains = [part.weight for part in normalisers if part.weight is not None]
         self._all = list(agent.parameters())
         self._noise = torch.Generator(agent.actor.weight.device)
 

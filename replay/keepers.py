@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from continual_hackatari.replay.blocks import Block
 
-KEEP = ("reservoir", "fifo", "per_regime", "half")
+Keep = Literal["reservoir", "fifo", "per_regime", "half"]
 """The rules; `keeper` explains them."""
+KEEP = get_args(Keep)
 
 
 class Room(NamedTuple):

@@ -159,20 +159,23 @@ class Replay:
         step: int,
         last: np.ndarray | None = None,
         ends: Iterable[End] = (),
+        goals: int = 0,
     ) -> None:
         """Add a chunk of T consecutive steps of all games, which goes on where the one before it ended.
 
         observations: [T, N, *shape], what each step saw. fields: those of the layout, [T, N, ...]. done: bool [T, N],
         the episode ended with this step. tasks: what was played, in all steps or in each of the T. step: of the run, at
         which the first was played. last: [N, *shape], what there is to see after the chunk. ends: last observations of
-        episodes that ended; without these it is not known what followed the end of an episode.
+        episodes that ended; without these it is not known what followed the end of an episode. goals: of the layout, of
+        a replay that was made without one.
         """
         length = len(observations)
         if length == 0:
             return
         if self._layout is None:
             described = {name: (each.dtype, each.shape[2:]) for name, each in fields.items()}
-            self._lay_out(Layout(observations.shape[2:], observations.dtype, described), observations.shape[1])
+            layout = Layout(observations.shape[2:], observations.dtype, described, goals)
+            self._lay_out(layout, observations.shape[1])
         self._check(observations, fields, done, tasks)
         of_steps = [tasks] * length if isinstance(tasks, str) else list(tasks)
         finals = {(t, int(game)): each for t, games, seen in ends for game, each in zip(games, seen, strict=True)}
@@ -390,7 +393,7 @@ class Replay:
         self, state: Mapping[str, Any], contents: Iterable[tuple[bytes, tuple[str, int] | None]]
     ) -> None:
         """Go on from a state. contents: of its blocks, as they came, and where they are saved."""
-        if self._layout is None and state["layout"] is not None:
+        if state.get("layout") is not None:  # also where there is one: blocks are read as they were written
             layout, num_envs = state["layout"]
             self._lay_out(Layout(**layout), num_envs)
         self._keys.bit_generator.state, self._draws.bit_generator.state = state["keys"], state["draws"]

@@ -1,5 +1,6 @@
 """An agent of somebody's own, named on the command line as `own_network:OwnNetwork`."""
 
+import torch
 from torch import nn
 
 from continual_hackatari.agents import ActorCritic
@@ -16,3 +17,24 @@ class OwnNetwork(ActorCritic):
 
     def hidden(self, x):
         return self.layer(x[:, :, ::4, ::4].flatten(1) / 255).relu()
+
+
+class Recurrent(OwnNetwork):
+    """Reads its features once more, by a layer that the base class does not draw."""
+
+    def __init__(self, shape, num_actions):
+        super().__init__(shape, num_actions)
+        self.cell, self.norm = nn.GRUCell(16, 16), nn.LayerNorm(16, elementwise_affine=False)
+
+    def hidden(self, x):
+        return self.norm(self.cell(super().hidden(x)))
+
+
+class DrawnRecurrent(Recurrent):
+    """The same, with an initialiser that draws this layer too."""
+
+    @torch.no_grad()
+    def initialise(self, generator=None):
+        super().initialise(generator)
+        for parameter in self.cell.parameters() if hasattr(self, "cell") else ():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))

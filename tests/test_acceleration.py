@@ -60,6 +60,38 @@ def test_in_bfloat16_a_copy_acts_that_follows_at_refresh(agent, frames):
     assert all(parameter.dtype == torch.float32 for parameter in agent.parameters())
 
 
+@pytest.mark.parametrize("changes", [{}, {"layer_norm": True}, {"crelu": 0.7}], ids=["plain", "layer_norm", "crelu"])
+def test_objects_are_read_in_bfloat16_as_in_float32(changes):
+    seeded = torch.Generator().manual_seed(1)
+    agent = make_agent("PPO_OBJ", (4, 12), 3, encoder_dims=(32,), decoder_dims=(32,), changes=changes, generator=seeded)
+    features = 160 * torch.rand(6, 4, 12, generator=seeded)
+    exact, fast = ActingAgent(agent, torch.float32), ActingAgent(agent, torch.bfloat16)
+    torch.testing.assert_close(fast.value(features), exact.value(features), rtol=0.05, atol=0.05)
+    assert not torch.equal(fast.value(features), exact.value(features))
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs, _ = agent.hidden_outputs(features)
+        loss = agent.get_action_value_and_hidden(features, torch.zeros(6, dtype=torch.int64))[3].mean()
+    loss.backward()
+    assert len(outputs) == 2
+    assert all(each.grad.dtype == torch.float32 for each in agent.critic.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_network_of_ones_own_acts_in_any_precision_and_follows_at_once(frames, dtype):
+    with torch.no_grad():
+        agent = make_agent("own_network:OwnNetwork", (4, 84, 84), 3, generator=torch.Generator().manual_seed(1))
+        acting = ActingAgent(agent, dtype)
+        for factor in (1.0, 0.5):
+            agent.layer.weight.mul_(factor)
+            acting.refresh()
+            action, log_prob, value = acting.act(frames, torch.Generator().manual_seed(3))
+            torch.testing.assert_close(value, agent.get_value(frames), rtol=0.05, atol=0.05)
+            assert torch.equal(acting.value(frames), value)
+            assert torch.equal(acting.evaluate(frames, action)[0], log_prob)
+    assert value.dtype == log_prob.dtype == torch.float32
+    assert torch.equal(value, agent.get_value(frames)) == (dtype == torch.float32)
+
+
 def test_bfloat16_gradients_are_close_to_float32s(agent, frames):
     def gradient(dtype):
         agent.zero_grad()

@@ -1,11 +1,17 @@
 """Which device is chosen, and what is said of it. PyTorch is asked what there is, and here it lies."""
 
+import contextlib
+import copy
+
 import pytest
 import torch
 from conftest import ROOT
 from siblings import EVERY
+from torch.overrides import TorchFunctionMode
 
 from continual_hackatari import eval as evaluation
+from continual_hackatari.methods.a_gem import inner
+from continual_hackatari.methods.ewc import Held, normalised
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.devices import choose_device, device_line
 from continual_hackatari.training.ranks import ALONE, Ranks
@@ -107,3 +113,44 @@ def test_an_evaluation_plays_where_it_is_told(machine, capsys, tmp_path):
     with pytest.raises(SystemExit):
         evaluation.main(["--run", str(tmp_path), "--device", "cpu"])
     assert "`device` is for one checkpoint; leave it out with `--run`" in capsys.readouterr().err
+
+
+class OnAMac(TorchFunctionMode):
+    """Every tensor seems to lie on a Mac's GPU, which has no float64, until it is brought to the CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.brought = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func == torch.Tensor.device.__get__:
+            return torch.device("cpu" if any(args[0] is each for each in self.brought) else "mps")
+        result = func(*args, **(kwargs or {}))
+        if func is torch.Tensor.cpu:
+            result = result.clone()
+            self.brought.append(result)
+        elif isinstance(result, torch.Tensor) and result.dtype == torch.float64:
+            there = [each for each in args if isinstance(each, torch.Tensor) and each.dtype != torch.float64]
+            if not all(any(each is one for one in self.brought) for each in there):
+                raise TypeError("the MPS framework doesn't support float64")
+        return result
+
+
+def test_sums_in_float64_are_made_on_the_cpu_where_the_gpu_has_none():
+    weights, others = ({"a": torch.rand(5, 3), "b": torch.rand(4)} for _ in range(2))
+    held = Held(weights)
+    held.add(others, weights)
+    found = []
+    for place in (contextlib.nullcontext(), OnAMac()):
+        again = copy.deepcopy(held)
+        with place:
+            again.add(weights, others)
+            found.append(
+                [
+                    float(inner(list(weights.values()), list(others.values()))),
+                    normalised(others)["b"].tolist(),
+                    again.rest,
+                ]
+            )
+    assert found[0] == found[1]
+    assert found[0][2] > 0

@@ -119,6 +119,14 @@ def test_it_keeps_what_was_said_when_it_was_played():
         np.testing.assert_array_equal(batch.observations[:, column], seen)
 
 
+def test_planes_of_goals_are_kept_beside_frames():
+    agent = small_agent("PPO")
+    method, seen = method_on(agent, "cloning"), seen_by("PPO", 16, 1)
+    method.rows(rows_of(seen)._replace(goals=1))
+    np.testing.assert_array_equal(method.memory.sample(1).observations[:, 0], seen[:, 0])
+    assert method.memory.layout.goals == method.memory.layout.window == 1
+
+
 def test_its_memory_has_a_size():
     agent = opinionated()
     method = method_on(agent, "cloning", steps=64, keep="fifo")

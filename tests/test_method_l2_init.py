@@ -38,6 +38,7 @@ def test_it_is_half_the_squared_distance_and_not_the_distance():
     )
     assert float(term(method)) == pytest.approx(0.5 * STRENGTH * squared, rel=1e-5)
     assert method.numbers() == pytest.approx({"distance": squared**0.5, "penalty": 0.5 * STRENGTH * squared}, rel=1e-5)
+    assert set(method_on(agent, "l2_init", form="decoupled").numbers()) == {"distance"}, "there is no term"
 
 
 @pytest.mark.parametrize("form", ["loss", "decoupled"])
@@ -78,6 +79,16 @@ def test_the_decoupled_pull_follows_the_learning_rate():
             method.weights([])
         for name, each in agent.named_parameters():
             torch.testing.assert_close(each.detach() - start[name], (1 - rate * STRENGTH) * apart[name])
+
+
+def test_a_rate_that_is_a_tensor_is_never_read():
+    """A recorded gradient step cannot, and any other would wait for the GPU; tensors of `meta` have no numbers."""
+    agent = small_agent().to("meta")
+    optimizer = torch.optim.Adam(agent.parameters())
+    optimizer.param_groups[0]["lr"] = torch.tensor(RATE, device="meta")
+    method = method_on(agent, "l2_init", optimizer, strength=STRENGTH, form="decoupled")
+    with torch.no_grad():
+        method.weights([])
 
 
 def test_gains_and_offsets_of_normalisers_are_left_alone_and_what_it_remembers_is_no_parameter():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from made_up_methods import copy_of, method_on, seeded, small_agent
 
+from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.actor_critic import orthogonal
 from continual_hackatari.methods.soft_shrink_perturb import rows_like
 
@@ -96,6 +97,15 @@ def test_gains_of_normalisers_are_drawn_to_one():
             method.weights([])
     for name, each in agent.norm.named_parameters():
         torch.testing.assert_close(each.detach(), torch.full_like(each, float(name.endswith("weight"))))
+
+
+def test_normalisers_without_gains_have_none_to_draw():
+    agent = make_agent("own_network:DrawnRecurrent", (2, 84, 84), 4, generator=seeded(1))
+    method, start = method_on(agent, "soft_shrink_perturb", factor=0.5, noise_scale=0.5), copy_of(agent)
+    with torch.no_grad():
+        method.weights([])
+    assert not torch.equal(agent.layer.weight.detach(), 0.5 * start["layer.weight"])
+    assert torch.equal(agent.layer.bias.detach(), 0.5 * start["layer.bias"])
 
 
 def test_each_step_has_noise_of_its_own():

@@ -18,6 +18,7 @@ import q_learner
 import torch
 from conftest import ROOT, mostly_slow, write_config
 from made_up_game import REGIMES
+from made_up_methods import method_on
 from pages import headings, section
 from pages import rows as rows_of_table
 from siblings import Q_LEARNER
@@ -52,6 +53,7 @@ from continual_hackatari.training.run_methods import files_of, make_methods
 from continual_hackatari.training.unrolls import played_unrolls
 
 NAMES = list(all_methods())
+RECURRENT = ["--architecture", "own_network:Recurrent"]
 FREEWAY = {"env_id": "ALE/Freeway-v5", "total_timesteps": 64, "num_envs": 2, "num_steps": 16, "cuda": False}
 
 
@@ -123,6 +125,14 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
             "continual_backprop is on already, by the flag",
         ),
         (["--shrink_and_perturb", "--methods", "shrink_perturb"], {}, "shrink_perturb is on already, by the flag"),
+        *(
+            ([*flags, *RECURRENT], {}, rf"{flags[-1]} draws weights anew, and .*\(cell.weight_ih, .*, \.\.\.\)")
+            for flags in (
+                ["--methods", "from_scratch"],
+                ["--methods", "soft_shrink_perturb"],
+                ["--shrink_perturb.noise", "initialiser", "--methods", "shrink_perturb"],
+            )
+        ),
     ],
 )
 def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, content, sentence, workdir):
@@ -130,6 +140,28 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, conten
         training.prepare(["--config", write_config(workdir, **FREEWAY, **content), *words])
     assert "\n" not in str(refused.value)
     assert not (workdir / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--methods", "from_scratch", "soft_shrink_perturb", "--architecture", "own_network:DrawnRecurrent"],
+        ["--methods", "shrink_perturb", *RECURRENT],
+        ["--methods", "from_scratch", "--architecture", "own_network:OwnNetwork"],
+    ],
+)
+def test_what_draws_weights_anew_goes_with_networks_that_draw_all_of_theirs(words, workdir):
+    training.prepare(["--config", write_config(workdir, **FREEWAY), *words])
+
+
+def test_an_agent_that_begins_anew_goes_with_no_method_that_says_it_remembers(monkeypatch):
+    remembering = {name for name, method in all_methods().items() if method.remembers}
+    assert remembering == {"a_gem", "cloning", "ewc", "online_ewc"}
+    monkeypatch.setattr(all_methods()["reset_optimizer"], "remembers", True)
+    for name in (*sorted(remembering), "reset_optimizer"):
+        for words in ([name, "from_scratch"], ["from_scratch", name]):
+            with pytest.raises(ConfigError, match=f"`from_scratch` and `{name}`: .* nothing to remember; leave one"):
+                check_methods(args_of(["--methods", *words])[0], training.SCRIPT.moments, "the script")
 
 
 def test_both_spellings_of_a_flag_work_in_both_of_its_parts():
@@ -363,6 +395,7 @@ def test_a_state_of_an_earlier_version_has_the_methods_where_they_were():
 AGENTS = {
     "PPO": ((2, 84, 84), {}),
     "PPO_OBJ": ((3, 5), {"encoder_dims": (6, 4), "decoder_dims": (7,)}),
+    "one frame": ((1, 5), {"encoder_dims": (6, 4), "decoder_dims": (7,)}),
     "encoder alone": ((3, 5), {"encoder_dims": (6,), "decoder_dims": ()}),
     "decoder alone": ((3, 5), {"encoder_dims": (), "decoder_dims": (6, 4)}),
 }
@@ -405,7 +438,7 @@ def test_a_unit_without_its_columns_is_a_unit_that_gives_nothing(kind):
             assert any(counts), "a unit of this layer counts for something"
 
 
-@pytest.mark.parametrize("kind", ["PPO_OBJ", "encoder alone"])
+@pytest.mark.parametrize("kind", ["PPO_OBJ", "encoder alone", "one frame"])
 def test_continual_backpropagation_counts_a_unit_of_several_frames_once(kind):
     agent, seen = agent_and_rows(kind)
     outputs = agent(seen, True)[2]
@@ -426,6 +459,18 @@ def test_continual_backpropagation_counts_a_unit_of_several_frames_once(kind):
         by_hand.append(torch.stack(each).mean())
     torch.testing.assert_close(record.utility, torch.stack(by_hand).detach())
     torch.testing.assert_close(record.mean_feature, hidden.mean([0, 1]).detach())
+
+
+@pytest.mark.parametrize("name", [name for name, method in all_methods().items() if "hidden" in method.needs])
+def test_what_looks_at_hidden_layers_looks_at_those_of_one_frame_too(name):
+    agent, seen = agent_and_rows("one frame")
+    settings = {"every": 1} if name == "redo" else {"maturity_threshold": 1, "replacement_rate": 1.0}
+    method = method_on(agent, name, **settings)
+    with torch.no_grad():
+        agent.encoder[0].weight[2] = agent.encoder[0].bias[2] = 0
+        for _ in range(3):
+            method.weights(agent(seen, True)[2])
+    assert agent.encoder[0].weight[2].any(), "a silent unit of this layer is replaced"
 
 
 # --------------------------------------------------------------------------------------------- together, and resumed

@@ -65,7 +65,7 @@ def test_a_method_sees_the_rows_that_were_asked_for_and_of_hindsight_those_that_
     rollout, clock = made_up_rollout("PPO_OBJ", 1, her=True), object()
     run = SimpleNamespace(modification="a task", clock=lambda: clock)
     rows = played(run, rollout, 2, 5)
-    assert (rows.task, rows.clock) == ("a task", clock)
+    assert (rows.task, rows.clock, rows.goals) == ("a task", clock, rollout.goals.shape[-1])
     assert torch.equal(rows.observations, rollout.observations[2:5])
     assert torch.equal(rows.actions, rollout.actions[2:5, :2])
     assert torch.equal(rows.outputs["log_prob"], rollout.log_probs[2:5, :2])

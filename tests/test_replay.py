@@ -45,13 +45,17 @@ class Games:
 
     def start(self):
         drawn = self.draws.integers(0, 256, self.layout.shape)
-        return (np.broadcast_to(drawn[:1], drawn.shape) if self.layout.frames else drawn).astype(self.layout.dtype)
+        if self.layout.frames:  # those of goals stay as they are drawn
+            drawn[: self.layout.window] = drawn[0]
+        return drawn.astype(self.layout.dtype)
 
     def moved(self, seen, planes):
         if not self.layout.frames:
             return self.start()
-        moved = np.roll(seen, -planes, axis=0)
-        moved[-planes:] = self.draws.integers(0, 256, moved[-planes:].shape)
+        moved, frames = seen.copy(), self.layout.window
+        moved[:frames] = np.roll(seen[:frames], -planes, axis=0)
+        new = moved[frames - planes : frames]
+        new[:] = self.draws.integers(0, 256, new.shape)
         return moved
 
     def play(self, steps, ends=0.05):
@@ -107,6 +111,7 @@ LAYOUTS = {
     "frames": FRAMES,
     "one plane": Layout((1, 6, 6), np.uint8, FIELDS),
     "odd": Layout((3, 5, 7), np.uint8, FIELDS),
+    "goals": Layout((5, 6, 6), np.uint8, FIELDS, goals=2),
     "vectors": Layout((9,), np.float32, FIELDS),
     "features": Layout((4, 9), np.float64, FIELDS),
 }
@@ -215,13 +220,17 @@ def test_what_is_read_back_is_what_the_emulator_showed(game, window, frameskip, 
     assert planes < 2 * steps * 1.6, "each plane once, but for the first windows of blocks and games"
 
 
-def test_every_plane_is_stored_once():
-    replay, games = replay_of(block_steps=20), Games()
+@pytest.mark.parametrize("layout", ["frames", "goals"])
+def test_every_plane_is_stored_once(layout):
+    layout = LAYOUTS[layout]
+    replay, games = replay_of(layout, block_steps=20), Games(layout)
     games.fill(replay, 20, ends=0)
     for block in replay:
-        planes = Unpacked(FRAMES, block)._planes
-        assert len(planes) == 3 + 20 + 1, "the first window, a plane for each further step, and what followed the last"
-        assert len({plane.tobytes() for plane in planes}) == len(planes) - 3, "a game begins with four equal planes"
+        planes = Unpacked(layout, block)._planes
+        first = layout.window - 1
+        assert len(planes) == first + 20 + 1, "the first window, a plane for each further step, what followed the last"
+        distinct = {plane.tobytes() for plane in planes}
+        assert len(distinct) == len(planes) - first, "a game begins with equal planes"
 
 
 def test_frames_that_change_little_take_little():
@@ -540,6 +549,15 @@ def test_one_that_goes_on_from_its_state_is_the_same(keep, chunk):
     assert_same_blocks(replay.sample(10), other.sample(10))
     np.testing.assert_array_equal(replay.sample_steps(20, 3).after, other.sample_steps(20, 3).after)
     assert [block.content for block in replay] == [block.content for block in other]
+
+
+def test_blocks_are_read_as_they_were_written_before_goals_were_told_from_frames():
+    whole, other = (replay_of(Layout((5, 6, 6), np.uint8, FIELDS, goals=goals)) for goals in (0, 2))
+    Games(LAYOUTS["goals"]).fill(whole, 40)
+    state = copy.deepcopy(whole.state_dict())
+    assert state["layout"][0].pop("goals") == 0
+    other.load_state_dict(state, [(block.content, None) for block in whole])
+    assert_same_blocks(whole.sample(10), other.sample(10))
 
 
 def test_equal_shares_of_the_bytes_where_these_are_short():

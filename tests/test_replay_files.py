@@ -3,21 +3,24 @@
 import copy
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import NEEDS_OCATARI, ROOT
 from pages import blocks, rows
 from test_replay import FRAMES, Games, assert_same_blocks, replay_of
 
 from benchmarks.replay import table
+from continual_hackatari import continual_training_example as training
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.ranks import ALONE
 from continual_hackatari.training.replay import MOST_FILES, ReplayFile, ReplaySettings, check_replay, make_replay
 from continual_hackatari.training.resume import ResumeError, files_of, load_state, save_state, sealed_content, sealing
+from continual_hackatari.training.settings import RunSettings
 
 
 @pytest.fixture
@@ -169,15 +172,19 @@ def test_a_sealed_file_is_whole_or_not_there(tmp_path):
 # ------------------------------------------------------------------------------------------------------------ settings
 
 
+@dataclass
+class Args(ReplaySettings, RunSettings):
+    """Settings of a script with a replay."""
+
+
 def settings_of(**given):
-    args = ReplaySettings(**given)
-    vars(args).update(num_envs=8, seed=1, buffer_window_size=4, obs_mode="dqn")
-    return args
+    return Args(**{"num_envs": 8, "seed": 1, **given})
 
 
 def envs_of(num_envs):
     arrays = SimpleNamespace(observations=np.zeros((num_envs, *FRAMES.shape), np.uint8))
-    return SimpleNamespace(num_envs=num_envs, observation_shape=FRAMES.shape, arrays=arrays)
+    config = SimpleNamespace(num_goals=0)
+    return SimpleNamespace(num_envs=num_envs, observation_shape=FRAMES.shape, arrays=arrays, config=config)
 
 
 def test_too_little_room_is_one_sentence_with_the_arithmetic():
@@ -191,6 +198,20 @@ def test_too_little_room_is_one_sentence_with_the_arithmetic():
     check_replay(settings_of(replay_steps=160), ranks, block_steps=20, fields=fields)
     with pytest.raises(ConfigError, match=r"39 steps .* 2 games x 20 steps = 40 steps, 4 processes sharing"):
         check_replay(settings_of(replay_steps=159), ranks, block_steps=20, fields=fields)
+
+
+@NEEDS_OCATARI
+def test_the_room_is_that_of_all_objects():
+    args = settings_of(env_id="ALE/Freeway-v5", obs_mode="obj", buffer_window_size=2, replay_mb=0.02)
+    with pytest.raises(ConfigError, match=r"0.02 MB .*\(20 \+ 1 observations of \d{3} bytes"):
+        check_replay(args, ALONE, block_steps=20, fields={})
+
+
+def test_the_room_of_a_method_is_that_of_goal_planes_of_halves_and_of_what_is_said_of_each_step():
+    words = ["--env_id", "ALE/Freeway-v5", "--num_envs", "2", "--num_steps", "32"]
+    for flags, mb, size in ((["--her"], 0.56, "14,112"), (["--cloning.keep", "half"], 0.4, ""), ([], 0.284, "7,056")):
+        with pytest.raises(ConfigError, match=rf"cloning: .*\(16 \+ 4 observations of {size}.*`cloning.mb`"):
+            training.prepare([*words, "--methods", "cloning", "--cloning.mb", str(mb), *flags])
 
 
 def test_each_process_has_its_own_games_its_share_of_the_room_and_its_own_randomness():

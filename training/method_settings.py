@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, TypeVar
 
+from torch import nn
+
+from continual_hackatari.agents.actor_critic import not_drawn
 from continual_hackatari.agents.own import is_own, shows_hidden_layers
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Method, acts_at, moments_of
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, nearest, with_prefixed
-from continual_hackatari.training.room import check_room_of
 
 ArgsT = TypeVar("ArgsT")
 
@@ -109,9 +111,6 @@ def check_methods(
         ranges = {f"{name}.{key}": Range(*limits) for key, limits in method.ranges.items()}
         check_ranges(SimpleNamespace(**{f"{name}.{key}": value for key, value in vars(settings).items()}), ranges)
         method.check(settings)
-        room = method.room(settings)
-        if room is not None:
-            check_room_of(args, *room, what=f"`methods`: the memory of {name}", flags=f"`{name}.steps` and `{name}.mb`")
         moments = moments_of(method)
         missing = [each for each in (*moments, *sorted(method.needs)) if each not in offered]
         if missing:
@@ -124,9 +123,26 @@ def check_methods(
             raise ConfigError(
                 f"`methods`: {name} needs to know where a task ends, and with `boundary` none it is told of no end."
             )
-        for other, why in method.not_with.items():
+        memories = [other for other in chosen if method.begins_anew and methods[other].remembers]
+        clashes = dict.fromkeys(memories, "an agent that begins anew has nothing to remember") | {**method.not_with}
+        for other, why in clashes.items():
             if other in chosen or other == args.architecture or getattr(args, other, False) is True:
                 raise ConfigError(f"`{name}` and `{other}`: {why}; leave one of them out.")
+
+
+def check_drawing(args: Any, build: Callable[[], nn.Module]) -> None:
+    """Raise ConfigError where a method draws weights anew and an agent of somebody's own leaves some as they are.
+
+    build: makes an untrained one.
+    """
+    drawing = [name for name, settings in args.chosen_methods.items() if all_methods()[name].draws_anew(settings)]
+    left = not_drawn(build()) if drawing and is_own(args.architecture) else []
+    if left:
+        raise ConfigError(
+            f"`methods`: {drawing[0]} draws weights anew, and {args.architecture} leaves some as they are "
+            f"({', '.join(left[:3])}{', ...' if left[3:] else ''}); give it an `initialise` of its own, which draws "
+            f"these too, or leave {drawing[0]} out."
+        )
 
 
 def needs_boundaries(method: type[Method]) -> bool:

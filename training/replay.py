@@ -11,7 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
-from continual_hackatari.replay import Layout, Replay
+from continual_hackatari.replay import Keep, Layout, Replay
 from continual_hackatari.replay.blocks import Fields
 from continual_hackatari.training.config import Range
 from continual_hackatari.training.ranks import Ranks
@@ -31,7 +31,7 @@ class ReplaySettings:
     """past agent steps that are kept at most (with torchrun: by all of its processes together)"""
     replay_mb: float = 500.0
     """megabytes that they may take, compressed (with torchrun: in all of its processes together)"""
-    replay_keep: Literal["reservoir", "fifo", "per_regime", "half"] = "reservoir"
+    replay_keep: Keep = "reservoir"
     """who stays when it is full: a uniform sample of all that was played; the newest; such samples of every
     modification string, all of one size; or the newest in one half and a sample of all before in the other"""
     replay_at_switch: Literal["keep", "clear"] = "keep"
@@ -52,7 +52,7 @@ def make_replay(args: Any, ranks: Ranks, envs: VectorGames, *, block_steps: int,
     and shape in one step.
     """
     return Replay(
-        Layout(envs.observation_shape, envs.arrays.observations.dtype, fields),
+        Layout(envs.observation_shape, envs.arrays.observations.dtype, fields, envs.config.num_goals),
         envs.num_envs,
         block_steps=block_steps,
         steps=args.replay_steps // ranks.size,

@@ -81,4 +81,5 @@ def played(run: Run[Any], rollout: Rollout, start: int, stop: int) -> Rows:
         rollout.done[start:stop],
         run.modification,
         run.clock(),
+        0 if rollout.goals is None else rollout.goals.shape[-1],
     )

@@ -41,7 +41,9 @@ from continual_hackatari.training.config import (
 )
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
 from continual_hackatari.training.devices import choose_device, device_line
+from continual_hackatari.training.game import choose_game
 from continual_hackatari.training.method_settings import (
+    check_drawing,
     check_methods,
     complete_methods,
     needs_boundaries,
@@ -49,6 +51,7 @@ from continual_hackatari.training.method_settings import (
 )
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
+from continual_hackatari.training.room import check_memories
 from continual_hackatari.training.rules import rules_of
 from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
 from continual_hackatari.training.settings import GONE, RULES, Rule, RunSettings, changeable, check_values, ranges_of
@@ -56,7 +59,8 @@ from continual_hackatari.training.start import check_start, read_start
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.system import memory_of
 from continual_hackatari.training.tracking import check_wandb
-from continual_hackatari.wrappers.config import GameConfig, check_string, game_config, waiting_note
+from continual_hackatari.wrappers.backends import action_names, observation_layout
+from continual_hackatari.wrappers.config import GameConfig, check_string, waiting_note
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.processes import available_cores
 
@@ -208,11 +212,13 @@ def check_settings(
         check_ranks(args, saved, ranks)
     own = of_one_process(args, ranks.size)
     check_methods(own, script.moments, Path(script.file).name, script.refused)
+    check_memories(own)
     script.check(args, saved, ranks)
     device = choose_device(args.device, args.cuda, ranks)
     game, notes = choose_game(args)
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     build = functools.partial(script.build, args)
+    check_drawing(args, lambda: build(observation_layout(game)[0], len(action_names(game)), torch.Generator()))
     if start is not None:
         notes.append(check_start(args, start, game, lambda shape, number: build(shape, number, torch.Generator())))
     schedule, strings, lines = choose_schedule(args, game)
@@ -267,32 +273,6 @@ def check_settings(
     if tell:
         print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
     return setup
-
-
-def choose_game(args: RunSettings) -> tuple[GameConfig, list[str]]:
-    """The game that these settings describe, and lines for the user.
-
-    Raises:
-        GameError: unknown game or backend, or a combination that cannot work.
-    """
-    return game_config(
-        args.env_id,
-        backend=args.backend,
-        obs_mode=args.obs_mode,
-        frameskip=args.frameskip,
-        window=args.buffer_window_size,
-        episodic_life=not args.deactivate_episodic_life,
-        game_start=args.game_start,
-        fire_reset=args.fire_reset,
-        max_pool=args.max_pool,
-        sticky=args.sticky,
-        time_limit=args.time_limit,
-        full_action_space=args.full_action_space,
-        reward_file=args.new_rf,
-        modification_file=rules_of(args),
-        goal_kind=args.goal_kind,
-        seed=args.seed,
-    )
 
 
 def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str], list[str]]:
