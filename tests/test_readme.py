@@ -40,7 +40,6 @@ from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import __main__ as modifications_command
 from continual_hackatari.wrappers.modified_game import ModifiedGame
 from continual_hackatari.wrappers.objects import why_missing
-from continual_hackatari.wrappers.rewards import load_reward_function
 from modification_factories import main as preview
 
 SCRIPTS = {
@@ -290,7 +289,6 @@ def test_own_schedule_by_its_name(monkeypatch):
 def test_reward_file(tmp_path):
     path = tmp_path / "near_the_top.py"
     path.write_text(reward_file())
-    load_reward_function(str(path))
     config, _ = game_config("ALE/Freeway-v5", reward_file=str(path))
     game = ModifiedGame(config, seed=1, modification_seed=1)
     game.start(("disable_cars",), observe=lambda: None)

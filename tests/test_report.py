@@ -168,7 +168,7 @@ def test_every_setting_is_decided_about():
     assert names >= NOT_OF_EXPERIMENT - set(MADE_BY)
     # Who adds a setting says here whether it makes another experiment.
     assert names - NOT_OF_EXPERIMENT == {
-        *("start_from_experiment", "modification_digest", "methods", "prefixed", "boundary"),
+        *("start_from_experiment", "modification_digest", "new_rf_digest", "methods", "prefixed", "boundary"),
         *("exp_name", "torch_deterministic", "amp", "compile", "cuda_graphs", "env_id", "backend"),
         *("obs_mode", "modifs", "new_rf", "full_action_space", "frameskip", "buffer_window_size"),
         *("deactivate_episodic_life", "game_start", "fire_reset", "max_pool", "sticky"),
