@@ -339,7 +339,7 @@ def test_an_exception_in_the_reward_file_ends_the_run_with_its_traceback(tmp_pat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyError, match="no such object") as raised:
         training.main(flags)
-    assert raised.traceback[-1].path == only_run(tmp_path) / "new_rf.py", "the copy of it"
+    assert raised.traceback[-1].path == tmp_path / "reward.py"
 
 
 @pytest.mark.slow

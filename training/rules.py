@@ -37,7 +37,8 @@ def reward_of(args: RunSettings) -> UserFile:
     Raises:
         GameError: there is none, or it holds another reward than that recorded.
     """
-    copies = [Path(args.resume) / REWARD_COPY] if args.resume else []
+    # Runs of earlier versions recorded no digest: of their file nobody knows which copy is the right one.
+    copies = [Path(args.resume) / REWARD_COPY] if args.resume and args.new_rf_digest else []
     return find_file("new_rf", args.new_rf, args.new_rf_digest, copies)
 
 
@@ -54,15 +55,15 @@ def keep_files(folder: Path, game: GameConfig) -> None:
                 temporary.write_bytes(content_of(flag, file))
 
 
-def with_copies(game: GameConfig, folder: Path) -> GameConfig:
-    """The same game by the copies in the run folder: whoever works on a file meanwhile does not disturb the run."""
-    rules, rewards = folder / COPY, folder / REWARD_COPY
-    # Other ranks may be on machines that do not see the folder.
-    if game.modification_file and rules.is_file():
-        game = replace(game, modification_file=rule_file(str(rules), game.modification_digest).path)
-    if game.reward_file and rewards.is_file():
-        game = replace(game, reward_file=find_file("new_rf", str(rewards), game.reward_digest).path)
-    return game
+def with_copy(game: GameConfig, folder: Path) -> GameConfig:
+    """The same game by the copy of its modifications in the run folder, of which evaluations read them later.
+
+    The games read a reward file once, when they are opened.
+    """
+    copy = folder / COPY
+    if not game.modification_file or not copy.is_file():  # other ranks may be on machines that do not see the folder
+        return game
+    return replace(game, modification_file=rule_file(str(copy), game.modification_digest).path)
 
 
 def rules_for(

@@ -58,7 +58,7 @@ from continual_hackatari.training.resume import (
     save_state,
     set_generator_states,
 )
-from continual_hackatari.training.rules import keep_files, with_copies
+from continual_hackatari.training.rules import keep_files, with_copy
 from continual_hackatari.training.run_folder import (
     FINAL,
     create_run_folder,
@@ -157,7 +157,7 @@ class Run(Generic[ArgsT]):
             enter(ranks.only_on_main(lambda: exclusive(self.folder)))
             enter(saying_how_to_resume(self.setup.script.file, self.folder, ranks))
             self.tracker = enter(ranks.main_first(lambda: open_tracker(self.setup, self.folder)))
-            self.setup = replace(self.setup, game=with_copies(self.setup.game, self.folder))
+            self.setup = replace(self.setup, game=with_copy(self.setup.game, self.folder))
             self.envs: VectorGames = enter(closing(open_games(self.setup)))
             shown = saved["progress"] if saved is not None else {}
             played = -(-self.total_timesteps // args.num_envs) * args.num_envs  # all games take the last step

@@ -153,7 +153,7 @@ class RunSettings:
     modification_digest: Annotated[str, tyro.conf.Suppress] = ""
     """SHA-256 of `modification_file`, which the run records; another file than that of a given one is refused"""
     new_rf_digest: Annotated[str, tyro.conf.Suppress] = ""
-    """SHA-256 of `new_rf`, likewise"""
+    """SHA-256 of `new_rf`, which the run records; another file than that of a given one is refused"""
     start_from_digest: Annotated[str, tyro.conf.Suppress] = ""
     """SHA-256 of the file `start_from`, which the run records; another file than that of a given one is refused"""
     start_from_experiment: Annotated[str, tyro.conf.Suppress] = ""
