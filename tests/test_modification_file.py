@@ -126,7 +126,7 @@ def test_a_file_that_changes_while_games_are_built_is_noticed(path):
     path.write_text(RULES.replace("28", "30"))
     changed = replace(config, modification_digest=rule_file(str(path)).digest)
     assert changed.modification_digest != config.modification_digest
-    with pytest.raises(GameError, match="holds other rules than those recorded"):
+    with pytest.raises(GameError, match=r"^`modification_file`: \S+ holds other rules than those recorded"):
         ModifiedVectorEnv(config, 1, num_workers=1).set_modifications("all_gold_cars")
 
 

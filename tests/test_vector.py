@@ -769,6 +769,6 @@ def test_a_worker_that_cannot_start_takes_the_others_with_it(tmp_path):
     config, _ = game_config("ALE/Freeway-v5", reward_file=str(path))
     path.write_text("def reward_function(env):\n    return 1.0\n")
     before = {*descendants(os.getpid())}
-    with pytest.raises(GameError, match="holds another reward than that recorded"):
+    with pytest.raises(GameError, match=r"^`new_rf`: \S+ holds another reward than that recorded"):
         ModifiedVectorEnv(config, 4, num_workers=2)
     assert {*descendants(os.getpid())} <= before

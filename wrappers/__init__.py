@@ -2,6 +2,7 @@
 
 errors.py         what can go wrong, in sentences for the user
 commands.py       how a user starts this project's commands, for advice
+user_files.py     finding and running the Python files of users: reward files, modifications
 emulator.py       ale-py, which no other file knows
 state.py          what saved states of games consist of: plain data
 goals.py          what a game's goals are, when they count as reached, how the agent sees them
@@ -9,7 +10,6 @@ interfaces.py     what training asks of a vector of games, and this of one game:
 objects.py        object detection (OCAtari), used only where something needs objects
 modifications/    which modifications exist, checking strings, running them, and the command that shows them
 rewards.py        reward files
-user_files.py     finding and running the Python files of users: reward files, modifications
 config.py         the description of a game, checked
 modified_game.py  one game in the emulator, with its modifications
 shrinking.py      the screen as a frame of 84 x 84, only where it has changed

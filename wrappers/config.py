@@ -173,7 +173,7 @@ def game_config(
     if backend != "Gym" and obs_mode == "obj" and not supports_object_features(game):
         raise GameError(f"`obs_mode` obj: OCAtari has no usable object features for {game}; use `--obs_mode dqn`")
     rewards = NO_FILE
-    if reward_file:
+    if reward_file not in ("", NO_FILE):
         rewards, lines = _check_reward_file(reward_file, game, backend)
         notes += lines
     rules = rule_file(modification_file) if isinstance(modification_file, str) else modification_file

@@ -91,6 +91,7 @@ def run_file(flag: str, file: UserFile, python: random.Random, numpy: np.random.
     """
     module = types.ModuleType(flag)
     module.__file__ = file.path
+    content_of(flag, file)  # what is wrong with that is not wrong with the code
     try:
         run_with(module, _code_of(flag, file), python, numpy)
     except (Exception, SystemExit) as error:  # whatever somebody's file raises
