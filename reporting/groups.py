@@ -39,7 +39,10 @@ NOT_OF_EXPERIMENT = frozenset(
 
 def experiment_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a run's settings (its `args.json`) that repetitions of one experiment share."""
-    return {name: value for name, value in settings.items() if name not in NOT_OF_EXPERIMENT}
+    shared = {name: value for name, value in settings.items() if name not in NOT_OF_EXPERIMENT}
+    if not shared.get("new_rf_digest"):  # earlier versions did not record it
+        shared.pop("new_rf_digest", None)
+    return shared
 
 
 def _shared_settings(run: Run) -> dict[str, Any]:

@@ -480,7 +480,7 @@ SMALL = {
 }
 FIXED = {"num_workers": 0, "cuda": False, "compile": False, "track": False}
 FILES = {"config", "runs_dir", "resume", "start_from", "start_from_digest", "start_from_experiment"}
-FILES |= {"new_rf", "modification_file", "modification_digest"}
+FILES |= {"new_rf", "new_rf_digest", "modification_file", "modification_digest"}
 NOT_FREE = {*SMALL, *FIXED, *FILES, "test_modifs", "capture_video", "capture_video_every"}
 
 

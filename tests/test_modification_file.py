@@ -126,11 +126,16 @@ def test_a_file_that_changes_while_games_are_built_is_noticed(path):
     path.write_text(RULES.replace("28", "30"))
     changed = replace(config, modification_digest=rule_file(str(path)).digest)
     assert changed.modification_digest != config.modification_digest
-    with pytest.raises(GameError, match="holds other rules than those recorded"):
+    with pytest.raises(GameError, match=r"^`modification_file`: \S+ holds other rules than those recorded"):
         ModifiedVectorEnv(config, 1, num_workers=1).set_modifications("all_gold_cars")
 
 
 CELLS = "ConstantWrites('Gold.', ((77, 28),))"
+
+
+def one(rule):
+    """A file with this rule."""
+    return f"MODIFICATIONS = {{'Freeway': {{'gold': {rule}}}}}"
 
 
 @pytest.mark.parametrize(
@@ -154,12 +159,24 @@ CELLS = "ConstantWrites('Gold.', ((77, 28),))"
         (f"MODIFICATIONS = {{'Freeway': {{'gold': {CELLS.replace('77', '128')}}}}}", ["addresses from 0 to 127"]),
         (f"MODIFICATIONS = {{'Freeway': {{'gold': {CELLS.replace('28', '256')}}}}}", ["numbers from 0 to 255"]),
         (f"MODIFICATIONS = {{'Freeway': {{'gold': {CELLS[:-1]}, runs='post')}}}}", ["`runs` must be frame or reset"]),
+        (
+            one("ConstantWrites('Gold.', {77: 28, 78: 28})"),
+            ["`cells` must be pairs of whole numbers", "{77: 28, 78: 28}"],
+        ),
+        (one("ConstantWrites('Gold.', [77.0, 28])"), ["`cells` must be pairs of whole numbers", "[77.0, 28]"]),
+        (one("ConstantWrites('Gold.', ((77.0, 28),))"), ["`cells` must be pairs of whole numbers", "((77.0, 28),)"]),
+        (one("ConstantWrites('Gold.', ((77, 28, 3),))"), ["`cells` must be pairs of whole numbers", "((77, 28, 3),)"]),
+        (one("ConstantWrites(3, ((77, 28),))"), ["the description must be text, but it is 3"]),
+        (one("ConstantWrites('Gold.', ((77, 28),), runs=None)"), ["`runs` must be frame or reset", "None"]),
+        (one("Rule('Gold.', print, 77)"), ["`writes` must be the addresses that it writes", "they are 77"]),
+        (one("Rule('Gold.', print, (77.0,))"), ["`writes` must be the addresses that it writes", "(77.0,)"]),
+        (one("Rule('Gold.', 3, (77,))"), ["`start` must be a function, but it is 3"]),
     ],
     ids=lambda value: value[-40:] if isinstance(value, str) else "",
 )
 def test_what_is_wrong_with_a_file_is_a_sentence(text, words, tmp_path, capsys):
     path = tmp_path / "rules.py"
-    path.write_text("from continual_hackatari.wrappers.modifications import ConstantWrites\n" + text)
+    path.write_text("from continual_hackatari.wrappers.modifications import ConstantWrites, Rule\n" + text)
     assert main(["Freeway", "--modification_file", str(path)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: `modification_file`: ")

@@ -17,7 +17,7 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.wrappers.errors import ModificationError
-from continual_hackatari.wrappers.modifications.rule_file import _load, rules_of
+from continual_hackatari.wrappers.modifications.rule_file import _known_rules
 
 # Who runs the file leaves a trace beside it.
 TRACED = "from pathlib import Path\nPath(__file__).with_suffix('.trace').touch()\n" + RULES
@@ -152,8 +152,7 @@ def test_what_only_a_checkpoint_names_is_not_run(trained, tmp_path, monkeypatch,
     shutil.copy(trained / "model.cleanrl_model", alone)
     for trace in place.rglob("*.trace"):
         trace.unlink()
-    _load.cache_clear()  # in another process nothing of the training is known
-    rules_of.cache_clear()
+    _known_rules.cache_clear()  # in another process nothing of the training is known
     with pytest.raises(SystemExit):
         evaluate("--agent_path", str(alone), *SOME)
     error = capsys.readouterr().err

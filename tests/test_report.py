@@ -163,12 +163,18 @@ def test_what_makes_no_other_experiment_makes_none_for_report_and_metrics(name, 
     assert len(group_runs([Run(folder) for folder in folders])) == 1
 
 
+def test_another_reward_is_another_experiment_and_none_is_as_in_runs_that_recorded_none(tmp_path):
+    runs = [Run(make_run(tmp_path, seed=1))]
+    runs += [Run(make_run(tmp_path, seed=2 + n, new_rf_digest=digest)) for n, digest in enumerate(("", "01", "02"))]
+    assert [[run.seed for run in group.runs] for group in group_runs(runs)] == [["1", "2"], ["3"], ["4"]]
+
+
 def test_every_setting_is_decided_about():
     names = {field.name for field in dataclasses.fields(training.Args)}
     assert names >= NOT_OF_EXPERIMENT - set(MADE_BY)
     # Who adds a setting says here whether it makes another experiment.
     assert names - NOT_OF_EXPERIMENT == {
-        *("start_from_experiment", "modification_digest", "methods", "prefixed", "boundary"),
+        *("start_from_experiment", "modification_digest", "new_rf_digest", "methods", "prefixed", "boundary"),
         *("exp_name", "torch_deterministic", "amp", "compile", "cuda_graphs", "env_id", "backend"),
         *("obs_mode", "modifs", "new_rf", "full_action_space", "frameskip", "buffer_window_size"),
         *("deactivate_episodic_life", "game_start", "fire_reset", "max_pool", "sticky"),

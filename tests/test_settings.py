@@ -57,6 +57,7 @@ ON = {
     "save_agent_wandb": {"track": True},
     "caption": {"capture_video": True},
     "modification_digest": {"modification_file": "x"},
+    "new_rf_digest": {"new_rf": "x"},
     "start_from_digest": {"start_from": "x"},
     "start_from_experiment": {"start_from": "x"},
 }

@@ -8,7 +8,7 @@ from continual_hackatari.training.checkpoints import Checkpoint, trained_with
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.wrappers.config import NOOP_MAX, GameConfig, game_config, same_game
 from continual_hackatari.wrappers.goals import goal_kind
-from continual_hackatari.wrappers.modifications import RuleFile
+from continual_hackatari.wrappers.user_files import UserFile
 
 # Settings that come from the checkpoint, and their values where a checkpoint does not say. The first kind may be chosen
 # anew; the second decides what the network reads and writes, so a flag that contradicts the checkpoint is an error.
@@ -73,7 +73,7 @@ def how_to_play(flags: Mapping[str, Any], checkpoint: Checkpoint, settings: Mapp
 
 
 def choose_game(
-    settings: Mapping[str, Any], checkpoint: Checkpoint, rules: RuleFile | None = None
+    settings: Mapping[str, Any], checkpoint: Checkpoint, rules: UserFile | None = None
 ) -> tuple[GameConfig, list[str]]:
     """The game to play, and lines that a user should see.
 

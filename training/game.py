@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from continual_hackatari.training.rules import rules_of
+from continual_hackatari.training.rules import reward_of, rules_of
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.wrappers.config import GameConfig, game_config
 
@@ -26,7 +26,7 @@ def choose_game(args: RunSettings) -> tuple[GameConfig, list[str]]:
         sticky=args.sticky,
         time_limit=args.time_limit,
         full_action_space=args.full_action_space,
-        reward_file=args.new_rf,
+        reward_file=reward_of(args),
         modification_file=rules_of(args),
         goal_kind=args.goal_kind,
         seed=args.seed,

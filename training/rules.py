@@ -1,4 +1,4 @@
-"""Somebody's own modifications (`--modification_file`) in runs: a copy in the run folder, found again by its digest."""
+"""Somebody's own files (`--modification_file`, `--new_rf`) in runs: copies in the run folder, known by digest."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.wrappers.config import GameConfig, same_game
-from continual_hackatari.wrappers.modifications import RuleFile, rule_file
+from continual_hackatari.wrappers.modifications import rule_file
+from continual_hackatari.wrappers.user_files import UserFile, content_of, find_file
 
 COPY = "modification_file.py"
-"""In the run folder, whatever the file was called."""
+REWARD_COPY = "new_rf.py"
+"""Both in the run folder, whatever the files were called."""
 NO_COPY = "note: the agent was trained with modifications of a file"
 
 
-def rules_of(args: RunSettings) -> RuleFile:
+def rules_of(args: RunSettings) -> UserFile:
     """The file that a run plays with: the recorded one, in a run that goes on the copy in its folder.
 
     Raises:
@@ -29,22 +31,35 @@ def rules_of(args: RunSettings) -> RuleFile:
     return rule_file(args.modification_file, args.modification_digest, *copies)
 
 
-def keep_rules(folder: Path, rules: RuleFile) -> None:
-    """Copy the file into the run folder, unless it is there.
+def reward_of(args: RunSettings) -> UserFile:
+    """The reward file of a run, likewise.
 
     Raises:
-        ModificationError: it has changed.
-        OSError: it cannot be written.
+        GameError: there is none, or it holds another reward than that recorded.
     """
-    copy = folder / COPY
-    if rules.path and Path(rules.path) != copy.resolve():
-        content = Path(rule_file(*rules).path).read_bytes()
-        with atomic_path(copy) as temporary:
-            temporary.write_bytes(content)
+    # Runs of earlier versions recorded no digest: of their file nobody knows which copy is the right one.
+    copies = [Path(args.resume) / REWARD_COPY] if args.resume and args.new_rf_digest else []
+    return find_file("new_rf", args.new_rf, args.new_rf_digest, copies)
+
+
+def keep_files(folder: Path, game: GameConfig) -> None:
+    """Copy the files into the run folder, unless they are there.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    for flag, file, name in (("modification_file", game.rules, COPY), ("new_rf", game.rewards, REWARD_COPY)):
+        copy = folder / name
+        if file.path and Path(file.path) != copy.resolve():
+            with atomic_path(copy) as temporary:
+                temporary.write_bytes(content_of(flag, file))
 
 
 def with_copy(game: GameConfig, folder: Path) -> GameConfig:
-    """The same game by the copy in the run folder: whoever works on the file meanwhile does not disturb the run."""
+    """The same game by the copy of its modifications in the run folder, of which evaluations read them later.
+
+    The games read a reward file once, when they are opened.
+    """
     copy = folder / COPY
     if not game.modification_file or not copy.is_file():  # other ranks may be on machines that do not see the folder
         return game
@@ -53,7 +68,7 @@ def with_copy(game: GameConfig, folder: Path) -> GameConfig:
 
 def rules_for(
     checkpoint: Checkpoint, path: Path, given: str | None, settings: Mapping[str, Any]
-) -> tuple[RuleFile, list[str]]:
+) -> tuple[UserFile, list[str]]:
     """The modifications with which a checkpoint is evaluated, and lines for the user.
 
     A checkpoint is data and must not name code: without a flag only the copy beside it counts, by its digest.
@@ -80,7 +95,7 @@ def rules_for(
     ]
 
 
-def rules_of_folder(folder: Path, settings: Checkpoint, given: str) -> RuleFile:
+def rules_of_folder(folder: Path, settings: Checkpoint, given: str) -> UserFile:
     """The modifications with which a whole run is evaluated: those that it was trained with, whatever is given.
 
     Raises:

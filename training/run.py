@@ -58,7 +58,7 @@ from continual_hackatari.training.resume import (
     save_state,
     set_generator_states,
 )
-from continual_hackatari.training.rules import keep_rules, with_copy
+from continual_hackatari.training.rules import keep_files, with_copy
 from continual_hackatari.training.run_folder import (
     FINAL,
     create_run_folder,
@@ -594,7 +594,7 @@ def open_tracker(setup: Setup[Any], folder: Path) -> Tracker:
             forget_passed_over(folder, step)
         tracker = ending.tracker_of(args, folder, wandb_run_id=files and files["wandb_run_id"], saved=files)
         write_args(folder, {**as_plain_dict(replace(args, resume="")), **made_by(folder, step, setup.script.file)})
-        keep_rules(folder, setup.game.rules)
+        keep_files(folder, setup.game)
         if ranks.job:
             write_job(folder, ranks.job)
     except OSError as error:

@@ -151,6 +151,8 @@ class RunSettings:
     """free text, kept with the run"""
     modification_digest: Annotated[str, tyro.conf.Suppress] = ""
     """SHA-256 of `modification_file`, which the run records; another file than that of a given one is refused"""
+    new_rf_digest: Annotated[str, tyro.conf.Suppress] = ""
+    """SHA-256 of `new_rf`, which the run records; another file than that of a given one is refused"""
     start_from_digest: Annotated[str, tyro.conf.Suppress] = ""
     """SHA-256 of the file `start_from`, which the run records; another file than that of a given one is refused"""
     start_from_experiment: Annotated[str, tyro.conf.Suppress] = ""
@@ -267,6 +269,11 @@ OWN_RULES = Belonging(
     lambda args: bool(args.modification_file),
     "give `modification_file`",
 )
+OWN_REWARD = Belonging(
+    "is recorded of somebody's own reward, and there is none",
+    lambda args: bool(args.new_rf),
+    "give `new_rf`",
+)
 START = Belonging(
     "is recorded of the agent that a run starts from, and there is none",
     lambda args: bool(args.start_from),
@@ -317,6 +324,7 @@ RULES: dict[str, Rule] = {
     "caption": Rule(changeable=True, of=VIDEOS),
     "save_agent_wandb": Rule(changeable=True, of=WANDB),
     "modification_digest": Rule(of=OWN_RULES),
+    "new_rf_digest": Rule(of=OWN_REWARD),
     **dict.fromkeys(("start_from_digest", "start_from_experiment"), Rule(of=START)),
 }
 """Of the settings in `RunSettings`; those that are not here may be anything of their type, and never change."""

@@ -52,7 +52,7 @@ from continual_hackatari.training.method_settings import (
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
 from continual_hackatari.training.room import check_memories
-from continual_hackatari.training.rules import rules_of
+from continual_hackatari.training.rules import reward_of, rules_of
 from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
 from continual_hackatari.training.settings import GONE, RULES, Rule, RunSettings, changeable, check_values, ranges_of
 from continual_hackatari.training.start import check_start, read_start
@@ -179,7 +179,11 @@ def read_settings(
     else:
         given = given_flags(script.settings, argv)
         args, lines = apply_config_file(args, args.config, given, GONE) if args.config else (args, [])
-        args = replace(args, modification_digest=rules_of(args).digest or args.modification_digest)
+        args = replace(
+            args,
+            modification_digest=rules_of(args).digest or args.modification_digest,
+            new_rf_digest=reward_of(args).digest or args.new_rf_digest,
+        )
     args = complete_methods(args)
     if args.test_modifs == ("",):  # `--test_modifs ""` takes back what a file or a template names
         args = replace(args, test_modifs=())

@@ -330,7 +330,8 @@ class AgentGame:
         if not fits:
             raise GameError(
                 f"the saved state of environment {self.index} leads to another game here: it is damaged, "
-                "or was saved with other versions of ale-py, hackatari or ocatari, or with another reward file"
+                "or was saved with other versions of ale-py, hackatari or ocatari, or a file of one's own depends on "
+                "something besides the game, such as the time"
             )
 
     def _play_again(self, state: dict[str, Any], watch: Callable[[], None] | None) -> None:

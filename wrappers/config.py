@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from continual_hackatari.wrappers.emulator import ale_games, registered_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 from continual_hackatari.wrappers.goals import GOALS, Goal
 from continual_hackatari.wrappers.modifications import (
-    RuleFile,
     Switches,
     catalogue,
     check_modifications,
@@ -27,7 +25,8 @@ from continual_hackatari.wrappers.modifications import (
     wait_for_start,
 )
 from continual_hackatari.wrappers.objects import supports_object_features, supports_objects, why_missing
-from continual_hackatari.wrappers.rewards import load_reward_function, reads_objects
+from continual_hackatari.wrappers.rewards import RewardFile, reads_objects
+from continual_hackatari.wrappers.user_files import NO_FILE, UserFile, find_file
 
 BACKENDS = ("HackAtari", "OCAtari", "Gym")
 OBS_MODES = ("dqn", "obj")
@@ -68,9 +67,11 @@ class GameConfig:
     max_pool: bool = False
     """frames are the maximum of a step's last two (backend Gym: always)"""
     reward_file: str = ""
+    reward_digest: str = ""
+    """of the contents of `reward_file`: who plays checks it"""
     modification_file: str = ""
     modification_digest: str = ""
-    """of the contents of `modification_file`: who plays checks it"""
+    """of `modification_file`, likewise"""
     seed: int = 0
     reseed_every_game: bool = False
     """evaluation: game number k of the run is seeded by (seed, k) alone, whoever plays it"""
@@ -90,9 +91,14 @@ class GameConfig:
         }
 
     @property
-    def rules(self) -> RuleFile:
+    def rules(self) -> UserFile:
         """Somebody's own modifications."""
-        return RuleFile(self.modification_file, self.modification_digest)
+        return UserFile(self.modification_file, self.modification_digest)
+
+    @property
+    def rewards(self) -> UserFile:
+        """Somebody's own reward."""
+        return UserFile(self.reward_file, self.reward_digest)
 
     @property
     def goal(self) -> Goal | None:
@@ -120,8 +126,8 @@ def game_config(
     sticky: float | None = None,
     time_limit: int | None = None,
     full_action_space: bool = False,
-    reward_file: str = "",
-    modification_file: str | RuleFile = "",
+    reward_file: str | UserFile = "",
+    modification_file: str | UserFile = "",
     goal_kind: str = "",
     seed: int = 0,
 ) -> tuple[GameConfig, list[str]]:
@@ -136,7 +142,8 @@ def game_config(
         sticky: chance that a frame repeats the last action; default: the id's own.
         time_limit: emulated frames after which a game is cut; default: the id's own.
         full_action_space: all 18 actions instead of the game's own.
-        modification_file: Python file with modifications of one's own, or what `rule_file` returned of a recorded one.
+        reward_file: Python file with a reward of one's own, or what `find_file` returned of a recorded one.
+        modification_file: likewise with modifications of one's own, or what `rule_file` returned.
 
     Raises:
         GameError: unknown game, backend or observation mode, a number out of its range, or a combination that cannot
@@ -165,8 +172,10 @@ def game_config(
         )
     if backend != "Gym" and obs_mode == "obj" and not supports_object_features(game):
         raise GameError(f"`obs_mode` obj: OCAtari has no usable object features for {game}; use `--obs_mode dqn`")
-    if reward_file:
-        _check_reward_file(reward_file, game, backend)
+    rewards = NO_FILE
+    if reward_file not in ("", NO_FILE):
+        rewards, lines = _check_reward_file(reward_file, game, backend)
+        notes += lines
     rules = rule_file(modification_file) if isinstance(modification_file, str) else modification_file
     if rules.path:
         _check_rules(rules, game, backend, several_games=full_action_space)
@@ -188,7 +197,8 @@ def game_config(
         noop_max=noop_max,
         fire_reset=fire_reset,
         max_pool=max_pool,
-        reward_file=str(Path(reward_file).resolve()) if reward_file else "",
+        reward_file=rewards.path,
+        reward_digest=rewards.digest,
         modification_file=rules.path,
         modification_digest=rules.digest,
         goal_kind=goal_kind,
@@ -261,7 +271,7 @@ def _other_game(config: GameConfig, game: str, start: str) -> tuple[GameConfig, 
     if config.goal_kind:
         raise ModificationError(f"{start}: `her` knows goals of one game, here {config.game}; leave one of the two out")
     if config.reward_file:
-        _check_reward_file(config.reward_file, game, config.backend)
+        _check_reward_file(config.rewards, game, config.backend)
     other = replace(config, env_id=env_id, game=game, rom=registered_games()[env_id]["game"])
     return other, tuple(_blinking(other))
 
@@ -310,16 +320,24 @@ def _blinking(config: GameConfig) -> list[str]:
     ]
 
 
-def _check_reward_file(reward_file: str, game: str, backend: str) -> None:
-    """Raise GameError unless the file can be read and this game gives what it reads."""
+def _check_reward_file(reward_file: str | UserFile, game: str, backend: str) -> tuple[UserFile, list[str]]:
+    """The file, and lines for the user; GameError unless it can be run and this game gives what it reads."""
     if backend == "Gym":
         raise GameError("`new_rf` reads objects and RAM, which backend Gym does not give; use `--backend HackAtari`")
     why = why_missing("ocatari")
     if not why and not supports_objects(game):
         raise GameError(f"`new_rf` needs OCAtari's objects, and OCAtari does not know {game}")
-    load_reward_function(reward_file)
-    if why and reads_objects(reward_file):
-        raise GameError(f"`new_rf`: {reward_file} reads `objects`, which OCAtari detects, and {why}")
+    file = find_file("new_rf", reward_file) if isinstance(reward_file, str) else reward_file
+    not_saved = RewardFile(file, 0).not_saved()
+    if why and reads_objects(file):
+        raise GameError(f"`new_rf`: {file.path} reads `objects`, which OCAtari detects, and {why}")
+    if not not_saved:
+        return file, []
+    listed = ", ".join(f"`{name}` (a {kind})" for name, kind in not_saved.items())
+    return file, [
+        f"note: `new_rf`: what {file.name} keeps in {listed} is not saved with a game, so a run that goes on forgets "
+        "it; numbers, strings, arrays, and lists, sets and dicts of such are saved"
+    ]
 
 
 def _pooled(max_pool: bool | None, backend: str, obs_mode: str, frameskip: int) -> bool:
@@ -349,7 +367,7 @@ def _check_time_limit(config: GameConfig) -> None:
         )
 
 
-def _check_rules(rules: RuleFile, game: str, backend: str, *, several_games: bool) -> None:
+def _check_rules(rules: UserFile, game: str, backend: str, *, several_games: bool) -> None:
     """Raise GameError or ModificationError unless the file has modifications that this game can be played with.
 
     several_games: they may be those of another one.

@@ -28,13 +28,12 @@ from continual_hackatari.wrappers.config import GameConfig, game_config
 from continual_hackatari.wrappers.errors import ModificationError, OutputError
 from continual_hackatari.wrappers.interfaces import GameRecord
 from continual_hackatari.wrappers.modifications import (
-    NO_FILE,
     Modification,
-    RuleFile,
     catalogue,
     console_modifications,
     hackatari_is_missing,
 )
+from continual_hackatari.wrappers.user_files import NO_FILE, UserFile
 from continual_hackatari.wrappers.video import FRAMES_PER_SECOND, captioned, encode
 
 PICTURE_ENDINGS = (".png", ".pdf", ".svg")
@@ -181,7 +180,7 @@ class Gallery(NamedTuple):
     """modifications that cannot be played, and why"""
 
 
-def in_gallery(game: str, file: RuleFile = NO_FILE) -> dict[str, Modification]:
+def in_gallery(game: str, file: UserFile = NO_FILE) -> dict[str, Modification]:
     """What a gallery shows, by name: `catalogue`, then modes and difficulties but those that the console begins in."""
     modes = {name: entry for name, entry in console_modifications(game).items() if not entry.no_effect}
     return {**catalogue(game, file), **modes}

@@ -24,7 +24,7 @@ from continual_hackatari.wrappers.emulator import (
 from continual_hackatari.wrappers.errors import GameError
 from continual_hackatari.wrappers.modifications import ModificationRunner, Switches, first_numbers, switches_of
 from continual_hackatari.wrappers.objects import ObjectDetector, why_missing
-from continual_hackatari.wrappers.rewards import load_reward_function, plain_globals
+from continual_hackatari.wrappers.rewards import RewardFile
 
 
 class GameView:
@@ -74,8 +74,7 @@ class ModifiedGame:
         self.view = GameView(ale, config.game, config.env_id)
         self.seed_modifications(modification_seed)
         self.names: tuple[str, ...] = ()
-        self._reward_function = load_reward_function(config.reward_file) if config.reward_file else None
-        detects_for_rewards = self._reward_function is not None and not why_missing("ocatari")
+        detects_for_rewards = self._rewards is not None and not why_missing("ocatari")
         self._detection_always = config.obs_mode == "obj" or detects_for_rewards
         self.before_last_frame: Callable[[], None] | None = None
         load_game(ale, config.rom, seed)
@@ -85,8 +84,9 @@ class ModifiedGame:
         self.actions = possible_actions(ale, full_action_space=True) if config.full_action_space else self.buttons
 
     def seed_modifications(self, seed: int) -> None:
-        """Give the modifications, from the next `start` on, generators of this seed."""
+        """Give the modifications, from the next `start` on, generators of this seed, and begin a reward file anew."""
         self.runner = ModificationRunner(self.config.game, self.view, seed, self.config.rules)
+        self._rewards = RewardFile(self.config.rewards, seed) if self.config.reward_file else None
 
     def seed(self, seed: int) -> None:
         """Seed the emulator, from the next `start` on."""
@@ -178,19 +178,18 @@ class ModifiedGame:
 
     def training_reward(self, reward: float) -> float:
         """The reward to learn from: the game's, or what the reward file makes of the present state."""
-        return reward if self._reward_function is None else float(self._reward_function(self.view))
+        return reward if self._rewards is None else float(self._rewards.function(self.view))
 
     def carried_over(self) -> dict[str, Any]:
         """All that the next game takes over from this one, as plain data: emulator, generators, a reward file's memory.
 
         Whatever else there is begins anew with `start`: handlers of modifications and the detector's objects too.
         """
-        memory = {} if self._reward_function is None else plain_globals(self._reward_function)
         return {
             "emulator": save(self.ale),
             "console": list(self._switches),
             "modifications": self.runner.random_state(),
-            "reward_file": memory,
+            "rewards": {} if self._rewards is None else self._rewards.state(),
         }
 
     def carry_over(self, state: dict[str, Any]) -> None:
@@ -198,8 +197,10 @@ class ModifiedGame:
         restore(self.ale, state["emulator"])
         self._switches = Switches(*state.get("console", ()))  # files of earlier versions have none
         self.runner.set_random_state(state["modifications"])
-        if self._reward_function is not None:
-            self._reward_function.__globals__.update(state["reward_file"])
+        if self._rewards is not None and "rewards" in state:
+            self._rewards.set_state(state["rewards"])
+        elif self._rewards is not None:
+            self._rewards.set_state_of_earlier_versions(state["reward_file"])
 
     @property
     def terminated(self) -> bool:

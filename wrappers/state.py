@@ -8,11 +8,18 @@ repeat, some of the television chip's registers, and the memory that modificatio
 from __future__ import annotations
 
 import random
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 _MERSENNE_WORDS = 624
+_SEQUENCES: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (list, tuple, set, frozenset)}
+_MAPPINGS: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (dict, OrderedDict, Counter)}
+_FACTORIES: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (int, float, list, dict, set)}
+"""of a defaultdict"""
+_BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 
 def is_plain(value: object) -> bool:
@@ -35,6 +42,59 @@ def as_numbers(value: Any) -> Any:
     if type(value) is np.ndarray and value.dtype == object and all(type(item) is int for item in value.flat):
         return value.astype(np.int64)
     return value
+
+
+def pack(value: Any) -> Any:
+    """A copy of `value` as plain data, from which `unpack` makes it again.
+
+    Containers, numpy's numbers and its generators become a dict: the name of their type, and what is in them.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    kind = type(value)
+    name = kind.__name__
+    if kind in _SEQUENCES.values():
+        return {name: [pack(item) for item in value]}
+    if kind in _MAPPINGS.values():
+        return {name: [[pack(key), pack(item)] for key, item in value.items()]}
+    if kind is deque:
+        return {name: [pack(item) for item in value], "length": value.maxlen}
+    if kind is defaultdict and value.default_factory in _FACTORIES.values():
+        return {name: pack(dict(value)), "factory": value.default_factory.__name__}
+    if kind is np.random.Generator and type(value.bit_generator).__name__ in _BIT_GENERATORS:
+        return {name: value.bit_generator.state}
+    plain = np.asarray(value) if isinstance(value, np.generic) else as_numbers(value)
+    if isinstance(plain, dict) or not is_plain(plain):
+        raise TypeError(f"{name} is no plain data")
+    plain = plain.copy() if isinstance(plain, np.ndarray) else plain
+    return {"number": plain} if isinstance(value, np.generic) else plain
+
+
+def unpack(packed: Any) -> Any:
+    """What `pack` packed.
+
+    Raises:
+        ValueError, TypeError, LookupError, AttributeError: it is damaged.
+    """
+    if type(packed) is not dict:
+        return packed.copy() if isinstance(packed, np.ndarray) else packed
+    name, content = next(iter(packed.items()))
+    if name in _SEQUENCES:
+        return _SEQUENCES[name](map(unpack, content))
+    if name in _MAPPINGS:
+        return _MAPPINGS[name]({unpack(key): unpack(item) for key, item in content})
+    if name == "deque":
+        return deque(map(unpack, content), packed["length"])
+    if name == "defaultdict":
+        return defaultdict(_FACTORIES[packed["factory"]], unpack(content))
+    if name == "Generator":
+        if content["bit_generator"] not in _BIT_GENERATORS:
+            raise ValueError(f"no generator is called {content['bit_generator']!r}")
+        generator = np.random.Generator(getattr(np.random, content["bit_generator"])())
+        generator.bit_generator.state = content
+        return generator
+    return content[()]
 
 
 def mersenne_state(python: random.Random, numpy: np.random.RandomState) -> dict[str, Any]:

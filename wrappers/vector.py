@@ -6,7 +6,6 @@ step. Workers live from construction to `close`: a switch of modifications start
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import time
@@ -451,9 +450,8 @@ def _plain_config(config: GameConfig) -> dict[str, Any]:
     """The fields that saved games depend on; of files their contents, because their folder may move."""
     values = asdict(config)
     del values["modification_file"]  # its digest stays
-    if config.reward_file:
-        values["reward_file"] = hashlib.sha256(Path(config.reward_file).read_bytes()).hexdigest()
-    return values
+    digest = values.pop("reward_digest")  # under this name since the first version
+    return {**values, "reward_file": digest if config.reward_file else ""}
 
 
 def _check_state(state: Any, config: GameConfig, first_env: int, arrays: Any) -> None:

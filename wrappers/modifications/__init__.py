@@ -32,18 +32,16 @@ from continual_hackatari.wrappers.modifications.names import (
     wait_for_start,
     waits,
 )
-from continual_hackatari.wrappers.modifications.rule_file import NO_FILE, RuleFile, games_of, rule_file
+from continual_hackatari.wrappers.modifications.rule_file import games_of, rule_file
 from continual_hackatari.wrappers.modifications.runner import ModificationRunner
 from continual_hackatari.wrappers.modifications.supplementary import ConstantWrites, Hooks, Rule
 
 __all__ = [
-    "NO_FILE",
     "ConstantWrites",
     "Hooks",
     "Modification",
     "ModificationRunner",
     "Rule",
-    "RuleFile",
     "Switches",
     "catalogue",
     "check_modifications",

@@ -20,12 +20,13 @@ from continual_hackatari.wrappers.commands import modifications_command
 from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError
-from continual_hackatari.wrappers.modifications import RuleFile, catalogue, hackatari_is_missing
+from continual_hackatari.wrappers.modifications import catalogue, hackatari_is_missing
 from continual_hackatari.wrappers.modifications.console import CONSOLE, console_rows
 from continual_hackatari.wrappers.modifications.installed import package_folder
+from continual_hackatari.wrappers.user_files import UserFile
 
 
-def _table(game: str, file: RuleFile, width: int) -> str:
+def _table(game: str, file: UserFile, width: int) -> str:
     """The modifications of one game, one per row, the text wrapped to `width` characters."""
     rows = [("name", "origin", "runs", "what it does")]
     for modification in catalogue(game, file).values():
@@ -47,7 +48,7 @@ def _table(game: str, file: RuleFile, width: int) -> str:
     return "\n".join(lines)
 
 
-def _list(game: str, file: RuleFile) -> list[str]:
+def _list(game: str, file: UserFile) -> list[str]:
     """Lines that describe all modifications of a game."""
     own = "" if package_folder() else " of this project's own"
     nothing = f"{game} has no modifications{own} but the console's modes and difficulties."

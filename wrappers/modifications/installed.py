@@ -24,6 +24,7 @@ import numpy as np
 from continual_hackatari.wrappers.modifications.modification import Hook, Modification
 from continual_hackatari.wrappers.modifications.supplementary import HANDLER_MENDS, OVERLAY
 from continual_hackatari.wrappers.objects import load_extraction
+from continual_hackatari.wrappers.user_files import run_with
 
 PROBE_STATES = 200
 PROBE_GAME_LENGTH = 100
@@ -79,15 +80,8 @@ def load_module(game: str, python: random.Random, numpy: np.random.RandomState) 
     assert code is not None, game
     module: Any = types.ModuleType(f"hackatari.games.{game.lower()}")
     module.__warningregistry__ = _shown_warnings(game)
-    exec(code, module.__dict__)
+    run_with(module, code, python, numpy)
     module.print = _print_nothing
-    numpy_with_generator = types.ModuleType("numpy")
-    numpy_with_generator.__dict__.update(np.__dict__, random=numpy)
-    for name, value in list(module.__dict__.items()):
-        if value is random:
-            module.__dict__[name] = python
-        elif value is np:
-            module.__dict__[name] = numpy_with_generator
     for name, value in HANDLER_MENDS.get(game, {}).items():
         if not hasattr(module.GameModifications, name):
             setattr(module.GameModifications, name, value)

@@ -19,7 +19,7 @@ from continual_hackatari.wrappers.modifications.console import (
     switches_of,
 )
 from continual_hackatari.wrappers.modifications.modification import Modification, split_modifications
-from continual_hackatari.wrappers.modifications.rule_file import NO_FILE, RuleFile, rules_of
+from continual_hackatari.wrappers.modifications.rule_file import rules_of
 from continual_hackatari.wrappers.modifications.supplementary import (
     ALIASES,
     NO_EFFECT,
@@ -30,10 +30,11 @@ from continual_hackatari.wrappers.modifications.supplementary import (
     Rule,
 )
 from continual_hackatari.wrappers.objects import why_missing
+from continual_hackatari.wrappers.user_files import NO_FILE, UserFile
 
 
 @cache
-def catalogue(game: str, file: RuleFile = NO_FILE) -> dict[str, Modification]:
+def catalogue(game: str, file: UserFile = NO_FILE) -> dict[str, Modification]:
     """All rules of a game (name as in the environment id, ``Freeway``), by name; refused ones are marked.
 
     The console's own switches are not among them, see `known_names`.
@@ -52,7 +53,7 @@ def catalogue(game: str, file: RuleFile = NO_FILE) -> dict[str, Modification]:
     return dict(sorted(found.items()))
 
 
-def known_names(game: str, names: Iterable[str], file: RuleFile = NO_FILE) -> dict[str, Modification]:
+def known_names(game: str, names: Iterable[str], file: UserFile = NO_FILE) -> dict[str, Modification]:
     """`catalogue`, and the console's own switches where one of `names` is such."""
     return {**catalogue(game, file), **(console_modifications(game) if any(map(is_switch, names)) else {})}
 
@@ -90,7 +91,7 @@ def _without_objects() -> str:
 
 
 def check_modifications(
-    game: str, string: str, *, obs_mode: str = "dqn", argument: str = "modifs", file: RuleFile = NO_FILE
+    game: str, string: str, *, obs_mode: str = "dqn", argument: str = "modifs", file: UserFile = NO_FILE
 ) -> tuple[str, list[str]]:
     """Check that a modification string can be played.
 
@@ -126,13 +127,13 @@ def check_modifications(
     return " ".join(names), warnings
 
 
-def wait_for_start(game: str, names: Sequence[str], file: RuleFile = NO_FILE) -> list[str]:
+def wait_for_start(game: str, names: Sequence[str], file: UserFile = NO_FILE) -> list[str]:
     """Those of `names` that act at the start of a game only: in mid-game they can but wait for the next one."""
     known = known_names(game, names, file)
     return [name for name in names if known[name].runs == "reset"]
 
 
-def waits(game: str, old: Sequence[str], new: Sequence[str], file: RuleFile = NO_FILE) -> bool:
+def waits(game: str, old: Sequence[str], new: Sequence[str], file: UserFile = NO_FILE) -> bool:
     """Whether a game that is played under `old` can take `new` at its next start only.
 
     Where a name of `new` acts at a start only, and where the console's switches are to be set otherwise, or left.
@@ -141,13 +142,13 @@ def waits(game: str, old: Sequence[str], new: Sequence[str], file: RuleFile = NO
     return bool(wait_for_start(game, rules, file)) or switches_of(old) != switches_of(new)
 
 
-def _current_name(game: str, name: str, file: RuleFile) -> str:
+def _current_name(game: str, name: str, file: UserFile) -> str:
     alias = ALIASES.get(game, {}).get(name, name)
     known = catalogue(game, file)
     return alias if name not in known and alias in known else name
 
 
-def require_playable(game: str, name: str, argument: str = "modifs", file: RuleFile = NO_FILE) -> None:
+def require_playable(game: str, name: str, argument: str = "modifs", file: UserFile = NO_FILE) -> None:
     start = f"`{argument}` {name!r}"
     if is_switch(name):
         require_known(game, name, start)
@@ -176,7 +177,7 @@ def require_playable(game: str, name: str, argument: str = "modifs", file: RuleF
     raise ModificationError(f"{start}: {game} has no modification of this name{nearest} {advice}{of_hackatari}")
 
 
-def _conflicts(game: str, names: Sequence[str], file: RuleFile) -> Iterator[str]:
+def _conflicts(game: str, names: Sequence[str], file: UserFile) -> Iterator[str]:
     """A line for each two names that write the same RAM cells, with which of them has the last word."""
     known, theirs = known_names(game, names, file), installed.selections(game)
     for i, first in enumerate(names):

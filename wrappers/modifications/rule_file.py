@@ -1,100 +1,62 @@
 """Somebody's own modifications, from a Python file outside this project (`--modification_file`).
 
 The file defines ``MODIFICATIONS = {"Freeway": {"all_gold_cars": ConstantWrites("Colours all cars gold.", cells)}}``
-with `ConstantWrites` and `Rule` of `supplementary.py`. Each process that plays loads it; its digest goes with the path,
-so that nobody plays other rules under the same names.
+with `ConstantWrites` and `Rule` of `supplementary.py`. Each game that plays one of them runs it anew, see `user_files`;
+its digest goes with the path, so that nobody plays other rules under the same names.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import os
+import random
 import re
-import types
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+
+import numpy as np
 
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications.console import is_switch
 from continual_hackatari.wrappers.modifications.modification import MOMENTS
 from continual_hackatari.wrappers.modifications.supplementary import ConstantWrites, Rule
+from continual_hackatari.wrappers.user_files import UserFile, find_file, run_file
 
 Rules = dict[str, ConstantWrites | Rule]
+FLAG = "modification_file"
 
 
-class RuleFile(NamedTuple):
-    """Which file, and what is in it."""
-
-    path: str = ""
-    digest: str = ""
-    """SHA-256, in hexadecimal digits"""
-
-    @property
-    def name(self) -> str:
-        return Path(self.path).name
+def rule_file(path: str, digest: str = "", *copies: Path) -> UserFile:
+    """The file of these modifications, see `find_file`."""
+    return find_file(FLAG, path, digest, copies)
 
 
-NO_FILE = RuleFile()
-
-
-def rule_file(path: str, digest: str = "", *copies: Path) -> RuleFile:
-    """The file at `path`; of one that was recorded with its `digest`, the first of `copies` and `path` that has it.
-
-    Raises:
-        ModificationError: there is no such file, or its contents are others than those recorded.
-    """
-    if not path:
-        return NO_FILE
-    candidates = [candidate for candidate in (*copies, Path(path)) if os.path.isfile(candidate)]
-    if not candidates:
-        raise ModificationError(
-            f"`modification_file`: there is no file {path}; give a Python file that defines MODIFICATIONS"
-        )
-    try:
-        found = [RuleFile(str(candidate.resolve()), _digest_of(candidate)) for candidate in candidates]
-    except OSError as error:
-        raise ModificationError(f"`modification_file`: {error.filename} cannot be read: {error.strerror}") from None
-    for file in found:
-        if digest in ("", file.digest):
-            return file
-    raise ModificationError(
-        f"`modification_file`: {candidates[-1]} holds other rules than those recorded (digest {found[-1].digest[:12]}, "
-        f"recorded {digest[:12]}); put the recorded file back"
-    )
-
-
-@cache
-def rules_of(file: RuleFile, game: str) -> Rules:
-    """Name -> rule, of the file's modifications of a game.
+def rules_of(file: UserFile, game: str) -> Rules:
+    """Name -> rule, of the file's modifications of a game, to know what there is; `load_rules` is for playing.
 
     Raises:
         ModificationError: the file has changed, or cannot be run, or holds something else.
     """
-    return _load(file).get(game, {}) if file.path else {}
+    return _known_rules(file).get(game, {}) if file.path else {}
 
 
-def games_of(file: RuleFile) -> list[str]:
+def games_of(file: UserFile) -> list[str]:
     """The games for which the file has modifications."""
-    return sorted(_load(file))
-
-
-def _digest_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sorted(_known_rules(file))
 
 
 @cache
-def _load(file: RuleFile) -> dict[str, Rules]:
-    rule_file(file.path, file.digest)  # or it has changed
-    module = types.ModuleType("modification_file")
-    module.__file__ = file.path
-    try:
-        exec(compile(Path(file.path).read_bytes(), file.path, "exec"), module.__dict__)
-    except (Exception, SystemExit) as error:  # whatever somebody's file raises
-        raise ModificationError(f"`modification_file`: {file.path} cannot be run: {error!r}") from error
-    found = getattr(module, "MODIFICATIONS", None)
+def _known_rules(file: UserFile) -> dict[str, Rules]:
+    return load_rules(file, random.Random(0), np.random.RandomState(0))
+
+
+def load_rules(file: UserFile, python: random.Random, numpy: np.random.RandomState) -> dict[str, Rules]:
+    """Game -> name -> rule, of a new run of the file, which draws from these generators.
+
+    Raises:
+        ModificationError: see `rules_of`.
+    """
+    found = getattr(run_file(FLAG, file, python, numpy), "MODIFICATIONS", None)
     if not isinstance(found, dict) or not found or not all(isinstance(named, dict) for named in found.values()):
         raise ModificationError(
             f"`modification_file`: {file.path} must define MODIFICATIONS, a dictionary of games, each a dictionary of "
@@ -107,7 +69,7 @@ def _load(file: RuleFile) -> dict[str, Rules]:
     return found
 
 
-def _check_game(file: RuleFile, game: object) -> None:
+def _check_game(file: UserFile, game: object) -> None:
     from continual_hackatari.wrappers.emulator import ale_games  # rules alone need no emulator
 
     games = ale_games()
@@ -119,7 +81,7 @@ def _check_game(file: RuleFile, game: object) -> None:
         )
 
 
-def _check(file: RuleFile, game: str, name: object, rule: object) -> None:
+def _check(file: UserFile, game: str, name: object, rule: object) -> None:
     start = f"`modification_file`: {file.name}, {game} {name!r}"
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", name) or name == UNMODIFIED or is_switch(name):
         raise ModificationError(
@@ -127,11 +89,37 @@ def _check(file: RuleFile, game: str, name: object, rule: object) -> None:
         )
     if not isinstance(rule, (ConstantWrites, Rule)):
         raise ModificationError(f"{start} must be a ConstantWrites or a Rule, but it is {rule!r}")
-    moments = rule.runs.split(" + ")
-    if not set(moments) <= set(MOMENTS) or (isinstance(rule, ConstantWrites) and rule.runs not in ("frame", "reset")):
+    runs = rule.runs.split(" + ") if isinstance(rule.runs, str) else [""]
+    if not set(runs) <= set(MOMENTS) or (isinstance(rule, ConstantWrites) and rule.runs not in ("frame", "reset")):
         raise ModificationError(
             f"{start}: `runs` must be frame or reset (of a Rule also post), but it is {rule.runs!r}"
         )
-    values = [value for _, value in rule.cells] if isinstance(rule, ConstantWrites) else []
+    if not isinstance(rule.description, str):
+        raise ModificationError(f"{start}: the description must be text, but it is {rule.description!r}")
+    if isinstance(rule, ConstantWrites):
+        if not _is_pairs(rule.cells):
+            raise ModificationError(
+                f"{start}: `cells` must be pairs of whole numbers, (address, value), as in ((77, 28), (78, 28)), but "
+                f"they are {rule.cells!r}"
+            )
+        values = [value for _, value in rule.cells]
+    else:
+        if not callable(rule.start):
+            raise ModificationError(f"{start}: `start` must be a function, but it is {rule.start!r}")
+        if not isinstance(rule.writes, (tuple, list, range)) or not all(map(_is_whole, rule.writes)):
+            raise ModificationError(
+                f"{start}: `writes` must be the addresses that it writes, as in (77, 78), but they are {rule.writes!r}"
+            )
+        values = []
     if not all(0 <= address < 128 for address in rule.writes) or not all(0 <= value < 256 for value in values):
         raise ModificationError(f"{start}: cells are addresses from 0 to 127, their values numbers from 0 to 255")
+
+
+def _is_pairs(cells: object) -> bool:
+    return isinstance(cells, (tuple, list)) and all(
+        isinstance(cell, (tuple, list)) and len(cell) == 2 and all(map(_is_whole, cell)) for cell in cells
+    )
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, (int, np.integer))

@@ -12,9 +12,10 @@ from continual_hackatari.wrappers.modifications import installed
 from continual_hackatari.wrappers.modifications.console import CONSOLE
 from continual_hackatari.wrappers.modifications.modification import MOMENTS, Hook
 from continual_hackatari.wrappers.modifications.names import known_names, require_playable
-from continual_hackatari.wrappers.modifications.rule_file import NO_FILE, RuleFile, rules_of
+from continual_hackatari.wrappers.modifications.rule_file import load_rules, rules_of
 from continual_hackatari.wrappers.modifications.supplementary import SUPPLEMENT
 from continual_hackatari.wrappers.state import mersenne_state, set_mersenne_state
+from continual_hackatari.wrappers.user_files import NO_FILE, UserFile
 
 
 class ModificationRunner:
@@ -31,7 +32,7 @@ class ModificationRunner:
         file: somebody's own modifications.
     """
 
-    def __init__(self, game: str, view: Any, seed: int, file: RuleFile = NO_FILE) -> None:
+    def __init__(self, game: str, view: Any, seed: int, file: UserFile = NO_FILE) -> None:
         self._game, self._file = game, file
         self._view = view
         self._python = random.Random(seed)
@@ -49,7 +50,10 @@ class ModificationRunner:
             require_playable(self._game, name, file=self._file)
         known = known_names(self._game, names, self._file)
         environment = installed.HandlerEnvironment(self._view)
-        own = {**SUPPLEMENT.get(self._game, {}), **rules_of(self._file, self._game)}
+        own = SUPPLEMENT.get(self._game, {})
+        if any(name in rules_of(self._file, self._game) for name in names):
+            # A new run of the file: what it keeps in its globals must not outlive a game, nor reach another one.
+            own = {**own, **load_rules(self._file, self._python, self._numpy)[self._game]}
         hooks = self._handler_hooks([name for name in names if known[name].origin == "hackatari"], environment, names)
         for position, name in enumerate(names):
             if known[name].origin not in ("hackatari", CONSOLE):
