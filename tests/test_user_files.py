@@ -236,7 +236,7 @@ def test_a_state_of_earlier_versions_goes_on(tmp_path):
     assert resumed.step(np.array([0]))[1] == envs.step(np.array([0]))[1] == [51]
 
 
-def test_a_game_without_generators_of_its_own_draws_by_its_seed(tmp_path):
+def test_what_a_reward_file_draws_follows_from_the_seed(tmp_path):
     file = UserFile(written(tmp_path, REWARD))
     drawn = [RewardFile(file, seed).state()["generators"]["numpy"]["keys"].tobytes() for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
