@@ -215,7 +215,11 @@ def test_a_generator_goes_on(kind):
     assert again.random(9).tolist() == generator.random(9).tolist()
 
 
-@pytest.mark.parametrize("value", [object(), {1: object()}, 1j, np.array(["text"]), defaultdict(lambda: 1)], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [object(), {1: object()}, 1j, np.array(["text"]), defaultdict(lambda: 1)],
+    ids=["object", "of objects", "complex", "text", "factory"],  # the same in every process
+)
 def test_other_things_are_not_packed(value):
     with pytest.raises(TypeError):
         pack(value)
