@@ -5,14 +5,6 @@ import os
 # Tests run beside each other: threads that spin or outnumber the cores would slow all of them down many times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# What the shell, a batch system or a git hook says of itself is not for the runs and repositories of tests.
-_FOREIGN = ("WANDB_", "SLURM_", "TORCHELASTIC_", "GIT_")
-_RANK = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-for _name in [name for name in os.environ if name.startswith(_FOREIGN) or name in _RANK]:
-    del os.environ[_name]
-os.environ["COLUMNS"] = "80"  # help texts are as wide as the terminal
-# The process that W&B starts gets 30 seconds to answer, which a busy machine may need.
-os.environ["WANDB_X_SERVICE_WAIT"] = "600"
 
 import csv
 import json
@@ -53,6 +45,21 @@ def mostly_slow(cases, every):
 MOST_WORKERS = 16
 PATIENCE = 600
 """Seconds after which a test takes what it waits for to hang. Nothing else may depend on it: machines are busy."""
+
+
+def pytest_configure():
+    """Forget what the shell, a batch system or a git hook says of itself: it is not for what tests run.
+
+    Not at import: processes of tests import this file too, and have such variables from their tests.
+    """
+    foreign, rank = (
+        ("WANDB_", "SLURM_", "TORCHELASTIC_", "GIT_"),
+        ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    )
+    for name in [name for name in os.environ if name.startswith(foreign) or name in rank]:
+        del os.environ[name]
+    os.environ["WANDB_X_SERVICE_WAIT"] = "600"  # the process that W&B starts gets 30 seconds, a busy machine needs more
+    os.environ["COLUMNS"] = "80"  # help texts are as wide as the terminal
 
 
 @pytest.hookimpl(optionalhook=True)
