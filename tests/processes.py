@@ -2,10 +2,14 @@
 
 import contextlib
 import re
+import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from conftest import PATIENCE
+
+from continual_hackatari.wrappers import processes
 
 
 def descendants(pid):
@@ -36,6 +40,18 @@ def alive(pids):
         if state not in "ZX":
             found.append(pid)
     return found
+
+
+def workers_from_now_on(monkeypatch):
+    """A list that fills with the workers' `Popen`. What else the process of the tests has started is none of theirs."""
+    started = []
+
+    def start(*arguments, **more):
+        started.append(subprocess.Popen(*arguments, **more))
+        return started[-1]
+
+    monkeypatch.setattr(processes, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": start}))
+    return started
 
 
 def wait_until_gone(pids):

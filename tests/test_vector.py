@@ -16,7 +16,7 @@ import pytest
 from conftest import NEEDS_OCATARI, PATIENCE, mostly_slow
 from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError, ResetNeeded
 from gymnasium.vector import AutoresetMode
-from processes import descendants, wait_until_gone
+from processes import wait_until_gone, workers_from_now_on
 
 from continual_hackatari.wrappers.agent_game import AgentGame, derive_seeds
 from continual_hackatari.wrappers.config import check_string, game_config
@@ -685,7 +685,7 @@ def proportional_memory(pids):
 
 
 @pytest.mark.parametrize("switches", [30, pytest.param(1000, marks=pytest.mark.slow)])
-def test_switches_start_no_process_and_leak_nothing(switches):
+def test_switches_start_no_process_and_leak_nothing(switches, monkeypatch):
     envs = make("ALE/Freeway-v5", num_envs=2, num_workers=2, noop_max=5)
     strings = ["all_black_cars", "stop_random_car", "", "all_white_cars align_all_cars"]
     pids = envs.worker_pids()
@@ -696,20 +696,18 @@ def test_switches_start_no_process_and_leak_nothing(switches):
             envs.set_modifications(strings[k % 4], ("reset", "live", "episode")[k % 3])
             envs.step(np.ones(2, int))
 
-    def children():
-        return {int(p) for p in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()}
-
     switch(50)  # caches fill
     gc.collect()  # what tests before it have left
-    started, files = children(), len(os.listdir("/proc/self/fd"))
-    grown = []
+    started = workers_from_now_on(monkeypatch)
+    grown, opened = [], []
     for _ in range(3):  # what leaks does so every time; what else this process keeps may grow once
-        before = proportional_memory(everyone)
+        before, files = proportional_memory(everyone), len(os.listdir("/proc/self/fd"))
         switch(switches)
         grown.append(proportional_memory(everyone) - before)
+        opened.append(len(os.listdir("/proc/self/fd")) - files)
     assert envs.worker_pids() == pids
-    assert children() <= started
-    assert len(os.listdir("/proc/self/fd")) <= files
+    assert started == []
+    assert min(opened) <= 0
     assert min(grown) < 6e6
     envs.close()
 
@@ -781,12 +779,13 @@ def test_a_video_that_cannot_be_written_stops_nothing(tmp_path, capfd):
     assert "step000.mp4 could not be written" in capfd.readouterr().err
 
 
-def test_a_worker_that_cannot_start_takes_the_others_with_it(tmp_path):
+def test_a_worker_that_cannot_start_takes_the_others_with_it(tmp_path, monkeypatch):
     path = tmp_path / "reward.py"
     path.write_text("def reward_function(env):\n    return 0.0\n")
     config, _ = game_config("ALE/Freeway-v5", reward_file=str(path))
     path.write_text("def reward_function(env):\n    return 1.0\n")
-    before = {*descendants(os.getpid())}
+    started = workers_from_now_on(monkeypatch)
     with pytest.raises(GameError, match=r"^`new_rf`: \S+ holds another reward than that recorded"):
         ModifiedVectorEnv(config, 4, num_workers=2)
-    assert {*descendants(os.getpid())} <= before
+    assert len(started) == 2
+    assert all(worker.returncode is not None for worker in started), "ended, and waited for"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PATIENCE
-from processes import alive, descendants, wait_until_gone
+from processes import alive, descendants, wait_until_gone, workers_from_now_on
 from test_vector import ROOT, play
 
 from continual_hackatari import continual_training_example as training
@@ -82,7 +82,7 @@ FAULTS = [
 )
 def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
     monkeypatch.setattr(processes, "_BOOTSTRAP", FAULTY.format(fault=fault))
-    before = {*descendants(os.getpid())}
+    started = workers_from_now_on(monkeypatch)
     envs = make()
     pids = envs.worker_pids()
     envs.set_modifications("parallel_enemy", "reset")
@@ -95,7 +95,8 @@ def test_a_faulty_modification_ends_all_workers(monkeypatch, fault, words):
     assert alive(pids) == []
     assert_every_call_raises(envs, raised.value)
     envs.close()
-    assert {*descendants(os.getpid())} <= before
+    assert [worker.pid for worker in started] == pids
+    assert all(worker.returncode is not None for worker in started), "ended, and waited for"
 
 
 @pytest.mark.slow

@@ -125,7 +125,7 @@ class Worker:
 
     def ask_to_close(self) -> None:
         """Let the worker finish its videos and end."""
-        with suppress(OSError, WorkerError):  # it is gone already, which is what we want
+        with suppress(OSError, GameError, WorkerError):  # it is gone already, which is what we want
             self.send("close", ())
 
     def wait_closed(self, deadline: float) -> None:
