@@ -1,5 +1,6 @@
 """Continual evaluation: training stays the same, and every evaluation is in evals.csv once, and right."""
 
+import contextlib
 import functools
 import json
 import os
@@ -7,6 +8,9 @@ import re
 import shlex
 import shutil
 import signal
+import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -332,23 +336,107 @@ def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("games", "num_workers", "opened"),
-    [(3, 0, [(3, 0)]), (8, 1, [(8, 1)]), (9, 2, [(8, 1)] * 2), (9, 16, [(8, 8)] * 2)],
+    ("games", "strings", "num_workers", "opened"),
+    [
+        *[(3, 1, 0, [(3, 0)]), (8, 1, 1, [(8, 1)]), (9, 1, 2, [(8, 1)] * 2), (9, 1, 16, [(8, 8)] * 2)],
+        *[(5, 6, 2, [(5, 1)] * 2), (5, 6, 16, [(5, 1)] * 12)],
+        pytest.param(5, 6, 8, [(5, 1)] * 6, id="12 jobs in 2 rounds"),
+    ],
 )
-def test_at_most_eight_games_are_played_beside_each_other(games, num_workers, opened, tmp_path, monkeypatch):
+def test_at_most_eight_games_are_played_beside_each_other(games, strings, num_workers, opened, tmp_path, monkeypatch):
     """How many share the random numbers of a batch decides which actions are sampled, so it is always the same."""
+    splits = dict.fromkeys(map(str, range(strings)), "train")
     seen = []
     monkeypatch.setattr(
         evaluations,
         "evaluation_games",
         lambda game, num_envs, *, seed, num_workers, worker_timeout: seen.append((num_envs, num_workers)) or seen,
     )
-    how = RunEvaluation(tmp_path, 42, game_config("ALE/Breakout-v5")[0], {"": "train"}, games, num_workers)
+    how = RunEvaluation(tmp_path, 42, game_config("ALE/Breakout-v5")[0], splits, games, num_workers)
     assert Evaluator(how).play([], None)
     assert not seen, "nothing to play"
     monkeypatch.setattr(evaluations, "play_one", lambda *_, **__: iter(()))
     Evaluator(how)._open()
     assert seen == opened
+
+
+class Forgetful(torch.nn.Module):
+    """Keeps what it sees for the next line, as recurrent and noisy agents do."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = torch.nn.Parameter(weights, requires_grad=False)
+
+    def act(self, x, *, deterministic=False, generator=None):
+        self.seen = x.float().mean((1, 2, 3))
+        time.sleep(0.001)  # another thread's turn
+        logits = self.seen[:, None] * self.weights
+        return logits.argmax(-1) if deterministic else logits.softmax(-1).multinomial(1, generator=generator)[:, 0]
+
+    def describe(self, x):
+        return {}
+
+
+def test_what_is_played_at_once_is_what_is_played_one_after_the_other(tmp_path):
+    """Whatever the number of workers: each job has its games, its random numbers and its notes for itself."""
+    game, _ = game_config("ALE/Breakout-v5", frameskip=40)
+    agents = [Forgetful(torch.randn(4, generator=torch.Generator().manual_seed(seed)) / 9) for seed in (0, 1)]
+    asked = []
+
+    def agent_of(number):
+        asked.append(number)
+        return agents[number]
+
+    played = []
+    for num_workers in (0, 1, 4):
+        folder = tmp_path / str(num_workers)
+        folder.mkdir()
+        how = RunEvaluation(folder, 42, game, {"": "train", "left_drift": "train"}, 2, num_workers)
+        with closing(Evaluator(how)) as evaluator:
+            assert evaluator.play(evaluator.missing([[Label(0, 0, "")], [Label(8, 0, "")]]), agent_of)
+        played.append([tuple(row.values())[1:] for row in read_csv(folder / "evals.csv")])
+    assert asked == [0, 1] * 3, "an agent is made once"
+    assert len(played[0]) == 2 * 4 * 2
+    assert played[1] == played[0]
+    assert played[2] == played[0]
+
+
+@pytest.mark.parametrize("how_it_ends", ["stopped", "an agent fails", "a file is in the way", "Ctrl-C"])
+def test_no_thread_goes_on_playing(how_it_ends, tmp_path, monkeypatch):
+    game, _ = game_config("ALE/Breakout-v5")
+    how = RunEvaluation(tmp_path, 42, game, {"": "train", "left_drift": "train"}, 1, 0)
+    monkeypatch.setattr(evaluations, "evaluation_games", lambda *_, **__: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(RunEvaluation, "num_workers", 4)  # sets, none of which has a process
+    begun, asked = [], []
+
+    def play_one(agent, envs, string, **settings):
+        begun.append(threading.current_thread())
+        while True:  # games without an end
+            if how_it_ends == "an agent fails" and len(begun) == 4 and threading.current_thread() is begun[0]:
+                raise ZeroDivisionError
+            yield 0
+            if how_it_ends == "a file is in the way" and len(begun) == 4 and threading.current_thread() is begun[0]:
+                return []
+
+    def stopped():
+        asked.append(0)
+        if how_it_ends == "Ctrl-C" and len(begun) == 4:
+            raise KeyboardInterrupt
+        return how_it_ends == "stopped" and len(begun) == 4
+
+    def add_results(*_):
+        raise CheckpointError("a file is in the way")
+
+    monkeypatch.setattr(evaluations, "play_one", play_one)
+    monkeypatch.setattr(evaluations, "SECONDS_WITHOUT_A_WORD", 0.0)
+    monkeypatch.setattr(evaluations, "add_results", add_results)
+    jobs = [evaluations.Job(0, [Label(0, 0, "")], string, mode) for string in how.splits for mode in (False, True)]
+    expected = {"an agent fails": ZeroDivisionError, "a file is in the way": CheckpointError}
+    raised = expected.get(how_it_ends, KeyboardInterrupt)
+    with contextlib.nullcontext() if how_it_ends == "stopped" else pytest.raises(raised):
+        assert not Evaluator(how).play(jobs, lambda _: torch.nn.Identity(), stopped)
+    assert len(set(begun)) == 4
+    assert not any(thread.is_alive() for thread in begun)
 
 
 @pytest.mark.parametrize("stop", [False, True])
@@ -370,7 +458,7 @@ def test_the_threads_of_the_training_are_as_before(stop, tmp_path, monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert Evaluator(how).play([job], lambda _: None, lambda: stop) is not stop
+        assert Evaluator(how).play([job], lambda _: torch.nn.Identity(), lambda: stop) is not stop
         assert (seen, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(before)

@@ -5,13 +5,17 @@ their own. So training computes the same with and without. The run is saved firs
 goes on from there.
 """
 
+import copy
 import csv
 import io
+import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from itertools import groupby
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from itertools import chain, groupby
 from pathlib import Path
 from statistics import fmean
 from types import TracebackType
@@ -36,7 +40,7 @@ from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.plan import is_due, write_plan
-from continual_hackatari.training.playing import PlayedGame, evaluation_games, play_one
+from continual_hackatari.training.playing import evaluation_games, play_one
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import can_go_on, load_state
 from continual_hackatari.training.run_folder import FINAL, saved_agents
@@ -53,6 +57,8 @@ AT_ONCE = 8
 """Games beside each other, at most. Always the same: in one batch all games share the random numbers."""
 SECONDS_WITHOUT_A_WORD = 1.0
 """After so long, processes of a job tell each other what they have done, and a stop is obeyed."""
+SECONDS_OF_WAITING = 0.05
+"""for a game to end, until somebody looks whether it is time for that"""
 
 
 # ------------------------------------------------------------------------------------------------------------ the file
@@ -221,8 +227,9 @@ class Job(NamedTuple):
 class Evaluator:
     """Plays what is missing in a run's evals.csv and adds it there; its games stay open until `close`.
 
-    There are two sets of games where there are workers for both: while those of one are emulated, the agent thinks
-    about the other's. With several processes, each plays a part of the jobs; the main one writes.
+    Each job has a set of games with workers of its own and a thread in which the agent thinks, as many jobs at once as
+    there are workers for. What comes of it does not depend on how many. With several processes, each plays a part of
+    the jobs; the main one writes.
     """
 
     def __init__(self, how: RunEvaluation, ranks: Ranks = ALONE) -> None:
@@ -257,12 +264,9 @@ class Evaluator:
             CheckpointError, RunFolderError: the file cannot be written.
             WorkerError: a worker process failed.
         """
-        playing = self._play(jobs, range(self._ranks.rank, len(jobs), self._ranks.size), agent_of)
         finished: dict[int, list[GameRecord]] = {}
         written, going = 0, bool(jobs)
-        num_threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
-        try:
+        with closing(self._play(jobs, range(self._ranks.rank, len(jobs), self._ranks.size), agent_of)) as playing:
             while going:
                 # Ranks may wait for each other for some minutes only, and a stop is for all of them.
                 new, more = _advance(playing, SECONDS_WITHOUT_A_WORD)
@@ -272,10 +276,7 @@ class Evaluator:
                     written += 1
                 stop, going = self._ranks.any(stopped(), more)
                 if stop:
-                    self.close()  # in the middle of a step
                     return False
-        finally:
-            torch.set_num_threads(num_threads)
         return True
 
     def close(self) -> None:
@@ -285,28 +286,42 @@ class Evaluator:
 
     def _play(
         self, jobs: Sequence[Job], numbers: Iterable[int], agent_of: Callable[[int], Player]
-    ) -> Iterator[tuple[int, list[GameRecord]] | None]:
-        """Play the jobs with these numbers; yields often, and each job's number and games once they have ended."""
-        self._open()
-        agent_of, waiting = cache(agent_of), deque(numbers)
-        under_way: dict[int, tuple[int, Generator[int, None, list[PlayedGame]]]] = {}  # by set of games
-        while waiting or under_way:
-            for each, envs in enumerate(self._sets):
-                if each not in under_way and waiting:
-                    number = waiting.popleft()
-                    under_way[each] = number, self._begin(jobs[number], agent_of(jobs[number].agent), envs)
-                if each in under_way:
-                    number, games = under_way[each]
-                    try:
-                        next(games)
-                    except StopIteration as end:
-                        del under_way[each]
-                        yield number, [played.record for played in end.value]
-                    else:
-                        yield None
+    ) -> Generator[tuple[int, list[GameRecord]] | None, None, None]:
+        """Play the jobs with these numbers; yields often, and each job's number and games once they have ended.
 
-    def _begin(self, job: Job, agent: Player, envs: ModifiedVectorEnv) -> Generator[int, None, list[PlayedGame]]:
-        return play_one(
+        Left early, it ends the games in progress after their next step.
+        """
+        self._open()
+        free, waiting = list(self._sets), deque(numbers)
+        under_way: dict[Future[list[GameRecord]], tuple[int, ModifiedVectorEnv]] = {}
+        made: tuple[int, Player] | None = None  # the last agent: jobs come agent by agent
+        left = threading.Event()
+        num_threads = torch.get_num_threads()
+        # PyTorch's own threads make a few frames no faster, and the emulators need the cores.
+        threads = ThreadPoolExecutor(len(free), "evaluation", torch.set_num_threads, (1,))
+        try:
+            while waiting or under_way:
+                while waiting and free:
+                    number, envs = waiting.popleft(), free.pop()
+                    job = jobs[number]
+                    if made is None or made[0] != job.agent:
+                        made = job.agent, agent_of(job.agent)
+                    future = threads.submit(self._play_job, job, _with_same_weights(made[1]), envs, left)
+                    under_way[future] = number, envs
+                ended, _ = wait(under_way, SECONDS_OF_WAITING, FIRST_COMPLETED)
+                for future in ended:
+                    number, envs = under_way.pop(future)
+                    free.append(envs)
+                    yield number, future.result()
+                yield None
+        finally:
+            left.set()
+            threads.shutdown()
+            torch.set_num_threads(num_threads)  # theirs is this thread's too
+
+    def _play_job(self, job: Job, agent: Player, envs: ModifiedVectorEnv, left: threading.Event) -> list[GameRecord]:
+        """In a thread. left: nobody waits for the games any more."""
+        games = play_one(
             player_of(agent, job.player),
             envs,
             job.string,
@@ -315,10 +330,19 @@ class Evaluator:
             deterministic=job.deterministic,
             device=torch.device("cpu"),
         )
+        while not left.is_set():
+            try:
+                next(games)
+            except StopIteration as end:
+                return [played.record for played in end.value]
+        return []
 
     def _open(self) -> None:
+        """Open as many sets of games as there are workers for, but no more than one agent's jobs need."""
         how = self.how
-        sets = min(2, max(1, how.num_workers))
+        jobs = 2 * len(how.splits) * len(how.players) / self._ranks.size  # greedy and sampled
+        rounds = math.ceil(jobs / max(1, how.num_workers))
+        sets = math.ceil(jobs / rounds)
         num_envs = min(how.games, AT_ONCE)
         while len(self._sets) < sets:
             processes = {"num_workers": how.num_workers // sets, "worker_timeout": how.worker_timeout}
@@ -337,6 +361,11 @@ class Evaluator:
             for label in job.labels
             for episode, record in enumerate(records)
         ]
+
+
+def _with_same_weights(agent: Any) -> Any:
+    """A copy for a thread of its own: what an agent notes down while it plays is not another thread's."""
+    return copy.deepcopy(agent, {id(tensor): tensor for tensor in chain(agent.parameters(), agent.buffers())})
 
 
 def _advance(playing: Iterator[T | None], seconds: float) -> tuple[list[T], bool]:
