@@ -1,4 +1,4 @@
-"""Draw docs/freeway.png, the README's picture, from the real game and a real run.
+"""Draw docs/freeway.png, a picture of docs/first-run.md, from the real game and a real run.
 
     python continual_training_example.py --config docs/freeway.json --exp_name picture
     python docs/draw_first_picture.py runs/<the run folder that the first command printed>
