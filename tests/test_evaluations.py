@@ -399,6 +399,20 @@ def test_what_is_played_at_once_is_what_is_played_one_after_the_other(tmp_path):
     assert len(played[0]) == 2 * 4 * 2
     assert played[1] == played[0]
     assert played[2] == played[0]
+    for num_workers in (0, 4):
+        games = playing.evaluate(
+            agents[0],
+            game,
+            ["", "left_drift"],
+            episodes=2,
+            seed=1,
+            deterministic=False,
+            num_envs=2,
+            num_workers=num_workers,
+            device=torch.device("cpu"),
+        )
+        scores = [(string, str(record.score)) for string, records in games.items() for record in records]
+        assert scores == [(row[3], row[8]) for row in played[0][:4]]
 
 
 @pytest.mark.parametrize("how_it_ends", ["stopped", "an agent fails", "a file is in the way", "Ctrl-C"])
@@ -409,14 +423,17 @@ def test_no_thread_goes_on_playing(how_it_ends, tmp_path, monkeypatch):
     monkeypatch.setattr(RunEvaluation, "num_workers", 4)  # sets, none of which has a process
     begun, asked = [], []
 
-    def play_one(agent, envs, string, **settings):
+    def play_one(agent, envs, string, *, deterministic, **settings):
         begun.append(threading.current_thread())
-        while True:  # games without an end
-            if how_it_ends == "an agent fails" and len(begun) == 4 and threading.current_thread() is begun[0]:
-                raise ZeroDivisionError
+        while len(begun) < 4 or string or deterministic:  # games without an end, but for those of the first job
             yield 0
-            if how_it_ends == "a file is in the way" and len(begun) == 4 and threading.current_thread() is begun[0]:
-                return []
+            time.sleep(0.001)
+        if how_it_ends == "an agent fails":
+            raise ZeroDivisionError
+        while how_it_ends != "a file is in the way":
+            yield 0
+            time.sleep(0.001)
+        return []
 
     def stopped():
         asked.append(0)

@@ -5,17 +5,14 @@ their own. So training computes the same with and without. The run is saved firs
 goes on from there.
 """
 
-import copy
 import csv
 import io
 import math
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from itertools import chain, groupby
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from types import TracebackType
@@ -40,7 +37,14 @@ from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.plan import is_due, write_plan
-from continual_hackatari.training.playing import evaluation_games, play_one
+from continual_hackatari.training.playing import (
+    Games,
+    at_once,
+    evaluation_games,
+    play_one,
+    sets_of_games,
+    with_same_weights,
+)
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import can_go_on, load_state
 from continual_hackatari.training.run_folder import FINAL, saved_agents
@@ -57,8 +61,6 @@ AT_ONCE = 8
 """Games beside each other, at most. Always the same: in one batch all games share the random numbers."""
 SECONDS_WITHOUT_A_WORD = 1.0
 """After so long, processes of a job tell each other what they have done, and a stop is obeyed."""
-SECONDS_OF_WAITING = 0.05
-"""for a game to end, until somebody looks whether it is time for that"""
 
 
 # ------------------------------------------------------------------------------------------------------------ the file
@@ -264,13 +266,17 @@ class Evaluator:
             CheckpointError, RunFolderError: the file cannot be written.
             WorkerError: a worker process failed.
         """
+        if not jobs:
+            return True
+        self._open()
         finished: dict[int, list[GameRecord]] = {}
-        written, going = 0, bool(jobs)
-        with closing(self._play(jobs, range(self._ranks.rank, len(jobs), self._ranks.size), agent_of)) as playing:
+        written, going = 0, True
+        own = range(self._ranks.rank, len(jobs), self._ranks.size)
+        with closing(at_once(self._sets, self._begin(jobs, own, agent_of))) as playing:
             while going:
                 # Ranks may wait for each other for some minutes only, and a stop is for all of them.
                 new, more = _advance(playing, SECONDS_WITHOUT_A_WORD)
-                finished |= self._ranks.gather(new)
+                finished |= self._ranks.gather([(number, [each.record for each in games]) for number, games in new])
                 while written in finished:  # in order, whichever is done first
                     add_results(self.how.folder, self._rows(jobs[written], finished.pop(written)))
                     written += 1
@@ -284,65 +290,34 @@ class Evaluator:
         while self._sets:
             self._sets.pop().close()
 
-    def _play(
+    def _begin(
         self, jobs: Sequence[Job], numbers: Iterable[int], agent_of: Callable[[int], Player]
-    ) -> Generator[tuple[int, list[GameRecord]] | None, None, None]:
-        """Play the jobs with these numbers; yields often, and each job's number and games once they have ended.
-
-        Left early, it ends the games in progress after their next step.
-        """
-        self._open()
-        free, waiting = list(self._sets), deque(numbers)
-        under_way: dict[Future[list[GameRecord]], tuple[int, ModifiedVectorEnv]] = {}
-        made: tuple[int, Player] | None = None  # the last agent: jobs come agent by agent
-        left = threading.Event()
-        num_threads = torch.get_num_threads()
-        # PyTorch's own threads make a few frames no faster, and the emulators need the cores.
-        threads = ThreadPoolExecutor(len(free), "evaluation", torch.set_num_threads, (1,))
-        try:
-            while waiting or under_way:
-                while waiting and free:
-                    number, envs = waiting.popleft(), free.pop()
-                    job = jobs[number]
-                    if made is None or made[0] != job.agent:
-                        made = job.agent, agent_of(job.agent)
-                    future = threads.submit(self._play_job, job, _with_same_weights(made[1]), envs, left)
-                    under_way[future] = number, envs
-                ended, _ = wait(under_way, SECONDS_OF_WAITING, FIRST_COMPLETED)
-                for future in ended:
-                    number, envs = under_way.pop(future)
-                    free.append(envs)
-                    yield number, future.result()
-                yield None
-        finally:
-            left.set()
-            threads.shutdown()
-            torch.set_num_threads(num_threads)  # theirs is this thread's too
-
-    def _play_job(self, job: Job, agent: Player, envs: ModifiedVectorEnv, left: threading.Event) -> list[GameRecord]:
-        """In a thread. left: nobody waits for the games any more."""
-        games = play_one(
-            player_of(agent, job.player),
-            envs,
-            job.string,
-            episodes=self.how.games,
-            seed=self.how.evaluation_seed,
-            deterministic=job.deterministic,
-            device=torch.device("cpu"),
-        )
-        while not left.is_set():
-            try:
-                next(games)
-            except StopIteration as end:
-                return [played.record for played in end.value]
-        return []
+    ) -> Iterator[tuple[int, Callable[[ModifiedVectorEnv], Games]]]:
+        """What begins each of the jobs with these numbers."""
+        how = self.how
+        made: dict[int, Player] = {}
+        for number in numbers:
+            job = jobs[number]
+            if job.agent not in made:  # agent by agent, and weights are large
+                made = {job.agent: agent_of(job.agent)}
+            yield (
+                number,
+                partial(
+                    play_one,
+                    player_of(with_same_weights(made[job.agent]), job.player),
+                    string=job.string,
+                    episodes=how.games,
+                    seed=how.evaluation_seed,
+                    deterministic=job.deterministic,
+                    device=torch.device("cpu"),
+                ),
+            )
 
     def _open(self) -> None:
         """Open as many sets of games as there are workers for, but no more than one agent's jobs need."""
         how = self.how
-        jobs = 2 * len(how.splits) * len(how.players) / self._ranks.size  # greedy and sampled
-        rounds = math.ceil(jobs / max(1, how.num_workers))
-        sets = math.ceil(jobs / rounds)
+        jobs = 2 * len(how.splits) * len(how.players)  # greedy and sampled
+        sets = sets_of_games(math.ceil(jobs / self._ranks.size), how.num_workers)
         num_envs = min(how.games, AT_ONCE)
         while len(self._sets) < sets:
             processes = {"num_workers": how.num_workers // sets, "worker_timeout": how.worker_timeout}
@@ -361,11 +336,6 @@ class Evaluator:
             for label in job.labels
             for episode, record in enumerate(records)
         ]
-
-
-def _with_same_weights(agent: Any) -> Any:
-    """A copy for a thread of its own: what an agent notes down while it plays is not another thread's."""
-    return copy.deepcopy(agent, {id(tensor): tensor for tensor in chain(agent.parameters(), agent.buffers())})
 
 
 def _advance(playing: Iterator[T | None], seconds: float) -> tuple[list[T], bool]:

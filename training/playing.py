@@ -1,13 +1,19 @@
 """Playing whole games with an agent, to see what it can do."""
 
+import copy
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from continual_hackatari.agents import make_agent
@@ -22,7 +28,13 @@ from continual_hackatari.training.run_folder import slug
 from continual_hackatari.wrappers.backends import action_names, observation_layout
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.interfaces import GameRecord
+from continual_hackatari.wrappers.processes import available_cores
 from continual_hackatari.wrappers.vector import WORKER_TIMEOUT, ModifiedVectorEnv
+
+Key = TypeVar("Key")
+
+SECONDS_OF_WAITING = 0.05
+"""for a job to end, until somebody looks whether it is time for something else"""
 
 
 class PlayedGame(NamedTuple):
@@ -35,6 +47,10 @@ class PlayedGame(NamedTuple):
     def lives(self) -> list[Life]:
         """Its lives, in order; a game without lives is one life."""
         return lives_of(self.trace, self.record.life_scores, self.record.life_lengths)
+
+
+Games = Generator[int, None, list[PlayedGame]]
+"""games in progress: numbers of those that ended in each step, and at the end all of them"""
 
 
 def evaluate(agent: Player, game: GameConfig, strings: Sequence[str], **settings: Any) -> dict[str, list[GameRecord]]:
@@ -63,29 +79,39 @@ def play(
     Environment i plays games i, i + num_envs, ... whatever their lengths, so that short games are not favoured.
     Returns the games per string, in their order.
     """
-    processes = {"num_workers": num_workers, "worker_timeout": worker_timeout}
-    envs = evaluation_games(game, min(num_envs, episodes), seed=seed, **processes)
+    num_workers = available_cores() if num_workers is None else num_workers
+    sets = sets_of_games(len(strings), num_workers)
+    processes = {"num_workers": num_workers // sets, "worker_timeout": worker_timeout}
     played: dict[str, list[PlayedGame]] = {}
 
-    def collect(string: str) -> Iterator[int]:
-        played[string] = yield from play_one(
-            agent, envs, string, episodes=episodes, seed=seed, deterministic=deterministic, device=device
-        )
+    def begin(string: str, envs: ModifiedVectorEnv) -> Games:
+        progress.set_postfix_str(string or UNMODIFIED, refresh=False)
+        if video_folder is not None:
+            envs.record_next_game(video_folder / slug(string), caption)
+        own = with_same_weights(agent)
+        return play_one(own, envs, string, episodes=episodes, seed=seed, deterministic=deterministic, device=device)
 
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # for a few frames more threads are no faster, and the emulators need the cores
-    try:
-        with tqdm(total=episodes * len(strings), unit="game", disable=None) as progress:
-            for string in strings:
-                progress.set_postfix_str(string or UNMODIFIED)
-                if video_folder is not None:
-                    envs.record_next_game(video_folder / slug(string), caption)
-                for ended in collect(string):
-                    progress.update(ended)
-    finally:
-        envs.close()
-        torch.set_num_threads(num_threads)
-    return played
+    def count(ended: int) -> None:
+        with progress.get_lock():
+            progress.update(ended)
+
+    with ExitStack() as stack:
+        progress = stack.enter_context(tqdm(total=episodes * len(strings), unit="game", disable=None))
+        opened = [
+            stack.enter_context(closing(evaluation_games(game, min(num_envs, episodes), seed=seed, **processes)))
+            for _ in range(sets)
+        ]
+        jobs = ((string, partial(begin, string)) for string in strings)
+        for done in stack.enter_context(closing(at_once(opened, jobs, count))):
+            if done is not None:
+                played[done[0]] = done[1]
+    return {string: played[string] for string in strings}
+
+
+def sets_of_games(jobs: int, num_workers: int) -> int:
+    """How many sets of games play so many jobs: as many as there are workers for, where these are needed."""
+    rounds = math.ceil(jobs / max(1, num_workers))
+    return math.ceil(jobs / rounds)
 
 
 def evaluation_games(game: GameConfig, num_envs: int, *, seed: int, **processes: Any) -> ModifiedVectorEnv:
@@ -97,6 +123,68 @@ def evaluation_games(game: GameConfig, num_envs: int, *, seed: int, **processes:
     return ModifiedVectorEnv(config, num_envs, copy=False, **processes)
 
 
+def at_once(
+    sets: Sequence[ModifiedVectorEnv],
+    jobs: Iterable[tuple[Key, Callable[[ModifiedVectorEnv], Games]]],
+    count: Callable[[int], object] = lambda _: None,
+) -> Generator[tuple[Key, list[PlayedGame]] | None, None, None]:
+    """Do each job with a set of games of its own and in a thread of its own, as many at once as there are sets.
+
+    An agent's thought leaves Python for PyTorch, so threads think beside each other, and while the games of one are
+    emulated. What comes of a job does not depend on how many there are.
+
+    Args:
+        sets: of games, which no job shares with another at that time.
+        jobs: pairs of a key and what begins the job with a set. They are asked for in this thread, one by one.
+        count: told, in the threads, what a job yields.
+
+    Yields often, and each job's key and what it returned once it has. Left early, it ends the jobs after their next
+    step. Raises what a job raises.
+    """
+    free, waiting, more = list(sets), iter(jobs), True
+    under_way: dict[Future[list[PlayedGame]], tuple[Key, ModifiedVectorEnv]] = {}
+    left = threading.Event()
+
+    def do(begin: Callable[[ModifiedVectorEnv], Games], envs: ModifiedVectorEnv) -> list[PlayedGame]:
+        games = begin(envs)
+        while not left.is_set():
+            try:
+                count(next(games))
+            except StopIteration as end:
+                return end.value
+        raise CancelledError
+
+    num_threads = torch.get_num_threads()
+    # PyTorch's own threads make a few frames no faster, and the emulators need the cores.
+    threads = ThreadPoolExecutor(len(free), "evaluation", torch.set_num_threads, (1,))
+    try:
+        while more or under_way:
+            while more and free:
+                job = next(waiting, None)
+                more = job is not None
+                if job is not None:
+                    envs = free.pop()
+                    under_way[threads.submit(do, job[1], envs)] = job[0], envs
+            ended, _ = wait(under_way, SECONDS_OF_WAITING, FIRST_COMPLETED)
+            for future in ended:
+                key, envs = under_way.pop(future)
+                free.append(envs)
+                yield key, future.result()
+            yield None
+    finally:
+        left.set()
+        threads.shutdown()
+        torch.set_num_threads(num_threads)  # theirs is this thread's too
+
+
+def with_same_weights(agent: Any) -> Any:
+    """A copy for a thread of its own: what an agent notes down while it plays is not another thread's."""
+    own = copy.copy(agent)
+    if isinstance(agent, nn.Module):
+        own._modules = {name: with_same_weights(module) for name, module in agent._modules.items()}
+    return own
+
+
 def play_one(
     agent: Player,
     envs: ModifiedVectorEnv,
@@ -106,11 +194,10 @@ def play_one(
     seed: int,
     deterministic: bool,
     device: torch.device,
-) -> Generator[int, None, list[PlayedGame]]:
+) -> Games:
     """Play the first `episodes` games under one string; see `play`.
 
-    Yields the number of games that have just ended while the emulators play the next step: meanwhile the agent can
-    think about other games.
+    Yields the number of games that have just ended, after every step.
     """
     agent = playing(agent, string)  # what of it plays this string, where methods say so
     num_envs = envs.num_envs
@@ -121,7 +208,6 @@ def play_one(
     envs.restart_numbering(episodes)
     envs.set_modifications(string, "reset")
     steps: list[list[tuple[float, ...]]] = [[] for _ in range(num_envs)]  # of the games in progress
-    ended = 0
     while len(finished) < episodes:
         seen = torch.from_numpy(envs.arrays.observations).to(device)
         with torch.no_grad():
@@ -129,7 +215,6 @@ def play_one(
         value, entropy = (said[name].tolist() if name in said else unsaid for name in ("value", "entropy"))
         chosen = action.cpu().numpy()
         envs.step_async(chosen)
-        yield ended
         records = envs.step_wait()
         pressed = [number in fire for number in chosen.tolist()]
         new = zip(envs.arrays.rewards.tolist(), pressed, value, entropy, strict=True)
@@ -142,7 +227,7 @@ def play_one(
             cut_short = not envs.arrays.terminated[record.env]
             finished[number] = PlayedGame(record, as_trace(own, cut_short))
             ended += 1
-    yield ended
+        yield ended
     return [finished[number] for number in range(episodes)]
 
 
