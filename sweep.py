@@ -95,8 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check everything a user can get wrong, run what is left to run, print the table; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     divider = words.index("--") if "--" in words else len(words)
-    args = parse_command_line(Args, words[:divider], description=__doc__)
     try:
+        args = parse_command_line(Args, words[:divider], description=__doc__)
         check_ranges(args, RANGES)
         if args.suite:
             return run_suite(args, words[divider + 1 :])
@@ -222,9 +222,12 @@ def suite_report(folder: Path, runs: Sequence[str], baselines: Sequence[str]) ->
         output = folder / f"metrics_{kind}"
         more = ["--single_task", *baselines] if baselines else []
         command = [str(HERE / "metrics.py"), *runs, *more, "--normalise", kind, "-o", str(output)]
-        done = subprocess.run([sys.executable, *command], check=False, stdout=subprocess.DEVNULL)
-        made &= done.returncode == 0
-        print(f"metrics:    {output}.csv and .json")
+        code = subprocess.run([sys.executable, *command], check=False, stdout=subprocess.DEVNULL).returncode
+        if code:
+            made = False
+            print(f"error: metrics failed with exit code {code}: {shlex.join(['python', *command])}", file=sys.stderr)
+        else:
+            print(f"metrics:    {output}.csv and .json")
     return made
 
 

@@ -356,6 +356,7 @@ def test_settings_that_cannot_work(workdir, capsys, three_seeds):
     assert "`runs` names `runs/s1` twice" in error_of(capsys, "runs/s1", "runs/../runs/s1")
     assert "give at least one run folder" in error_of(capsys, "--mode", "greedy")
     assert "there is no such folder" in error_of(capsys, "runs/s1", "-o", "not/there")
+    assert "there is no such folder" in error_of(capsys, "runs/s1", "-o", f"{'x' * 300}/m")
     assert "add `--single_task" in error_of(capsys, "runs/s1", "--normalise", "single_task")
     assert "`recovery` is 0.0" in error_of(capsys, "runs/s1", "--recovery", "0")
     assert "`recovery` is 1.5" in error_of(capsys, "runs/s1", "--recovery", "1.5")
@@ -367,6 +368,18 @@ def test_settings_that_cannot_work(workdir, capsys, three_seeds):
     make_run(workdir / "sampled", make_rows(["a"], lambda s, p, step: 1.0, modes=(0,)))
     assert "there is no greedy evaluation; choose the other `--mode`" in error_of(capsys, "sampled", "--mode", "greedy")
     assert not list(workdir.glob("metrics.*"))
+
+
+def test_tables_are_printed_where_the_disk_refuses_the_files(three_seeds, workdir, capsys):
+    output = "x" * 300  # no file can be called so
+    with pytest.raises(SystemExit) as stop:
+        main([*three_seeds, "-o", output])
+    said = capsys.readouterr()
+    assert stop.value.code == 1
+    assert "average_performance" in said.out
+    assert "files:" not in said.out
+    assert said.err == f"error: {output}.json and .csv could not be written: File name too long\n"
+    assert [path.name for path in workdir.iterdir()] == ["runs"]
 
 
 def test_normalised_evaluations_keep_what_is_known():

@@ -8,6 +8,7 @@ import os
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
@@ -737,6 +738,17 @@ def test_an_output_that_cannot_be_is_refused_before_work_starts(workdir, capsys,
     before = sorted(workdir.rglob("*"))
     assert words in refused([str(folder), "-o", output], capsys)
     assert sorted(workdir.rglob("*")) == before
+
+
+def test_a_disk_that_refuses_the_report_is_one_sentence(workdir, capsys, monkeypatch):
+    """A full one, or a name that it does not allow: no check before the work knows all of that."""
+    monkeypatch.setattr(report, "gather", lambda *_: SimpleNamespace(files={}))
+    monkeypatch.setattr(report, "compose", lambda _: "page")
+    output = f"{'x' * 300}.html"
+    with pytest.raises(SystemExit) as stop:
+        report.main([str(make_run(workdir / "runs")), "-o", output])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == f"error: {output} could not be written: File name too long\n"
 
 
 def test_one_run_twice_or_none_is_refused(workdir, capsys):

@@ -262,6 +262,7 @@ def test_other_scripts_and_flags_have_a_report_of_their_own(fake):
         (["--suite", "freeway-looks", "--seeds", "1", "1"], "each of them may stand there once only"),
         (["--seeds", "1", "--methods", "redo"], "`methods` go with `--suite`"),
         (["sweep.yaml", "--suite", "freeway-looks"], "`suite` comes without a file"),
+        (["--seeds", "1", "--ewc.strength=3"], "`--ewc.strength`: nothing called `ewc` has settings here"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(words, said, workdir, capsys):
@@ -270,6 +271,19 @@ def test_what_is_wrong_is_said_before_anything_starts(words, said, workdir, caps
     assert error.startswith("error: ")
     assert said in error
     assert not Path("sweeps").exists() or not list(Path("sweeps").rglob("run.json"))
+
+
+def test_metrics_that_could_not_be_made_are_no_file_to_look_at(workdir, monkeypatch, capsys):
+    (workdir / "report.py").write_text("")
+    (workdir / "metrics.py").write_text("import sys; sys.exit(1 if 'floor' in sys.argv else 0)")
+    monkeypatch.setattr(sweep, "HERE", workdir)
+    assert not sweep.suite_report(Path("mine"), ["runs/a"], ["runs/b"])
+    said = capsys.readouterr()
+    assert [line for line in said.out.splitlines() if "metrics" in line] == [
+        "metrics:    mine/metrics_single_task.csv and .json"
+    ]
+    assert said.err.startswith("error: metrics failed with exit code 1: python ")
+    assert said.err.endswith("--normalise floor -o mine/metrics_floor\n")
 
 
 def test_the_page_names_every_suite():
