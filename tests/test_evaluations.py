@@ -196,7 +196,7 @@ def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsy
     (run / "evals.csv").write_text("\n".join(lines[: len(lines) // 3]) + "\n")
     metrics.main([str(run), "-o", str(tmp_path / "m")])
     printed = capsys.readouterr().out
-    assert f"`python eval.py --run {run}` does the rest, as far as the run has kept its weights" in printed
+    assert f"eval.py --run {run}` does the rest, as far as the run has kept its weights" in printed
     assert "evaluations that the run asked for are not there yet" in printed
     assert "no_modif has not been evaluated at the end of phase 1 yet" in printed
     (row,) = [line for line in printed.splitlines() if line.startswith("average_performance")]

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import re
 import subprocess
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from conftest import ROOT
 from evaluations import by_matrix, make_rows, make_run
 from pages import section
 
@@ -328,10 +330,11 @@ def test_what_is_no_run(workdir, capsys, three_seeds):
     (workdir / "bare").mkdir()
     assert "`runs` names `bare`, which is no run folder" in error_of(capsys, "bare")
     (workdir / "bare" / "args.json").write_text("{}")
-    assert "`bare` has no evals.csv; `python eval.py --run bare` makes it" in error_of(capsys, "bare")
+    script = os.path.relpath(ROOT / "eval.py")  # this folder is not the clone's
+    assert f"`bare` has no evals.csv; `python {script} --run bare` makes it" in error_of(capsys, "bare")
     own = {"architecture": "my_q:QNetwork", "script": str(workdir / "mine" / "my_q.py")}
     (workdir / "bare" / "args.json").write_text(json.dumps(own))
-    foreign = "python eval.py --run bare --architecture my_q:QNetwork"
+    foreign = f"python {script} --run bare --architecture my_q:QNetwork"
     assert f"`bare` has no evals.csv; `{foreign}` makes it" in error_of(capsys, "bare")
     (workdir / "mine").mkdir()
     (workdir / "mine" / "my_q.py").touch()
