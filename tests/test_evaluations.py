@@ -523,6 +523,7 @@ def test_a_renamed_run_has_one_name_in_its_file(tmp_path):
         file.write("no row")
     new = (tmp_path / "old").rename(tmp_path / "new")
     assert [row["run"] for row in evaluations.read_results(new)] == ["new"]
+    evaluations.name_results(new, 1)
     evaluations.add_results(new, [results_row("new", step=8)])
     lines = (new / "evals.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["run", "new", "no row", "new"]
@@ -548,10 +549,34 @@ def test_rows_of_several_players_say_which_of_them_played(tmp_path):
 
 def test_a_renamed_run_gives_its_name_to_its_own_rows_alone(tmp_path):
     """Somebody has put the results of two seeds into one file."""
-    for row in (results_row("other", seed=2), results_row("old"), results_row("new", step=8)):
+    name = tmp_path.name
+    for row in (results_row("other", seed=2), results_row("old"), results_row(name, step=8)):
         evaluations.add_results(tmp_path, [row])
+    evaluations.name_results(tmp_path, 1)
     lines = (tmp_path / "evals.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in lines[1:]] == [["other", "2"], ["new", "1"], ["new", "1"]]
+    assert [line.split(",")[:2] for line in lines[1:]] == [["other", "2"], [name, "1"], [name, "1"]]
+
+
+def test_a_renamed_run_is_noticed_once_whatever_the_number_of_jobs(tmp_path, monkeypatch):
+    """Taking all rows apart takes long where there are many, and each job adds some."""
+    evaluations.add_results(tmp_path, [results_row("old")])
+    read = []
+    read_lines = evaluations.read_lines
+    monkeypatch.setattr(evaluations, "read_lines", lambda path: read.append(path) or read_lines(path))
+
+    def play_one(*_, **__):
+        yield 0
+        return [SimpleNamespace(record=SimpleNamespace(score=1.0, length=10, lives=5))]
+
+    games = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(evaluations, "evaluation_games", lambda *_, **__: games)
+    monkeypatch.setattr(evaluations, "play_one", play_one)
+    how = RunEvaluation(tmp_path, 1, game_config("ALE/Breakout-v5")[0], {"": "train"}, 1, 0)
+    jobs = [evaluations.Job(0, [Label(step, 0, "")], "", False) for step in (8, 16, 24)]
+    assert Evaluator(how).play(jobs, lambda _: torch.nn.Identity())
+    lines = (tmp_path / "evals.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == [tmp_path.name] * 4
+    assert len(read) == 1
 
 
 def watched(folder, said=print):
