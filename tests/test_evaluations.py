@@ -693,7 +693,7 @@ def test_the_plan_counts_what_a_run_does(hold, every, shrink):
         num_envs=num_envs,
         num_steps=num_steps,
         every=every,
-        shrink_and_perturb=shrink,
+        weights_change=shrink,
     )
     expected = brute_force(lambda step: names[step // hold % 4], total, num_envs, num_steps, every, shrink)
     assert (plan.labels, plan.played) == expected
@@ -706,7 +706,7 @@ def test_too_many_evaluations_are_refused_at_once():
             yield step, step + 4, str(step)
             step += 4
 
-    settings = {"total_timesteps": 10**9, "num_envs": 4, "num_steps": 10**6, "shrink_and_perturb": False}
+    settings = {"total_timesteps": 10**9, "num_envs": 4, "num_steps": 10**6, "weights_change": False}
     with pytest.raises(ConfigError, match=r"at most 1,000 are allowed; make the regimes longer"):
         place_evaluations(endless(), every=0, **settings)
     one = place_evaluations([(0, 10**9, "")], every=0, **settings)

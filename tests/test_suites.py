@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import NEEDS_HACKATARI, ROOT
@@ -14,7 +15,6 @@ from continual_hackatari import sweep
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import ConfigError, apply_config_file
 from continual_hackatari.training.suites import (
-    SIZES,
     Cost,
     cost_of,
     first_regimes,
@@ -26,6 +26,7 @@ from continual_hackatari.training.suites import (
 from continual_hackatari.training.sweeps import command_of, methods_flag, read_sweep
 from continual_hackatari.wrappers.config import check_string, game_config
 
+SIZES = ("cpu", "full")
 FOLDER = ROOT / "configs" / "suites"
 NAMES = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
 OF_HACKATARI = ("seaquest-", "spaceinvaders-looks", "spaceinvaders-mixed")
@@ -154,6 +155,7 @@ def test_what_a_run_costs_worked_out_by_hand():
     games = 12 * 3 * 3 * 2
     assert cost_of(SHORT) == (330, games * 2048)
     assert cost_of(SHORT).hours == pytest.approx((330 / 300 + games * 2048 / 1300) / 3600)
+    assert cost_of(SHORT, weights_change=True).game_steps == (12 + 2) * 3 * 3 * 2 * 2048, "before and after a switch"
     assert cost_of({**SHORT, "frameskip": 16}).game_steps == games * 512
     assert cost_of({**SHORT, "eval_every": 0}).game_steps == 4 * 3 * 3 * 2 * 2048
     assert cost_of({**SHORT, "eval_modifs": []}).game_steps == games * 2048, "all that is trained on"
@@ -312,6 +314,15 @@ def test_a_small_suite_from_the_command_to_its_report(workdir, monkeypatch, capf
     assert above["groups"][0]["summary"]["learned_share"]["mean"] is not None
     transfer = json.loads((folder / "metrics_single_task.json").read_text())
     assert transfer["single_task"], "runs on one task were there to compare with"
+
+
+def test_the_plan_knows_which_methods_are_evaluated_twice_at_a_switch(capsys):
+    names = ("none", "redo", "redo+from_scratch", "shrink_perturb:shrink_factor=0.5")
+    runs = [SimpleNamespace(parameters={"methods": name}, state="waiting", collect=lambda: None) for name in names]
+    sweep.print_plan(CONFIGS["freeway-dynamics", "cpu"], runs, [])
+    hours = {line.split()[0]: line.split()[-2] for line in capsys.readouterr().out.splitlines()}
+    plain, redo, scratch, shrunk = (float(hours[name]) for name in names)
+    assert plain == redo < scratch == shrunk
 
 
 def test_games_of_several_sizes_cost_what_each_takes():
