@@ -13,6 +13,7 @@ of a run).
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ def run(args: Args) -> None:
     check_ranges(args, RANGES)
     if not args.runs:
         raise ConfigError("`runs` is empty; give at least one run folder")
-    if not Path(args.output).parent.is_dir() or not Path(args.output).name:
+    if not os.path.isdir(Path(args.output).parent) or not Path(args.output).name:
         raise ConfigError(f"`output` is {args.output!r}, but there is no such folder; create it or choose another")
     if args.normalise == "single_task" and not args.single_task:
         raise ConfigError("`normalise` is single_task, but no single-task run is given; add `--single_task <folders>`")
@@ -100,14 +101,20 @@ def run(args: Args) -> None:
     settings = Settings(*how, args.agent)
     single_task = run_folders(args.single_task, "single_task")
     results = evaluate_groups(run_folders(args.runs), single_task, settings)
-    content = as_json(settings, args.single_task, results)
-    with atomic_path(f"{args.output}.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    with atomic_path(f"{args.output}.csv") as temporary:
-        as_rows(settings, results).to_csv(temporary, index=False)
+    content, refused = as_json(settings, args.single_task, results), ""
+    try:
+        with atomic_path(f"{args.output}.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        with atomic_path(f"{args.output}.csv") as temporary:
+            as_rows(settings, results).to_csv(temporary, index=False)
+    except OSError as error:  # a full disk must not lose the tables
+        refused = error.strerror or str(error)
     beside_tables = sys.stdout if args.format == "text" else sys.stderr  # tables for a paper go alone into their file
     print(f"{args.mode} games, {args.normalise} scores", file=beside_tables)
     print(as_text(results, settings, args.format))
+    if refused:
+        print(f"error: {args.output}.json and .csv could not be written: {refused}", file=sys.stderr)
+        raise SystemExit(1)
     print(f"\nfiles: {args.output}.json, {args.output}.csv", file=beside_tables)
 
 

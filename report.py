@@ -65,12 +65,12 @@ def check_output(name: str) -> Path:
         raise ConfigError(
             f"`output` is `{name}`; it must end in .html, as in `{output.with_suffix('').name or 'report'}.html`"
         )
-    if output.is_dir():
+    if os.path.isdir(output):  # unlike `output.is_dir`, no error where no file can have such a name
         raise ConfigError(
             f"`output` is `{name}`, which is a folder; name a file in it, such as `{output / 'report.html'}`"
         )
     for place in (output.parent, figures_folder(output)):
-        existing = next(parent for parent in (place, *place.parents) if parent.exists())
+        existing = next(parent for parent in (place, *place.parents) if os.path.exists(parent))
         if not existing.is_dir():
             raise ConfigError(f"`output` is `{name}`, but `{existing}` is no folder; choose another place")
         if not os.access(existing, os.W_OK | os.X_OK):
@@ -90,9 +90,13 @@ def write_report(runs: Sequence[Run], against: Sequence[Run], output: Path) -> N
     files = {output: compose(report).encode()}
     files |= {figures_folder(output) / name: content for name, content in report.files.items()}
     for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
+        except OSError as error:  # a full disk, say
+            print(f"error: {path} could not be written: {error.strerror or error}", file=sys.stderr)
+            raise SystemExit(1) from None
     size, seconds = output.stat().st_size / 1e6, time.perf_counter() - started
     print(f"report:  {output} ({size:.1f} MB, {seconds:.1f} s)")
     print(f"figures: {figures_folder(output)} (PNG and PDF)")

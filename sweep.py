@@ -95,8 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check everything a user can get wrong, run what is left to run, print the table; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     divider = words.index("--") if "--" in words else len(words)
-    args = parse_command_line(Args, words[:divider], description=__doc__)
     try:
+        args = parse_command_line(Args, words[:divider], description=__doc__)
         check_ranges(args, RANGES)
         if args.suite:
             return run_suite(args, words[divider + 1 :])
@@ -204,7 +204,8 @@ def print_plan(config: dict[str, Any], runs: list[Job], runs_alone: list[Job]) -
     rows = []
     for methods in dict.fromkeys(run.parameters["methods"] for run in runs):
         own = [run for run in runs if run.parameters["methods"] == methods]
-        rows.append((methods, len(own), sum(run.state == "finished" for run in own), cost_of(config)))
+        cost = cost_of(config, weights_change(methods))
+        rows.append((methods, len(own), sum(run.state == "finished" for run in own), cost))
     for file in dict.fromkeys(run.parameters["config"] for run in runs_alone):
         own = [run for run in runs_alone if run.parameters["config"] == file]
         of_task = json.loads(Path(file).read_text(encoding="utf-8"))
@@ -212,6 +213,16 @@ def print_plan(config: dict[str, Any], runs: list[Job], runs_alone: list[Job]) -
         rows.append((name, len(own), sum(run.state == "finished" for run in own), cost_of(of_task)))
     print(format_table(plan_table(rows)))
     print("hours: roughly, of plain PPO on two cores, one run after the other; a method costs more", flush=True)
+
+
+def weights_change(methods: str) -> bool:
+    """Whether one of these methods, as in `--methods`, changes the weights at switches."""
+    if methods == "none":
+        return False
+    from continual_hackatari.methods import all_methods  # here, because it loads torch, which takes long
+
+    names = {method.partition(":")[0] for method in methods.split("+")}
+    return any(method.changes_weights for name, method in all_methods().items() if name in names)
 
 
 def suite_report(folder: Path, runs: Sequence[str], baselines: Sequence[str]) -> bool:
@@ -222,9 +233,12 @@ def suite_report(folder: Path, runs: Sequence[str], baselines: Sequence[str]) ->
         output = folder / f"metrics_{kind}"
         more = ["--single_task", *baselines] if baselines else []
         command = [str(HERE / "metrics.py"), *runs, *more, "--normalise", kind, "-o", str(output)]
-        done = subprocess.run([sys.executable, *command], check=False, stdout=subprocess.DEVNULL)
-        made &= done.returncode == 0
-        print(f"metrics:    {output}.csv and .json")
+        code = subprocess.run([sys.executable, *command], check=False, stdout=subprocess.DEVNULL).returncode
+        if code:
+            made = False
+            print(f"error: metrics failed with exit code {code}: {shlex.join(['python', *command])}", file=sys.stderr)
+        else:
+            print(f"metrics:    {output}.csv and .json")
     return made
 
 

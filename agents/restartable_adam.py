@@ -77,15 +77,6 @@ class RestartableAdam(torch.optim.Adam):
         self._young.pop(parameter, None)
         state.pop(LOOKED, None)
 
-    def entry_steps(self, parameter: Tensor) -> Tensor:
-        """Steps made since each entry's start, a tensor of the parameter's shape."""
-        state = self.state[parameter]
-        steps = torch.full_like(parameter, float(state["step"]))
-        for dim, name in enumerate(STARTS[: parameter.dim()]):
-            if name in state:
-                steps = torch.minimum(steps, _along(state["step"].to(steps) - state[name], dim, parameter.dim()))
-        return steps
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # after loading, copying, unpickling
         self._young = {}

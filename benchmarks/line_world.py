@@ -28,7 +28,6 @@ GOAL = POSITIONS["Freeway"]
 START, KERB, STRIDE = 6, 177, 4  # rows
 MOVES = np.array([0, STRIDE, -STRIDE])  # stay, up, down
 STEPS_PER_GAME = 2048
-BEST = STEPS_PER_GAME / 43  # crossings per game, of a chicken that never stops: 43 steps from row 6 over row 177
 KNOCK = 16  # rows that a car would throw the chicken back
 
 

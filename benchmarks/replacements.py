@@ -32,7 +32,7 @@ GRADIENT_STEPS_PER_ROUND = 16
 PREFIX = "methods/continual_backprop/"
 
 
-def flags_of(game: str, rate: float, init: str, maturity: int, seed: int) -> list[str]:
+def flags_of(rate: float, init: str, maturity: int, seed: int) -> list[str]:
     """Of a run of PPO: 16 gradient steps of 16 rows in a round of 64 steps."""
     method = {"replacement_rate": rate, "init": init, "maturity_threshold": maturity}
     words = ["--methods", "continual_backprop", "--num_steps", "8", "--no_anneal_lr", "--seed", str(seed)]
@@ -64,7 +64,7 @@ def measured(args: argparse.Namespace) -> list[dict[str, Any]]:
         total: dict[str, dict[str, float]] = {}
         for seed in args.seeds:
             begin = time.perf_counter()
-            flags = flags_of(args.game, args.rate, init, maturity, seed)
+            flags = flags_of(args.rate, init, maturity, seed)
             found = counts(run_training(f"ALE/{args.game}-v5", args.steps, flags), maturity)
             for layer, numbers in found.items():
                 for name, number in numbers.items():

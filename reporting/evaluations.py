@@ -16,10 +16,8 @@ import numpy as np
 import pandas as pd
 
 from continual_hackatari.reporting.asked import Asked, still_to_do
-from continual_hackatari.reporting.rows import EVALUATION_COLUMNS, SPLITS, WITH_AGENT, RunFolderError
+from continual_hackatari.reporting.rows import EVALUATION_COLUMNS, SPLITS, WHOLE_NUMBERS, WITH_AGENT, RunFolderError
 from continual_hackatari.reporting.words import name_of
-
-WHOLE_NUMBERS = ("phase", "global_step", "episode", "deterministic", "length", "lives")
 
 Mode = Literal["sampled", "greedy"]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
-from continual_hackatari.names import id_in_game, parse
+from continual_hackatari.names import full_id, id_in_game, parse
 from continual_hackatari.reporting.statistics import mean_std_interval
 from continual_hackatari.reporting.words import name_of
 
@@ -31,7 +31,7 @@ class Floor(NamedTuple):
 
 def floors_of(env_id: str, args: Mapping[str, Any], strings: Iterable[str]) -> dict[str, Floor | str]:
     """The floors of a run of these settings, by modification string; or why one is not known."""
-    conditions = conditions_of(args)
+    env_id, conditions = full_id(env_id), conditions_of(args)
     return {string: floor_of(id_in_game(env_id, parse(string).game), conditions, string) for string in strings}
 
 

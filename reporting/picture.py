@@ -16,6 +16,6 @@ def returns_png(run: Run) -> bytes:
     keys = Keys([regime.modification for regime in run.regimes])
     with drawing(LIGHT):
         figure = draw_returns([Group(run.name, [run])], keys, LIGHT)
-        game = str(run.args.get("env_id", "Score"))
+        game = run.env_id or "Score"
         explain_returns(figure.axes[0], f"{shown(game, 60)}, seed {run.seed}")
         return render(figure, "png")

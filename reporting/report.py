@@ -140,7 +140,7 @@ def compose(report: Report) -> str:
 
 def games_of(run: Run) -> list[str]:
     """The ids of the games that it played."""
-    env_id = str(run.args.get("env_id", "an unknown game"))
+    env_id = run.env_id or "an unknown game"
     return [id_in_game(env_id, game) for game in curves.games_in(run.regimes)]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 EPISODES, SWITCHES, RESULTS = "episodes.csv", "switches.csv", "evals.csv"
 EPISODE_COLUMNS = ("global_step", "env", "modification", "return", "length", "lives", "cut", "live_switches")
+# `shrink_and_perturb`, a name that files keep: 1 where any method changed the weights at the switch
 SWITCH_COLUMNS = ("switch", "global_step", "from", "to", "mode", "seconds", "shrink_and_perturb", "checkpoint")
 EVALUATION_COLUMNS = (
     *("run", "seed", "phase", "global_step", "modification", "split", "episode", "evaluation_seed", "deterministic"),
@@ -16,7 +17,7 @@ EVALUATION_COLUMNS = (
 WITH_AGENT = (*EVALUATION_COLUMNS, "agent")
 """Of a run whose agent is several players, such as the two columns of Progress & Compress: which of them played."""
 SPLITS = ("train", "held_out")
-_WHOLE = ("phase", "global_step", "episode", "evaluation_seed", "deterministic", "length", "lives")
+WHOLE_NUMBERS = ("phase", "global_step", "episode", "evaluation_seed", "deterministic", "length", "lives")
 
 
 class RunFolderError(ValueError):
@@ -93,6 +94,6 @@ def is_row(line: list[str], columns: tuple[str, ...]) -> bool:
         return False
     row = dict(zip(columns, line, strict=True))
     try:
-        return all(int(row[name]) >= 0 for name in _WHOLE) and math.isfinite(float(row["score"]))
+        return all(int(row[name]) >= 0 for name in WHOLE_NUMBERS) and math.isfinite(float(row["score"]))
     except ValueError:
         return False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from continual_hackatari.commands import script_words
 from continual_hackatari.names import full_id
 from continual_hackatari.reporting.asked import Asked, asked_for
 from continual_hackatari.reporting.plan import read_plan
@@ -96,12 +97,14 @@ class Run:
     @property
     def resume_command(self) -> str:
         """What a user types to go on with it."""
-        return shlex.join(["python", self.script or "continual_training_example.py", "--resume", str(self.folder)])
+        start = ["python", self.script] if self.script else script_words("continual_training_example.py")
+        return shlex.join([*start, "--resume", str(self.folder)])
 
     @property
     def evaluation_command(self) -> str:
         """What a user types to have it evaluated as far as it is not yet; it names a class (`module:Class`) anew."""
-        command, architecture = ["python", "eval.py", "--run", str(self.folder)], str(self.args.get("architecture", ""))
+        command = [*script_words("eval.py"), "--run", str(self.folder)]
+        architecture = str(self.args.get("architecture", ""))
         if ":" in architecture:
             command += ["--architecture", architecture]
         if self.script and Path(self.script).stem == architecture.partition(":")[0]:
@@ -238,7 +241,7 @@ class Run:
             plan = read_plan(self.folder)
         except RunFolderError:
             return None
-        first, games = self.regimes[0].modification, self.games.step.tolist()
+        first, games = self._borders[0][1], self.games.step.tolist()
         return asked_for(self.args, plan, self.switches, games, first, self.finished)
 
     def evaluations(self, mode: Mode = "sampled", agent: str = "") -> Evaluations:

@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Sequence
 
-FORMATS = ("text", "markdown", "latex", "csv")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -17,7 +16,7 @@ _LATEX = {
 def format_table(rows: Sequence[Sequence[str]], style: str = "text") -> str:
     """`rows`, the first of them the heading, as a table; its first column is for words, the others for numbers.
 
-    style: one of `FORMATS`. LaTeX needs the package booktabs. CSV quotes what needs quotes (RFC 4180).
+    style: text, markdown, latex (which needs the package booktabs), or csv (with quotes as in RFC 4180).
     """
     if style == "csv":
         text = io.StringIO()

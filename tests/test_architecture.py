@@ -9,6 +9,7 @@ import sys
 import pytest
 from conftest import ROOT
 
+import benchmarks
 from continual_hackatari.names import UNMODIFIED
 
 PACKAGE = "continual_hackatari"
@@ -178,6 +179,12 @@ def test_schedules_and_replays_need_numpy_only():
 def test_what_workers_load_does_not_import_torch():
     for path in files_of("wrappers"):
         assert "torch" not in imported_roots(path)
+
+
+def test_the_benchmarks_are_all_named():
+    files = (ROOT / "benchmarks").glob("*.py")
+    commands = {path.stem for path in files if '__name__ == "__main__"' in path.read_text()}
+    assert commands - set(benchmarks.__doc__.split()) == set()
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from test_eval import (
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
 from continual_hackatari.reporting.statistics import statistics, without_nan
-from continual_hackatari.reporting.tables import FORMATS, format_table
+from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training import playing, summary
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.evaluation_files import ValueTarget, value_error_of, value_target
@@ -491,7 +491,7 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("style", FORMATS)
+@pytest.mark.parametrize("style", TABLES)
 def test_tables(style):
     assert format_table(ROWS, style) == TABLES[style]
 

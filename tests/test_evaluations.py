@@ -196,7 +196,7 @@ def test_what_a_run_asked_for_is_known_from_its_files(evaluated, tmp_path, capsy
     (run / "evals.csv").write_text("\n".join(lines[: len(lines) // 3]) + "\n")
     metrics.main([str(run), "-o", str(tmp_path / "m")])
     printed = capsys.readouterr().out
-    assert f"`python eval.py --run {run}` does the rest, as far as the run has kept its weights" in printed
+    assert f"eval.py --run {run}` does the rest, as far as the run has kept its weights" in printed
     assert "evaluations that the run asked for are not there yet" in printed
     assert "no_modif has not been evaluated at the end of phase 1 yet" in printed
     (row,) = [line for line in printed.splitlines() if line.startswith("average_performance")]
@@ -540,6 +540,7 @@ def test_a_renamed_run_has_one_name_in_its_file(tmp_path):
         file.write("no row")
     new = (tmp_path / "old").rename(tmp_path / "new")
     assert [row["run"] for row in evaluations.read_results(new)] == ["new"]
+    evaluations.name_results(new, 1)
     evaluations.add_results(new, [results_row("new", step=8)])
     lines = (new / "evals.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["run", "new", "no row", "new"]
@@ -565,10 +566,34 @@ def test_rows_of_several_players_say_which_of_them_played(tmp_path):
 
 def test_a_renamed_run_gives_its_name_to_its_own_rows_alone(tmp_path):
     """Somebody has put the results of two seeds into one file."""
-    for row in (results_row("other", seed=2), results_row("old"), results_row("new", step=8)):
+    name = tmp_path.name
+    for row in (results_row("other", seed=2), results_row("old"), results_row(name, step=8)):
         evaluations.add_results(tmp_path, [row])
+    evaluations.name_results(tmp_path, 1)
     lines = (tmp_path / "evals.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in lines[1:]] == [["other", "2"], ["new", "1"], ["new", "1"]]
+    assert [line.split(",")[:2] for line in lines[1:]] == [["other", "2"], [name, "1"], [name, "1"]]
+
+
+def test_a_renamed_run_is_noticed_once_whatever_the_number_of_jobs(tmp_path, monkeypatch):
+    """Taking all rows apart takes long where there are many, and each job adds some."""
+    evaluations.add_results(tmp_path, [results_row("old")])
+    read = []
+    read_lines = evaluations.read_lines
+    monkeypatch.setattr(evaluations, "read_lines", lambda path: read.append(path) or read_lines(path))
+
+    def play_one(*_, **__):
+        yield 0
+        return [SimpleNamespace(record=SimpleNamespace(score=1.0, length=10, lives=5))]
+
+    games = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(evaluations, "evaluation_games", lambda *_, **__: games)
+    monkeypatch.setattr(evaluations, "play_one", play_one)
+    how = RunEvaluation(tmp_path, 1, game_config("ALE/Breakout-v5")[0], {"": "train"}, 1, 0)
+    jobs = [evaluations.Job(0, [Label(step, 0, "")], "", False) for step in (8, 16, 24)]
+    assert Evaluator(how).play(jobs, lambda _: torch.nn.Identity())
+    lines = (tmp_path / "evals.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == [tmp_path.name] * 4
+    assert len(read) == 1
 
 
 def watched(folder, said=print):
@@ -685,7 +710,7 @@ def test_the_plan_counts_what_a_run_does(hold, every, shrink):
         num_envs=num_envs,
         num_steps=num_steps,
         every=every,
-        shrink_and_perturb=shrink,
+        weights_change=shrink,
     )
     expected = brute_force(lambda step: names[step // hold % 4], total, num_envs, num_steps, every, shrink)
     assert (plan.labels, plan.played) == expected
@@ -698,7 +723,7 @@ def test_too_many_evaluations_are_refused_at_once():
             yield step, step + 4, str(step)
             step += 4
 
-    settings = {"total_timesteps": 10**9, "num_envs": 4, "num_steps": 10**6, "shrink_and_perturb": False}
+    settings = {"total_timesteps": 10**9, "num_envs": 4, "num_steps": 10**6, "weights_change": False}
     with pytest.raises(ConfigError, match=r"at most 1,000 are allowed; make the regimes longer"):
         place_evaluations(endless(), every=0, **settings)
     one = place_evaluations([(0, 10**9, "")], every=0, **settings)

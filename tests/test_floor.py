@@ -128,6 +128,15 @@ def test_a_short_id_has_the_floor_of_its_game(tmp_path):
         assert full_id(env_id) == ("ALE/Freeway-v5" if env_id == "Freeway" else env_id)
     run = SimpleNamespace(args={"env_id": "Breakout"})
     assert isinstance(floors_of(Run.env_id.fget(run), run.args, [""])[""], Floor)
+    assert floors_of("Breakout", {}, ["", "Pong:"]) == floors_of("ALE/Breakout-v5", {}, ["", "Pong:"])
+
+
+def test_a_run_logs_the_same_by_the_short_id_of_its_game():
+    rows = make_rows(["", "disable_cars"], lambda *_: 30.0)
+    settings = [{"env_id": env_id} for env_id in ("Freeway", "ALE/Freeway-v5")]
+    short, full = (continual_metrics(rows, settings=of_run) for of_run in settings)
+    assert short == full
+    assert {"learned_share", "gem_forward_transfer"} <= set(short)
 
 
 def test_a_floor_that_does_not_fit_the_run_is_not_used():

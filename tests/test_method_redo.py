@@ -3,6 +3,7 @@
 import pytest
 import torch
 from made_up_methods import copy_of, method_on, small_agent, step
+from restarted import entry_steps
 
 from continual_hackatari.agents.restartable_adam import RestartableAdam
 from continual_hackatari.methods.moments import Learner
@@ -101,7 +102,7 @@ def test_recycled_weights_take_the_steps_of_a_new_adam_and_all_others_the_steps_
     layer = agent.hidden_layers()[0]
     columns = layer.columns_of(layer.consumers[0], torch.tensor([2]))
     for parameter, new in ((layer.layer.weight, (2,)), (layer.layer.bias, (2,)), (layer.consumers[0].weight, columns)):
-        steps = optimizers[0].entry_steps(parameter)
+        steps = entry_steps(optimizers[0], parameter)
         young = torch.zeros_like(steps, dtype=torch.bool)
         young[(slice(None), new) if parameter is layer.consumers[0].weight else new] = True
         assert not steps[young].any()

@@ -551,6 +551,7 @@ def change(column, value):
         (change("score", "x"), "`score` is 'x' in one row; it must be a finite number"),
         (change("score", math.inf), "`score` is inf in one row; it must be a finite number"),
         (change("phase", 0.5), "`phase` is 0.5 in one row; it must be a whole number"),
+        (change("evaluation_seed", 0.5), "`evaluation_seed` is 0.5 in one row; it must be a whole number"),
         (change("split", "test"), "`split` is 'test' in one row; it must be train or held_out"),
         (change("deterministic", 2), "`deterministic` is 2 in one row; it must be 0 or 1"),
         (change("global_step", -5), "`global_step` is -5 in one row; it must be 0 or more"),

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import re
 import subprocess
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from conftest import ROOT
 from evaluations import by_matrix, make_rows, make_run
 from pages import section
 
@@ -328,10 +330,11 @@ def test_what_is_no_run(workdir, capsys, three_seeds):
     (workdir / "bare").mkdir()
     assert "`runs` names `bare`, which is no run folder" in error_of(capsys, "bare")
     (workdir / "bare" / "args.json").write_text("{}")
-    assert "`bare` has no evals.csv; `python eval.py --run bare` makes it" in error_of(capsys, "bare")
+    script = os.path.relpath(ROOT / "eval.py")  # this folder is not the clone's
+    assert f"`bare` has no evals.csv; `python {script} --run bare` makes it" in error_of(capsys, "bare")
     own = {"architecture": "my_q:QNetwork", "script": str(workdir / "mine" / "my_q.py")}
     (workdir / "bare" / "args.json").write_text(json.dumps(own))
-    foreign = "python eval.py --run bare --architecture my_q:QNetwork"
+    foreign = f"python {script} --run bare --architecture my_q:QNetwork"
     assert f"`bare` has no evals.csv; `{foreign}` makes it" in error_of(capsys, "bare")
     (workdir / "mine").mkdir()
     (workdir / "mine" / "my_q.py").touch()
@@ -356,6 +359,7 @@ def test_settings_that_cannot_work(workdir, capsys, three_seeds):
     assert "`runs` names `runs/s1` twice" in error_of(capsys, "runs/s1", "runs/../runs/s1")
     assert "give at least one run folder" in error_of(capsys, "--mode", "greedy")
     assert "there is no such folder" in error_of(capsys, "runs/s1", "-o", "not/there")
+    assert "there is no such folder" in error_of(capsys, "runs/s1", "-o", f"{'x' * 300}/m")
     assert "add `--single_task" in error_of(capsys, "runs/s1", "--normalise", "single_task")
     assert "`recovery` is 0.0" in error_of(capsys, "runs/s1", "--recovery", "0")
     assert "`recovery` is 1.5" in error_of(capsys, "runs/s1", "--recovery", "1.5")
@@ -367,6 +371,18 @@ def test_settings_that_cannot_work(workdir, capsys, three_seeds):
     make_run(workdir / "sampled", make_rows(["a"], lambda s, p, step: 1.0, modes=(0,)))
     assert "there is no greedy evaluation; choose the other `--mode`" in error_of(capsys, "sampled", "--mode", "greedy")
     assert not list(workdir.glob("metrics.*"))
+
+
+def test_tables_are_printed_where_the_disk_refuses_the_files(three_seeds, workdir, capsys):
+    output = "x" * 300  # no file can be called so
+    with pytest.raises(SystemExit) as stop:
+        main([*three_seeds, "-o", output])
+    said = capsys.readouterr()
+    assert stop.value.code == 1
+    assert "average_performance" in said.out
+    assert "files:" not in said.out
+    assert said.err == f"error: {output}.json and .csv could not be written: File name too long\n"
+    assert [path.name for path in workdir.iterdir()] == ["runs"]
 
 
 def test_normalised_evaluations_keep_what_is_known():

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from restarted import entry_steps
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 from torch import nn
@@ -254,7 +255,7 @@ def test_a_checkpoint_holds_all_that_going_on_needs_and_evaluates_without_flags(
     assert cbp.records[3].replaced == replacements(512, STEPS_OF_TWO_REGIMES, 0.01, 5)
     assert cbp.summary()["replaced/fc"] == scalars(run)["cbp/replaced/fc"][-1]
     # Each unit's weights are as old as the unit, to the optimizer too.
-    steps = optimizer.entry_steps(agent.network[7].bias)
+    steps = entry_steps(optimizer, agent.network[7].bias)
     assert torch.equal(steps.long(), cbp.records[3].age)
     evaluation.main(["--agent_path", str(path), "--eval_episodes", "1", "--frameskip", "400", "--num_workers", "0"])
     assert capsys.readouterr().out.splitlines()[-1].endswith(" (one game: no deviation)")

@@ -334,6 +334,25 @@ def test_what_another_starter_began_as_something_else_is_not_taken_over(fake, ca
     assert len(calls()) == 1
 
 
+@pytest.mark.parametrize(("theirs", "code"), [(2.0, 0), (1.0, 1)])
+def test_what_another_starter_has_finished_meanwhile_counts_if_it_is_the_same(fake, monkeypatch, capsys, theirs, code):
+    """Its config file was edited since; and what they have run by another version of the list is not ours."""
+    Path("b.json").write_text("{}")
+    here = Queue(write_queue({"score": 2.0, "config": "b.json"}), "fake.py", Path("sweeps/tiny"))
+    lock = runner.exclusive_lock
+
+    def taken(_):
+        """By the other starter, which runs it while this one waits."""
+        monkeypatch.setattr(runner, "exclusive_lock", lock)
+        assert sweep.main([write_queue({"score": theirs, "config": "b.json"})]) == 0
+        Path("b.json").write_text('{"num_envs": 3}')
+
+    monkeypatch.setattr(runner, "exclusive_lock", taken)
+    assert here.run(here.planned(), 1, False, lambda _: True) == code
+    assert ("is not what began in sweeps/tiny/0: `score` was 1.0 and is 2.0" in capsys.readouterr().out) == bool(code)
+    assert len(calls()) == 1
+
+
 @pytest.mark.slow
 def test_a_report_ends_a_queue_of_training_scripts(fake, monkeypatch, capsys):
     """Of other programs nobody knows what a report could show."""

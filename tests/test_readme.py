@@ -20,6 +20,7 @@ from made_up_runs import make_run
 from pages import FILES, README, TEXTS, anchors, blocks, section
 
 from continual_hackatari import (
+    commands,
     continual_clear,
     continual_progress_compress,
     continual_training_example,
@@ -34,7 +35,6 @@ from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import check_ranges, parse_command_line
 from continual_hackatari.training.settings import ranges_of
 from continual_hackatari.training.strings import canonical_strings
-from continual_hackatari.wrappers import commands
 from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import __main__ as modifications_command

@@ -8,11 +8,12 @@ import os
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
-from conftest import mostly_slow
+from conftest import ROOT, mostly_slow
 from made_up_runs import make_run
 
 from continual_hackatari import continual_training_example as training
@@ -627,7 +628,12 @@ def test_an_interrupted_run_says_what_is_missing_and_what_makes_it(tmp_path, ske
         path.unlink()
     report.main([str(folder), "-o", str(tmp_path / "x.html")])
     elements = Elements((tmp_path / "x.html").read_text())
-    for words in (f"python eval.py --run {folder}", f"--resume {folder}", "switches.csv is missing", "not finished"):
+    for words in (
+        f"python {os.path.relpath(ROOT / 'eval.py')} --run {folder}",
+        f"--resume {folder}",
+        "switches.csv is missing",
+        "not finished",
+    ):
         assert words in elements.text
     assert {each["id"] for each in elements.of("figure")} == {"figure-returns", "figure-switches"}
 
@@ -739,6 +745,17 @@ def test_an_output_that_cannot_be_is_refused_before_work_starts(workdir, capsys,
     assert sorted(workdir.rglob("*")) == before
 
 
+def test_a_disk_that_refuses_the_report_is_one_sentence(workdir, capsys, monkeypatch):
+    """A full one, or a name that it does not allow: no check before the work knows all of that."""
+    monkeypatch.setattr(report, "gather", lambda *_: SimpleNamespace(files={}))
+    monkeypatch.setattr(report, "compose", lambda _: "page")
+    output = f"{'x' * 300}.html"
+    with pytest.raises(SystemExit) as stop:
+        report.main([str(make_run(workdir / "runs")), "-o", output])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == f"error: {output} could not be written: File name too long\n"
+
+
 def test_one_run_twice_or_none_is_refused(workdir, capsys):
     folder = make_run(workdir)
     assert "twice" in refused([str(folder), f"./{folder.name}/"], capsys)
@@ -746,6 +763,12 @@ def test_one_run_twice_or_none_is_refused(workdir, capsys):
     assert "is empty" in refused([], capsys)
     with pytest.raises(RunFolderError, match="is no run folder"):
         check_run_folder(str(workdir))
+
+
+def test_what_it_has_asked_for_is_known_without_its_events(tmp_path):
+    run = Run(make_run(tmp_path, num_envs=1, num_steps=100, eval_every=500))
+    assert run.asked is not None
+    assert "scalars" not in vars(run), "reading all of them takes long"
 
 
 def test_settings_are_read_as_they_stand(tmp_path):

@@ -153,7 +153,7 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
 
 def test_exactly_as_many_evaluations_as_are_allowed():
     """One at the start, one at each further round, and the end."""
-    settings = {"num_envs": 1, "num_steps": 1, "every": 1, "shrink_and_perturb": False}
+    settings = {"num_envs": 1, "num_steps": 1, "every": 1, "weights_change": False}
     most = place_evaluations([(0, 10**6, "")], total_timesteps=MAX_EVALUATIONS - 1, **settings)
     assert len(most.labels) == MAX_EVALUATIONS == 1000
     with pytest.raises(ConfigError, match="at least 1,001"):

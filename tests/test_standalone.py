@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -18,8 +19,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 
 import continual_hackatari  # noqa: F401 - with this import gymnasium knows the games
+from continual_hackatari import commands
+from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.versions import evaluation_command
-from continual_hackatari.wrappers import commands
 from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError
 
@@ -561,9 +563,12 @@ def test_an_installation_advises_to_its_console_commands(tmp_path, monkeypatch):
     assert advised() == "continual-hackatari-modifications ALE/Freeway-v5"
     assert commands.script_words("report.py") == ["continual-hackatari-report"]
     assert evaluation_command("PPO", "mine.py", "--run", "a") == ["continual-hackatari-eval", "--run", "a"]
+    run = Run(Path("a"))
+    assert run.evaluation_command == "continual-hackatari-eval --run a"
+    assert run.resume_command == "continual-hackatari-train --resume a"
 
 
-@pytest.mark.parametrize("name", ["modifications", "report", "eval"])
+@pytest.mark.parametrize("name", ["modifications", "report", "eval", "train"])
 def test_the_console_commands_exist(name):
     text = (ROOT / "pyproject.toml").read_text()
     module, function = re.search(rf'^continual-hackatari-{name} = "(.+):(.+)"$', text, re.M).groups()

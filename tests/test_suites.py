@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import NEEDS_HACKATARI, ROOT
@@ -14,7 +15,6 @@ from continual_hackatari import sweep
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import ConfigError, apply_config_file
 from continual_hackatari.training.suites import (
-    SIZES,
     Cost,
     cost_of,
     first_regimes,
@@ -26,6 +26,7 @@ from continual_hackatari.training.suites import (
 from continual_hackatari.training.sweeps import command_of, methods_flag, read_sweep
 from continual_hackatari.wrappers.config import check_string, game_config
 
+SIZES = ("cpu", "full")
 FOLDER = ROOT / "configs" / "suites"
 NAMES = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
 OF_HACKATARI = ("seaquest-", "spaceinvaders-looks", "spaceinvaders-mixed")
@@ -154,6 +155,7 @@ def test_what_a_run_costs_worked_out_by_hand():
     games = 12 * 3 * 3 * 2
     assert cost_of(SHORT) == (330, games * 2048)
     assert cost_of(SHORT).hours == pytest.approx((330 / 300 + games * 2048 / 1300) / 3600)
+    assert cost_of(SHORT, weights_change=True).game_steps == (12 + 2) * 3 * 3 * 2 * 2048, "before and after a switch"
     assert cost_of({**SHORT, "frameskip": 16}).game_steps == games * 512
     assert cost_of({**SHORT, "eval_every": 0}).game_steps == 4 * 3 * 3 * 2 * 2048
     assert cost_of({**SHORT, "eval_modifs": []}).game_steps == games * 2048, "all that is trained on"
@@ -262,6 +264,7 @@ def test_other_scripts_and_flags_have_a_report_of_their_own(fake):
         (["--suite", "freeway-looks", "--seeds", "1", "1"], "each of them may stand there once only"),
         (["--seeds", "1", "--methods", "redo"], "`methods` go with `--suite`"),
         (["sweep.yaml", "--suite", "freeway-looks"], "`suite` comes without a file"),
+        (["--seeds", "1", "--ewc.strength=3"], "`--ewc.strength`: nothing called `ewc` has settings here"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(words, said, workdir, capsys):
@@ -270,6 +273,19 @@ def test_what_is_wrong_is_said_before_anything_starts(words, said, workdir, caps
     assert error.startswith("error: ")
     assert said in error
     assert not Path("sweeps").exists() or not list(Path("sweeps").rglob("run.json"))
+
+
+def test_metrics_that_could_not_be_made_are_no_file_to_look_at(workdir, monkeypatch, capsys):
+    (workdir / "report.py").write_text("")
+    (workdir / "metrics.py").write_text("import sys; sys.exit(1 if 'floor' in sys.argv else 0)")
+    monkeypatch.setattr(sweep, "HERE", workdir)
+    assert not sweep.suite_report(Path("mine"), ["runs/a"], ["runs/b"])
+    said = capsys.readouterr()
+    assert [line for line in said.out.splitlines() if "metrics" in line] == [
+        "metrics:    mine/metrics_single_task.csv and .json"
+    ]
+    assert said.err.startswith("error: metrics failed with exit code 1: python ")
+    assert said.err.endswith("--normalise floor -o mine/metrics_floor\n")
 
 
 def test_the_page_names_every_suite():
@@ -298,6 +314,15 @@ def test_a_small_suite_from_the_command_to_its_report(workdir, monkeypatch, capf
     assert above["groups"][0]["summary"]["learned_share"]["mean"] is not None
     transfer = json.loads((folder / "metrics_single_task.json").read_text())
     assert transfer["single_task"], "runs on one task were there to compare with"
+
+
+def test_the_plan_knows_which_methods_are_evaluated_twice_at_a_switch(capsys):
+    names = ("none", "redo", "redo+from_scratch", "shrink_perturb:shrink_factor=0.5")
+    runs = [SimpleNamespace(parameters={"methods": name}, state="waiting", collect=lambda: None) for name in names]
+    sweep.print_plan(CONFIGS["freeway-dynamics", "cpu"], runs, [])
+    hours = {line.split()[0]: line.split()[-2] for line in capsys.readouterr().out.splitlines()}
+    plain, redo, scratch, shrunk = (float(hours[name]) for name in names)
+    assert plain == redo < scratch == shrunk
 
 
 def test_games_of_several_sizes_cost_what_each_takes():

@@ -351,6 +351,24 @@ def test_a_run_whose_config_file_has_changed_since_the_plan_is_not_run(fake, cap
     assert "failed x=0.2: the file that `--config` names has changed since this plan was made; the same" in out
 
 
+def test_a_run_that_another_starter_has_finished_meanwhile_has_not_failed(fake, monkeypatch):
+    """Its config file was edited after that."""
+    Path("c.json").write_text("{}")
+    command = ["${interpreter}", "${program}", "--config=c.json", "${args_no_boolean_flags}"]
+    words = [write_sweep({"x": {"values": [0.1]}}, command=command)]
+    lock = runner.exclusive_lock
+
+    def taken(_):
+        """By the other starter, which runs it while this one waits."""
+        monkeypatch.setattr(runner, "exclusive_lock", lock)
+        assert sweep.main(words) == 0
+        Path("c.json").write_text('{"num_envs": 3}')
+
+    monkeypatch.setattr(runner, "exclusive_lock", taken)
+    assert sweep.main(words) == 0
+    assert len(calls()) == 1
+
+
 def test_the_process_that_checks_is_not_killed(workdir):
     # What it has opened would be left behind, and a warning in the terminal.
     Path("opening.py").write_text("import multiprocessing\n\ndef fault():\n    fault.lock = multiprocessing.Lock()\n")

@@ -1,1 +1,1 @@
-"""What a run leaves on disk: its folder, logs, checkpoints, and the numbers computed from them."""
+"""What surrounds any training: settings, run folder, resume, ranks, tracking, evaluation."""

@@ -48,7 +48,7 @@ def plan_continual_evaluation(
         num_envs=args.num_envs,
         num_steps=args.num_steps,
         every=every,
-        shrink_and_perturb=args.weights_change_at_switches,
+        weights_change=args.weights_change_at_switches,
     )
     if before is not None:  # the run may have been made longer, all else is as it was
         splits, notes = before.splits, list[str]()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from continual_hackatari.commands import script_words
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.rows import RESULTS, RunFolderError
 from continual_hackatari.reporting.runs import Run as RunFolder
@@ -24,7 +25,6 @@ from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.summary import summarise, table
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.training.versions import evaluation_command
-from continual_hackatari.wrappers.commands import script_words
 from continual_hackatari.wrappers.config import GameConfig
 
 

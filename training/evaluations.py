@@ -67,24 +67,28 @@ SECONDS_WITHOUT_A_WORD = 1.0
 
 
 def add_results(folder: Path, rows: Sequence[Sequence[Any]]) -> None:
-    """Add rows of a run to its `evals.csv`: all of them or none, whenever the process is killed.
-
-    Earlier rows of its seed take the name of these: the folder was renamed since.
-
-    Raises RunFolderError where the file has other columns.
-    """
+    """Add rows of a run to its `evals.csv`: all of them or none, whenever the process is killed."""
     path = folder / RESULTS
     columns = WITH_AGENT if len(rows[0]) == len(WITH_AGENT) else EVALUATION_COLUMNS
     before = path.read_bytes() if path.exists() else _as_csv([columns])
     if not before.endswith(b"\n"):  # a foreign line, which must not become a part of the first row
         before += b"\n"
-    name, seed = map(str, rows[0][:2])
-    lines = read_lines(path)[1] if path.exists() else []
-    renamed = [is_row(line, columns) and line[0] != name and line[1] == seed for line in lines]
+    _write(path, before + _as_csv(rows))
+
+
+def name_results(folder: Path, seed: int) -> None:
+    """Where the folder was renamed, rows of this seed in its `evals.csv` take its name; it takes long with many.
+
+    Raises RunFolderError where the file has other columns.
+    """
+    path, name = folder / RESULTS, folder.resolve().name
+    if not path.exists():
+        return
+    columns, lines = read_lines(path)
+    renamed = [is_row(line, columns) and line[0] != name and line[1] == str(seed) for line in lines]
     if any(renamed):
         named = [[name, *line[1:]] if old else line for line, old in zip(lines, renamed, strict=True) if line]
-        before = _as_csv([columns, *named])
-    _write(path, before + _as_csv(rows))
+        _write(path, _as_csv([columns, *named]))
 
 
 def _as_csv(rows: Iterable[Sequence[Any]]) -> bytes:
@@ -268,6 +272,7 @@ class Evaluator:
         """
         if not jobs:
             return True
+        self._ranks.from_main(lambda: name_results(self.how.folder, self.how.seed))
         self._open()
         finished: dict[int, list[GameRecord]] = {}
         written, going = 0, True

@@ -38,12 +38,13 @@ def place_evaluations(
     num_envs: int,
     num_steps: int,
     every: int,
-    shrink_and_perturb: bool,
+    weights_change: bool,
 ) -> Places:
     """The evaluations of a run before it starts.
 
     regimes: (first step, first step after it, modification string), in order; the run asks every `num_envs` steps.
     every: steps between two evaluations, 0: none but those of switches, start and end.
+    weights_change: at switches, by a method, so that the weights before and after are both evaluated.
     Raises ConfigError for more than `MAX_EVALUATIONS`.
     """
     batch_size = num_envs * num_steps
@@ -74,8 +75,8 @@ def place_evaluations(
     places += [(step, sum(first < step for first, _ in switches[1:])) for step in regular]
     places.append((-(-total_timesteps // num_envs) * num_envs, len(switches) - 1))
     labels = [Label(step, phase, switches[phase][1]) for step, phase in sorted(places)]
-    # ... and when they shrink.
-    played = len(rollouts) + (len(switches) - 1 if shrink_and_perturb else 0) + 1
+    # ... and where methods change them at switches.
+    played = len(rollouts) + (len(switches) - 1 if weights_change else 0) + 1
     return Places(labels, played)
 
 

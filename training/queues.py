@@ -69,7 +69,7 @@ class Queue(Batch):
             self._check_unchanged(run)
         except ConfigError as error:
             return str(error)
-        return "" if text_of_config(run.command) == run.config_text else CHANGED
+        return "" if run.state == "finished" or text_of_config(run.command) == run.config_text else CHANGED
 
     def _check_unchanged(self, run: Job) -> None:
         """Raise ConfigError if the experiment of this number began as another one."""

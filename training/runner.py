@@ -100,7 +100,8 @@ class Runner:
         metric: logged number that is kept of each run, besides the continual metrics.
         more: says which job to add to the present ones when there is room for another; None: none.
         place: folder in which the trainings run (default: the current one).
-        fault: says why a job, when its turn comes, is not what was planned any more; empty: it is.
+        fault: says why a job, when its turn comes, is not what was planned any more, be it that another process has
+        finished it meanwhile; empty: it is.
         """
         self.jobs, self.at_a_time, self.metric, self._more, self._fault = jobs, at_a_time, metric, more, fault
         self._place = place or Path()
@@ -165,12 +166,12 @@ class Runner:
                 print(f"waiting for {job.label}, which another process is running", flush=True)
             self._elsewhere.add(job.folder)
             return
+        job.collect()  # the process that held the lock may have finished it
         if fault := self._fault(job):  # hours may have passed, and other starters may have another file
             lock.close()
-            job.state, job.error = "failed", fault
+            job.state, job.error, job.result = "failed", fault, {}
             print(f"{self.counts()} failed {job.label}: {fault}", flush=True)
             return
-        job.collect()  # the process that held the lock may have finished it
         if job.state == "waiting":
             self._locks[job.folder] = lock
             self._start(job, lock)

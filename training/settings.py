@@ -100,7 +100,7 @@ class RunSettings:
 
     # switch
     save_agent_with_switch: bool = False
-    """save the agent at every switch, before its weights are shrunk"""
+    """save the agent at every switch, before any method changes its weights"""
 
     # methods
     methods: tuple[str, ...] = ()

@@ -20,7 +20,6 @@ from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.plan import place_evaluations
 from continual_hackatari.training.run_folder import safe_name
 
-SIZES = ("cpu", "full")
 STEPS_PER_SECOND = 300
 """of plain PPO on two cores, and of evaluation games: for a rough plan, as whole runs of freeway-dynamics took"""
 GAME_STEPS_PER_SECOND = 1_300
@@ -107,8 +106,11 @@ class Cost(NamedTuple):
         return (self.steps / STEPS_PER_SECOND + self.game_steps / GAME_STEPS_PER_SECOND) / 3600
 
 
-def cost_of(config: dict[str, Any]) -> Cost:
-    """A rough cost of one run of a configuration that is evaluated on all that it trains on."""
+def cost_of(config: dict[str, Any], weights_change: bool = False) -> Cost:
+    """A rough cost of one run of a configuration that is evaluated on all that it trains on.
+
+    weights_change: by one of its methods, at switches.
+    """
     schedule = schedule_from_config(
         config, seed=0, total_timesteps=config.get("total_timesteps"), modifs=config.get("modifs", "")
     )
@@ -116,7 +118,7 @@ def cost_of(config: dict[str, Any]) -> Cost:
         schedule.segments(),
         total_timesteps=schedule.num_total_steps,
         every=config["eval_every"],
-        shrink_and_perturb=False,
+        weights_change=weights_change,
         **{name: config.get(name, usual) for name, usual in PPO_ROUND.items()},
     )
     strings = {*config.get("eval_modifs", ()), *config.get("held_out_modifs", ())}

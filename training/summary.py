@@ -35,7 +35,7 @@ def summarise(games: Mapping[str, Sequence[GameRecord]], env_id: str, seed: int)
 def table(results: Sequence[Result], style: str = "text") -> str:
     """The results as a table; `-` stands for what is not known (the spread of one game, a human's score).
 
-    style: a name in `reporting.tables.FORMATS`. CSV has all digits, both ends of the interval, and holes for `-`.
+    style: as for `reporting.tables.format_table`. CSV has all digits, both ends of the interval, and holes for `-`.
     """
     several, exact = any(result.agents > 1 for result in results), style == "csv"
     heading = ["modification", "agents", "games", "mean", "std"]

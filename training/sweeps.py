@@ -231,7 +231,10 @@ class Batch:
         """How they ended."""
 
     def fault_of(self, run: Job) -> str:
-        """Why a run, when its turn comes, is not what was planned any more; empty: it is."""
+        """Why a run, when its turn comes, is not what was planned any more; empty: it is.
+
+        A `config` file that was edited is no fault of a run that another starter has finished meanwhile.
+        """
         raise NotImplementedError
 
     @property
@@ -398,7 +401,7 @@ class Sweep(Batch):
         return Job(parameters, command, label, folder, self.config["program"])
 
     def fault_of(self, run: Job) -> str:
-        return "" if run.folder.name.endswith(digest_of(run.command)) else CHANGED
+        return "" if run.state == "finished" or run.folder.name.endswith(digest_of(run.command)) else CHANGED
 
     def another(self, runs: list[Job]) -> Job | None:
         """What Bayesian search adds when there is room for another run."""

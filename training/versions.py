@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from continual_hackatari.agents.own import is_own
-from continual_hackatari.wrappers.commands import script_words
+from continual_hackatari.commands import script_words
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "continual-hackatari"

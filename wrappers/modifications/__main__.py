@@ -14,9 +14,9 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
+from continual_hackatari.commands import modifications_command
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.wrappers import look
-from continual_hackatari.wrappers.commands import modifications_command
 from continual_hackatari.wrappers.config import check_string, game_config
 from continual_hackatari.wrappers.emulator import ale_games
 from continual_hackatari.wrappers.errors import GameError, ModificationError, OutputError

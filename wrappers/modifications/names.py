@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
+from continual_hackatari.commands import modifications_command
 from continual_hackatari.names import UNMODIFIED
-from continual_hackatari.wrappers.commands import modifications_command
 from continual_hackatari.wrappers.errors import ModificationError
 from continual_hackatari.wrappers.modifications import installed
 from continual_hackatari.wrappers.modifications.console import (

@@ -13,7 +13,8 @@ def script_words(name: str) -> list[str]:
     """What starts a script of this project, such as ``report.py``, in the current folder."""
     if _in_a_clone():
         return ["python", os.path.relpath(ROOT / name)]
-    return [f"continual-hackatari-{Path(name).stem}"]
+    stem = Path(name).stem
+    return [f"continual-hackatari-{'train' if stem == 'continual_training_example' else stem}"]
 
 
 def modifications_command(*words: str) -> str:
