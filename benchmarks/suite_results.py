@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -46,14 +48,16 @@ from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.reporting.words import DASH, counted, name_of, number
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import as_plain_dict
+from continual_hackatari.training.game import choose_game
 from continual_hackatari.training.script_files import load_script
-from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.training.suites import first_regimes
 
 PAGE = ROOT / "docs" / "suite-results.md"
 STRENGTHS = "strengths-"
 """how `exp_name` of a sequence begins on which strengths are chosen"""
 PLAIN = "none"
+SEQUENCE = ("exp_name", "total_timesteps", "modifs", "modification_factory", "modification_factory_kwargs")
+"""settings that say what is trained on, and nothing of the learner"""
 PLAYERS = {"kb": "(knowledge base)", "ac": "(active column)"}
 DOTS = 110
 """per inch of a picture: readable on a page, and small in the repository"""
@@ -170,7 +174,7 @@ class Results(NamedTuple):
 def label_of(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The methods as `sweep.py --methods` takes them; before them another script than PPO's, and which of its players.
 
-    With the settings that are neither defaults nor the sequence's (`config`); of a script those of its own alone.
+    With the settings that are neither defaults nor the sequence's (`config`).
     """
     words = [label] if (label := script_label(args, config)) else []
     for name in args.get("methods", []):
@@ -183,18 +187,27 @@ def label_of(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 def script_label(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The learner: `clear:replay_ratio=0` of runs of `continual_clear.py`, say; empty of PPO as the sequence has it."""
     script = args.get("script", USUAL_SCRIPT)
-    defaults = as_plain_dict(load_script(ROOT / script).settings())
-    usual = {field.name for field in dataclasses.fields(RunSettings)} | {"architecture"}
-    expected = {
-        name: config.get(name, default)
-        for name, default in defaults.items()
-        if name not in usual and default != "auto"  # what that became follows from the sequence
-    }
+    expected, own = expected_settings(script, json.dumps(config)), learner_settings(args)
     name = "ppo" if script == USUAL_SCRIPT else Path(script).stem.removeprefix("continual_")
-    label = with_settings(name, {name: args.get(name, default) for name, default in expected.items()}, expected)
+    label = with_settings(name, {name: own[name] for name in expected if name in own and name != "methods"}, expected)
     if label == "ppo":
         return ""
     return f"{label} {PLAYERS[args['player']]}" if "player" in args else label
+
+
+@functools.cache
+def expected_settings(script: str, config: str) -> dict[str, Any]:
+    """What a run of this script has that is told nothing but this sequence, which is given as JSON."""
+    told, of = json.loads(config), load_script(ROOT / script)
+    names = {field.name for field in dataclasses.fields(of.settings)}
+    settings = of.complete(of.settings(**{name: told[name] for name in names & told.keys()}), sorted(games_of(told)))
+    return {**as_plain_dict(settings), **choose_game(settings)[0].chosen}
+
+
+def learner_settings(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the experiment; of a run on one task alone, all but its task and its steps."""
+    alone = args.get("exp_name") == "single-task"
+    return {name: value for name, value in experiment_settings(args).items() if not (alone and name in SEQUENCE)}
 
 
 def with_settings(name: str, given: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
@@ -233,7 +246,12 @@ def forward_transfer(runs: Sequence[Run], alone: Sequence[Run], config: Mapping[
 
 def of_several_games(config: Mapping[str, Any]) -> bool:
     """Whether this sequence has points of different sizes."""
-    return len({parse(string).game for *_, string in schedule_from_config(dict(config), seed=0).segments()}) > 1
+    return len(games_of(config)) > 1
+
+
+def games_of(config: Mapping[str, Any]) -> set[str]:
+    """The games that strings of this sequence name; the empty one is that of `env_id`."""
+    return {parse(string).game for *_, string in schedule_from_config(dict(config), seed=0).segments()}
 
 
 # ----------------------------------------------------------------------------------------------------------- tables
@@ -489,6 +507,25 @@ def draw_all() -> None:
 # ---------------------------------------------------------------------------------------------------------- command
 
 
+def unlike(record: Record, content: Mapping[str, Sequence[Record]], config: Mapping[str, Any]) -> str:
+    """Why this run would stand under the label of runs with other settings; empty where it would not.
+
+    A label names what the scripts do not have by themselves, and those of another version may know other settings.
+    """
+    args = record["args"]
+    label = label_of(args, config)
+    for other in (each["args"] for kind in content.values() for each in kind):
+        settings = [learner_settings(args), learner_settings(other)]
+        same_kind = (args["exp_name"], label) == (other["exp_name"], label_of(other, config))
+        if same_kind and (names := differences(settings)):
+            own, theirs = (", ".join(f"{name} {each.get(name, 'unknown')}" for name in names) for each in settings)
+            return (
+                f"`{label}`, seed {args['seed']}, of `{args['exp_name']}` has {own}, but {config['exp_name']}.json has "
+                f"runs of the same label with {theirs}; take those out of the file first, or make them anew as well"
+            )
+    return ""
+
+
 def collect(folders: Sequence[Path]) -> None:
     """Add these runs to the committed files."""
     records: dict[str, list[Record]] = {}
@@ -505,9 +542,13 @@ def collect(folders: Sequence[Path]) -> None:
         own = records.pop(name, [])
         if not name.startswith(STRENGTHS):
             own = [*own, *(record for record in alone if is_baseline(record, config))]
+        content = read(path)
+        for record in own:
+            if found := unlike(record, content, config):
+                print(f"left out: {found}")
+            else:
+                add(content, [record])
         if own:
-            content = read(path)
-            add(content, own)
             write(path, content)
             print(f"{path.name}: {counted(len(content['runs']), 'run')}, {len(content['single_task'])} on one task")
     for name, others in records.items():

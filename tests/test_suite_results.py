@@ -17,6 +17,7 @@ from continual_hackatari.reporting.words import DASH
 SUITE = "freeway-dynamics-cpu-v2"
 CONFIG = json.loads((ROOT / "configs" / "suites" / "freeway-dynamics" / "cpu.json").read_text())
 STRINGS = tuple(CONFIG["modification_factory_kwargs"]["modifications"])
+PPO = {"script": "continual_training_example.py"}
 VERSIONS = {"commit": "0123456789abcdef", "torch": "2"}
 
 
@@ -181,7 +182,7 @@ def test_the_table_has_pairs_of_the_same_seed_and_says_what_one_seed_is_worth(co
 
 def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
     of_script = {"script": "/home/somebody/continual_progress_compress.py", "progress_share": 0.5, "ewc_strength": 7.0}
-    folder = made_up(tmp_path, **of_script)
+    folder = made_up(tmp_path, architecture="TWO_COLUMNS", **of_script)
     head, *rows = (folder / "evals.csv").read_text().splitlines()
     cells = [row.split(",") for row in rows]
     other = [",".join([*each[:9], str(float(each[9]) - 2), *each[10:], "ac"]) for each in cells]
@@ -195,7 +196,7 @@ def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
     suite_results.collect([folder, made_up(tmp_path / "ppo")])
     table = lines_of(suite_results.page(), "| methods | seeds")
     ends = {row[1].strip(): float(row[3]) for row in table}
-    name = "`progress_compress:ewc_strength=7 ({})`".format
+    name = "`progress_compress:num_envs=8:num_steps=128:ewc_strength=7 ({})`".format
     assert sorted(ends) == ["`none`", name("active column"), name("knowledge base")]
     assert ends[name("active column")] == ends[name("knowledge base")] - 2 == ends["`none`"] - 2
 
@@ -204,15 +205,52 @@ def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
     ("args", "config", "label"),
     [
         ({"replay_ratio": 0.0}, {}, "clear:replay_ratio=0"),
-        ({"replay_ratio": 1.0, "num_envs": 4, "architecture": "PPO"}, {}, "clear"),
+        ({"replay_ratio": 1.0, "num_envs": 16, "num_workers": 3}, {}, "clear"),
         ({"replay_ratio": 0.5, "gamma": 0.9}, {"gamma": 0.9}, "clear:replay_ratio=0.5"),
+        ({"amp": "bf16", "replay_ratio": 0.0}, {}, "clear:amp=bf16:replay_ratio=0"),
         ({"methods": ["ewc"], "ewc.strength": 3.0}, {}, "clear+ewc:strength=3"),
-        ({"script": "continual_training_example.py", "reward_scaling": "normalize", "gamma": 0.99}, {}, "none"),
-        ({"script": "continual_training_example.py", "gamma": 0.9, "methods": ["ewc"]}, {}, "ppo:gamma=0.9+ewc"),
+        ({**PPO, "reward_scaling": "normalize", "gamma": 0.99, "sticky": 0.25, "frameskip": 4}, {}, "none"),
+        ({**PPO, "gamma": 0.9, "methods": ["ewc"]}, {}, "ppo:gamma=0.9+ewc"),
+        ({**PPO, "num_envs": 16}, {}, "ppo:num_envs=16"),
+        ({**PPO, "num_envs": 16}, {"num_envs": 16}, "none"),
+        ({**PPO, "sticky": 0.0, "game_start": "none"}, {}, "ppo:game_start=none:sticky=0"),
+        ({**PPO, "modifs": "mode_1", "total_timesteps": 7, "exp_name": "single-task"}, {}, "none"),
+        ({**PPO, "total_timesteps": 7}, {}, "ppo:total_timesteps=7"),
     ],
 )
-def test_a_script_is_named_with_the_settings_of_its_own(args, config, label):
-    assert suite_results.label_of({"script": "continual_clear.py", **args}, config) == label
+def test_a_label_names_every_setting_that_the_sequence_does_not_say(args, config, label):
+    assert suite_results.label_of({"script": "continual_clear.py", **args}, CONFIG | config) == label
+
+
+def test_the_scaling_of_rewards_follows_from_the_games():
+    config = suite_records.known_sequences()["three-games-cpu-v2"]
+    without = {name: value for name, value in config.items() if name != "reward_scaling"}
+    for own in (config, without):
+        assert suite_results.label_of({**PPO, "reward_scaling": "clip"}, own) == "none"
+    assert suite_results.label_of({**PPO, "reward_scaling": "normalize"}, without) == "ppo:reward_scaling=normalize"
+
+
+def test_runs_of_one_label_with_other_settings_are_left_out(committed, tmp_path, capsys):
+    """`others` is a setting of which the scripts know nothing, as those of another version might."""
+    suite_results.collect([made_up(tmp_path)])
+    path = committed / f"{SUITE}.json"
+    before = path.read_text()
+    suite_results.collect([made_up(tmp_path / "again", seed=2, others=7)])
+    assert path.read_text() == before
+    assert (
+        f"left out: `none`, seed 2, of `{SUITE}` has others 7, but {SUITE}.json has runs of the same label with "
+        "others unknown; take those out" in capsys.readouterr().out
+    )
+    suite_results.collect([made_up(tmp_path / "named", seed=2, amp="bf16")])
+    labels = [row[1].strip() for row in lines_of(suite_results.page(), "| methods | seeds")]
+    assert sorted(labels) == ["`none`", "`ppo:amp=bf16`"]
+
+
+def test_no_two_groups_of_the_committed_runs_have_one_label():
+    for name, config in suite_records.known_sequences().items():
+        content = suite_records.read(suite_records.FOLDER / f"{name}.json")
+        found = {suite_results.unlike(record, content, config) for kind in content.values() for record in kind}
+        assert found <= {""}
 
 
 def test_the_usual_script_is_not_recorded_and_a_foreign_one_refused(tmp_path):
@@ -238,7 +276,7 @@ def test_transfer_is_beside_runs_on_one_task_of_the_same_script(tmp_path):
     assert suite_results.forward_transfer(runs[1:], alone, CONFIG) == only.summaries["forward_transfer"].mean
     assert not math.isnan(only.summaries["forward_transfer"].mean)
     rows = [row.split("|")[1].strip() for row in suite_results.alone_table(alone, CONFIG).splitlines()[2:]]
-    assert rows == ["`no_modif`, `clear`", "`no_modif`, `clear:replay_ratio=0`"]
+    assert rows == [f"`no_modif`, `clear:num_envs=8:num_steps=128{own}`" for own in ("", ":replay_ratio=0")]
 
 
 def test_what_other_strings_cost_a_string_is_told_in_points(committed, tmp_path):
