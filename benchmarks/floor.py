@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -25,12 +26,13 @@ from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.playing import evaluate
 from continual_hackatari.wrappers.backends import action_names
 from continual_hackatari.wrappers.config import check_string, game_config
+from continual_hackatari.wrappers.modifications.rule_file import rules_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "reporting" / FILE
 GAMES = 21
 SEED = 1
-SETTINGS = ("frameskip", "game_start", "fire_reset", "max_pool", "sticky", "time_limit")
+SETTINGS = ("frameskip", "game_start", "fire_reset", "max_pool", "sticky", "time_limit", "modification_file")
 """of a configuration, on which a random player's score depends"""
 
 
@@ -44,6 +46,9 @@ def wanted(paths: Sequence[Path]) -> dict[tuple[str, str, str], dict[str, Any]]:
     """What some of these configurations trains on or evaluates: (id of the game, conditions, canonical string).
 
     With the settings that make these conditions.
+
+    Raises:
+        OSError, ValueError: a file that cannot be read, or one sentence about what is in it.
     """
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for path in paths:
@@ -54,10 +59,13 @@ def wanted(paths: Sequence[Path]) -> dict[tuple[str, str, str], dict[str, Any]]:
         settings = {name: config[name] for name in SETTINGS if name in config}
         full = config.get("full_action_space", False)
         game, _ = game_config(env_id, backend=config.get("backend", "HackAtari"), full_action_space=full, **settings)
-        conditions = conditions_of({**settings, **game.chosen})
         for string in ["", *schedule.possible_modifications(), *chain(*lists)]:
             string, _ = check_string(game, string)
-            found.setdefault((id_in_game(env_id, parse(string).game), conditions, string), settings)
+            task = parse(string)
+            own = rules_of(game.rules, task.game or game.game).keys() & set(task.names)
+            digest = game.modification_digest if own else ""
+            conditions = conditions_of({**settings, **game.chosen, "modification_digest": digest})
+            found.setdefault((id_in_game(env_id, task.game), conditions, string), settings)
     return dict(sorted(found.items()))
 
 
@@ -76,7 +84,11 @@ def main() -> None:
     parser.add_argument("configurations", nargs="*", type=Path, help="files with schedules (default: all that ship)")
     args = parser.parse_args()
     scores = json.loads(RESULT.read_text(encoding="utf-8"))["scores"]
-    for (env_id, conditions, string), settings in wanted(args.configurations or configurations()).items():
+    try:
+        to_play = wanted(args.configurations or configurations())
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    for (env_id, conditions, string), settings in to_play.items():
         of_game = scores.setdefault(env_id, {}).setdefault(conditions, {})
         if args.again or string not in of_game:
             of_game[string] = play(env_id, settings, string)

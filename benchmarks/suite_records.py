@@ -54,10 +54,17 @@ def known_sequences() -> dict[str, dict[str, Any]]:
 
 
 def run_folders_of(path: Path) -> list[Path]:
-    """The folders of a sweep's finished runs, or the one run folder that `path` is."""
+    """The folders of a sweep's finished runs, or the one run folder that `path` is.
+
+    Raises:
+        RunFolderError: it is neither.
+    """
     results = sorted(path.glob("*/result.json"))
     if not results:
-        return [check_run_folder(str(path), "folders")]
+        try:
+            return [check_run_folder(str(path), "folders")]
+        except RunFolderError as error:
+            raise RunFolderError(f"{error}; and a sweep has a `result.json` for each run that is finished") from None
     named = [Path(json.loads(result.read_text(encoding="utf-8"))["run_folder"]) for result in results]
     start = path.resolve().parent.parent  # where the sweep was started, if its folder is the default
     return [folder if folder.exists() else start / folder for folder in named]
@@ -67,8 +74,12 @@ def records_of(run: Run) -> list[Record]:
     """A finished run whose evaluations are all there, made small: a record for each player that its agent has.
 
     Raises:
-        RunFolderError: it is not finished, or something is still to be evaluated.
+        RunFolderError: it is not finished, something is still to be evaluated, or it does not say what made it.
     """
+    missing = [name for name in ("seed", "exp_name", "versions", "processor", "command") if name not in run.args]
+    if run.args_problem or missing:
+        what = f"cannot be read: {run.args_problem}" if run.args_problem else f"does not say {', '.join(missing)}"
+        raise RunFolderError(f"{run.folder / 'args.json'} {what}; a run of this version says what made it")
     if not run.finished:
         raise RunFolderError(f"`{run.folder}` is not finished")
     return [_record_of(run, player) for player in dict.fromkeys(row.get("agent", "") for row in run.results) or [""]]

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -36,7 +38,9 @@ from continual_hackatari.methods import all_methods
 from continual_hackatari.names import parse
 from continual_hackatari.reporting import figures
 from continual_hackatari.reporting.evaluation_curves import heat_map
+from continual_hackatari.reporting.floor import Floor, floors_of
 from continual_hackatari.reporting.groups import Group, differences, experiment_settings, mixed_versions
+from continual_hackatari.reporting.metrics import Metric
 from continual_hackatari.reporting.metrics_tables import GroupResult, Settings, evaluate_groups
 from continual_hackatari.reporting.report import Report, how_far_to_trust
 from continual_hackatari.reporting.rows import RunFolderError
@@ -46,14 +50,16 @@ from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.reporting.words import DASH, counted, name_of, number
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import as_plain_dict
+from continual_hackatari.training.game import choose_game
 from continual_hackatari.training.script_files import load_script
-from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.training.suites import first_regimes
 
 PAGE = ROOT / "docs" / "suite-results.md"
 STRENGTHS = "strengths-"
 """how `exp_name` of a sequence begins on which strengths are chosen"""
 PLAIN = "none"
+SEQUENCE = ("exp_name", "total_timesteps", "modifs", "modification_factory", "modification_factory_kwargs")
+"""settings that say what is trained on, and nothing of the learner"""
 PLAYERS = {"kb": "(knowledge base)", "ac": "(active column)"}
 DOTS = 110
 """per inch of a picture: readable on a page, and small in the repository"""
@@ -75,14 +81,20 @@ human-normalised: 0 is a random player and 1 a human, both in the unmodified gam
 
 | column | meaning |
 |---|---|
+| methods | another learner than PPO as the sequence has it, the methods, and every setting that differs from the \
+sequence's |
 | at the end | `average_performance`: mean over tasks after the last regime, and over seeds |
 | IQM | its interquartile mean over seeds x tasks, with the 95 % interval of [metrics](metrics.md); one seed has none |
 | minus none | difference at the end to `none` with the same seed: mean, and half of its 95 % interval (Student's t) |
-| forgotten | `forgetting_maximal`: how far a task ends below its best since it was left, mean over tasks |
+| forgotten | `forgetting_maximal`: how far a task ends below its best since it was left, mean over every time that it \
+was left: in a cycle several times per task |
 | isolated | `forgetting_isolated`: what a regime of another task costs a task, mean over tasks and such regimes |
-| recovered | `recovered_share`: share of switches after which the agent reached 90 % of its score before the switch, \
-and in brackets the mean number of steps until then; a switch to a harder string may count as not recovered |
-| transfer | `forward_transfer`, from runs on one task alone; undefined where one is missing or learned nothing |
+| recovered | `recovered_share`: share of switches whose new task came to u + 0.9 (v - u) within its regime; v is the \
+old task's score just before the switch, u the new task's before any training. In brackets the mean number of steps of \
+those that did, and `2 of 3 switches`, over all seeds, where in the others v is not above u: they do not count. \
+Who was bad before a switch recovers easily, and in a harder task the best may not |
+| transfer | `forward_transfer`, mean over the tasks of which there are runs alone that learned something; \
+`1 of 4 tasks`, counted over all seeds, where those are not all |
 | learned | `learned_share` of tasks, above a random player in their first regime |
 | slope | `plasticity_slope`, where tasks come back |
 
@@ -149,8 +161,8 @@ class Results(NamedTuple):
     """metrics of scores above the random player's, human-normalised where there are several games"""
     points: list[GroupResult]
     """the same in points of each game, above the random player's"""
-    transfer: list[float]
-    """forward transfer of each group; NaN where there is none"""
+    transfer: list[str]
+    """forward transfer of each group, as the table shows it"""
     alone: list[Run]
     """runs on one task alone"""
 
@@ -170,7 +182,7 @@ class Results(NamedTuple):
 def label_of(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The methods as `sweep.py --methods` takes them; before them another script than PPO's, and which of its players.
 
-    With the settings that are neither defaults nor the sequence's (`config`); of a script those of its own alone.
+    With the settings that are neither defaults nor the sequence's (`config`).
     """
     words = [label] if (label := script_label(args, config)) else []
     for name in args.get("methods", []):
@@ -183,18 +195,27 @@ def label_of(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 def script_label(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The learner: `clear:replay_ratio=0` of runs of `continual_clear.py`, say; empty of PPO as the sequence has it."""
     script = args.get("script", USUAL_SCRIPT)
-    defaults = as_plain_dict(load_script(ROOT / script).settings())
-    usual = {field.name for field in dataclasses.fields(RunSettings)} | {"architecture"}
-    expected = {
-        name: config.get(name, default)
-        for name, default in defaults.items()
-        if name not in usual and default != "auto"  # what that became follows from the sequence
-    }
+    expected, own = expected_settings(script, json.dumps(config)), learner_settings(args)
     name = "ppo" if script == USUAL_SCRIPT else Path(script).stem.removeprefix("continual_")
-    label = with_settings(name, {name: args.get(name, default) for name, default in expected.items()}, expected)
+    label = with_settings(name, {name: own[name] for name in expected if name in own and name != "methods"}, expected)
     if label == "ppo":
         return ""
     return f"{label} {PLAYERS[args['player']]}" if "player" in args else label
+
+
+@functools.cache
+def expected_settings(script: str, config: str) -> dict[str, Any]:
+    """What a run of this script has that is told nothing but this sequence, which is given as JSON."""
+    told, of = json.loads(config), load_script(ROOT / script)
+    names = {field.name for field in dataclasses.fields(of.settings)}
+    settings = of.complete(of.settings(**{name: told[name] for name in names & told.keys()}), sorted(games_of(told)))
+    return {**as_plain_dict(settings), **choose_game(settings)[0].chosen}
+
+
+def learner_settings(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the experiment; of a run on one task alone, all but its task and its steps."""
+    alone = args.get("exp_name") == "single-task"
+    return {name: value for name, value in experiment_settings(args).items() if not (alone and name in SEQUENCE)}
 
 
 def with_settings(name: str, given: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
@@ -221,19 +242,35 @@ def results_of(name: str, config: dict[str, Any], content: Mapping[str, Sequence
     return Results(name, config, above, points, [transfer[i] for i in order], alone)
 
 
-def forward_transfer(runs: Sequence[Run], alone: Sequence[Run], config: Mapping[str, Any]) -> float:
-    """Of a group of runs, beside those on one task alone of the same learner, without methods; NaN: there are none."""
+def forward_transfer(runs: Sequence[Run], alone: Sequence[Run], config: Mapping[str, Any]) -> str:
+    """Of a group of runs, beside those on one task alone of the same learner, without methods; a dash: there are none.
+
+    With the number of tasks, over all seeds, if it is not a mean over all of them.
+    """
     learner = script_label(runs[0].args, config)
     alike = [run for run in alone if script_label(run.args, config) == learner]
     if not alike:
-        return math.nan
+        return DASH
     (compared,) = evaluate_groups(runs, alike, Settings(normalise="single_task"))
-    return compared.summaries["forward_transfer"].mean
+    in_brackets = part_of([metrics["forward_transfer"] for metrics in compared.metrics], "tasks")
+    return number(compared.summaries["forward_transfer"].mean) + (f" ({in_brackets})" if in_brackets else "")
+
+
+def part_of(metrics: Sequence[Metric], units: str) -> str:
+    """`1 of 4 tasks`: over how many units, of all runs, a mean is taken that leaves some out; empty: none, or all."""
+    total = sum(len(metric.units) for metric in metrics)
+    defined = total - sum(len(metric.reasons) for metric in metrics)
+    return f"{defined} of {total} {units}" if 0 < defined < total else ""
 
 
 def of_several_games(config: Mapping[str, Any]) -> bool:
     """Whether this sequence has points of different sizes."""
-    return len({parse(string).game for *_, string in schedule_from_config(dict(config), seed=0).segments()}) > 1
+    return len(games_of(config)) > 1
+
+
+def games_of(config: Mapping[str, Any]) -> set[str]:
+    """The games that strings of this sequence name; the empty one is that of `env_id`."""
+    return {parse(string).game for *_, string in schedule_from_config(dict(config), seed=0).segments()}
 
 
 # ----------------------------------------------------------------------------------------------------------- tables
@@ -248,13 +285,16 @@ def suite_table(results: Results) -> str:
         end = of["average_performance"]
         interval = "" if math.isnan(end.low) else f" [{number(end.low)}, {number(end.high)}]"
         steps = of["recovery_steps"].mean
-        took = "" if math.isnan(steps) else f" ({steps:,.0f})"
+        took = "" if math.isnan(steps) else f"{steps:,.0f}"
+        switches = part_of([metrics["recovered_share"] for metrics in result.metrics], "switches")
+        in_brackets = "; ".join(filter(None, [took, switches]))
         cells = [", ".join(run.seed for run in result.group.runs), number(end.mean), number(end.iqm) + interval]
         cells += [
             minus_plain(results, label),
             *(number(of[f"forgetting_{kind}"].mean) for kind in ("maximal", "isolated")),
         ]
-        cells += [number(of["recovered_share"].mean) + took, number(transfer), number(of["learned_share"].mean)]
+        recovered = number(of["recovered_share"].mean) + (f" ({in_brackets})" if in_brackets else "")
+        cells += [recovered, transfer, number(of["learned_share"].mean)]
         rows.append([f"`{label}`", *cells, number(of["plasticity_slope"].mean)])
     return format_table(rows, "markdown")
 
@@ -439,11 +479,32 @@ def limits_of(results: Results) -> list[str]:
         forgetting = result.summaries["forgetting_maximal"]
         if math.isnan(forgetting.mean):
             lines.append(f"`{label}`: forgetting is undefined: {forgetting.reason}.")
+    lines += barely_learned(results)
     if not results.name.startswith(STRENGTHS):
         lines.append("Settings that a label does not name are the defaults; they were not chosen for this game.")
     if mixed := mixed_versions([run.args for run in results.runs]):
         lines.append(f"{mixed[0].upper()}{mixed[1:]}.")
     return lines
+
+
+def barely_learned(results: Results) -> list[str]:
+    """What counts as learned with less than a tenth of the points that another row came to."""
+    reached: dict[tuple[str, str, str], float] = {}
+    for label, result in zip(results.labels, results.points, strict=True):
+        for run, found, metrics in zip(result.group.runs, result.evaluations, result.metrics, strict=True):
+            floors = floors_of(run.env_id, run.args, found.tasks)
+            for task in found.tasks:
+                if metrics["learned_share"].units[name_of(task)] == 1 and isinstance(floor := floors[task], Floor):
+                    points = [score for step, score in found.points_since(task, found.phases_of(task)[0]) if step > 0]
+                    reached[label, run.seed, task] = max(points) - floor.mean
+    best = {task: max(points for (*_, each), points in reached.items() if each == task) for *_, task in reached}
+    return [
+        f"`{label}`, seed {seed}: `{name_of(task)}` counts as [learned](metrics.md#how-low-this-bar-is), and so as "
+        f"something to forget, with at best {number(points)} points above a random player in its first regime; "
+        f"others came to {number(best[task])}."
+        for (label, seed, task), points in reached.items()
+        if points < best[task] / 10
+    ]
 
 
 def what_was_run(results: Results) -> list[str]:
@@ -489,9 +550,34 @@ def draw_all() -> None:
 # ---------------------------------------------------------------------------------------------------------- command
 
 
-def collect(folders: Sequence[Path]) -> None:
-    """Add these runs to the committed files."""
+def unlike(record: Record, content: Mapping[str, Sequence[Record]], config: Mapping[str, Any]) -> str:
+    """Why this run would stand under the label of runs with other settings; empty where it would not.
+
+    A label names what the scripts do not have by themselves, and those of another version may know other settings.
+    """
+    args = record["args"]
+    label = label_of(args, config)
+    for other in (each["args"] for kind in content.values() for each in kind):
+        settings = [learner_settings(args), learner_settings(other)]
+        same_kind = (args["exp_name"], label) == (other["exp_name"], label_of(other, config))
+        if same_kind and (names := differences(settings)):
+            own, theirs = (", ".join(f"{name} {each.get(name, 'unknown')}" for name in names) for each in settings)
+            return (
+                f"`{label}`, seed {args['seed']}, of `{args['exp_name']}` has {own}, but {config['exp_name']}.json has "
+                f"runs of the same label with {theirs}; take those out of the file first, or make them anew as well"
+            )
+    return ""
+
+
+def collect(paths: Sequence[Path]) -> None:
+    """Add these runs, and the finished ones of these sweeps, to the committed files."""
     records: dict[str, list[Record]] = {}
+    folders: list[Path] = []
+    for path in paths:
+        try:
+            folders += run_folders_of(path)
+        except RunFolderError as error:
+            print(f"left out: {error}")
     for folder in folders:
         try:
             found = records_of(Run(folder, events=False))
@@ -505,9 +591,13 @@ def collect(folders: Sequence[Path]) -> None:
         own = records.pop(name, [])
         if not name.startswith(STRENGTHS):
             own = [*own, *(record for record in alone if is_baseline(record, config))]
+        content = read(path)
+        for record in own:
+            if why := unlike(record, content, config):
+                print(f"left out: {why}")
+            else:
+                add(content, [record])
         if own:
-            content = read(path)
-            add(content, own)
             write(path, content)
             print(f"{path.name}: {counted(len(content['runs']), 'run')}, {len(content['single_task'])} on one task")
     for name, others in records.items():
@@ -517,7 +607,7 @@ def collect(folders: Sequence[Path]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, help="of sweeps, or of runs (default: only make the page)")
-    collect([folder for path in parser.parse_args().folders for folder in run_folders_of(path)])
+    collect(parser.parse_args().folders)
     draw_all()
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE.relative_to(ROOT))

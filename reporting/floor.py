@@ -31,13 +31,22 @@ class Floor(NamedTuple):
 
 def floors_of(env_id: str, args: Mapping[str, Any], strings: Iterable[str]) -> dict[str, Floor | str]:
     """The floors of a run of these settings, by modification string; or why one is not known."""
-    env_id, conditions = full_id(env_id), conditions_of(args)
-    return {string: floor_of(id_in_game(env_id, parse(string).game), conditions, string) for string in strings}
+    found: dict[str, Floor | str] = {}
+    for string in strings:
+        game = id_in_game(full_id(env_id), parse(string).game)
+        found[string] = floor_of(game, conditions_of(args), string)
+        if isinstance(found[string], str) and args.get("modification_digest"):  # a string without a name of that file
+            found[string] = floor_of(game, conditions_of({**args, "modification_digest": ""}), string)
+    return found
 
 
 def conditions_of(args: Mapping[str, Any]) -> str:
-    """On what a random player's score depends besides game and string: the frame skip, and what is not as usual."""
-    others = [f", {name} {args[name]}" for name, usual in USUAL.items() if args.get(name) not in (None, usual)]
+    """On what a random player's score depends besides game and string: the frame skip, and what is not as usual.
+
+    Under a string with a name of somebody's own that is also the file with such names.
+    """
+    usual = {**USUAL, "modification_digest": ""}
+    others = [f", {name} {args[name]}" for name, value in usual.items() if args.get(name) not in (None, value)]
     return f"{args.get('frameskip', 4)}{''.join(others)}"
 
 

@@ -1,5 +1,6 @@
 """The uniformly random player, its measured scores, and metrics that are relative to them."""
 
+import hashlib
 import json
 import math
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from benchmarks import floor as benchmark
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents.random_player import RandomPlayer
 from continual_hackatari.names import full_id
+from continual_hackatari.reporting import floor
 from continual_hackatari.reporting.evaluations import Evaluations
 from continual_hackatari.reporting.floor import USUAL, Floor, conditions_of, floor_of, floors_of, measured
 from continual_hackatari.reporting.metrics import continual_metrics, metrics_of
@@ -102,6 +104,50 @@ def test_the_command_measures_what_is_missing_and_only_that(tmp_path, monkeypatc
     written = json.loads(result.read_text())["scores"]["ALE/Breakout-v5"]["4"]
     assert written.keys() == {"", "gravity", "mode_4"}
     assert written["gravity"] == [7.0]
+
+
+def test_names_of_somebodys_own_have_the_floor_of_their_file(tmp_path, monkeypatch):
+    """Other strings keep that of everybody: the file changes nothing under them."""
+    rules = tmp_path / "rules.py"
+    rules.write_text(
+        "from continual_hackatari.wrappers.modifications import ConstantWrites\n"
+        'MODIFICATIONS = {"Freeway": {"high_start": ConstantWrites("High.", ((14, 100),), runs="reset")}}\n'
+    )
+    schedule = {"num_total_steps": 20, "modifications": ["mode_1", "high_start"], "switching_thresholds": [10]}
+    config = {"env_id": "ALE/Freeway-v5", "modification_file": str(rules), "modification_factory_kwargs": schedule}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({**config, "modification_factory": "SequentialModificationFactory"}))
+    digest = hashlib.sha256(rules.read_bytes()).hexdigest()
+    own = f"4, modification_digest {digest}"
+    wanted = benchmark.wanted([path])
+    assert {place[1:] for place in wanted} == {("4", ""), ("4", "mode_1"), (own, "high_start")}
+    played = []
+    monkeypatch.setattr(
+        benchmark, "evaluate", lambda player, game, strings, **more: played.append(game) or {"high_start": []}
+    )
+    benchmark.play("ALE/Freeway-v5", wanted["ALE/Freeway-v5", own, "high_start"], "high_start")
+    assert played[0].modification_digest == digest
+
+    monkeypatch.setattr(
+        floor, "measured", lambda: {"ALE/Freeway-v5": {"4": {"": [0.0, 2.0]}, own: {"high_start": [3.0, 5.0]}}}
+    )
+    floor.floor_of.cache_clear()
+    mine = floors_of("ALE/Freeway-v5", {"modification_digest": digest}, ["", "high_start"])
+    others = floors_of("ALE/Freeway-v5", {"modification_digest": "0" * 64}, ["", "high_start"])
+    floor.floor_of.cache_clear()
+    assert (mine[""].mean, mine["high_start"].mean, others[""].mean) == (1.0, 4.0, 1.0)
+    assert others["high_start"] == "no score of a random player under high_start is known"
+
+
+def test_a_configuration_that_cannot_be_played_gets_a_sentence(tmp_path, monkeypatch):
+    schedule = {"num_total_steps": 20, "modifications": ["", "gravitation"], "switching_thresholds": [10]}
+    path = tmp_path / "mine.json"
+    config = {"env_id": "ALE/Breakout-v5", "modification_factory": "SequentialModificationFactory"}
+    path.write_text(json.dumps({**config, "modification_factory_kwargs": schedule}))
+    for given, words in ((path, "did you mean gravity"), (tmp_path / "none.json", "No such file")):
+        monkeypatch.setattr("sys.argv", ["floor.py", str(given)])
+        with pytest.raises(SystemExit, match=f"^error: .*{words}"):
+            benchmark.main()
 
 
 @pytest.mark.slow

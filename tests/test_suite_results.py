@@ -12,18 +12,23 @@ from benchmarks import suite_records, suite_results
 from continual_hackatari.reporting.metrics_tables import Settings, evaluate_groups
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
-from continual_hackatari.reporting.words import DASH
+from continual_hackatari.reporting.words import DASH, number
 
 SUITE = "freeway-dynamics-cpu-v2"
 CONFIG = json.loads((ROOT / "configs" / "suites" / "freeway-dynamics" / "cpu.json").read_text())
 STRINGS = tuple(CONFIG["modification_factory_kwargs"]["modifications"])
+PPO = {"script": "continual_training_example.py"}
 VERSIONS = {"commit": "0123456789abcdef", "torch": "2"}
 
 
-def made_up(root, methods=(), seed=1, strings=STRINGS, gain=1.0, exp_name=SUITE, held_out=("stop_top_4",), **more):
-    """A run that scores 20, less on what is not trained at present."""
+def made_up(
+    root, methods=(), seed=1, strings=STRINGS, gain=1.0, exp_name=SUITE, held_out=("stop_top_4",), score_of=None, **more
+):
+    """A run that scores 20, less on what is not trained at present, or `score_of(string, step)`."""
 
     def score(string, phase, step):
+        if score_of:
+            return score_of(string, step)
         if step == 0:
             return 0.0
         return 20.0 * gain + seed if string == strings[phase] else 20.0 * gain - 3 * phase - len(string) % 5
@@ -104,6 +109,19 @@ def test_what_is_not_finished_or_not_evaluated_is_refused(tmp_path):
         suite_records.records_of(Run(folder, events=False))
 
 
+@pytest.mark.parametrize("missing", ["versions", "processor", "command", "seed", "exp_name"])
+def test_a_run_that_does_not_say_what_made_it_is_refused(tmp_path, missing):
+    path = made_up(tmp_path) / "args.json"
+    path.write_text(
+        json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != missing})
+    )
+    with pytest.raises(RunFolderError, match=rf"args\.json does not say {missing}; a run of this version"):
+        suite_records.records_of(Run(path.parent, events=False))
+    path.write_text("{")
+    with pytest.raises(RunFolderError, match=r"args\.json cannot be read"):
+        suite_records.records_of(Run(path.parent, events=False))
+
+
 @pytest.fixture
 def committed(tmp_path, monkeypatch):
     """An empty folder in the place of the committed files, and a page of nobody."""
@@ -114,10 +132,10 @@ def committed(tmp_path, monkeypatch):
 def test_runs_are_added_and_a_repeated_one_takes_the_place_of_the_old(committed, tmp_path, capsys):
     sweep = tmp_path / "sweeps" / "some"
     runs = [made_up(tmp_path / "runs"), made_up(tmp_path / "runs", ("ewc",), **{"ewc.strength": 1.0})]
-    for number, run in enumerate(runs):
-        (sweep / f"{number}").mkdir(parents=True)
-        (sweep / f"{number}" / "result.json").write_text(json.dumps({"run_folder": str(run.relative_to(tmp_path))}))
-    suite_results.collect(suite_records.run_folders_of(sweep))
+    for place, run in enumerate(runs):
+        (sweep / f"{place}").mkdir(parents=True)
+        (sweep / f"{place}" / "result.json").write_text(json.dumps({"run_folder": str(run.relative_to(tmp_path))}))
+    suite_results.collect([sweep])
     path = committed / f"{SUITE}.json"
     first = path.read_text()
     suite_results.collect(suite_records.run_folders_of(sweep)[::-1])
@@ -128,6 +146,17 @@ def test_runs_are_added_and_a_repeated_one_takes_the_place_of_the_old(committed,
     assert path.read_text() != first
     suite_results.collect([made_up(tmp_path / "other", exp_name="my-own")])
     assert "`my-own`, which is no suite" in capsys.readouterr().out
+
+
+def test_what_is_neither_a_sweep_nor_a_run_is_left_out_with_a_sentence(committed, tmp_path, capsys):
+    begun = tmp_path / "sweeps" / "begun"
+    begun.mkdir(parents=True)
+    suite_results.collect([tmp_path / "nowhere", begun, made_up(tmp_path / "runs")])
+    nowhere, no_run, added = capsys.readouterr().out.splitlines()
+    assert nowhere.startswith(f"left out: `folders` names `{tmp_path / 'nowhere'}`, which does not exist")
+    assert no_run.startswith(f"left out: `folders` names `{begun}`, which is no run folder")
+    assert no_run.endswith("a sweep has a `result.json` for each run that is finished")
+    assert added == f"{SUITE}.json: 1 run, 0 on one task", "the others are added"
 
 
 def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path):
@@ -181,7 +210,7 @@ def test_the_table_has_pairs_of_the_same_seed_and_says_what_one_seed_is_worth(co
 
 def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
     of_script = {"script": "/home/somebody/continual_progress_compress.py", "progress_share": 0.5, "ewc_strength": 7.0}
-    folder = made_up(tmp_path, **of_script)
+    folder = made_up(tmp_path, architecture="TWO_COLUMNS", **of_script)
     head, *rows = (folder / "evals.csv").read_text().splitlines()
     cells = [row.split(",") for row in rows]
     other = [",".join([*each[:9], str(float(each[9]) - 2), *each[10:], "ac"]) for each in cells]
@@ -195,7 +224,7 @@ def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
     suite_results.collect([folder, made_up(tmp_path / "ppo")])
     table = lines_of(suite_results.page(), "| methods | seeds")
     ends = {row[1].strip(): float(row[3]) for row in table}
-    name = "`progress_compress:ewc_strength=7 ({})`".format
+    name = "`progress_compress:num_envs=8:num_steps=128:ewc_strength=7 ({})`".format
     assert sorted(ends) == ["`none`", name("active column"), name("knowledge base")]
     assert ends[name("active column")] == ends[name("knowledge base")] - 2 == ends["`none`"] - 2
 
@@ -204,15 +233,52 @@ def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
     ("args", "config", "label"),
     [
         ({"replay_ratio": 0.0}, {}, "clear:replay_ratio=0"),
-        ({"replay_ratio": 1.0, "num_envs": 4, "architecture": "PPO"}, {}, "clear"),
+        ({"replay_ratio": 1.0, "num_envs": 16, "num_workers": 3}, {}, "clear"),
         ({"replay_ratio": 0.5, "gamma": 0.9}, {"gamma": 0.9}, "clear:replay_ratio=0.5"),
+        ({"amp": "bf16", "replay_ratio": 0.0}, {}, "clear:amp=bf16:replay_ratio=0"),
         ({"methods": ["ewc"], "ewc.strength": 3.0}, {}, "clear+ewc:strength=3"),
-        ({"script": "continual_training_example.py", "reward_scaling": "normalize", "gamma": 0.99}, {}, "none"),
-        ({"script": "continual_training_example.py", "gamma": 0.9, "methods": ["ewc"]}, {}, "ppo:gamma=0.9+ewc"),
+        ({**PPO, "reward_scaling": "normalize", "gamma": 0.99, "sticky": 0.25, "frameskip": 4}, {}, "none"),
+        ({**PPO, "gamma": 0.9, "methods": ["ewc"]}, {}, "ppo:gamma=0.9+ewc"),
+        ({**PPO, "num_envs": 16}, {}, "ppo:num_envs=16"),
+        ({**PPO, "num_envs": 16}, {"num_envs": 16}, "none"),
+        ({**PPO, "sticky": 0.0, "game_start": "none"}, {}, "ppo:game_start=none:sticky=0"),
+        ({**PPO, "modifs": "mode_1", "total_timesteps": 7, "exp_name": "single-task"}, {}, "none"),
+        ({**PPO, "total_timesteps": 7}, {}, "ppo:total_timesteps=7"),
     ],
 )
-def test_a_script_is_named_with_the_settings_of_its_own(args, config, label):
-    assert suite_results.label_of({"script": "continual_clear.py", **args}, config) == label
+def test_a_label_names_every_setting_that_the_sequence_does_not_say(args, config, label):
+    assert suite_results.label_of({"script": "continual_clear.py", **args}, CONFIG | config) == label
+
+
+def test_the_scaling_of_rewards_follows_from_the_games():
+    config = suite_records.known_sequences()["three-games-cpu-v2"]
+    without = {name: value for name, value in config.items() if name != "reward_scaling"}
+    for own in (config, without):
+        assert suite_results.label_of({**PPO, "reward_scaling": "clip"}, own) == "none"
+    assert suite_results.label_of({**PPO, "reward_scaling": "normalize"}, without) == "ppo:reward_scaling=normalize"
+
+
+def test_runs_of_one_label_with_other_settings_are_left_out(committed, tmp_path, capsys):
+    """`others` is a setting of which the scripts know nothing, as those of another version might."""
+    suite_results.collect([made_up(tmp_path)])
+    path = committed / f"{SUITE}.json"
+    before = path.read_text()
+    suite_results.collect([made_up(tmp_path / "again", seed=2, others=7)])
+    assert path.read_text() == before
+    assert (
+        f"left out: `none`, seed 2, of `{SUITE}` has others 7, but {SUITE}.json has runs of the same label with "
+        "others unknown; take those out" in capsys.readouterr().out
+    )
+    suite_results.collect([made_up(tmp_path / "named", seed=2, amp="bf16")])
+    labels = [row[1].strip() for row in lines_of(suite_results.page(), "| methods | seeds")]
+    assert sorted(labels) == ["`none`", "`ppo:amp=bf16`"]
+
+
+def test_no_two_groups_of_the_committed_runs_have_one_label():
+    for name, config in suite_records.known_sequences().items():
+        content = suite_records.read(suite_records.FOLDER / f"{name}.json")
+        found = {suite_results.unlike(record, content, config) for kind in content.values() for record in kind}
+        assert found <= {""}
 
 
 def test_the_usual_script_is_not_recorded_and_a_foreign_one_refused(tmp_path):
@@ -233,12 +299,38 @@ def test_transfer_is_beside_runs_on_one_task_of_the_same_script(tmp_path):
     ]
     own = {**clear, "replay_ratio": 0.0}
     runs = [Run(made_up(tmp_path / name, **more), events=False) for name, more in (("ppo", {}), ("clear", own))]
-    assert math.isnan(suite_results.forward_transfer(runs[:1], alone, CONFIG))
+    assert suite_results.forward_transfer(runs[:1], alone, CONFIG) == DASH
     (only,) = evaluate_groups(runs[1:], alone[1:], Settings(normalise="single_task"))
-    assert suite_results.forward_transfer(runs[1:], alone, CONFIG) == only.summaries["forward_transfer"].mean
-    assert not math.isnan(only.summaries["forward_transfer"].mean)
+    expected = only.summaries["forward_transfer"].mean
+    assert not math.isnan(expected)
+    assert suite_results.forward_transfer(runs[1:], alone, CONFIG) == f"{number(expected)} (1 of 4 tasks)"
+    both = [*runs[1:], Run(made_up(tmp_path / "more", seed=2, **own), events=False)]
+    assert suite_results.forward_transfer(both, alone, CONFIG).endswith(" (2 of 8 tasks)")
     rows = [row.split("|")[1].strip() for row in suite_results.alone_table(alone, CONFIG).splitlines()[2:]]
-    assert rows == ["`no_modif`, `clear`", "`no_modif`, `clear:replay_ratio=0`"]
+    assert rows == [f"`no_modif`, `clear:num_envs=8:num_steps=128{own}`" for own in ("", ":replay_ratio=0")]
+
+
+def test_a_switch_with_nothing_to_recover_is_not_counted_and_the_table_says_so(committed, tmp_path):
+    """The first task scores nothing throughout, so at the first switch there is no level to come back to."""
+    scores = {STRINGS[0]: 0.0, STRINGS[1]: 10.0, STRINGS[2]: 20.0, STRINGS[3]: 15.0}
+    folder = made_up(tmp_path, score_of=lambda string, step: scores.get(string, 0.0) if step else 0.0)
+    suite_results.collect([folder])
+    (row,) = lines_of(suite_results.page(), "| methods | seeds")
+    assert row[8].strip() == "0.5 (0; 2 of 3 switches)"
+
+
+def test_what_was_hardly_learned_is_named(committed, tmp_path):
+    """Of one string 2 points above 0 beside 20 of another method; a tenth of it would be enough."""
+    low = {STRINGS[1]: 1.9, STRINGS[2]: 2.0}
+    folders = [
+        made_up(tmp_path, methods, score_of=lambda string, step, own=own: own.get(string, 20.0) if step else 0.0)
+        for methods, own in (((), {}), (("redo",), low))
+    ]
+    suite_results.collect(folders)
+    lines = [line for line in suite_results.page().splitlines() if "how-low-this-bar-is" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("- `redo`, seed 1: `no_modif` counts as [learned]")
+    assert "with at best 1.9 points above a random player in its first regime; others came to 20." in lines[0]
 
 
 def test_what_other_strings_cost_a_string_is_told_in_points(committed, tmp_path):
