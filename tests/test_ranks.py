@@ -297,6 +297,20 @@ def test_what_cannot_be_shared_is_said_once_before_anything_starts(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", ["reset_optimizer", "online_ewc"])
+def test_only_processes_that_keep_files_of_their_own_need_a_run_folder_that_all_see(method, tmp_path):
+    flags = flags_for(tmp_path, "--num_minibatches", "2", "--methods", method, steps=32)
+    codes = end(start_both(tmp_path, "own_machine:1:0", *flags))
+    said = (tmp_path / "rank0.txt").read_text()
+    if method == "reset_optimizer":
+        assert codes == [0, 0], said
+    else:
+        assert codes == [2, 2], said
+        assert re.search(r"^error: .* files .* of methods, and `runs/\S+` is not there for all .* `--runs_dir`", said, re.M)
+        assert not list(only_run(tmp_path).glob("*.pt"))
+
+
+@pytest.mark.slow
 def test_weights_that_differ_end_the_run(tmp_path):
     """A rank whose arithmetic goes its own way, from the sixth gradient step on."""
     codes = end(start_both(tmp_path, "differ:1:6", *flags_for(tmp_path)))

@@ -210,6 +210,13 @@ class Run(Generic[ArgsT]):
             raise ConfigError(
                 "`start_from` needs a script that makes its agent with `run.new_agent`, as this one does not"
             )
+        (apart,) = self.ranks.any(bool(self._filed) and not self.folder.is_dir())
+        if apart:  # said here: a process that cannot write its files would end in the midst of the first save
+            raise ConfigError(
+                f"every process keeps files of its own in the run folder, those of {' and '.join(self._filed)}, and "
+                f"`{self.folder}` is not there for all of them; start them in the same folder, and let `--runs_dir` "
+                "be on a file system that all machines share"
+            )
         if self.setup.saved is not None:
             self._restore(self.setup.saved)
         else:
