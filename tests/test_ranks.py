@@ -5,6 +5,7 @@ import re
 import signal
 from types import SimpleNamespace
 
+import made_up_game
 import numpy as np
 import pytest
 import rank_math
@@ -19,6 +20,7 @@ from continual_hackatari import continual_clear
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.training import setup
 from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.evaluations import ContinualEvaluation
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.replay import numbers_of
 from continual_hackatari.training.resume import ResumeError, load_state
@@ -308,6 +310,17 @@ def test_only_processes_that_keep_files_of_their_own_need_a_run_folder_that_all_
         assert codes == [2, 2], said
         assert re.search(r"^error: .* files .* of methods, and `runs/\S+` is not there for all .* `--runs_dir`", said, re.M)
         assert not list(only_run(tmp_path).glob("*.pt"))
+
+
+def test_what_one_process_does_alone_at_the_end_comes_after_what_all_do(monkeypatch, tmp_path):
+    """The others would wait for it in vain: its tests may take longer than their patience."""
+    happened = []
+    finish = ContinualEvaluation.finish
+    monkeypatch.setattr(ContinualEvaluation, "finish", lambda *args: (happened.append("all"), finish(*args))[1])
+    monkeypatch.setattr("continual_hackatari.training.ending.test", lambda *_: happened.append("main"))
+    monkeypatch.setattr("continual_hackatari.training.setup.cost_of_games", lambda *_: "")  # of a game that it plays
+    made_up_game.play(monkeypatch, tmp_path, "--total_timesteps", "64", "--test_modifs", "no_modif")
+    assert happened == ["all", "main"]
 
 
 @pytest.mark.slow

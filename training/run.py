@@ -243,9 +243,10 @@ class Run(Generic[ArgsT]):
         self.envs.close()  # completes the videos
         for path in sorted((self.folder / "videos").glob("*.mp4")):
             self.tracker.video(path, f"videos/{path.stem}", self.global_step)
+        results = self.evaluations.finish(self.tracker)
+        # From here on nothing is done together: other ranks would wait for the tests for some minutes only.
         if self.args.test_modifs and self.ranks.is_main:
             ending.test(self.args, self._agent, self.setup.game, self.tracker, self.global_step)
-        results = self.evaluations.finish(self.tracker)
         ending.log_continual_metrics(results, self.folder, self.tracker, self.global_step)
         if self.ranks.is_main:
             forget_states(self.folder, keep_last=not self.args.has_fixed_length)
