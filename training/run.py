@@ -139,6 +139,7 @@ class Run(Generic[ArgsT]):
         self.timer = PhaseTimer()
         self._last_switch = self._round_began = self._round_before = 0
         self._regime_ended = -1  # the step of the last switch that has begun
+        self._period_changed = -1  # the step of the last period after which methods changed the weights
         self._modification_index: dict[str, int] = {}
         self._ended_games: list[tuple[int, GameRecord]] = []  # with the step where each of them ended
         self._stopping = self._finished = self._has_start = False
@@ -415,6 +416,8 @@ class Run(Generic[ArgsT]):
         if self.asked_for() != self.modification:
             self.end_regime()
         self.weights_change()
+        if self.args.methods_change_weights:
+            self._period_changed = self.global_step
         return f"period {ended}", f"period {begun}"
 
     def begin_regime(self, modification: str) -> None:
@@ -427,6 +430,7 @@ class Run(Generic[ArgsT]):
         self.games_ended(info["games"])
         self.log_games()
         seconds = time.perf_counter() - self._switch_start
+        changed = self.args.weights_change_at_switches or self._period_changed == self.global_step
         self.tracker.switch(
             {
                 "switch": self.num_switches,
@@ -435,7 +439,7 @@ class Run(Generic[ArgsT]):
                 "to": modification,
                 "mode": self.args.switch_mode,
                 "seconds": f"{seconds:.4f}",
-                "shrink_and_perturb": self.args.weights_change_at_switches,
+                "shrink_and_perturb": changed,
                 "checkpoint": self._switch_checkpoint,
             }
         )
