@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 from continual_hackatari.agents.finite import NotFiniteError, not_finite
 from continual_hackatari.methods.moments import Clock
+from continual_hackatari.reporting.rows import FINAL
 from continual_hackatari.training import ending
 from continual_hackatari.training.checkpoints import CheckpointError, save_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
@@ -60,7 +61,6 @@ from continual_hackatari.training.resume import (
 )
 from continual_hackatari.training.rules import keep_files, with_copy
 from continual_hackatari.training.run_folder import (
-    FINAL,
     create_run_folder,
     slug,
     step_checkpoint,
