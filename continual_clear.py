@@ -444,8 +444,7 @@ def memory(args: Args, game: GameConfig) -> tuple[int, str]:
     """Bytes that a process needs at least, and the settings that make it less."""
     in_update = args.batch_size + int(args.batch_size * args.replay_ratio)
     rows = bytes_of_rows(args, game, args.batch_size, in_update)
-    kept = int(args.replay_mb * 1e6) if args.replay_ratio > 0 else 0
-    return rows + kept, "`num_envs`, `num_steps`, `buffer_window_size` or `replay_mb`"
+    return rows, "`num_envs`, `num_steps`, `buffer_window_size` or `replay_ratio`"
 
 
 PLACES = frozenset({*MOMENTS, "every", "hidden", "fisher", "initialise"})

@@ -18,7 +18,7 @@ def not_finite(losses: Sequence[Tensor], names: Sequence[str], agent: nn.Module)
     """
     finite = torch.stack(list(losses)).isfinite()  # [gradient steps, n]
     weights = dict(agent.named_parameters())
-    finite_weights = torch.stack([weight.isfinite().all() for weight in weights.values()])
+    finite_weights = torch.stack([_all_finite(weight.detach()) for weight in weights.values()])
     if bool(finite.all() & finite_weights.all()):
         return ""
     broken_steps = (~finite.all(1)).nonzero().flatten().tolist()
@@ -28,3 +28,10 @@ def not_finite(losses: Sequence[Tensor], names: Sequence[str], agent: nn.Module)
         return f"{', '.join(broken)} of gradient step {step + 1} of {len(losses)}"
     broken = [name for name, fine in zip(weights, finite_weights.tolist(), strict=True) if not fine]
     return f"the weights {', '.join(broken[:3])} after the last gradient step"
+
+
+def _all_finite(weight: Tensor) -> Tensor:
+    """One bool. The smallest and the largest number tell of all, a NaN is both, and they are found without a copy."""
+    if weight.is_complex() or weight.numel() == 0:
+        return weight.isfinite().all()
+    return torch.stack(weight.aminmax()).isfinite().all()

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.training import ROOT
 from continual_hackatari.reporting.groups import experiment_settings
+from continual_hackatari.reporting.rows import ARGS, FINAL
 from continual_hackatari.reporting.runs import Run as RunFolder
 from continual_hackatari.training.resume import can_go_on
 from continual_hackatari.training.run_folder import safe_name
@@ -51,13 +52,13 @@ def settings_of(run: Training) -> dict[str, Any]:
 def folders(root: Path, run: Training) -> list[Path]:
     """The folders in `root/runs` of this run, the oldest first: of its seed, and of the same experiment."""
     wanted = experiment_settings(settings_of(run))
-    there = (RunFolder(path.parent) for path in sorted((root / "runs").glob("*/args.json")))
+    there = (RunFolder(path.parent) for path in sorted((root / "runs").glob(f"*/{ARGS}")))
     return [one.folder for one in there if one.seed == str(run.seed) and experiment_settings(one.args) == wanted]
 
 
 def finished(root: Path, run: Training) -> Path | None:
     """The folder of this run if it went to its end."""
-    return next((path for path in folders(root, run) if (path / "model.cleanrl_model").exists()), None)
+    return next((path for path in folders(root, run) if (path / FINAL).exists()), None)
 
 
 def require_finished(root: Path, run: Training) -> Path:

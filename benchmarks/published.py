@@ -27,6 +27,7 @@ from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Training, require_finished, train_all
 from benchmarks.training import ROOT
 from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.reporting.rows import FINAL
 from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.checkpoints import load_checkpoint
@@ -239,7 +240,7 @@ def agents_of(group: str, args: argparse.Namespace) -> list[Path]:
     seeds = GROUPS[group]["seeds"] if args.seeds is None else args.seeds
     runs = [run_of(group, seed, args.steps) for seed in seeds]
     train_all(args.folder, runs, args.jobs)
-    return [require_finished(args.folder, run) / "model.cleanrl_model" for run in runs]
+    return [require_finished(args.folder, run) / FINAL for run in runs]
 
 
 def main() -> None:

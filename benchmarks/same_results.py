@@ -28,6 +28,8 @@ from typing import Any, NamedTuple
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from continual_hackatari.reporting.rows import FINAL, RESUME
+
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 900  # seconds after which a run takes what it waits for to hang
 SECONDS = ("time/", "charts/SPS", "switch/seconds")  # logged numbers that tell the time
@@ -100,7 +102,7 @@ def train_and_kill(code: Path, folder: Path, flags: list[str]) -> None:
         process = subprocess.Popen(words, cwd=folder, env=environment(code), stdout=log, stderr=subprocess.STDOUT)
     deadline, files = time.monotonic() + PATIENCE, set[int]()
     while len(files) < 3 and process.poll() is None and time.monotonic() < deadline:
-        files |= {path.stat().st_ino for path in folder.glob("runs/*/resume.pt")}
+        files |= {path.stat().st_ino for path in folder.glob(f"runs/*/{RESUME}")}
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     if process.wait() != -signal.SIGKILL:
@@ -112,7 +114,7 @@ def train_and_kill(code: Path, folder: Path, flags: list[str]) -> None:
 def train_and_evaluate(code: Path, folder: Path, flags: list[str]) -> None:
     """Train, then evaluate the agent with eval.py."""
     train(code, folder, flags)
-    (agent,) = folder.glob("runs/*/model.cleanrl_model")
+    (agent,) = folder.glob(f"runs/*/{FINAL}")
     words = ["--modifs", "no_modif, all_black_cars", "--eval_episodes", "3", "--output_dir", "evaluated"]
     run(code, folder, [str(code / "eval.py"), "--agent_path", str(agent), *words])
 

@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.harness import RESULTS, machine
 from benchmarks.learning import Training, require_finished, returns, train_all
+from continual_hackatari.reporting.rows import FINAL
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training import checkpoint_settings, playing
 from continual_hackatari.training.checkpoints import load_checkpoint
@@ -67,7 +68,7 @@ def main() -> None:
     in_training = {start: float(returns(path)[1][-LAST_GAMES:].mean()) for start, path in folders.items()}
     rows: dict[str, dict[str, tuple[float, float]]] = {}
     for trained, folder in folders.items():
-        played = {start: scores(folder / "model.cleanrl_model", start, args.games) for start in GAME_STARTS}
+        played = {start: scores(folder / FINAL, start, args.games) for start in GAME_STARTS}
         rows[trained] = {start: (fmean(of), stdev(of) / len(of) ** 0.5) for start, of in played.items()}
         print(f"{trained}: evaluated", flush=True)
     print(table(rows))

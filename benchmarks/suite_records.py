@@ -18,9 +18,11 @@ import numpy as np
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
 from continual_hackatari.reporting.groups import experiment_settings
 from continual_hackatari.reporting.rows import (
+    ARGS,
     EPISODE_COLUMNS,
     EPISODES,
     EVALUATION_COLUMNS,
+    FINAL,
     RESULTS,
     SWITCH_COLUMNS,
     SWITCHES,
@@ -208,8 +210,8 @@ def as_folder(record: Record, place: Path, number: int) -> Run:
     args = record["args"]
     folder = place / f"run-{number}_s{args['seed']}"
     folder.mkdir(parents=True)
-    (folder / "args.json").write_text(json.dumps({**args, "command": record["command"]}), encoding="utf-8")
-    (folder / "model.cleanrl_model").touch()
+    (folder / ARGS).write_text(json.dumps({**args, "command": record["command"]}), encoding="utf-8")
+    (folder / FINAL).touch()
     _rows(folder / SWITCHES, SWITCH_COLUMNS, _switches(record))
     _rows(folder / EPISODES, EPISODE_COLUMNS, _episodes(record))
     _rows(folder / RESULTS, EVALUATION_COLUMNS, _evaluations(record, folder.name))

@@ -90,7 +90,7 @@ def empty_memory(method: Method) -> Replay:
         return method.memory
     steps, mb, block_steps = method.room(method.settings) or (0, 0.0, 0)
     seed = int(torch.randint(2**62, (), generator=method.learner.generator))
-    return Replay(block_steps=block_steps, steps=steps, mb=mb, keep=method.settings.keep, seed=seed, stride=0)
+    return Replay(block_steps=block_steps, steps=steps, mb=mb, keep=method.settings.keep, seed=seed)
 
 
 def remember(memory: Replay | None, learner: Learner, rows: Rows, task: str) -> None:
@@ -100,13 +100,14 @@ def remember(memory: Replay | None, learner: Learner, rows: Rows, task: str) -> 
     T, N = rows.observations.shape[:2]  # noqa: N806 - as in the shape comments
     with torch.no_grad():
         parts = [learner.agent.outputs(part) for part in rows.observations.flatten(0, 1).split(ROWS_AT_ONCE)]
+    memory.stride = rows.stride
     fields = {name: torch.cat([part[name] for part in parts]).unflatten(0, (T, N)) for name in parts[0]}
     memory.add(
         rows.observations.cpu().numpy(),
         {name: each.cpu().numpy() for name, each in fields.items()},
         done=np.asarray(rows.ends),
         tasks=task,
-        step=rows.clock.step,
+        step=rows.clock.step - T * rows.stride,
         goals=rows.goals,
     )
 

@@ -5,6 +5,7 @@ Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks"
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -49,12 +50,15 @@ class EWC(Method):
         self._tasks: dict[str, tuple[Weights, Weights]] = {}
         """task -> F and theta"""
         self._held = Held(self._parameters)
-        self._penalty = 0.0
+        self._penalty: Any = 0.0
 
     def rows(self, rows: Rows) -> None:
         self._last.add(rows.observations)
 
     def loss(self, observations: Tensor, outputs: Mapping[str, Tensor], hidden: Sequence[Tensor]) -> Tensor:
+        if not self._held.number:
+            self._penalty = 0.0
+            return torch.zeros(())
         penalty = 0.5 * self.settings.strength * self._held.distance(self._parameters)
         self._penalty = penalty.detach()
         return penalty
@@ -106,22 +110,27 @@ class LastRows:
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self.observations: Tensor | None = None
-        """[n, ...]"""
+        self._parts: deque[Tensor] = deque()  # as they came, because joining them copies all
+
+    @property
+    def observations(self) -> Tensor | None:
+        """[n, ...]; None before the first."""
+        return torch.cat(list(self._parts))[-self._number :] if self._parts else None
 
     def add(self, observations: Tensor) -> None:
         """Steps of all games, [T, N, ...], the newest last."""
         new = observations.flatten(0, 1)[-self._number :]
-        if self.observations is None or len(new) == self._number:
-            self.observations = new.clone() if len(new) else self.observations
-        else:
-            self.observations = torch.cat([self.observations, new])[-self._number :]
+        if not len(new):
+            return
+        self._parts.append(new.clone())
+        while sum(map(len, self._parts)) - len(self._parts[0]) >= self._number:
+            self._parts.popleft()
 
     def clear(self) -> None:
-        self.observations = None
+        self._parts.clear()
 
     def load(self, observations: Tensor | None, device: torch.device) -> None:
-        self.observations = None if observations is None else observations.to(device)
+        self._parts = deque([] if observations is None else [observations.to(device)])
 
 
 class Held:

@@ -61,6 +61,8 @@ class Rows(NamedTuple):
     clock: Clock
     goals: int = 0
     """how many of the last planes of an observation show a goal"""
+    stride: int = 1
+    """by how much the run's step grew with each of the T; `clock` is after the last of them"""
 
 
 class Boundary(NamedTuple):

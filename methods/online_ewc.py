@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from continual_hackatari.methods.ewc import LastRows, Weights, information_of, like
@@ -49,6 +50,8 @@ class OnlineEWC(Method):
         self._last.add(rows.observations)
 
     def loss(self, observations: Tensor, outputs: Mapping[str, Tensor], hidden: Sequence[Tensor]) -> Tensor:
+        if not self._tasks:
+            return torch.zeros(())
         terms = [
             (self._information[name] * (parameter - self._anchor[name]).square()).sum()
             for name, parameter in self._parameters.items()

@@ -23,7 +23,7 @@ from continual_hackatari.reporting.metrics import (
     metrics_of,
     summarise,
 )
-from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.rows import ARGS, RunFolderError
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.statistics import Resample, without_nan
 from continual_hackatari.reporting.tables import format_table
@@ -68,7 +68,7 @@ def evaluate_groups(
     mode, normalise, recovery, resample = settings[:4]
     for run in (*runs, *single_task):
         if run.args_problem:
-            raise RunFolderError(f"{run.folder / 'args.json'} cannot be read: {run.args_problem}")
+            raise RunFolderError(f"{run.folder / ARGS} cannot be read: {run.args_problem}")
     groups = group_runs(runs)
     members = [[run.evaluations(mode, settings.agent) for run in group.runs] for group in groups]
     check_seeds(groups)

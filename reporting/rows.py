@@ -1,4 +1,7 @@
-"""The CSV files of a run folder: their columns, written down once, and reading them without fear of foreign lines."""
+"""The files of a run folder: their names and the columns of CSV files, written down once, and reading those safely.
+
+Foreign and cut lines do no harm.
+"""
 
 import csv
 import io
@@ -7,6 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 EPISODES, SWITCHES, RESULTS = "episodes.csv", "switches.csv", "evals.csv"
+ARGS, EVENTS = "args.json", "events.out.tfevents.*"
+FINAL = "model.cleanrl_model"
+"""The agent at the end: a run that has it has finished."""
+RESUME, PREVIOUS = "resume.pt", "resume.previous.pt"
+"""The state from which a run goes on, and the one saved before it."""
 EPISODE_COLUMNS = ("global_step", "env", "modification", "return", "length", "lives", "cut", "live_switches")
 # `shrink_and_perturb`, a name that files keep: 1 where any method changed the weights at the switch
 SWITCH_COLUMNS = ("switch", "global_step", "from", "to", "mode", "seconds", "shrink_and_perturb", "checkpoint")

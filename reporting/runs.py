@@ -21,7 +21,10 @@ from continual_hackatari.names import full_id
 from continual_hackatari.reporting.asked import Asked, asked_for
 from continual_hackatari.reporting.plan import read_plan
 from continual_hackatari.reporting.rows import (
+    ARGS,
     EPISODES,
+    EVENTS,
+    FINAL,
     RESULTS,
     SWITCHES,
     RunFolderError,
@@ -32,8 +35,7 @@ from continual_hackatari.reporting.rows import (
 if TYPE_CHECKING:
     from continual_hackatari.reporting.evaluations import Evaluations, Mode
 
-EVENTS = "events.out.tfevents.*"
-MARKS = ("args.json", EPISODES, SWITCHES, RESULTS, EVENTS)
+MARKS = (ARGS, EPISODES, SWITCHES, RESULTS, EVENTS)
 """Any of these makes a folder a run folder."""
 
 
@@ -114,7 +116,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether it went to its end."""
-        return (self.folder / "model.cleanrl_model").exists()
+        return (self.folder / FINAL).exists()
 
     # ------------------------------------------------------------------------------------------------- its files
 
@@ -131,7 +133,7 @@ class Run:
     @cached_property
     def _args(self) -> tuple[dict[str, Any], str]:
         try:
-            args = json.loads((self.folder / "args.json").read_text(encoding="utf-8"))
+            args = json.loads((self.folder / ARGS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             return {}, str(getattr(error, "strerror", None) or error)
         return (args, "") if isinstance(args, dict) else ({}, "it holds no JSON object")
@@ -318,7 +320,7 @@ def _nearest_run_folder(folder: Path) -> str:
         if any((parent / mark).is_file() for mark in MARKS[:4]):
             return str(parent)
     places = [folder, folder.parent, Path("runs")]
-    found = {str(path.parent): path.parent.name for place in places for path in place.glob("*/args.json")}
+    found = {str(path.parent): path.parent.name for place in places for path in place.glob(f"*/{ARGS}")}
     names = difflib.get_close_matches(folder.name, found.values(), n=1, cutoff=0.0)
     return next((path for path, name in found.items() if names and name == names[0]), "")
 

@@ -13,9 +13,9 @@ from siblings import PPO
 
 import continual_hackatari.training.resume
 import continual_hackatari.training.run
+from continual_hackatari.reporting.rows import FINAL
 from continual_hackatari.training import cost, evaluations
 from continual_hackatari.training.run import Run
-from continual_hackatari.training.run_folder import FINAL
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.wrappers.vector import ModifiedVectorEnv
 

@@ -105,7 +105,7 @@ def update(method, ranks):
         )
         losses.append(training.minibatch_step(args, agent, optimizer, autocast, rollout, rows, methods, ranks))
         if number + 1 == ACTS_AT and methods.keeps_rows:
-            task = SimpleNamespace(modification="a", clock=lambda: Clock(1, 0, None))
+            task = SimpleNamespace(modification="a", clock=lambda: Clock(1, 0, None), args=args)
             methods.rows(played(task, rollout._replace(rewards=np.zeros((STEPS, share))), 0, STEPS))
             methods.boundary("a", "b", Clock(1, 0, None))
     return {

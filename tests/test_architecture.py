@@ -11,6 +11,7 @@ from conftest import ROOT
 
 import benchmarks
 from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.reporting.rows import ARGS, EVENTS, FINAL, PREVIOUS, RESUME
 
 PACKAGE = "continual_hackatari"
 ROOMS = {"agents", "methods", "replay", "reporting", "schedules", "training", "wrappers"}
@@ -163,6 +164,15 @@ def test_what_several_rooms_call_the_unmodified_game_is_spelt_once():
     """They may not import each other: games read the word, schedules too, and reports write it."""
     files = [path for room in (*ROOMS, PACKAGE) for path in files_of(room) if not path.is_symlink()]
     assert [path.name for path in files if f'"{UNMODIFIED}"' in path.read_text()] == ["names.py"]
+
+
+def test_names_of_a_runs_files_are_spelt_once():
+    """As whole words of the code; sentences and docstrings say them too."""
+    names, files = (ARGS, FINAL, EVENTS, RESUME, PREVIOUS), [*ROOT.glob("*.py"), *files_of("benchmarks")]
+    for path in [*files, *(path for room in ROOMS for path in files_of(room))]:
+        words = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        spelt = {name for word in words if isinstance(word, str) for name in names if word.rpartition("/")[2] == name}
+        assert spelt == ({*names} if path.name == "rows.py" else set()), path
 
 
 @pytest.mark.parametrize(("module", "files"), [("ale_py", {"emulator.py"}), ("imageio_ffmpeg", {"video.py"})])

@@ -1,6 +1,7 @@
 """The update of continual_clear.py: against the formulas written a second time, and row by row in a run."""
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,8 @@ from continual_hackatari.methods.moments import Changed
 from continual_hackatari.methods.reset_optimizer import ResetOptimizer
 from continual_hackatari.methods.together import NO_METHODS
 from continual_hackatari.replay import Replay
+from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.run import Run
 from continual_hackatari.training.unrolls import Unrolls, replayed_unrolls, trace
 from continual_hackatari.wrappers.config import game_config
@@ -538,14 +541,20 @@ def test_the_learning_rate_falls_to_nothing(workdir, monkeypatch):
     assert rates == pytest.approx([0.001 * (1 - k / 10) for k in range(10)])
 
 
-def test_the_memory_of_a_run_has_room_for_its_replay():
+def test_main_memory_has_room_for_the_replay(monkeypatch):
     game, _ = game_config("ALE/Freeway-v5")
     given = [
         training.Args(replay_mb=mb, replay_ratio=ratio) for mb, ratio in ((500.0, 1.0), (1500.0, 1.0), (1500.0, 0.0))
     ]
     small, large, none = (training.memory(each, game)[0] for each in given)
-    assert large - small == 10**9
-    assert none < small
+    assert large == small > none, "the replay is not where the rows are, which may be a GPU"
+    monkeypatch.setattr("continual_hackatari.training.replay.memory_of", {"cpu": 8 * 10**9}.get)
+    args = training.Args(env_id="ALE/Freeway-v5", replay_mb=9000.0)
+    for ranks in (Ranks(), Ranks(0, 2, 0, 2)):
+        with pytest.raises(ConfigError, match="may take 9,000 MB of this machine's memory, which has 8,000 MB; choose"):
+            training.check(args, None, ranks)
+    training.check(args, None, Ranks(0, 2, 0, 1))  # on two machines
+    training.check(replace(args, replay_mb=7000.0), None, Ranks())
 
 
 @NEEDS_HACKATARI

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from copies import Largest
 from torch import nn
 
 from continual_hackatari.agents.finite import not_finite
@@ -33,9 +34,25 @@ def test_losses_are_named_with_their_gradient_step(value):
     assert both == "value_loss, entropy of gradient step 2 of 3"
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_weights_are_named_where_the_last_step_broke_them(value):
     agent = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     with torch.no_grad():
         agent[1].bias[1] = value
     assert not_finite(losses(), NAMES, agent) == "the weights 1.bias after the last gradient step"
+
+
+def test_weights_are_looked_at_without_a_copy():
+    agent = nn.Linear(200, 300)
+    with Largest() as largest:
+        assert not_finite(losses(), NAMES, agent) == ""
+    assert largest.numbers < 300
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int64, torch.complex64])
+def test_weights_may_be_of_any_kind_and_none(dtype):
+    agent = nn.ParameterList(nn.Parameter(torch.ones(n, dtype=dtype), requires_grad=False) for n in (0, 3))
+    assert not_finite(losses(), NAMES, agent) == ""
+    if dtype != torch.int64:
+        agent[1][2] = math.nan
+        assert "the weights 1 " in not_finite(losses(), NAMES, agent)

@@ -1,5 +1,6 @@
 """Cloning: 0 for the weights that played, its divergence against scipy's, and what it holds and remembers."""
 
+import made_up_game
 import numpy as np
 import pytest
 import torch
@@ -7,6 +8,7 @@ from made_up_methods import copy_of, method_on, seeded, small_agent
 from scipy import stats
 
 from continual_hackatari.methods.moments import Clock, Rows
+from continual_hackatari.replay import Replay
 
 CLOCK = Clock(10, 0, None)
 
@@ -138,6 +140,31 @@ def test_its_memory_has_a_size():
     method.begin()
     assert method.numbers()["memory_steps"] == 0
     assert all(torch.equal(before[name], weight) for name, weight in agent.named_parameters())
+
+
+@pytest.mark.parametrize("name", ["cloning", "a_gem"])
+def test_it_notes_where_in_the_run_each_block_was_played(name):
+    """Two games in each of two processes: the run's step grows by 4."""
+    method = method_on(opinionated(), name)
+    for step, steps in ((96, 24), (160, 16)):
+        rows = rows_of(seen_by("PPO_OBJ", steps), clock=Clock(step, 0, None))
+        method.rows(rows._replace(stride=4))
+    assert [block.first_step for block in method.memory] == [0, 0, 64, 64]
+    assert [block.first_step for block in method.memory._open.values()] == [128, 128]
+
+
+def test_in_a_run_a_chunk_begins_where_the_one_before_it_ended(monkeypatch, tmp_path):
+    chunks, add = [], Replay.add
+
+    def noting(memory, observations, *given, **named):
+        chunks.append((named["step"], len(observations), memory.stride))
+        add(memory, observations, *given, **named)
+
+    monkeypatch.setattr(Replay, "add", noting)
+    regimes = [(0, made_up_game.REGIMES[0]), (40, made_up_game.REGIMES[1])]
+    flags = ["--total_timesteps", "100", "--update_epochs", "1", "--methods", "cloning"]
+    made_up_game.play(monkeypatch, tmp_path, *flags, regimes=regimes)
+    assert chunks == [(0, 10, 4), (40, 6, 4), (64, 9, 4)]
 
 
 @pytest.mark.parametrize("name", ["cloning", "a_gem"])

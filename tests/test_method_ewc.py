@@ -7,6 +7,7 @@ import made_up_game
 import numpy as np
 import pytest
 import torch
+from copies import Largest
 from made_up_game import REGIMES
 from made_up_methods import copy_of, method_on, seeded, small_agent
 from torch import nn
@@ -122,6 +123,7 @@ def test_the_last_rows_are_kept():
         return torch.arange(first, first + 2 * number).reshape(number, 2, 1)
 
     last = LastRows(5)
+    last.add(steps(0, 0))
     assert last.observations is None
     for first, number, expected in ((0, 1, [0, 1]), (2, 2, [1, 2, 3, 4, 5]), (6, 4, [9, 10, 11, 12, 13])):
         last.add(steps(first, number))
@@ -130,6 +132,17 @@ def test_the_last_rows_are_kept():
     assert last.observations.flatten().tolist() == expected
     last.clear()
     assert last.observations is None
+
+
+def test_further_rows_cost_a_copy_of_these_alone():
+    last = LastRows(100)
+    last.load(torch.zeros(100, 5), torch.device("cpu"))
+    with Largest() as largest:
+        for number in range(30):
+            last.add(torch.full((2, 2, 5), float(number)))
+    assert largest.numbers == 2 * 2 * 5
+    assert last.observations[:, 0].tolist() == [n for n in range(5, 30) for _ in range(4)]
+    assert sum(map(len, last._parts)) == 100, "no more is kept"
 
 
 def play(method, task, seed):
@@ -217,6 +230,22 @@ def test_a_task_that_ended_before_anything_was_played_is_not_remembered():
     method.before_boundary(Boundary("a", "b", CLOCK))
     method.boundary(Boundary("a", "b", CLOCK))
     assert method.numbers() == {"penalty": 0.0, "tasks": 0.0}
+
+
+@pytest.mark.parametrize("name", ["ewc", "online_ewc"])
+def test_nothing_is_computed_where_nothing_is_held(name):
+    agent = small_agent()
+    method = method_on(agent, name, samples=8)
+    with Largest() as largest:
+        assert float(penalty(method)) == 0.0
+    assert largest.numbers == 1
+    switch(method, "a", "b", 1)
+    move(agent, 1)
+    assert float(penalty(method).detach()) == pytest.approx(method.numbers()["penalty"]) != 0
+    if name == "ewc":  # the only task that it knows is trained again
+        method.before_boundary(Boundary("b", "a", CLOCK))
+        method.boundary(Boundary("b", "a", CLOCK))
+        assert float(penalty(method)) == method.numbers()["penalty"] == 0.0
 
 
 @pytest.mark.parametrize("name", ["ewc", "online_ewc"])

@@ -43,7 +43,7 @@ from continual_hackatari.training.config import (
     parse_command_line,
 )
 from continual_hackatari.training.earlier_flags import SHRINK_FLAGS, UNIT_FLAGS
-from continual_hackatari.training.evaluations import ContinualEvaluation
+from continual_hackatari.training.evaluations import ContinualEvaluation, saved_weights
 from continual_hackatari.training.help import groups_of, prefixed_flags
 from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part
 from continual_hackatari.training.ranks import ALONE
@@ -363,6 +363,8 @@ def test_a_regime_that_ends_with_a_period_is_saved_and_evaluated_as_it_was(monke
             at = happened.index("period 1")
             assert happened[at - 2 : at + 2] == [(64, 0), "kept", "period 1", (64, 1)]
             assert happened.count((64, 0)) == 1
+        labels = [(label.global_step, label.phase) for label in dict(saved_weights(path.parent))[path]]
+        assert labels == ([(64, 0)] if method[0] == "from_scratch" else [(64, 0), (64, 1)])
     for name, weight in saved["reset_optimizer"].items():
         assert torch.equal(saved["from_scratch"][name], weight), name
 

@@ -5,6 +5,7 @@ import re
 import signal
 from types import SimpleNamespace
 
+import made_up_game
 import numpy as np
 import pytest
 import rank_math
@@ -19,6 +20,7 @@ from continual_hackatari import continual_clear
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.training import setup
 from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.evaluations import ContinualEvaluation
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.replay import numbers_of
 from continual_hackatari.training.resume import ResumeError, load_state
@@ -294,6 +296,31 @@ def test_what_cannot_be_shared_is_said_once_before_anything_starts(tmp_path):
     assert "error: `num_envs` 3 games cannot be shared equally among the 2 processes of torchrun" in said[0]
     assert said[1] == ""
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["reset_optimizer", "online_ewc"])
+def test_only_processes_that_keep_files_of_their_own_need_a_run_folder_that_all_see(method, tmp_path):
+    flags = flags_for(tmp_path, "--num_minibatches", "2", "--methods", method, steps=32)
+    codes = end(start_both(tmp_path, "own_machine:1:0", *flags))
+    said = (tmp_path / "rank0.txt").read_text()
+    if method == "reset_optimizer":
+        assert codes == [0, 0], said
+    else:
+        assert codes == [2, 2], said
+        assert re.search(r".* those of methods, and `runs/\S+` is not there for all .* `--runs_dir`", said, re.M)
+        assert not list(only_run(tmp_path).glob("*.pt"))
+
+
+def test_what_one_process_does_alone_at_the_end_comes_after_what_all_do(monkeypatch, tmp_path):
+    """The others would wait for it in vain: its tests may take longer than their patience."""
+    happened = []
+    finish = ContinualEvaluation.finish
+    monkeypatch.setattr(ContinualEvaluation, "finish", lambda *args: (happened.append("all"), finish(*args))[1])
+    monkeypatch.setattr("continual_hackatari.training.ending.test", lambda *_: happened.append("main"))
+    monkeypatch.setattr("continual_hackatari.training.setup.cost_of_games", lambda *_: "")  # of a game that it plays
+    made_up_game.play(monkeypatch, tmp_path, "--total_timesteps", "64", "--test_modifs", "no_modif")
+    assert happened == ["all", "main"]
 
 
 @pytest.mark.slow

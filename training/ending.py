@@ -11,14 +11,13 @@ import torch
 
 from continual_hackatari.commands import script_words
 from continual_hackatari.names import UNMODIFIED
-from continual_hackatari.reporting.rows import RESULTS, RunFolderError
+from continual_hackatari.reporting.rows import FINAL, RESULTS, RunFolderError
 from continual_hackatari.reporting.runs import Run as RunFolder
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import as_plain_dict
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.playing import evaluate, with_weights
 from continual_hackatari.training.resume import exclusive
-from continual_hackatari.training.run_folder import FINAL
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.strings import canonical_strings

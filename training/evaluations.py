@@ -27,6 +27,7 @@ from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.plan import Label, Plan
 from continual_hackatari.reporting.rows import (
     EVALUATION_COLUMNS,
+    FINAL,
     RESULTS,
     WITH_AGENT,
     is_row,
@@ -47,7 +48,7 @@ from continual_hackatari.training.playing import (
 )
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import can_go_on, load_state
-from continual_hackatari.training.run_folder import FINAL, saved_agents
+from continual_hackatari.training.run_folder import saved_agents
 from continual_hackatari.training.setup import Setup
 from continual_hackatari.training.tracking import Tracker
 from continual_hackatari.wrappers.config import GameConfig

@@ -13,12 +13,13 @@ import numpy as np
 
 from continual_hackatari.replay import Keep, Layout, Replay
 from continual_hackatari.replay.blocks import Fields
-from continual_hackatari.training.config import Range
+from continual_hackatari.training.config import ConfigError, Range
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.resume import read_sealed, sealed_content, sealing, write_sealed
 from continual_hackatari.training.room import check_room_of
 from continual_hackatari.training.run import derive_seeds
 from continual_hackatari.training.settings import LARGE, MANY, Rule
+from continual_hackatari.training.system import memory_of
 from continual_hackatari.wrappers.interfaces import VectorGames
 
 
@@ -65,8 +66,17 @@ def make_replay(args: Any, ranks: Ranks, envs: VectorGames, *, block_steps: int,
 
 
 def check_replay(args: Any, ranks: Ranks, *, block_steps: int, fields: Fields) -> None:
-    """Raise ConfigError where the room that `args` give cannot hold a block of each game; for `Script.check`."""
+    """Raise ConfigError where the room that `args` give cannot hold a block of each game, or is not there.
+
+    For `Script.check`.
+    """
     steps, mb = args.replay_steps // ranks.size, args.replay_mb / ranks.size
+    here, present = mb * ranks.local_size, memory_of("cpu")  # never a GPU's
+    if present is not None and here * 1e6 > present:
+        raise ConfigError(
+            f"`replay_mb`: the replay may take {here:,.0f} MB of this machine's memory, which has {present / 1e6:,.0f} "
+            "MB; choose less"
+        )
     check_room_of(args, steps, mb, block_steps, processes=ranks.size, fields=fields, keep=args.replay_keep)
 
 

@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from continual_hackatari.reporting.rows import ARGS, PREVIOUS, RESUME
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.files import atomic_path, try_lock
 from continual_hackatari.training.run_folder import saved_agents
 
-RESUME = "resume.pt"
-PREVIOUS = "resume.previous.pt"
 FORMAT = 1
 SECONDS_BETWEEN_SAVES = 300.0
 _SEAL = b"continual-hackatari resume file\n"
@@ -132,7 +131,7 @@ def load_state(folder: str | Path, *, files: bool = True) -> tuple[dict[str, Any
     holds neither state whole.
     """
     folder = Path(folder)
-    if not (folder / "args.json").is_file():
+    if not (folder / ARGS).is_file():
         raise ResumeError(f"`resume` names `{folder}`, which is not the folder of a run; it has no args.json.")
     problems: list[str] = []
     for name in (RESUME, PREVIOUS):

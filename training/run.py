@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 from continual_hackatari.agents.finite import NotFiniteError, not_finite
 from continual_hackatari.methods.moments import Clock
+from continual_hackatari.reporting.rows import FINAL
 from continual_hackatari.training import ending
 from continual_hackatari.training.checkpoints import CheckpointError, save_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
@@ -60,7 +61,6 @@ from continual_hackatari.training.resume import (
 )
 from continual_hackatari.training.rules import keep_files, with_copy
 from continual_hackatari.training.run_folder import (
-    FINAL,
     create_run_folder,
     slug,
     step_checkpoint,
@@ -139,6 +139,7 @@ class Run(Generic[ArgsT]):
         self.timer = PhaseTimer()
         self._last_switch = self._round_began = self._round_before = 0
         self._regime_ended = -1  # the step of the last switch that has begun
+        self._period_changed = -1  # the step of the last period after which methods changed the weights
         self._modification_index: dict[str, int] = {}
         self._ended_games: list[tuple[int, GameRecord]] = []  # with the step where each of them ended
         self._stopping = self._finished = self._has_start = False
@@ -210,6 +211,13 @@ class Run(Generic[ArgsT]):
             raise ConfigError(
                 "`start_from` needs a script that makes its agent with `run.new_agent`, as this one does not"
             )
+        (apart,) = self.ranks.any(bool(self._filed) and not self.folder.is_dir())
+        if apart:  # said here: a process that cannot write its files would end in the midst of the first save
+            raise ConfigError(
+                f"every process keeps files of its own in the run folder, those of {' and '.join(self._filed)}, and "
+                f"`{self.folder}` is not there for all of them; start them in the same folder, and let `--runs_dir` "
+                "be on a file system that all machines share"
+            )
         if self.setup.saved is not None:
             self._restore(self.setup.saved)
         else:
@@ -236,9 +244,10 @@ class Run(Generic[ArgsT]):
         self.envs.close()  # completes the videos
         for path in sorted((self.folder / "videos").glob("*.mp4")):
             self.tracker.video(path, f"videos/{path.stem}", self.global_step)
+        results = self.evaluations.finish(self.tracker)
+        # From here on nothing is done together: other ranks would wait for the tests for some minutes only.
         if self.args.test_modifs and self.ranks.is_main:
             ending.test(self.args, self._agent, self.setup.game, self.tracker, self.global_step)
-        results = self.evaluations.finish(self.tracker)
         ending.log_continual_metrics(results, self.folder, self.tracker, self.global_step)
         if self.ranks.is_main:
             forget_states(self.folder, keep_last=not self.args.has_fixed_length)
@@ -407,6 +416,8 @@ class Run(Generic[ArgsT]):
         if self.asked_for() != self.modification:
             self.end_regime()
         self.weights_change()
+        if self.args.methods_change_weights:
+            self._period_changed = self.global_step
         return f"period {ended}", f"period {begun}"
 
     def begin_regime(self, modification: str) -> None:
@@ -419,6 +430,7 @@ class Run(Generic[ArgsT]):
         self.games_ended(info["games"])
         self.log_games()
         seconds = time.perf_counter() - self._switch_start
+        changed = self.args.weights_change_at_switches or self._period_changed == self.global_step
         self.tracker.switch(
             {
                 "switch": self.num_switches,
@@ -427,7 +439,7 @@ class Run(Generic[ArgsT]):
                 "to": modification,
                 "mode": self.args.switch_mode,
                 "seconds": f"{seconds:.4f}",
-                "shrink_and_perturb": self.args.weights_change_at_switches,
+                "shrink_and_perturb": changed,
                 "checkpoint": self._switch_checkpoint,
             }
         )

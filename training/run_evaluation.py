@@ -18,7 +18,7 @@ from continual_hackatari.agents import players_of
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.asked import still_to_do
 from continual_hackatari.reporting.plan import PLAN, Label, Plan, read_plan
-from continual_hackatari.reporting.rows import RESULTS, SPLITS, read_results
+from continual_hackatari.reporting.rows import FINAL, RESULTS, SPLITS, read_results
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint, trained_with
@@ -34,7 +34,6 @@ from continual_hackatari.training.evaluations import (
 from continual_hackatari.training.playing import load_agent
 from continual_hackatari.training.resume import exclusive
 from continual_hackatari.training.rules import rules_of_folder
-from continual_hackatari.training.run_folder import FINAL
 from continual_hackatari.training.strings import canonical_strings, choose_evaluated
 from continual_hackatari.wrappers.processes import available_cores
 from continual_hackatari.wrappers.vector import WORKER_TIMEOUT

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.reporting.rows import ARGS
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path
 
 JOB = "torchrun.txt"
-FINAL = "model.cleanrl_model"
-"""The agent at the end, in the run folder."""
 _ON_THE_WAY = re.compile(r"(?:switch_(\d+)|agent)_step(\d+)_.+\.cleanrl_model")
 
 
@@ -144,7 +143,7 @@ def _cut(text: str, max_bytes: int) -> str:
 
 def write_args(folder: str | Path, args: Mapping[str, Any]) -> Path:
     """Write `args` (plain values) to `args.json` in the folder, whole or not at all; returns its path."""
-    path = Path(folder) / "args.json"
+    path = Path(folder) / ARGS
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(args, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path

@@ -82,4 +82,5 @@ def played(run: Run[Any], rollout: Rollout, start: int, stop: int) -> Rows:
         run.modification,
         run.clock(),
         0 if rollout.goals is None else rollout.goals.shape[-1],
+        run.args.num_envs,
     )

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from continual_hackatari.reporting.rows import FINAL, PREVIOUS, RESUME
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.files import atomic_path
@@ -27,7 +28,7 @@ from continual_hackatari.training.signals import StopSignals
 from continual_hackatari.wrappers.processes import available_cores
 
 RUN_FOLDER = re.compile(r"^run folder: (.+)$", re.M)
-RESUME_FILES = ("resume.pt", "resume.previous.pt", "model.cleanrl_model")
+RESUME_FILES = (RESUME, PREVIOUS, FINAL)
 """With one of these a run can go on, or say that it has finished."""
 POLL_SECONDS = 0.1
 

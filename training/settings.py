@@ -202,10 +202,14 @@ class RunSettings:
         return "_".join([self.architecture, *self.methods])
 
     @property
+    def methods_change_weights(self) -> bool:
+        """Whether methods change the weights where a task ends, be that a switch or not."""
+        return any(all_methods()[name].changes_weights for name in self.chosen_methods)
+
+    @property
     def weights_change_at_switches(self) -> bool:
         """Whether the weights after a switch are other ones than before, so that both are evaluated."""
-        changing = [name for name in self.chosen_methods if all_methods()[name].changes_weights]
-        return self.boundary == "schedule" and bool(changing)
+        return self.boundary == "schedule" and self.methods_change_weights
 
     @property
     def has_fixed_length(self) -> bool:

@@ -21,7 +21,7 @@ from continual_hackatari.agents.acceleration import choose_precision
 from continual_hackatari.methods import all_methods
 from continual_hackatari.names import Task, parse
 from continual_hackatari.reporting.plan import Plan
-from continual_hackatari.reporting.rows import RunFolderError
+from continual_hackatari.reporting.rows import FINAL, PREVIOUS, RESUME, RunFolderError
 from continual_hackatari.reporting.runs import Run as RunFolder
 from continual_hackatari.schedules.factories import (
     ScheduleError,
@@ -50,10 +50,10 @@ from continual_hackatari.training.method_settings import (
     with_methods_part,
 )
 from continual_hackatari.training.ranks import ALONE, Ranks
-from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
+from continual_hackatari.training.resume import ResumeError, can_go_on, load_state
 from continual_hackatari.training.room import check_memories
 from continual_hackatari.training.rules import reward_of, rules_of
-from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
+from continual_hackatari.training.run_folder import folder_of_job, forget_job
 from continual_hackatari.training.settings import GONE, RULES, Rule, RunSettings, changeable, check_values, ranges_of
 from continual_hackatari.training.start import check_start, read_start
 from continual_hackatari.training.strings import canonical_strings

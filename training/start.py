@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from continual_hackatari.reporting.groups import experiment_settings
+from continual_hackatari.reporting.rows import ARGS, FINAL
 from continual_hackatari.training.checkpoint_settings import NETWORK_SETTINGS
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, trained_with
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.playing import with_weights
-from continual_hackatari.training.run_folder import FINAL, saved_agents
+from continual_hackatari.training.run_folder import saved_agents
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.wrappers.config import GameConfig
 from continual_hackatari.wrappers.goals import goal_kind
@@ -43,7 +44,7 @@ def last_agent(folder: Path) -> Path:
         agents.append((math.inf if steps is None else steps, final))
     if agents:
         return max(reversed(agents), key=lambda agent: agent[0])[1]  # the last of equal ones
-    if (folder / "args.json").exists():
+    if (folder / ARGS).exists():
         raise CheckpointError(
             f"`{folder}` holds no agent yet: a run saves it at its end, and on the way with `--save_agent_every`"
         )

@@ -22,11 +22,10 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from continual_hackatari.names import UNMODIFIED
-from continual_hackatari.reporting.rows import EPISODE_COLUMNS, EPISODES, SWITCH_COLUMNS, SWITCHES
+from continual_hackatari.reporting.rows import EPISODE_COLUMNS, EPISODES, EVENTS, SWITCH_COLUMNS, SWITCHES
 from continual_hackatari.training.config import ConfigError
 
 _CSV_FILES = (EPISODES, SWITCHES)
-_EVENTS = "events.out.tfevents.*"
 _OFFLINE_HINT = "set WANDB_MODE=offline to track without a connection (`wandb sync` uploads the run later)"
 
 
@@ -169,7 +168,7 @@ class Tracker:
         """
         self.flush()
         files = {}
-        for path in [*self._folder.glob(_EVENTS), *(self._folder / name for name in _CSV_FILES)]:
+        for path in [*self._folder.glob(EVENTS), *(self._folder / name for name in _CSV_FILES)]:
             if path.exists():
                 with open(path, "rb+") as file:
                     os.fsync(file.fileno())
@@ -226,7 +225,7 @@ class Tracker:
 
 def _cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
     """Make the files as long as they were when the run was saved, and remove TensorBoard files that are younger."""
-    for path in [*folder.glob(_EVENTS), *(folder / name for name in _CSV_FILES)]:
+    for path in [*folder.glob(EVENTS), *(folder / name for name in _CSV_FILES)]:
         if path.name not in sizes:
             path.unlink(missing_ok=True)
         elif path.exists() and path.stat().st_size > sizes[path.name]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from continual_hackatari.agents.own import is_own
 from continual_hackatari.commands import script_words
+from continual_hackatari.reporting.rows import ARGS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "continual-hackatari"
@@ -38,7 +39,7 @@ def made_by(folder: Path, global_step: int, script: str) -> dict[str, Any]:
     now: dict[str, Any] = {"versions": versions(), "processor": processor(), "command": shlex.join(sys.orig_argv)}
     now["script"] = os.path.abspath(script)
     try:
-        before = json.loads((folder / "args.json").read_text(encoding="utf-8"))
+        before = json.loads((folder / ARGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return now
     kept = {name: before[name] for name in now if name in before}  # nothing where an earlier version began it
