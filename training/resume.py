@@ -149,6 +149,25 @@ def load_state(folder: str | Path, *, files: bool = True) -> tuple[dict[str, Any
     raise ResumeError(f"`resume`: {' and '.join(problems)}; this run cannot be continued.")
 
 
+def seals(folder: str | Path) -> list[bytes]:
+    """The ends of both states, by which they are known again; empty for one that is not there.
+
+    Raises ResumeError where one cannot be read.
+    """
+    return [_seal(Path(folder) / name) for name in (RESUME, PREVIOUS)]
+
+
+def _seal(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(_DIGEST, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            return file.read()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ResumeError(f"`resume`: `{path}` cannot be read ({error.strerror or error}); try again.") from None
+
+
 def forget_passed_over(folder: Path, global_step: int) -> None:
     """Remove a `resume.pt` from which the run, which is at `global_step`, does not go on.
 

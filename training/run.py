@@ -47,6 +47,7 @@ from continual_hackatari.training.evaluations import ContinualEvaluation, open_e
 from continual_hackatari.training.progress import ProgressBar
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.resume import (
+    ResumeError,
     SaveClock,
     can_go_on,
     exclusive,
@@ -56,6 +57,7 @@ from continual_hackatari.training.resume import (
     generator_states,
     remove_leftovers,
     save_state,
+    seals,
     set_generator_states,
 )
 from continual_hackatari.training.rules import keep_files, with_copy
@@ -169,6 +171,8 @@ class Run(Generic[ArgsT]):
             ranks.any(False)  # from here on a signal reaches no rank that does not listen yet
             self._stack = stack.pop_all()
         self.progress.write(f"run folder: {self.folder}")
+        if saved is not None:
+            self.progress.write(f"it goes on at step {saved['counters']['global_step']:,}")
         return self
 
     def __exit__(
@@ -588,6 +592,10 @@ def open_tracker(setup: Setup[Any], folder: Path) -> Tracker:
         return Tracker(folder, active=False)
     files = None if saved is None else saved["tracker"]
     step = 0 if saved is None else saved["counters"]["global_step"]
+    if saved is not None and seals(folder) != saved["seals"]:  # read before the folder was locked
+        raise ResumeError(
+            f"`resume`: the run in `{folder}` has gone on since its state was read, in another process; start it again"
+        )
     try:
         if files is not None:
             remove_leftovers(folder, step)

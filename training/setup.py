@@ -50,7 +50,7 @@ from continual_hackatari.training.method_settings import (
     with_methods_part,
 )
 from continual_hackatari.training.ranks import ALONE, Ranks
-from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state
+from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state, seals
 from continual_hackatari.training.room import check_memories
 from continual_hackatari.training.rules import reward_of, rules_of
 from continual_hackatari.training.run_folder import FINAL, folder_of_job, forget_job
@@ -389,8 +389,9 @@ def settings_of_run(
     lines: list[str] = []
     check_script(script, folder)
     if can_go_on(folder) or not (Path(folder) / FINAL).exists():
+        ends = seals(folder)  # before they are read: another process may still write new ones
         saved, lines = load_state(folder)
-        saved = with_methods_part(saved)
+        saved = {**with_methods_part(saved), "seals": ends}
         missing = [name for name in (*REQUIRED, *script.parts) if name not in saved]
         if missing:
             raise ResumeError(
