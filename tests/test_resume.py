@@ -510,6 +510,17 @@ def test_the_first_signal_asks_and_what_came_before_is_restored():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_is_obeyed_where_nobody_can_be_told(monkeypatch):
+    def refuse(*_):
+        raise OSError(5, "Input/output error")
+
+    with StopSignals() as stop:
+        monkeypatch.setattr(os, "write", refuse)
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.undo()
+        assert stop.requested
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_at_random_points_it_ends_as_if_nothing_had_happened(method, tmp_path):

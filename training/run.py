@@ -44,6 +44,7 @@ from continual_hackatari.training import ending
 from continual_hackatari.training.checkpoints import CheckpointError, save_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
 from continual_hackatari.training.evaluations import ContinualEvaluation, open_evaluations
+from continual_hackatari.training.printing import say
 from continual_hackatari.training.progress import ProgressBar
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.resume import (
@@ -620,7 +621,7 @@ def saying_how_to_resume(script: str, folder: Path, ranks: Ranks) -> Iterator[No
             start = ["python"] if ranks.alone else ["torchrun", f"--nproc_per_node={ranks.local_size}"]
             if ranks.local_size < ranks.size:
                 start.append(f"--nnodes={ranks.size // ranks.local_size}")
-            print("resume:     " + shlex.join([*start, os.path.relpath(script), "--resume", str(folder)]), flush=True)
+            say("resume:     " + shlex.join([*start, os.path.relpath(script), "--resume", str(folder)]))
         raise
 
 

@@ -49,6 +49,7 @@ from continual_hackatari.training.method_settings import (
     needs_boundaries,
     with_methods_part,
 )
+from continual_hackatari.training.printing import say
 from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, can_go_on, load_state, seals
 from continual_hackatari.training.room import check_memories
@@ -187,7 +188,8 @@ def read_settings(
     args = complete_methods(args)
     if args.test_modifs == ("",):  # `--test_modifs ""` takes back what a file or a template names
         args = replace(args, test_modifs=())
-    print(*lines, sep="\n", end="\n" if lines else "", flush=True)
+    if lines:
+        say("\n".join(lines))
     if args.resume and saved is None and not args.test_modifs:
         raise SystemExit(0)
     return args, saved
@@ -274,8 +276,8 @@ def check_settings(
     setup = Setup(script, args, schedule, total_timesteps, game, device, precision, saved, ranks, plan, start)
     if setup.finished:  # all else is about training
         notes = of_tests
-    if tell:
-        print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
+    if tell and notes:
+        say("\n".join(dict.fromkeys(notes)))
     return setup
 
 

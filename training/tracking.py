@@ -24,6 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.rows import EPISODE_COLUMNS, EPISODES, SWITCH_COLUMNS, SWITCHES
 from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.printing import say
 
 _CSV_FILES = (EPISODES, SWITCHES)
 _EVENTS = "events.out.tfevents.*"
@@ -31,7 +32,7 @@ _OFFLINE_HINT = "set WANDB_MODE=offline to track without a connection (`wandb sy
 
 
 def _report_on_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    say(line, sys.stderr)
 
 
 class Tracker:
