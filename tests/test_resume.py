@@ -484,6 +484,12 @@ def test_a_config_file_cannot_say_what_to_resume(tmp_path):
         training.prepare(["--config", write_config(tmp_path, resume="runs/x")])
 
 
+@pytest.mark.parametrize("words", [["--resume", ""], ["--resume="], ["--start_from", ""]])
+def test_a_variable_that_is_empty_begins_no_other_run(words):
+    with pytest.raises(ConfigError, match="is given and empty; give it .*, or leave it out"):
+        training.prepare(words)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_ignored_signal_stays_ignored(number, monkeypatch):
     before = signal.signal(number, signal.SIG_IGN)

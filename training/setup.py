@@ -168,6 +168,9 @@ def read_settings(
     """
     saved: dict[str, Any] | None = None
     args = parse_command_line(script.settings, argv, description=script.description, gone=GONE)
+    for name, what in (("resume", "the folder of a run"), ("start_from", "an agent")):
+        if not getattr(args, name) and name in given_flags(script.settings, argv):  # else another run would begin
+            raise ConfigError(f"`{name}` is given and empty; give it {what}, or leave it out")
     place = place_of_runs(args) if ranks.job else ""
     interrupted = folder_of_job(place, ranks.job) if ranks.restarts else None
     if ranks.job and not ranks.restarts:
