@@ -12,7 +12,7 @@ from siblings import PPO
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.training import run as runs
-from continual_hackatari.training.resume import PREVIOUS, RESUME, read_sealed
+from continual_hackatari.training.resume import PREVIOUS, RESUME, ResumeError, read_sealed
 from continual_hackatari.training.run import Run
 
 FLAGS = ["--env_id", "ALE/Freeway-v5", "--modifs", "stop_random_car", "--no_anneal_lr", "--update_epochs", "1"]
@@ -85,3 +85,23 @@ def test_what_was_saved_after_the_state_was_read_is_not_thrown_away(stopped, mon
     assert step_of(stopped / PREVIOUS) == 64
     assert main("--resume", str(stopped)) == 0
     assert "it goes on at step 96\n" in capsys.readouterr().out
+
+
+def test_a_folder_in_the_place_of_the_own_one_is_noticed(stopped, monkeypatch, capsys):
+    def replace():
+        stopped.rename("moved")
+        stopped.mkdir()
+
+    at_step(monkeypatch, 96, replace)
+    assert main("--resume", str(stopped)) == 1
+    assert f"error: `{stopped}` is not the folder of this run any more" in capsys.readouterr().err
+    assert not list(stopped.glob("*.pt"))
+    assert step_of(Path("moved") / RESUME) == 64
+
+
+def test_a_csv_file_that_is_gone_is_not_begun_anew(stopped):
+    """Of a real run: its state says how long the file was."""
+    (stopped / "episodes.csv").unlink()
+    with pytest.raises(ResumeError, match=rf"{RESUME} needs the first \d+ bytes of .*episodes.csv`, which has 0 now"):
+        training.prepare(["--resume", str(stopped)])
+    assert step_of(stopped / RESUME) == 64

@@ -53,9 +53,10 @@ from continual_hackatari.training.resume import (
     can_go_on,
     exclusive,
     files_of,
-    forget_passed_over,
     forget_states,
     generator_states,
+    lock_of,
+    put_aside_passed_over,
     remove_leftovers,
     save_state,
     seals,
@@ -158,6 +159,7 @@ class Run(Generic[ArgsT]):
             self._stack = stack
             enter = stack.enter_context
             enter(ranks.only_on_main(lambda: exclusive(self.folder)))
+            self._lock = lock_of(self.folder) if ranks.is_main else None
             enter(saying_how_to_resume(self.setup.script.file, self.folder, ranks))
             self.tracker = enter(ranks.main_first(lambda: open_tracker(self.setup, self.folder)))
             self.setup = replace(self.setup, game=with_copy(self.setup.game, self.folder))
@@ -482,6 +484,7 @@ class Run(Generic[ArgsT]):
             CheckpointError: it could not be written.
             RanksError: the ranks do not have the same weights any more.
         """
+        self._require_folder()
         self.ranks.require_alike(self._agent)
         own = {"generators": generator_states(self._generators), "envs": self.envs.get_state()}
         of_all_ranks = self.ranks.gather([{**own, "files": self._write_files()}])
@@ -506,6 +509,18 @@ class Run(Generic[ArgsT]):
         save_state(self.folder, state)
         self._remove_files(kept=[*files_of(state), *self._files])  # those of the state before are kept with it
         self._files = files_of(state)
+
+    def _require_folder(self) -> None:
+        """Raise CheckpointError where the folder is another one now, or none: its lock has gone with it."""
+        try:
+            problem = "" if not self.ranks.is_main or lock_of(self.folder) == self._lock else "it has another `.lock`"
+        except OSError as error:
+            problem = f"its `.lock`: {error.strerror or error}"
+        if problem:
+            raise CheckpointError(
+                f"`{self.folder}` is not the folder of this run any more ({problem}): it was moved away or replaced; "
+                "go on in the one that was moved."
+            )
 
     def _restore(self, saved: dict[str, Any]) -> None:
         """Put everything that `save` saved in its place; videos that were being made are made again."""
@@ -600,7 +615,7 @@ def open_tracker(setup: Setup[Any], folder: Path) -> Tracker:
     try:
         if files is not None:
             remove_leftovers(folder, step)
-            forget_passed_over(folder, step)
+            put_aside_passed_over(folder, step)
         tracker = ending.tracker_of(args, folder, wandb_run_id=files and files["wandb_run_id"], saved=files)
         write_args(folder, {**as_plain_dict(replace(args, resume="")), **made_by(folder, step, setup.script.file)})
         keep_files(folder, setup.game)
