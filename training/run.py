@@ -219,6 +219,8 @@ class Run(Generic[ArgsT]):
             )
         if self.setup.saved is not None:
             self._restore(self.setup.saved)
+            if self.setup.saved["args"].get("total_timesteps") != self.args.total_timesteps:
+                self.save()  # the state that it went on from is that of a shorter run, which may be finished
         else:
             self.modification = self.setup.modification_at(0)
             if self.args.captures_video:
@@ -525,17 +527,23 @@ class Run(Generic[ArgsT]):
     def _restore(self, saved: dict[str, Any]) -> None:
         """Put everything that `save` saved in its place; videos that were being made are made again."""
         for name, part in self._parts.items():
-            if isinstance(part, torch.optim.Optimizer):
-                load_optimizer(part, saved[name])
-            elif part is not None and name in saved:  # earlier versions did not save all that this one does
-                part.load_state_dict(saved[name])
+            try:
+                if isinstance(part, torch.optim.Optimizer):
+                    load_optimizer(part, saved[name])
+                elif part is not None and name in saved:  # earlier versions did not save all that this one does
+                    part.load_state_dict(saved[name])
+            except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise ResumeError(
+                    f"`resume`: `{name}` of the state in `{self.folder}` does not fit this version of the program; go "
+                    f"on with the one that saved it ({' '.join(str(error).split())})"
+                ) from error
         own = saved if self.ranks.is_main else saved["other_ranks"][self.ranks.rank - 1]
         self.envs.set_state(own["envs"], self.folder / "videos" if self.args.captures_video else None)
         set_generator_states(self._generators, own["generators"])
         for name, filed in self._filed.items():
             filed.load(self.folder / own["files"][name])
         self._files = files_of(saved)
-        counters = Counters(**saved["counters"])
+        counters = counters_of(saved, self.folder)
         where = counters[:5]
         self.global_step, self.num_switches, self._last_switch, self.modification, self._modification_index = where
         began = counters.round_began
@@ -556,6 +564,18 @@ class Run(Generic[ArgsT]):
             for path in self.folder.glob(f"{name}*_step*.pt"):
                 if path.name not in kept:
                     path.unlink()
+
+
+def counters_of(saved: Mapping[str, Any], folder: Path) -> Counters:
+    """Where a saved run is. Raises ResumeError where another version of the program counts other things."""
+    try:
+        return Counters(**saved["counters"])
+    except TypeError:
+        other = ", ".join(sorted(saved["counters"].keys() ^ set(Counters._fields)))
+        raise ResumeError(
+            f"`resume`: the state in `{folder}` is one of another version of the program, with which it can go on (the "
+            f"counters differ: {other})"
+        ) from None
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
@@ -607,7 +627,7 @@ def open_tracker(setup: Setup[Any], folder: Path) -> Tracker:
     if not ranks.is_main:
         return Tracker(folder, active=False)
     files = None if saved is None else saved["tracker"]
-    step = 0 if saved is None else saved["counters"]["global_step"]
+    step = 0 if saved is None else counters_of(saved, folder).global_step
     if saved is not None and seals(folder) != saved["seals"]:  # read before the folder was locked
         raise ResumeError(
             f"`resume`: the run in `{folder}` has gone on since its state was read, in another process; start it again"

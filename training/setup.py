@@ -18,6 +18,8 @@ from torch import nn
 
 from continual_hackatari.agents import AgentError
 from continual_hackatari.agents.acceleration import choose_precision
+from continual_hackatari.agents.mismatch import explain_mismatch
+from continual_hackatari.agents.own import is_own
 from continual_hackatari.methods import all_methods
 from continual_hackatari.names import Task, parse
 from continual_hackatari.reporting.plan import Plan
@@ -228,6 +230,12 @@ def check_settings(
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     build = functools.partial(script.build, args)
     check_drawing(args, lambda: build(observation_layout(game)[0], len(action_names(game)), torch.Generator()))
+    if saved is not None and is_own(args.architecture):  # its file may have been changed since
+        network = build(observation_layout(game)[0], len(action_names(game)), torch.Generator())
+        if problem := explain_mismatch(network, saved["agent"]):
+            raise ResumeError(
+                f"`resume`: {args.architecture} is not the network that was saved, put it back: {problem}"
+            )
     if start is not None:
         notes.append(check_start(args, start, game, lambda shape, number: build(shape, number, torch.Generator())))
     schedule, strings, lines = choose_schedule(args, game)
