@@ -26,11 +26,13 @@ from continual_hackatari.training.resume import (
     can_go_on,
     exclusive,
     forget_states,
+    generator_states,
     load_state,
     put_aside_passed_over,
     read_sealed,
     remove_leftovers,
     save_state,
+    set_generator_states,
     write_sealed,
 )
 from continual_hackatari.wrappers.video import GameRecorder
@@ -450,6 +452,22 @@ def test_what_is_too_large_for_the_state_has_a_sealed_file_of_its_own(tmp_path):
         write_sealed(tmp_path / "missing" / "x.pt", state)
 
 
+def test_a_run_on_the_cpu_leaves_the_gpu_alone(monkeypatch):
+    """To ask a GPU for its generator is to start there; other runs may have filled it. Earlier versions asked."""
+
+    def touch(*_):
+        raise AssertionError("the GPU was touched")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", touch)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", touch)
+    own, cpu = {"actions": torch.Generator()}, torch.device("cpu")
+    states = generator_states(own, cpu)
+    numbers = torch.rand(3), torch.rand(3, generator=own["actions"])
+    set_generator_states(own, {**states, "cuda": [torch.zeros(16, dtype=torch.uint8)]}, cpu)
+    assert torch.equal(torch.stack(numbers), torch.stack((torch.rand(3), torch.rand(3, generator=own["actions"]))))
+
+
 def test_the_time_that_a_run_was_stopped_does_not_count(monkeypatch, tmp_path):
     """Steps per second are those of all its time, so where it goes on it takes up the seconds that it had."""
     now = 1000.0
@@ -458,7 +476,7 @@ def test_the_time_that_a_run_was_stopped_does_not_count(monkeypatch, tmp_path):
     run.ranks, run.args = SimpleNamespace(is_main=True), SimpleNamespace(captures_video=False)
     run.envs = SimpleNamespace(set_state=lambda *_: None)
     run.folder, run._parts, run._generators, run._filed = tmp_path, {}, {}, {}
-    run._start_time = now
+    run._start_time, run.device = now, torch.device("cpu")
     before = runs.Counters(64, 2, 32, "a", {"": 0, "a": 1}, 50.0, round_began=32)
     monkeypatch.setattr(runs, "set_generator_states", lambda *_: None)
     run._restore({"counters": before._asdict(), "envs": None, "generators": {}})

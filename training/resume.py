@@ -359,19 +359,24 @@ def remove_leftovers(folder: Path, global_step: int) -> None:
 # ---------------------------------------------------------------------------------------------------------- generators
 
 
-def generator_states(generators: Mapping[str, torch.Generator]) -> dict[str, Any]:
-    """The states of a run's own generators and of the global ones of Python, numpy and torch."""
+def generator_states(generators: Mapping[str, torch.Generator], device: torch.device) -> dict[str, Any]:
+    """The states of a run's own generators and of the global ones of Python, numpy and torch.
+
+    device: of the run; one that does not compute on a GPU leaves it alone.
+    """
     return {
         "own": {name: generator.get_state() for name, generator in generators.items()},
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002 - the global generator is what is meant
         "torch": torch.get_rng_state(),
         # Of this process' own GPU; to ask the others would start this process there.
-        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else [],
     }
 
 
-def set_generator_states(generators: Mapping[str, torch.Generator], states: Mapping[str, Any]) -> None:
+def set_generator_states(
+    generators: Mapping[str, torch.Generator], states: Mapping[str, Any], device: torch.device
+) -> None:
     """Continue all generators; one that has moved to another kind of device keeps its own state."""
     for name, generator in generators.items():
         if generator.get_state().shape == states["own"][name].shape:
@@ -379,5 +384,5 @@ def set_generator_states(generators: Mapping[str, torch.Generator], states: Mapp
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])  # noqa: NPY002 - the same
     torch.set_rng_state(states["torch"])
-    if torch.cuda.is_available() and states["cuda"]:
-        torch.cuda.set_rng_state(states["cuda"][0])
+    if device.type == "cuda" and states["cuda"]:
+        torch.cuda.set_rng_state(states["cuda"][0], device)

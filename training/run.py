@@ -488,7 +488,7 @@ class Run(Generic[ArgsT]):
         """
         self._require_folder()
         self.ranks.require_alike(self._agent)
-        own = {"generators": generator_states(self._generators), "envs": self.envs.get_state()}
+        own = {"generators": generator_states(self._generators, self.device), "envs": self.envs.get_state()}
         of_all_ranks = self.ranks.gather([{**own, "files": self._write_files()}])
         if not self.ranks.is_main:
             return
@@ -539,7 +539,7 @@ class Run(Generic[ArgsT]):
                 ) from error
         own = saved if self.ranks.is_main else saved["other_ranks"][self.ranks.rank - 1]
         self.envs.set_state(own["envs"], self.folder / "videos" if self.args.captures_video else None)
-        set_generator_states(self._generators, own["generators"])
+        set_generator_states(self._generators, own["generators"], self.device)
         for name, filed in self._filed.items():
             filed.load(self.folder / own["files"][name])
         self._files = files_of(saved)
