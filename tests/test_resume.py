@@ -27,6 +27,7 @@ from continual_hackatari.training.config import ConfigError, as_plain_dict
 from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
 from continual_hackatari.training.run_folder import saved_agents
 from continual_hackatari.training.settings import changeable
+from continual_hackatari.training.setup import machine, what_is_not_exact
 from continual_hackatari.training.signals import StopSignals
 
 SWITCHING = {
@@ -463,6 +464,22 @@ def test_what_is_not_exact_is_said(sibling, stopped, monkeypatch, capsys):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
     sibling.prepare(["--resume", str(stopped)])
     assert f"saved with threads {threads} and goes on with {threads + 1}" in capsys.readouterr().out
+
+
+def test_another_machine_or_other_versions_are_said():
+    """Not by a state of an earlier version, which has no such thing."""
+    cpu = torch.device("cpu")
+    now = machine(cpu)
+    assert {"instructions", "numpy", "opencv", "ale-py", "continual-hackatari", "torch"} <= now.keys()
+    assert what_is_not_exact({"machine": now}, cpu) == []
+    earlier = {name: now[name] for name in ("device", "threads", "torch")}
+    assert what_is_not_exact({"machine": earlier}, cpu) == []
+    other = {**now, "instructions": "others", "numpy": "0.1", "GPU": "of another run"}
+    notes = what_is_not_exact({"machine": other}, cpu)
+    assert [note.split(" and ")[0] for note in notes] == [
+        "note: the run was saved with instructions others",
+        "note: the run was saved with numpy 0.1",
+    ]
 
 
 @pytest.mark.slow

@@ -62,6 +62,7 @@ from continual_hackatari.training.start import check_start, read_start
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.system import memory_of
 from continual_hackatari.training.tracking import check_wandb
+from continual_hackatari.training.versions import versions
 from continual_hackatari.wrappers.backends import action_names, observation_layout
 from continual_hackatari.wrappers.config import GameConfig, check_string, waiting_note
 from continual_hackatari.wrappers.errors import GameError, ModificationError
@@ -464,15 +465,26 @@ def what_is_not_exact(saved: dict[str, Any], device: torch.device) -> list[str]:
     """A line for everything that keeps a continued run from being the uninterrupted one, bit for bit."""
     now = machine(device)
     return [
-        f"note: the run was saved with {name} {old} and goes on with {now[name]}: the same run, but not bit for bit"
+        f"note: the run was saved with {name} {old} and goes on with {now[name]}: the same run, but perhaps not bit "
+        "for bit"
         for name, old in saved["machine"].items()
-        if now[name] != old
+        if now.get(name, old) != old  # states of earlier versions say less
     ]
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What arithmetic depends on besides the settings."""
-    return {"device": device.type, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+    """What a run's numbers depend on besides the settings."""
+    now = {"device": device.type, "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        now["GPU"] = torch.cuda.get_device_name(device)
+    now["instructions"] = torch.backends.cpu.get_cpu_capability()  # of the processor, for which kernels are chosen
+    return {**now, **loaded_versions(), "torch": str(torch.__version__)}
+
+
+@functools.cache
+def loaded_versions() -> dict[str, str]:
+    """The versions that this process began with; files may change while it runs."""
+    return versions()
 
 
 def idle_note(args: RunSettings, rules: Mapping[str, Rule], schedule: Any) -> str | None:
