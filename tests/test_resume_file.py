@@ -1,10 +1,12 @@
 """The resume file: what goes in comes out, damage anywhere is noticed, the one before stays for as long as needed."""
 
+import errno
 import json
 import math
 import os
 import pickle
 import random
+import stat
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -428,6 +430,32 @@ def test_a_folder_is_held_by_one_process_only(folder):
     with exclusive(folder):
         pass
     assert json.loads((folder / "args.json").read_text()) == {}
+
+
+def test_a_folder_that_cannot_be_locked_is_said(folder, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with exclusive(folder):
+        assert "note: no lock could be had (No locks available): a second process" in capsys.readouterr().out
+
+
+def test_a_file_system_whose_folders_cannot_be_flushed_is_no_fault(folder, monkeypatch):
+    """The file itself is; a fault of the disk stays one."""
+
+    def refuse(descriptor, fsync=os.fsync):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, "refused")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    for number in (errno.EINVAL, errno.ENOTSUP):
+        save_state(folder, {"step": number})
+        assert load_state(folder)[0] == {"step": number}
+    number = errno.EIO
+    with pytest.raises(CheckpointError, match="refused"):
+        save_state(folder, {"step": 0})
 
 
 def test_a_folder_that_stayed_empty_goes(tmp_path):
