@@ -50,6 +50,11 @@ In a JSON file the names have no dashes; on and off are `true` and `false`, and 
 
 Row = tuple[str, str, str, str]
 
+SHARED = (
+    "Besides these it has the flags above of the groups Run, Environment, Switch, Methods, Continual evaluation, "
+    "Tracking and Config file only.\n"
+)
+
 
 def page() -> str:
     """The whole page."""
@@ -76,7 +81,13 @@ def page() -> str:
         names = [flag.name for flags in groups.values() for flag in flags if "_" in flag.name and not flag.hidden]
         is_sibling = hasattr(script, "SCRIPT") and script is not continual_training_example
         known = common if is_sibling else []
-        parts += ["Besides these it has the flags above of the groups Run, Environment, Switch, Methods, Continual evaluation, Tracking and Config file only.\n"] if known else []
+        parts += (
+            [
+                "Besides these it has the flags above of the groups Run, Environment, Switch, Methods, Continual evaluation, Tracking and Config file only.\n"
+            ]
+            if known
+            else []
+        )
         for group, flags in groups.items():
             found = [row for flag in flags if (row := row_of(flag, limits.get(flag.name), names)) not in known]
             parts += [f"**{group[0].upper()}{group[1:]}**\n"] if group and found else []

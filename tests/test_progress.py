@@ -136,6 +136,63 @@ def test_updates_between_two_refreshes_only_look_at_the_clock(clock, monkeypatch
     assert refreshes == [1000]
 
 
+class Refusing(io.StringIO):
+    """A terminal that was closed, a log on a disk that is full, a pipe that nobody reads."""
+
+    refuses, terminal = True, False
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        if self.refuses:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["log", "terminal"])
+def test_progress_that_cannot_be_shown_is_said_once_and_the_run_goes_on(terminal, clock, monkeypatch, capsys):
+    stream = Refusing()
+    stream.terminal, stream.refuses = terminal, False
+    monkeypatch.setattr(sys, "stderr", stream)
+    with ProgressBar(10_000) as bar:
+        stream.refuses = True
+        for second in range(1, 40):
+            clock.now = 100.0 + second
+            bar.update(second * 100)
+        bar.write("a message")
+    warning = "nothing can be printed to stderr any more (No space left on device); training goes on, this is said once"
+    assert capsys.readouterr().out == f"warning: {warning}\na message\n"
+    print("whatever else is written there", file=sys.stderr, flush=True)
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["log", "terminal"])
+def test_messages_that_cannot_be_printed_are_said_once_and_the_run_goes_on(terminal, clock, monkeypatch):
+    log = Refusing()
+    log.terminal, log.refuses = terminal, False
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(sys, "stdout", Refusing())
+    with ProgressBar(10_000) as bar:
+        for number in range(3):
+            bar.write(f"message {number}")
+    assert log.getvalue().count("warning: nothing can be printed to stdout any more") == 1
+    assert "message" not in log.getvalue()
+
+
+def test_nobody_who_reads_is_no_fault_of_the_process():
+    """Both of its outputs are a pipe whose reader is gone; without more ado Python would end with exit code 120."""
+    code = (
+        "import sys\nfrom continual_hackatari.training.printing import say\n"
+        "sys.stdin.readline()\nsay('one')\nsay('two', sys.stderr)\nsay('three')"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, **pipes) as process:
+        process.stdout.close()
+        process.stdin.write(b"go on\n")
+        process.stdin.flush()
+        assert process.wait() == 0
+
+
 def test_bar_in_a_terminal_with_messages_on_lines_of_their_own():
     code = (
         "import time\nfrom continual_hackatari.training.progress import ProgressBar\n"

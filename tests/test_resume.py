@@ -27,6 +27,7 @@ from continual_hackatari.training.config import ConfigError, as_plain_dict
 from continual_hackatari.training.resume import PREVIOUS, RESUME, load_state
 from continual_hackatari.training.run_folder import saved_agents
 from continual_hackatari.training.settings import changeable
+from continual_hackatari.training.setup import machine, what_is_not_exact
 from continual_hackatari.training.signals import StopSignals
 
 SWITCHING = {
@@ -239,7 +240,7 @@ def stopped(sibling, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [0, 2, 3])
 @EVERY
 def test_killed_at_its_end_a_run_is_ended_or_finished(sibling, number, tmp_path, uninterrupted):
     """Before its model is there, with the model and both states, with the model and one of them."""
@@ -248,10 +249,10 @@ def test_killed_at_its_end_a_run_is_ended_or_finished(sibling, number, tmp_path,
     run = only_run(tmp_path)
     assert (run / RESUME).exists()
     assert (run / "model.cleanrl_model").exists() == (number > 0)
-    assert (run / PREVIOUS).exists() == (number < 2)
+    assert (run / PREVIOUS).exists() == (number < 3)
     (tmp_path / "output.txt").write_text("")
     assert go_on(tmp_path, sibling=sibling).end() == 0, said(tmp_path)
-    assert (said(tmp_path).count("is finished") == 1) == (number == 2)
+    assert (said(tmp_path).count("is finished") == 1) == (number == 3)
     assert_same_run(run, uninterrupted)
 
 
@@ -465,6 +466,22 @@ def test_what_is_not_exact_is_said(sibling, stopped, monkeypatch, capsys):
     assert f"saved with threads {threads} and goes on with {threads + 1}" in capsys.readouterr().out
 
 
+def test_another_machine_or_other_versions_are_said():
+    """Not by a state of an earlier version, which has no such thing."""
+    cpu = torch.device("cpu")
+    now = machine(cpu)
+    assert {"instructions", "numpy", "opencv", "ale-py", "continual-hackatari", "torch"} <= now.keys()
+    assert what_is_not_exact({"machine": now}, cpu) == []
+    earlier = {name: now[name] for name in ("device", "threads", "torch")}
+    assert what_is_not_exact({"machine": earlier}, cpu) == []
+    other = {**now, "instructions": "others", "numpy": "0.1", "GPU": "of another run"}
+    notes = what_is_not_exact({"machine": other}, cpu)
+    assert [note.split(" and ")[0] for note in notes] == [
+        "note: the run was saved with instructions others",
+        "note: the run was saved with numpy 0.1",
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fast", mostly_slow([True, False], 2))
 def test_the_precision_that_auto_chose_is_kept_on_another_machine(fast, tmp_path, monkeypatch):
@@ -482,6 +499,12 @@ def test_the_precision_that_auto_chose_is_kept_on_another_machine(fast, tmp_path
 def test_a_config_file_cannot_say_what_to_resume(tmp_path):
     with pytest.raises(ConfigError, match="`resume` cannot stand"):
         training.prepare(["--config", write_config(tmp_path, resume="runs/x")])
+
+
+@pytest.mark.parametrize("words", [["--resume", ""], ["--resume="], ["--start_from", ""]])
+def test_a_variable_that_is_empty_begins_no_other_run(words):
+    with pytest.raises(ConfigError, match=r"is given and empty; give it .*, or leave it out"):
+        training.prepare(words)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -508,6 +531,17 @@ def test_the_first_signal_asks_and_what_came_before_is_restored():
         with pytest.raises(SystemExit):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_is_obeyed_where_nobody_can_be_told(monkeypatch):
+    def refuse(*_):
+        raise OSError(5, "Input/output error")
+
+    with StopSignals() as stop:
+        monkeypatch.setattr(os, "write", refuse)
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.undo()
+        assert stop.requested
 
 
 @pytest.mark.long
@@ -594,7 +628,7 @@ def test_a_replay_that_is_missing_or_damaged_gives_way_to_the_one_before(
         last.unlink()
     else:
         last.write_bytes(last.read_bytes()[:-1])
-    renames = ("args.json", "the replay", "the state")
+    renames = ("the state that was passed over", "args.json", "the replay", "the state")
     assert go_on(tmp_path, fault=("die_while_renaming", len(renames)), sibling=sibling).end() == -signal.SIGKILL
     (note,) = re.findall(r"^note: .*$", said(tmp_path), re.M)
     assert re.search(rf"{RESUME} needs .*{last.name}` {words if words[0] == 'c' else 'is ' + words}.*{PREVIOUS}", note)

@@ -1,10 +1,12 @@
 """The resume file: what goes in comes out, damage anywhere is noticed, the one before stays for as long as needed."""
 
+import errno
 import json
 import math
 import os
 import pickle
 import random
+import stat
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,18 +20,21 @@ from continual_hackatari.training import run as runs
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.resume import (
+    PASSED_OVER,
     PREVIOUS,
     RESUME,
     ResumeError,
     SaveClock,
     can_go_on,
     exclusive,
-    forget_passed_over,
     forget_states,
+    generator_states,
     load_state,
+    put_aside_passed_over,
     read_sealed,
     remove_leftovers,
     save_state,
+    set_generator_states,
     write_sealed,
 )
 from continual_hackatari.wrappers.video import GameRecorder
@@ -160,20 +165,66 @@ def test_a_state_whose_own_file_is_not_whole_gives_way_to_the_one_before(harm, f
         load_state(folder)
 
 
-def test_a_state_from_which_a_run_does_not_go_on_is_forgotten(folder):
+def test_a_state_from_which_a_run_does_not_go_on_is_put_aside(folder):
     """Otherwise the next save would move it over the one that the run goes on from."""
     for step in (1, 2):
         save_state(folder, {"counters": {"global_step": step}})
-    forget_passed_over(folder, 2)
+    put_aside_passed_over(folder, 2)
     assert load_state(folder)[0]["counters"]["global_step"] == 2
-    forget_passed_over(folder, 1)
+    put_aside_passed_over(folder, 1)
     assert load_state(folder)[0]["counters"]["global_step"] == 1
+    assert read_sealed(folder / PASSED_OVER)["counters"]["global_step"] == 2
     save_state(folder, {"counters": {"global_step": 3}})
     damage(folder / RESUME)
-    forget_passed_over(folder, 1)
-    forget_passed_over(folder, 1)
+    put_aside_passed_over(folder, 1)
+    put_aside_passed_over(folder, 1)
     assert not (folder / RESUME).exists()
     assert (folder / PREVIOUS).exists()
+    forget_states(folder, keep_last=True)
+    assert not (folder / PASSED_OVER).exists()
+
+
+@pytest.mark.parametrize("name", [RESUME, "replay_step2.pt"])
+def test_a_disk_that_refuses_a_file_once_costs_no_state(name, folder, monkeypatch):
+    """It may be whole, and is the newest: the run does not go on from the one before it."""
+    for step in (1, 2):
+        write_sealed(folder / f"replay_step{step}.pt", {"step": step})
+        save_state(folder, {"counters": {"global_step": step}, "files": {"replay": f"replay_step{step}.pt"}})
+
+    def refuse(path, read_bytes=Path.read_bytes):
+        if path.name == name:
+            raise OSError(5, "Input/output error")
+        return read_bytes(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(ResumeError, match=rf"{name}` cannot be read \(Input/output error\); try again"):
+            load_state(folder)
+        if name == RESUME:
+            with pytest.raises(ResumeError, match="try again"):
+                put_aside_passed_over(folder, 2)
+    state, notes = load_state(folder)
+    assert (state["counters"]["global_step"], notes) == (2, [])
+    (folder / name).unlink()  # what the sentence says
+    assert load_state(folder)[0]["counters"]["global_step"] == 1
+
+
+def test_a_csv_file_that_has_lost_rows_is_not_continued(folder):
+    """An older copy of it, or none: the state before may need no more than there is."""
+    csv_file = folder / "episodes.csv"
+    for step in (1, 2):
+        csv_file.write_bytes(b"a row\n" * step)
+        tracker = {"files": {csv_file.name: 6 * step, "events.out.tfevents.1": 1000}}
+        save_state(folder, {"counters": {"global_step": step}, "tracker": tracker})
+    assert load_state(folder)[1] == []
+    csv_file.write_bytes(b"a row\na ro")
+    state, (note,) = load_state(folder)
+    assert state["counters"]["global_step"] == 1
+    needed = f"{RESUME} needs the first 12 bytes of `{csv_file}`, which has 10 now: put the whole file back"
+    assert note == f"note: {needed}; the run goes on from {PREVIOUS} instead"
+    csv_file.unlink()
+    with pytest.raises(ResumeError, match=r"which has 0 now: .*; this run cannot be continued"):
+        load_state(folder)
 
 
 def test_a_folder_without_state_says_what_it_lacks(tmp_path, folder):
@@ -312,7 +363,7 @@ def test_killed_at_any_moment_of_forgetting_a_state_is_left_or_none_is_meant_to_
             assert load_state(folder) == ({"step": 2}, [])
         if not killed:
             break
-    assert number == (2 if keep_last else 3)
+    assert number == (3 if keep_last else 4)
     assert not (folder / PREVIOUS).exists()
 
 
@@ -381,6 +432,32 @@ def test_a_folder_is_held_by_one_process_only(folder):
     assert json.loads((folder / "args.json").read_text()) == {}
 
 
+def test_a_folder_that_cannot_be_locked_is_said(folder, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with exclusive(folder):
+        assert "note: no lock could be had (No locks available): a second process" in capsys.readouterr().out
+
+
+def test_a_file_system_whose_folders_cannot_be_flushed_is_no_fault(folder, monkeypatch):
+    """The file itself is; a fault of the disk stays one."""
+
+    def refuse(descriptor, fsync=os.fsync):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, "refused")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    for number in (errno.EINVAL, errno.ENOTSUP):
+        save_state(folder, {"step": number})
+        assert load_state(folder)[0] == {"step": number}
+    number = errno.EIO
+    with pytest.raises(CheckpointError, match="refused"):
+        save_state(folder, {"step": 0})
+
+
 def test_a_folder_that_stayed_empty_goes(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -403,6 +480,22 @@ def test_what_is_too_large_for_the_state_has_a_sealed_file_of_its_own(tmp_path):
         write_sealed(tmp_path / "missing" / "x.pt", state)
 
 
+def test_a_run_on_the_cpu_leaves_the_gpu_alone(monkeypatch):
+    """To ask a GPU for its generator is to start there; other runs may have filled it. Earlier versions asked."""
+
+    def touch(*_):
+        raise AssertionError("the GPU was touched")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", touch)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", touch)
+    own, cpu = {"actions": torch.Generator()}, torch.device("cpu")
+    states = generator_states(own, cpu)
+    numbers = torch.rand(3), torch.rand(3, generator=own["actions"])
+    set_generator_states(own, {**states, "cuda": [torch.zeros(16, dtype=torch.uint8)]}, cpu)
+    assert torch.equal(torch.stack(numbers), torch.stack((torch.rand(3), torch.rand(3, generator=own["actions"]))))
+
+
 def test_the_time_that_a_run_was_stopped_does_not_count(monkeypatch, tmp_path):
     """Steps per second are those of all its time, so where it goes on it takes up the seconds that it had."""
     now = 1000.0
@@ -411,7 +504,7 @@ def test_the_time_that_a_run_was_stopped_does_not_count(monkeypatch, tmp_path):
     run.ranks, run.args = SimpleNamespace(is_main=True), SimpleNamespace(captures_video=False)
     run.envs = SimpleNamespace(set_state=lambda *_: None)
     run.folder, run._parts, run._generators, run._filed = tmp_path, {}, {}, {}
-    run._start_time = now
+    run._start_time, run.device = now, torch.device("cpu")
     before = runs.Counters(64, 2, 32, "a", {"": 0, "a": 1}, 50.0, round_began=32)
     monkeypatch.setattr(runs, "set_generator_states", lambda *_: None)
     run._restore({"counters": before._asdict(), "envs": None, "generators": {}})

@@ -144,6 +144,10 @@ def test_what_executes_code_by_design_does(workdir, monkeypatch):
     training.prepare([*TINY, "--config", config])
     os.rmdir("proof")
 
+    Path("my_network.py").write_text(CODE + "from own_network import OwnNetwork\n")
+    training.prepare([*TINY, "--env_id", "ALE/Freeway-v5", "--architecture", "my_network:OwnNetwork"])
+    os.rmdir("proof")
+
 
 # ------------------------------------------------------------------------------------------------------ names of users
 

@@ -17,6 +17,7 @@ from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import as_plain_dict
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.playing import evaluate, with_weights
+from continual_hackatari.training.printing import say
 from continual_hackatari.training.resume import exclusive
 from continual_hackatari.training.settings import RunSettings
 from continual_hackatari.training.setup import Setup
@@ -44,7 +45,7 @@ def test(args: RunSettings, agent: Any, game: GameConfig, tracker: Tracker, glob
     results = summarise(games, game.env_id, args.seed)
     for result in results:
         tracker.scalar(f"eval/{result.modification or UNMODIFIED}/mean", result.mean, global_step)
-    print(table(results))
+    say(table(results))
 
 
 def test_finished_run(setup: Setup[Any]) -> None:
@@ -91,7 +92,7 @@ def log_continual_metrics(
         run = RunFolder(folder)
         metrics = continual_metrics(pd.DataFrame(results), run.asked, run.args)
     except RunFolderError as error:  # somebody changed the file; the run itself is whole
-        print(f"warning: no continual metrics: {error}")
+        say(f"warning: no continual metrics: {error}")
     else:
         tracker.scalars({f"continual/{name}": value for name, value in metrics.items()}, global_step)
 
@@ -108,11 +109,11 @@ def say_what_there_is(folder: Path, env_id: str, architecture: str, script: str)
             with atomic_path(picture) as temporary:
                 temporary.write_bytes(drawn)
     except Exception as error:  # whatever it is, the run is whole
-        print(f"warning: no picture of the returns: {type(error).__name__}: {error}")
-    print(f"run folder: {folder}")
+        say(f"warning: no picture of the returns: {type(error).__name__}: {error}")
+    say(f"run folder: {folder}")
     for name, path in (("picture:   ", picture), ("evaluated: ", folder / RESULTS)):
         if path.exists():
-            print(f"{name} {path}")
-    print("report:     " + shlex.join([*script_words("report.py"), str(folder)]))
+            say(f"{name} {path}")
+    say("report:     " + shlex.join([*script_words("report.py"), str(folder)]))
     words = ("--agent_path", str(folder / FINAL), "--env_id", env_id)
-    print("evaluate:   " + shlex.join(evaluation_command(architecture, script, *words)))
+    say("evaluate:   " + shlex.join(evaluation_command(architecture, script, *words)))

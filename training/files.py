@@ -1,10 +1,13 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from continual_hackatari.training.printing import say
 
 
 @contextmanager
@@ -33,18 +36,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def try_lock(descriptor: int) -> bool:
     """Lock an open file for this process, until it is closed or the process ends; False where another one holds it.
 
-    Where the system or the file system knows no such locks, the answer is True.
+    Where the system or the file system knows no such locks, the answer is True, and a line says so.
     """
     try:
         import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
+
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
-        pass  # a file system without locks
+    except (ImportError, OSError) as error:  # Windows, or a file system without locks
+        reason = getattr(error, "strerror", None) or "this system has none"
+        say(f"note: no lock could be had ({reason}): a second process in the same folder would not be noticed")
     return True
 
 
@@ -55,5 +57,8 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems flush files only
+            raise
     finally:
         os.close(descriptor)

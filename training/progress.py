@@ -10,6 +10,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from continual_hackatari.names import UNMODIFIED
+from continual_hackatari.training.printing import drop, say
 
 _BAR = "{{percentage:3.0f}}%|{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}<{left}, {rate} steps/s]{{postfix}}"
 _WINDOW = 60.0
@@ -82,11 +83,14 @@ class ProgressBar:
 
     def write(self, line: str) -> None:
         """Print `line` to standard output without breaking the bar."""
-        if self._bar is not None:
-            tqdm.write(line, file=sys.stdout)
-            sys.stdout.flush()
-        else:
-            print(line, flush=True)
+        if self._bar is None:
+            say(line)
+            return
+        try:
+            with tqdm.external_write_mode(file=sys.stdout):
+                say(line)
+        except OSError as error:
+            self._drop(error)
 
     def close(self) -> None:
         """Show the last state and let go of the terminal; a second call does nothing."""
@@ -95,8 +99,11 @@ class ProgressBar:
         now = time.perf_counter()
         self._marks = deque([self._start or (now, self._step)])  # the last line: the whole run's speed
         self._refresh(now)
-        if self._bar is not None:
-            self._bar.close()
+        try:
+            if self._bar is not None:
+                self._bar.close()
+        except OSError as error:
+            self._drop(error)
         self._enabled = False
 
     def __enter__(self) -> "ProgressBar":
@@ -115,6 +122,13 @@ class ProgressBar:
         speed, missing = (self._step - step) / max(now - when, 1e-9), self._total_steps - self._step
         known = speed > 0 and (now - when >= _FIRST_SECONDS or missing <= 0)
         left = tqdm.format_interval(missing / speed) if known else "unknown"
+        try:
+            self._show(speed, left)
+        except OSError as error:
+            self._drop(error)
+        self._next_refresh = now + self._seconds_between
+
+    def _show(self, speed: float, left: str) -> None:
         if self._bar is not None:
             self._bar.bar_format = _BAR.format(left=left, rate=f"{speed:,.0f}")
             self._bar.set_postfix_str(f"{self._return_words()}, {self._modification_words()}", refresh=False)
@@ -127,7 +141,14 @@ class ProgressBar:
                 file=self._stream,
                 flush=True,
             )
-        self._next_refresh = now + self._seconds_between
+
+    def _drop(self, error: OSError) -> None:
+        """Nobody can see it any more; training goes on."""
+        self._enabled = False
+        if self._bar is not None:
+            self._bar.disable = True
+            self._bar = None
+        drop(self._stream, error)
 
     def _return_words(self) -> str:
         return f"return {sum(self._returns) / len(self._returns):.1f}" if self._returns else "no game finished yet"

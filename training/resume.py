@@ -24,6 +24,7 @@ from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.files import atomic_path, try_lock
 from continual_hackatari.training.run_folder import saved_agents
 
+PASSED_OVER = "resume.passed_over.pt"
 FORMAT = 1
 SECONDS_BETWEEN_SAVES = 300.0
 _SEAL = b"continual-hackatari resume file\n"
@@ -33,6 +34,10 @@ _ARRAY, _INTEGER = "\0array", "\0integer"  # keys of what stands for a value tha
 
 class ResumeError(ValueError):
     """A run cannot be continued; the message is one sentence for the user."""
+
+
+class UnreadableError(ResumeError):
+    """The disk refuses a file that is there, and may give it the next time."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the file
@@ -114,7 +119,8 @@ def can_go_on(folder: str | Path) -> bool:
 
 def forget_states(folder: str | Path, *, keep_last: bool) -> None:
     """A run has ended: remove what was saved for going on, but for `resume.pt` if that is to be kept."""
-    for name in (PREVIOUS,) if keep_last else (PREVIOUS, RESUME):  # in this order one is left if this is interrupted
+    names = (PASSED_OVER, PREVIOUS) if keep_last else (PASSED_OVER, PREVIOUS, RESUME)
+    for name in names:  # in this order one is left if this is interrupted
         (Path(folder) / name).unlink(missing_ok=True)
 
 
@@ -127,8 +133,8 @@ def files_of(state: Mapping[str, Any]) -> list[str]:
 def load_state(folder: str | Path, *, files: bool = True) -> tuple[dict[str, Any], list[str]]:
     """The state in `resume.pt`, or in `resume.previous.pt` where that one is damaged, and lines for the user.
 
-    files: a state counts as damaged where one of the files that belong to it is. Raises ResumeError where the folder
-    holds neither state whole.
+    files: a state counts as damaged where one of the files that belong to it is, or where a CSV file has lost rows.
+    Raises ResumeError where the folder holds neither state whole, and UnreadableError where one may be.
     """
     folder = Path(folder)
     if not (folder / ARGS).is_file():
@@ -139,6 +145,10 @@ def load_state(folder: str | Path, *, files: bool = True) -> tuple[dict[str, Any
             state = _read(folder / name)
             for file in files_of(state) if files else ():
                 _require_file(folder / file, name)
+            if files:
+                _require_rows(folder, state, name)
+        except UnreadableError:
+            raise
         except ResumeError as error:
             problems.append(str(error))
             continue
@@ -148,32 +158,69 @@ def load_state(folder: str | Path, *, files: bool = True) -> tuple[dict[str, Any
     raise ResumeError(f"`resume`: {' and '.join(problems)}; this run cannot be continued.")
 
 
-def forget_passed_over(folder: Path, global_step: int) -> None:
-    """Remove a `resume.pt` from which the run, which is at `global_step`, does not go on.
+def seals(folder: str | Path) -> list[bytes]:
+    """The ends of both states, by which they are known again; empty for one that is not there.
+
+    Raises ResumeError where one cannot be read.
+    """
+    return [_seal(Path(folder) / name) for name in (RESUME, PREVIOUS)]
+
+
+def _seal(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(_DIGEST, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            return file.read()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UnreadableError(f"`resume`: `{path}` cannot be read ({error.strerror or error}); try again") from None
+
+
+def put_aside_passed_over(folder: Path, global_step: int) -> None:
+    """Rename a `resume.pt` from which the run, which is at `global_step`, does not go on.
 
     Otherwise the next save would put it in the place of the one before it, which is the one that is whole.
     """
     try:
         usable = _read(folder / RESUME)["counters"]["global_step"] == global_step
+    except UnreadableError:
+        raise
     except (ResumeError, KeyError):
         usable = False
     if not usable:
-        (folder / RESUME).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(folder / RESUME, folder / PASSED_OVER)
 
 
 def _require_file(path: Path, state: str) -> None:
     try:
         sealed_content(path)
     except ResumeError as error:
-        raise ResumeError(f"{state} needs a file of its own: {error}") from None
+        raise type(error)(f"{state} needs a file of its own: {error}") from None
+
+
+def _require_rows(folder: Path, state: Mapping[str, Any], name: str) -> None:
+    for file, size in state.get("tracker", {}).get("files", {}).items():
+        path = folder / file
+        there = path.stat().st_size if path.exists() else 0
+        if path.suffix == ".csv" and there < size:
+            raise ResumeError(
+                f"{name} needs the first {size:,} bytes of `{path}`, which has {there:,} now: put the whole file back"
+            )
 
 
 def sealed_content(path: Path) -> bytes:
-    """What is before the seal; raises ResumeError where that does not fit."""
+    """What is before the seal; raises ResumeError where that does not fit or there is no such file."""
     try:
         content = path.read_bytes()
-    except OSError as error:
+    except FileNotFoundError as error:
         raise ResumeError(f"`{path}` cannot be read ({error.strerror})") from None
+    except OSError as error:
+        raise UnreadableError(
+            f"`{path}` cannot be read ({error.strerror or error}); try again, and where that does not help, move this "
+            "file out of the folder: the run goes on from the state before then"
+        ) from None
     end = len(content) - len(_SEAL) - _DIGEST
     if end < 0 or content[end:] != _SEAL + hashlib.sha256(memoryview(content)[:end]).digest():
         raise ResumeError(f"`{path}` is damaged or cut short (its checksum does not fit)")
@@ -293,6 +340,12 @@ def exclusive(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def lock_of(folder: Path) -> tuple[int, int]:
+    """What tells the lock of this folder from that of any other. Raises OSError where there is none."""
+    lock = (folder / ".lock").stat()
+    return lock.st_dev, lock.st_ino
+
+
 def remove_leftovers(folder: Path, global_step: int) -> None:
     """Remove what a killed run was just writing, and the agents that it saved after the step from which it goes on."""
     for saved in saved_agents(folder):
@@ -305,19 +358,24 @@ def remove_leftovers(folder: Path, global_step: int) -> None:
 # ---------------------------------------------------------------------------------------------------------- generators
 
 
-def generator_states(generators: Mapping[str, torch.Generator]) -> dict[str, Any]:
-    """The states of a run's own generators and of the global ones of Python, numpy and torch."""
+def generator_states(generators: Mapping[str, torch.Generator], device: torch.device) -> dict[str, Any]:
+    """The states of a run's own generators and of the global ones of Python, numpy and torch.
+
+    device: of the run; one that does not compute on a GPU leaves it alone.
+    """
     return {
         "own": {name: generator.get_state() for name, generator in generators.items()},
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002 - the global generator is what is meant
         "torch": torch.get_rng_state(),
         # Of this process' own GPU; to ask the others would start this process there.
-        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else [],
     }
 
 
-def set_generator_states(generators: Mapping[str, torch.Generator], states: Mapping[str, Any]) -> None:
+def set_generator_states(
+    generators: Mapping[str, torch.Generator], states: Mapping[str, Any], device: torch.device
+) -> None:
     """Continue all generators; one that has moved to another kind of device keeps its own state."""
     for name, generator in generators.items():
         if generator.get_state().shape == states["own"][name].shape:
@@ -325,5 +383,5 @@ def set_generator_states(generators: Mapping[str, torch.Generator], states: Mapp
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])  # noqa: NPY002 - the same
     torch.set_rng_state(states["torch"])
-    if torch.cuda.is_available() and states["cuda"]:
-        torch.cuda.set_rng_state(states["cuda"][0])
+    if device.type == "cuda" and states["cuda"]:
+        torch.cuda.set_rng_state(states["cuda"][0], device)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from continual_hackatari.agents import RewardScaler, generalised_advantages
 from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.training.printing import say
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.run import Run
 from continual_hackatari.training.settings import RunSettings
@@ -215,7 +216,7 @@ def pin(array: np.ndarray, device: torch.device) -> None:
         return
     status = torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0)
     if int(status) != 0:
-        print(f"note: the observations could not be pinned (CUDA status {int(status)}); copies to the GPU are slower")
+        say(f"note: the observations could not be pinned (CUDA status {int(status)}); copies to the GPU are slower")
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:

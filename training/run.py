@@ -45,18 +45,22 @@ from continual_hackatari.training import ending
 from continual_hackatari.training.checkpoints import CheckpointError, save_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
 from continual_hackatari.training.evaluations import ContinualEvaluation, open_evaluations
+from continual_hackatari.training.printing import say
 from continual_hackatari.training.progress import ProgressBar
 from continual_hackatari.training.ranks import Ranks
 from continual_hackatari.training.resume import (
+    ResumeError,
     SaveClock,
     can_go_on,
     exclusive,
     files_of,
-    forget_passed_over,
     forget_states,
     generator_states,
+    lock_of,
+    put_aside_passed_over,
     remove_leftovers,
     save_state,
+    seals,
     set_generator_states,
 )
 from continual_hackatari.training.rules import keep_files, with_copy
@@ -156,6 +160,7 @@ class Run(Generic[ArgsT]):
             self._stack = stack
             enter = stack.enter_context
             enter(ranks.only_on_main(lambda: exclusive(self.folder)))
+            self._lock = lock_of(self.folder) if ranks.is_main else None
             enter(saying_how_to_resume(self.setup.script.file, self.folder, ranks))
             self.tracker = enter(ranks.main_first(lambda: open_tracker(self.setup, self.folder)))
             self.setup = replace(self.setup, game=with_copy(self.setup.game, self.folder))
@@ -170,6 +175,8 @@ class Run(Generic[ArgsT]):
             ranks.any(False)  # from here on a signal reaches no rank that does not listen yet
             self._stack = stack.pop_all()
         self.progress.write(f"run folder: {self.folder}")
+        if saved is not None:
+            self.progress.write(f"it goes on at step {saved['counters']['global_step']:,}")
         return self
 
     def __exit__(
@@ -220,6 +227,8 @@ class Run(Generic[ArgsT]):
             )
         if self.setup.saved is not None:
             self._restore(self.setup.saved)
+            if self.setup.saved["args"].get("total_timesteps") != self.args.total_timesteps:
+                self.save()  # the state that it went on from is that of a shorter run, which may be finished
         else:
             self.modification = self.setup.modification_at(0)
             if self.args.captures_video:
@@ -489,8 +498,9 @@ class Run(Generic[ArgsT]):
             CheckpointError: it could not be written.
             RanksError: the ranks do not have the same weights any more.
         """
+        self._require_folder()
         self.ranks.require_alike(self._agent)
-        own = {"generators": generator_states(self._generators), "envs": self.envs.get_state()}
+        own = {"generators": generator_states(self._generators, self.device), "envs": self.envs.get_state()}
         of_all_ranks = self.ranks.gather([{**own, "files": self._write_files()}])
         if not self.ranks.is_main:
             return
@@ -514,20 +524,38 @@ class Run(Generic[ArgsT]):
         self._remove_files(kept=[*files_of(state), *self._files])  # those of the state before are kept with it
         self._files = files_of(state)
 
+    def _require_folder(self) -> None:
+        """Raise CheckpointError where the folder is another one now, or none: its lock has gone with it."""
+        try:
+            problem = "" if not self.ranks.is_main or lock_of(self.folder) == self._lock else "it has another `.lock`"
+        except OSError as error:
+            problem = f"its `.lock`: {error.strerror or error}"
+        if problem:
+            raise CheckpointError(
+                f"`{self.folder}` is not the folder of this run any more ({problem}): it was moved away or replaced; "
+                "go on in the one that was moved."
+            )
+
     def _restore(self, saved: dict[str, Any]) -> None:
         """Put everything that `save` saved in its place; videos that were being made are made again."""
         for name, part in self._parts.items():
-            if isinstance(part, torch.optim.Optimizer):
-                load_optimizer(part, saved[name])
-            elif part is not None and name in saved:  # earlier versions did not save all that this one does
-                part.load_state_dict(saved[name])
+            try:
+                if isinstance(part, torch.optim.Optimizer):
+                    load_optimizer(part, saved[name])
+                elif part is not None and name in saved:  # earlier versions did not save all that this one does
+                    part.load_state_dict(saved[name])
+            except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise ResumeError(
+                    f"`resume`: `{name}` of the state in `{self.folder}` does not fit this version of the program; go "
+                    f"on with the one that saved it ({' '.join(str(error).split())})"
+                ) from error
         own = saved if self.ranks.is_main else saved["other_ranks"][self.ranks.rank - 1]
         self.envs.set_state(own["envs"], self.folder / "videos" if self.args.captures_video else None)
-        set_generator_states(self._generators, own["generators"])
+        set_generator_states(self._generators, own["generators"], self.device)
         for name, filed in self._filed.items():
             filed.load(self.folder / own["files"][name])
         self._files = files_of(saved)
-        counters = Counters(**saved["counters"])
+        counters = counters_of(saved, self.folder)
         where = counters[:5]
         self.global_step, self.num_switches, self._last_switch, self.modification, self._modification_index = where
         began = counters.round_began
@@ -548,6 +576,18 @@ class Run(Generic[ArgsT]):
             for path in self.folder.glob(f"{name}*_step*.pt"):
                 if path.name not in kept:
                     path.unlink()
+
+
+def counters_of(saved: Mapping[str, Any], folder: Path) -> Counters:
+    """Where a saved run is. Raises ResumeError where another version of the program counts other things."""
+    try:
+        return Counters(**saved["counters"])
+    except TypeError:
+        other = ", ".join(sorted(saved["counters"].keys() ^ set(Counters._fields)))
+        raise ResumeError(
+            f"`resume`: the state in `{folder}` is one of another version of the program, with which it can go on (the "
+            f"counters differ: {other})"
+        ) from None
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
@@ -599,11 +639,15 @@ def open_tracker(setup: Setup[Any], folder: Path) -> Tracker:
     if not ranks.is_main:
         return Tracker(folder, active=False)
     files = None if saved is None else saved["tracker"]
-    step = 0 if saved is None else saved["counters"]["global_step"]
+    step = 0 if saved is None else counters_of(saved, folder).global_step
+    if saved is not None and seals(folder) != saved["seals"]:  # read before the folder was locked
+        raise ResumeError(
+            f"`resume`: the run in `{folder}` has gone on since its state was read, in another process; start it again"
+        )
     try:
         if files is not None:
             remove_leftovers(folder, step)
-            forget_passed_over(folder, step)
+            put_aside_passed_over(folder, step)
         tracker = ending.tracker_of(args, folder, wandb_run_id=files and files["wandb_run_id"], saved=files)
         write_args(folder, {**as_plain_dict(replace(args, resume="")), **made_by(folder, step, setup.script.file)})
         keep_files(folder, setup.game)
@@ -624,7 +668,7 @@ def saying_how_to_resume(script: str, folder: Path, ranks: Ranks) -> Iterator[No
             start = ["python"] if ranks.alone else ["torchrun", f"--nproc_per_node={ranks.local_size}"]
             if ranks.local_size < ranks.size:
                 start.append(f"--nnodes={ranks.size // ranks.local_size}")
-            print("resume:     " + shlex.join([*start, os.path.relpath(script), "--resume", str(folder)]), flush=True)
+            say("resume:     " + shlex.join([*start, os.path.relpath(script), "--resume", str(folder)]))
         raise
 
 

@@ -9,6 +9,7 @@ from continual_hackatari.agents.finite import NotFiniteError
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.config import sentence
 from continual_hackatari.training.ending import test_finished_run
+from continual_hackatari.training.printing import say
 from continual_hackatari.training.ranks import Ranks, RanksError
 from continual_hackatari.training.setup import USER_ERRORS, ArgsT, Script, Setup, prepare
 from continual_hackatari.training.system import keep_freed_memory
@@ -30,10 +31,10 @@ def main(script: Script[ArgsT], train: Callable[[Setup[ArgsT]], None], argv: Seq
                 keep_freed_memory()
                 train(setup)
     except USER_ERRORS as error:
-        print(f"error: {ranks.name}{sentence(error)}", file=sys.stderr)
+        say(f"error: {ranks.name}{sentence(error)}", sys.stderr)
         ranks.end(2)
     except FAILURES as error:
-        print(f"error: {ranks.name}{error}", file=sys.stderr)
+        say(f"error: {ranks.name}{error}", sys.stderr)
         ranks.end(1)
     except SystemExit as stop:  # help, a signal, or the main rank has said why
         if ranks.alone or not isinstance(stop.code, int):

@@ -18,6 +18,8 @@ from torch import nn
 
 from continual_hackatari.agents import AgentError
 from continual_hackatari.agents.acceleration import choose_precision
+from continual_hackatari.agents.mismatch import explain_mismatch
+from continual_hackatari.agents.own import is_own
 from continual_hackatari.methods import all_methods
 from continual_hackatari.names import Task, parse
 from continual_hackatari.reporting.plan import Plan
@@ -49,8 +51,9 @@ from continual_hackatari.training.method_settings import (
     needs_boundaries,
     with_methods_part,
 )
+from continual_hackatari.training.printing import say
 from continual_hackatari.training.ranks import ALONE, Ranks
-from continual_hackatari.training.resume import ResumeError, can_go_on, load_state
+from continual_hackatari.training.resume import ResumeError, can_go_on, load_state, seals
 from continual_hackatari.training.room import check_memories
 from continual_hackatari.training.rules import reward_of, rules_of
 from continual_hackatari.training.run_folder import folder_of_job, forget_job
@@ -59,6 +62,7 @@ from continual_hackatari.training.start import check_start, read_start
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.training.system import memory_of
 from continual_hackatari.training.tracking import check_wandb
+from continual_hackatari.training.versions import versions
 from continual_hackatari.wrappers.backends import action_names, observation_layout
 from continual_hackatari.wrappers.config import GameConfig, check_string, waiting_note
 from continual_hackatari.wrappers.errors import GameError, ModificationError
@@ -167,6 +171,9 @@ def read_settings(
     """
     saved: dict[str, Any] | None = None
     args = parse_command_line(script.settings, argv, description=script.description, gone=GONE)
+    for name, what in (("resume", "the folder of a run"), ("start_from", "an agent")):
+        if not getattr(args, name) and name in given_flags(script.settings, argv):  # else another run would begin
+            raise ConfigError(f"`{name}` is given and empty; give it {what}, or leave it out")
     place = place_of_runs(args) if ranks.job else ""
     interrupted = folder_of_job(place, ranks.job) if ranks.restarts else None
     if ranks.job and not ranks.restarts:
@@ -187,7 +194,8 @@ def read_settings(
     args = complete_methods(args)
     if args.test_modifs == ("",):  # `--test_modifs ""` takes back what a file or a template names
         args = replace(args, test_modifs=())
-    print(*lines, sep="\n", end="\n" if lines else "", flush=True)
+    if lines:
+        say("\n".join(lines))
     if args.resume and saved is None and not args.test_modifs:
         raise SystemExit(0)
     return args, saved
@@ -223,6 +231,12 @@ def check_settings(
     args = replace(args, **game.chosen)  # what the defaults stand for, so that a checkpoint says it
     build = functools.partial(script.build, args)
     check_drawing(args, lambda: build(observation_layout(game)[0], len(action_names(game)), torch.Generator()))
+    if saved is not None and is_own(args.architecture):  # its file may have been changed since
+        network = build(observation_layout(game)[0], len(action_names(game)), torch.Generator())
+        if problem := explain_mismatch(network, saved["agent"]):
+            raise ResumeError(
+                f"`resume`: {args.architecture} is not the network that was saved, put it back: {problem}"
+            )
     if start is not None:
         notes.append(check_start(args, start, game, lambda shape, number: build(shape, number, torch.Generator())))
     schedule, strings, lines = choose_schedule(args, game)
@@ -274,8 +288,8 @@ def check_settings(
     setup = Setup(script, args, schedule, total_timesteps, game, device, precision, saved, ranks, plan, start)
     if setup.finished:  # all else is about training
         notes = of_tests
-    if tell:
-        print(*dict.fromkeys(notes), sep="\n", end="\n" if notes else "")
+    if tell and notes:
+        say("\n".join(dict.fromkeys(notes)))
     return setup
 
 
@@ -389,8 +403,9 @@ def settings_of_run(
     lines: list[str] = []
     check_script(script, folder)
     if can_go_on(folder) or not (Path(folder) / FINAL).exists():
+        ends = seals(folder)  # before they are read: another process may still write new ones
         saved, lines = load_state(folder)
-        saved = with_methods_part(saved)
+        saved = {**with_methods_part(saved), "seals": ends}
         missing = [name for name in (*REQUIRED, *script.parts) if name not in saved]
         if missing:
             raise ResumeError(
@@ -450,15 +465,26 @@ def what_is_not_exact(saved: dict[str, Any], device: torch.device) -> list[str]:
     """A line for everything that keeps a continued run from being the uninterrupted one, bit for bit."""
     now = machine(device)
     return [
-        f"note: the run was saved with {name} {old} and goes on with {now[name]}: the same run, but not bit for bit"
+        f"note: the run was saved with {name} {old} and goes on with {now[name]}: the same run, but perhaps not bit "
+        "for bit"
         for name, old in saved["machine"].items()
-        if now[name] != old
+        if now.get(name, old) != old  # states of earlier versions say less
     ]
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What arithmetic depends on besides the settings."""
-    return {"device": device.type, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+    """What a run's numbers depend on besides the settings."""
+    now = {"device": device.type, "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        now["GPU"] = torch.cuda.get_device_name(device)
+    now["instructions"] = torch.backends.cpu.get_cpu_capability()  # of the processor, for which kernels are chosen
+    return {**now, **loaded_versions(), "torch": str(torch.__version__)}
+
+
+@functools.cache
+def loaded_versions() -> dict[str, str]:
+    """The versions that this process began with; files may change while it runs."""
+    return versions()
 
 
 def idle_note(args: RunSettings, rules: Mapping[str, Rule], schedule: Any) -> str | None:

@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT (Ctrl-C, a batch system): the first asks a run to stop, a second one ends it."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -80,4 +81,5 @@ class StopSignals:
         if self._at_once:
             raise SystemExit(128 + number)
         if not self._quiet:
-            os.write(2, _STOPPING)  # not `print`: the signal may have come in the middle of one
+            with contextlib.suppress(OSError):  # nobody reads it
+                os.write(2, _STOPPING)  # not `print`: the signal may have come in the middle of one

@@ -24,13 +24,14 @@ from torch.utils.tensorboard import SummaryWriter
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.rows import EPISODE_COLUMNS, EPISODES, EVENTS, SWITCH_COLUMNS, SWITCHES
 from continual_hackatari.training.config import ConfigError
+from continual_hackatari.training.printing import say
 
 _CSV_FILES = (EPISODES, SWITCHES)
 _OFFLINE_HINT = "set WANDB_MODE=offline to track without a connection (`wandb sync` uploads the run later)"
 
 
 def _report_on_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    say(line, sys.stderr)
 
 
 class Tracker:
