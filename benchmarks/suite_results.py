@@ -75,9 +75,12 @@ human-normalised: 0 is a random player and 1 a human, both in the unmodified gam
 
 | column | meaning |
 |---|---|
-| at the end | `average_performance`: mean over tasks after the last regime, and over seeds |
-| IQM | its interquartile mean over seeds x tasks, with the 95 % interval of [metrics](metrics.md); one seed has none |
-| minus none | difference at the end to `none` with the same seed: mean, and half of its 95 % interval (Student's t) |
+| at the end | `average_performance`: mean over tasks after the last regime, and over seeds; from three seeds on with \
+the 95 % interval of [metrics](metrics.md) |
+| IQM | its interquartile mean over seeds x tasks: of three to five tasks it mostly leaves the best and the worst out, \
+so only scores have one, and forgetting has not |
+| minus none | difference at the end to `none` with the same seed: mean, and from three pairs on half of its 95 % \
+interval (Student's t) |
 | forgotten | `forgetting_maximal`: how far a task ends below its best since it was left, mean over tasks |
 | isolated | `forgetting_isolated`: what a regime of another task costs a task, mean over tasks and such regimes |
 | recovered | `recovered_share`: share of switches after which the agent reached 90 % of its score before the switch, \
@@ -249,7 +252,7 @@ def suite_table(results: Results) -> str:
         interval = "" if math.isnan(end.low) else f" [{number(end.low)}, {number(end.high)}]"
         steps = of["recovery_steps"].mean
         took = "" if math.isnan(steps) else f" ({steps:,.0f})"
-        cells = [", ".join(run.seed for run in result.group.runs), number(end.mean), number(end.iqm) + interval]
+        cells = [", ".join(run.seed for run in result.group.runs), number(end.mean) + interval, number(end.iqm)]
         cells += [
             minus_plain(results, label),
             *(number(of[f"forgetting_{kind}"].mean) for kind in ("maximal", "isolated")),

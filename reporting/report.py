@@ -410,9 +410,9 @@ def metrics_section(report: Report) -> Section:
     header = ("metric", "how to read it", *(f"{group.label} (n = {len(per_run[group.label])})" for group in groups))
     blocks = [
         page.paragraph(
-            f"Raw scores, {report.mode} games. First number: mean over runs. With several runs also the interquartile "
-            "mean over runs and units with its 95 % stratified bootstrap interval. A dash is an undefined value, with "
-            "the reason. `metrics.py` normalises scores and compares with single-task runs."
+            f"Raw scores, {report.mode} games. Mean over runs; from three runs on with its 95 % bootstrap interval. "
+            "Average performance has its interquartile mean (IQM) over runs and tasks too. A dash is an undefined "
+            "value, with the reason. `metrics.py` normalises scores and compares with single-task runs."
         ),
         *([page.note(SEVERAL_GAMES)] if len(report.keys.games) > 1 else []),
         page.table("Continual metrics", header, rows),
@@ -448,10 +448,10 @@ def interval_text(values: Sequence[float]) -> str:
 
 
 def summary_cell(summary: Summary) -> Markup:
-    """A group's metric: mean, interquartile mean with interval, and below it what is undefined or left out."""
-    interval = f"; {number(summary.iqm)} [{number(summary.low)}, {number(summary.high)}]"
-    value = number(summary.mean) + (interval if np.isfinite(summary.low) else "")
-    return page.with_reason(value, summary.reason)
+    """A group's metric: mean with interval, interquartile mean of scores, and below it what is undefined or left out."""
+    interval = f" [{number(summary.low)}, {number(summary.high)}]" if np.isfinite(summary.low) else ""
+    iqm = f"; IQM {number(summary.iqm)}" if np.isfinite(summary.iqm) else ""
+    return page.with_reason(number(summary.mean) + interval + iqm, summary.reason)
 
 
 def unit_table(caption: str, names: Sequence[str], per_run: dict[str, list[dict[str, Metric]]]) -> Markup | None:
