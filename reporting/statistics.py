@@ -67,15 +67,15 @@ def _resampled(
 def mean_and_interval(values: np.ndarray, covered: np.ndarray | None = None, seed: int = 0) -> Band:
     """Mean over runs of `values` [R, B] and its 95 % bootstrap interval over runs (percentiles of resampled means).
 
-    A bin that some run has not reached (`covered` bool [R, B] false) has no mean: it would be one of other runs than
-    the bin before, a step in the curve that no run made. From fewer than three runs there is no interval.
+    A bin in which some run has no value, or to whose end it has not come (`covered` bool [R, B] false), has no mean: it
+    would be one of other runs than the bin before, a step in the curve that no run made. From fewer than three runs
+    there is no interval.
     """
     values = np.asarray(values, dtype=np.float64)
-    mean = nanmean(values)
-    if covered is not None:
-        mean = np.where(covered.all(axis=0), mean, np.nan)
+    known = np.isfinite(values) if covered is None else np.isfinite(values) & covered
+    mean = np.where(known.all(axis=0), nanmean(values), np.nan)
     low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    enough = np.isfinite(mean) & (np.isfinite(values).sum(axis=0) >= SMALLEST_SAMPLE)
+    enough = np.isfinite(mean) & (len(values) >= SMALLEST_SAMPLE)
     if enough.any():
         means = _resampled([values[:, enough]], nanmean, RESAMPLES, seed).bootstrap_distribution
         low[enough], high[enough] = np.nanpercentile(means, [2.5, 97.5], axis=-1)
