@@ -5,9 +5,9 @@
     python metrics.py runs/A runs/B --tables cora --format latex > tables.tex
 
 Every metric is a pure function of the rows of evals.csv. Runs whose settings differ in the seed alone form a group;
-a group gets the mean over its runs, the interquartile mean and its 95 % stratified bootstrap interval. Prints a table
-per group and writes <output>.json (everything, the definitions too) and <output>.csv (one row per metric of a group and
-of a run).
+a group gets the mean over its runs with its 95 % bootstrap interval, and scores the interquartile mean too. Prints a
+table per group and writes <output>.json (everything, the definitions too) and <output>.csv (one row per metric of a
+group and of a run).
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Args:
     column (default: kb)"""
     recovery: float = RECOVERY
     """share of the level before a switch, above the untrained score, that counts as recovered"""
-    resample: Resample = "units"
-    """bootstrap the runs of every task or switch by itself, or whole runs"""
+    resample: Resample = "runs"
+    """bootstrap whole runs, or the runs of every task or switch by itself (units)"""
     tables: Literal["own", "cora"] = "own"
     """own: the metrics of each group; cora: also the two tables of the CORA benchmark, and ours of the same form"""
     rolling: int = WINDOW

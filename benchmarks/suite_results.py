@@ -68,7 +68,7 @@ INTRODUCTION = """\
 # Results of the suites
 
 This page is made by `python -m benchmarks.suite_results` from the files in `benchmarks/results/suites/`, a record of \
-every run that was made of a [suite](suites.md). A test makes it again and compares.
+every run of a [suite](suites.md) that was kept. A test makes it again and compares.
 
 ```bash
 python -m benchmarks.suite_results sweeps/freeway-dynamics-cpu sweeps/single-task
@@ -83,9 +83,12 @@ human-normalised: 0 is a random player and 1 a human, both in the unmodified gam
 |---|---|
 | methods | another learner than PPO as the sequence has it, the methods, and every setting that differs from the \
 sequence's |
-| at the end | `average_performance`: mean over tasks after the last regime, and over seeds |
-| IQM | its interquartile mean over seeds x tasks, with the 95 % interval of [metrics](metrics.md); one seed has none |
-| minus none | difference at the end to `none` with the same seed: mean, and half of its 95 % interval (Student's t) |
+| at the end | `average_performance`: mean over tasks after the last regime, and over seeds; from three seeds on with \
+the 95 % interval of [metrics](metrics.md) |
+| IQM | its interquartile mean over seeds x tasks: of three to five tasks it mostly leaves the best and the worst out, \
+so only scores have one, and forgetting has not |
+| minus none | difference at the end to `none` with the same seed: mean, and from three pairs on half of its 95 % \
+interval (Student's t) |
 | forgotten | `forgetting_maximal`: how far a task ends below its best since it was left, mean over every time that it \
 was left: in a cycle several times per task |
 | isolated | `forgetting_isolated`: what a regime of another task costs a task, mean over tasks and such regimes |
@@ -109,8 +112,8 @@ SEEDS = ("1", "2", "3")
 PLAN = """\
 ## Not run
 
-No suite without a section above has been run with this version, and no method that is not named there. \
-These commands make what is missing, the most telling first. A run in size `cpu` takes about half an \
+Of a suite without a section above no run was kept; what shorter measurements of some of them gave is told with \
+[the suites](suites.md#sizes-and-protocol). Methods that are not named above have not been run. These commands make what is missing, the most telling first. A run in size `cpu` takes about half an \
 hour (Freeway) or 40 minutes (Breakout) of two cores, and each command goes on where it was stopped:
 
 ```bash
@@ -126,12 +129,12 @@ python sweep.py --suite freeway-dynamics --methods none shrink_perturb soft_shri
 python sweep.py --suite freeway-dynamics --methods shrink_perturb:factor=0.9:noise_scale=0.1:noise=initialiser --seeds 1 2 3
 ```
 
-Whether the regimes of the other games are long enough, as `learned_share` of the plain learner says:
+Whether later regimes of the other games are long enough (what is known of the first ones is told with \
+[the suites](suites.md#sizes-and-protocol)):
 
 ```bash
 python sweep.py --suite pong-dynamics --seeds 1 2 3
 python sweep.py --suite spaceinvaders-dynamics --seeds 1 2 3
-python sweep.py --suite kangaroo-dynamics --seeds 1 2 3
 python sweep.py --suite seaquest-dynamics --seeds 1 2 3
 ```
 
@@ -140,7 +143,7 @@ Three games one after the other, by V-trace, CLEAR and Progress & Compress; a ru
 ```bash
 python sweep.py --suite three-games --size full --program continual_clear.py --seeds 1 2 3 -- --replay_ratio 0
 python sweep.py --suite three-games --size full --program continual_clear.py --seeds 1 2 3
-python sweep.py --suite three-games --size full --program continual_progress_compress.py --seeds 1 2 3
+python sweep.py --suite three-games --size full --program continual_progress_compress.py --seeds 1 2 3 -- --amp bf16
 ```
 
 Strengths of the other methods:
@@ -288,7 +291,7 @@ def suite_table(results: Results) -> str:
         took = "" if math.isnan(steps) else f"{steps:,.0f}"
         switches = part_of([metrics["recovered_share"] for metrics in result.metrics], "switches")
         in_brackets = "; ".join(filter(None, [took, switches]))
-        cells = [", ".join(run.seed for run in result.group.runs), number(end.mean), number(end.iqm) + interval]
+        cells = [", ".join(run.seed for run in result.group.runs), number(end.mean) + interval, number(end.iqm)]
         cells += [
             minus_plain(results, label),
             *(number(of[f"forgetting_{kind}"].mean) for kind in ("maximal", "isolated")),
@@ -432,7 +435,13 @@ def section_of(results: Results) -> str:
             blocks += [LOST, lost_table(results)]
         rows = len(results.above)
         most = f" The first {figures.MOST_PANELS} of {rows} rows." if rows > figures.MOST_PANELS else ""
-        for kind, words in {"returns": RETURNS, "evaluation": EVALUATION + most}.items():
+        twice = any("player" in run.args for run in results.runs)
+        several = of_several_games(results.config)
+        captions = {
+            "returns": RETURNS + SAME_RETURNS * twice,
+            "evaluation": EVALUATION + most + COLOURS_OF_GAMES * several,
+        }
+        for kind, words in captions.items():
             blocks.append(f"![{words}](../benchmarks/results/suites/{results.name}-{kind}.png)\n{words}")
         blocks += ["What this does **not** show:", "\n".join(f"- {line}" for line in limits_of(results))]
     if results.alone:
@@ -445,7 +454,9 @@ def section_of(results: Results) -> str:
 RETURNS = (
     "Returns while training. Dots: games, or means of neighbouring ones; lines: means of stretches. Bands: regimes."
 )
+SAME_RETURNS = " Of Progress & Compress the active column plays in training, so both its lines are the same."
 EVALUATION = "Evaluated scores: strings in rows, evaluations in columns. A frame marks the string in training."
+COLOURS_OF_GAMES = " Colours: from the lowest to the highest score of each game."
 
 
 LOST = (

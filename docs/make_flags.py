@@ -36,6 +36,11 @@ from continual_hackatari.wrappers.modifications import __main__ as modifications
 PAGE = Path(__file__).parent / "reference" / "flags.md"
 AS_GOOD_AS_INFINITE = 10**9  # a limit that keeps nonsense out tells a reader nothing
 
+SHARED = (
+    "Besides these it has the flags above of the groups Run, Environment, Switch, Methods, Continual evaluation, "
+    "Tracking and Config file only.\n"
+)
+
 INTRODUCTION = """\
 # Every flag
 
@@ -81,13 +86,7 @@ def page() -> str:
         names = [flag.name for flags in groups.values() for flag in flags if "_" in flag.name and not flag.hidden]
         is_sibling = hasattr(script, "SCRIPT") and script is not continual_training_example
         known = common if is_sibling else []
-        parts += (
-            [
-                "Besides these it has the flags above of the groups Run, Environment, Switch, Methods, Continual evaluation, Tracking and Config file only.\n"
-            ]
-            if known
-            else []
-        )
+        parts += [SHARED] if known else []
         for group, flags in groups.items():
             found = [row for flag in flags if (row := row_of(flag, limits.get(flag.name), names)) not in known]
             parts += [f"**{group[0].upper()}{group[1:]}**\n"] if group and found else []

@@ -104,9 +104,11 @@ def bins_of(regimes: Sequence[Regime], num_bins: int = 60) -> np.ndarray:
 
 
 def bins_for_games(runs: Sequence[Run], num_bins: int = 60) -> np.ndarray:
-    """Bins as `bins_of`, few enough that games fill them: about four games of a run per bin on average."""
-    whole = max((int(run.games.whole().sum()) for run in runs), default=0)
-    return bins_of(longest(runs).regimes, max(1, min(num_bins, whole // 4)))
+    """Bins as `bins_of`, few enough that the games of every run fill them: about four of it per bin on average."""
+    end = longest(runs).last_step
+    games = [(int(run.scored().sum()), run.last_step) for run in runs]
+    fewest = min((count * end // step for count, step in games if count), default=0)  # as if all had got equally far
+    return bins_of(longest(runs).regimes, max(1, min(num_bins, fewest // 4)))
 
 
 def games_in(regimes: Sequence[Regime]) -> list[str]:
@@ -115,12 +117,12 @@ def games_in(regimes: Sequence[Regime]) -> list[str]:
 
 
 def returns(runs: Sequence[Run], edges: np.ndarray, game: str = "") -> Curves:
-    """Mean score of the whole games that ended in each bin, drawn at their mean step; cut games do not count.
+    """Mean score of the games that ended in each bin, drawn at their mean step, of those that are `Run.scored`.
 
     game: of this one only.
     """
-    steps = [run.games.step[run.games.whole(game)] for run in runs]
-    scores = [run.games.score[run.games.whole(game)] for run in runs]
+    steps = [run.games.step[run.scored(game)] for run in runs]
+    scores = [run.games.score[run.scored(game)] for run in runs]
     values = [_mean_per_bin(*games, edges) for games in zip(steps, scores, strict=True)]
     ended = np.concatenate(steps).astype(np.float64)
     x = _mean_per_bin(ended, ended, edges)
@@ -157,18 +159,22 @@ def around_switches(runs: Sequence[Run], bins_per_side: int = 8) -> Aligned | No
     """Scores of whole games around every switch of every run; None where there is no switch or no game near one.
 
     The window is the median length of the regimes on each side, and never reaches beyond the neighbouring switch. A
-    game counts left of the switch only under the old modification string, right of it only under the new one.
+    game counts left of the switch only under the old modification string, right of it only under the new one. There
+    are fewer bins than `bins_per_side` where a run has less than two games for each.
     """
     lengths = [regime.end - regime.begin for run in runs if len(run.regimes) > 1 for regime in run.regimes]
     if not lengths:
         return None
     window = max(float(np.median(lengths)), 1.0)
+    near = [[_games_around(run, old, new) for old, new in pairwise(run.regimes)] for run in runs]
+    games = [sum(int((np.abs(since) <= window).sum()) for since, _ in own) // (2 * len(own)) for own in near if own]
+    bins_per_side = max(1, min(bins_per_side, min((count for count in games if count), default=0) // 2))
     side = np.linspace(0, window, bins_per_side + 1)
     edges = np.concatenate([-side[::-1], side[1:]])
     transitions, steps = [], []
     for index, run in enumerate(runs):
         for number, (old, new) in enumerate(pairwise(run.regimes), 1):
-            since, scores = _games_around(run, old, new)
+            since, scores = near[index][number - 1]
             values = _mean_per_bin(since, scores, edges)
             if np.isfinite(values).any():
                 transitions.append(Transition(index, number, old.modification, new.modification, values))
@@ -183,27 +189,24 @@ def around_switches(runs: Sequence[Run], bins_per_side: int = 8) -> Aligned | No
 
 
 def _games_around(run: Run, old: Regime, new: Regime) -> tuple[np.ndarray, np.ndarray]:
-    """Steps since the switch and scores of the whole games of both regimes."""
+    """Steps since the switch and scores of the games of both regimes that are `Run.scored`."""
     games = run.games
-    before = (games.step > old.begin) & (games.step <= old.end) & (games.modification == old.modification)
-    after = (games.step > new.begin) & (games.step <= new.end) & (games.modification == new.modification)
-    chosen = (before | after) & ~games.cut
+    chosen = run.scored() & (games.step > old.begin) & (games.step <= new.end)
     return games.step[chosen] - new.begin, games.score[chosen]
 
 
-def per_run(aligned: Aligned, num_runs: int) -> np.ndarray:
-    """Mean over the switches of each run, float64 [num_runs, B]: switches of one run are no independent samples.
+def per_run(aligned: Aligned) -> np.ndarray:
+    """Mean over the switches of each run that has any, float64 [runs, B]: those of one run are no independent samples.
 
     A bin for which less than nine in ten of the switches have a score has no mean: switches are unlike each other, so
     a mean over other ones than in the bin before would rise or fall without any score doing so.
     """
-    rows = np.full((num_runs, len(aligned.x)), np.nan)
-    for run in range(num_runs):
+    rows = []
+    for run in dict.fromkeys(transition.run for transition in aligned.transitions):
         own = np.array([transition.values for transition in aligned.transitions if transition.run == run])
-        if len(own):
-            enough = np.isfinite(own).mean(axis=0) >= 0.9
-            rows[run] = np.where(enough, nanmean(own), np.nan)
-    return rows
+        enough = np.isfinite(own).mean(axis=0) >= 0.9
+        rows.append(np.where(enough, nanmean(own), np.nan))
+    return np.array(rows)
 
 
 # --------------------------------------------------------------------------------------------------------------- speed

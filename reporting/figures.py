@@ -369,7 +369,7 @@ def draw_games(axes: Axes, runs: Sequence[Run], colour: str, theme: Theme, *, fa
     game: of this one only.
     """
     for run in runs:
-        whole = run.games.whole(game)
+        whole = run.scored(game)
         few = whole.sum() <= 400  # can be seen one by one
         axes.scatter(
             run.games.step[whole],
@@ -488,8 +488,7 @@ def draw_aligned(
             }
             for transition in chosen:
                 axes.plot(*_line(aligned, transition.values), **thin)
-            rows = curves.per_run(aligned, len(group.runs))
-            mean, lower, upper = mean_and_interval(rows)
+            mean, lower, upper = mean_and_interval(curves.per_run(aligned))
             axes.plot(*_line(aligned, mean), marker="o", markersize=3.5, label=group.label, **look)
             if np.isfinite(lower).any():
                 (x, low), (_, high) = _line(aligned, lower), _line(aligned, upper)

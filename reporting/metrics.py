@@ -21,11 +21,20 @@ from continual_hackatari.names import parse
 from continual_hackatari.reporting.asked import Asked
 from continual_hackatari.reporting.evaluations import Evaluations, Scale, Value, check_rows, of_agent, undefined
 from continual_hackatari.reporting.floor import Floor, floors_of
-from continual_hackatari.reporting.statistics import Resample, human_normalised, interquartile_mean
+from continual_hackatari.reporting.statistics import (
+    SMALLEST_SAMPLE,
+    Resample,
+    human_normalised,
+    interquartile_mean,
+    interval_of_mean,
+)
 from continual_hackatari.reporting.words import name_of
 
 RECOVERY = 0.9
 NO_FLOOR = "no score of a random player is known"
+OF_SCORES = ("average_performance",)
+"""The metrics that have an interquartile mean. Forgetting, differences and shares have none: it would cut off the few
+tasks that were forgotten or never learned, which is what these metrics are there to show."""
 
 Normalisation = Literal["raw", "human", "single_task", "floor"]
 
@@ -128,7 +137,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Summary:
-    """A metric over the runs of a group: mean and interquartile mean (IQM) with its 95 % interval; NaN where undefined.
+    """A metric over the runs of a group: mean, its 95 % interval and the interquartile mean (IQM); NaN where undefined.
 
     `runs` is the number of runs that have a value; `reason` says why something is NaN or what is left out.
     """
@@ -136,9 +145,9 @@ class Summary:
     metric: str
     runs: int
     mean: float
-    iqm: float
     low: float
     high: float
+    iqm: float
     reason: str
 
 
@@ -515,11 +524,11 @@ def _scaled_floor(floor: Floor | str, scale: Scale | str) -> Floor | str:
 # -------------------------------------------------------------------------------------------------- over several runs
 
 
-def summarise(metrics: Sequence[Metric], resample: Resample = "units") -> Summary:
+def summarise(metrics: Sequence[Metric], resample: Resample = "runs") -> Summary:
     """One metric over several runs of a group.
 
-    The interquartile mean and its interval are taken over runs x units if every run has the same units and all of them
-    are defined, else over one number per run: its mean over what is defined.
+    Interval and interquartile mean are taken over runs x units if every run has the same units and all of them are
+    defined, else over one number per run: its mean over what is defined.
     """
     name = metrics[0].name
     values = [metric.value for metric in metrics if math.isfinite(metric.value)]
@@ -533,9 +542,14 @@ def summarise(metrics: Sequence[Metric], resample: Resample = "units") -> Summar
         scores = np.array([[metric.units[key] for key in metrics[0].units] for metric in metrics])
     else:
         scores = np.array(values)[:, None]
-    iqm, low, high = interquartile_mean(scores, resample)
-    if len(values) == 1:
-        reason = "; ".join(filter(None, ["one run: no interval", reason]))
-    elif not same_units:
-        reason = "; ".join(filter(None, ["interval over one number per run", reason]))
-    return Summary(name, len(values), float(np.mean(values)), iqm, low, high, reason)
+    low, high = interval_of_mean(scores, resample)
+    notes = []
+    if len(values) < SMALLEST_SAMPLE:
+        notes.append("fewer than three runs: no interval")
+    elif not same_units and resample == "units":
+        notes.append("interval over one number per run")
+    if name in OF_SCORES and not same_units and len(values) > 1:
+        notes.append("IQM over one number per run")
+    reason = "; ".join(filter(None, [*notes, reason]))
+    iqm = interquartile_mean(scores) if name in OF_SCORES else math.nan
+    return Summary(name, len(values), float(np.mean(values)), low, high, iqm, reason)

@@ -16,6 +16,7 @@ from continual_hackatari.reporting.floor import floors_of
 from continual_hackatari.reporting.groups import Group, check_seeds, group_runs, mixed_versions
 from continual_hackatari.reporting.metrics import (
     METRICS,
+    OF_SCORES,
     RECOVERY,
     Metric,
     Normalisation,
@@ -38,7 +39,7 @@ class Settings(NamedTuple):
     mode: Mode = "sampled"
     normalise: Normalisation = "raw"
     recovery: float = RECOVERY
-    resample: Resample = "units"
+    resample: Resample = "runs"
     tables: Literal["own", "cora"] = "own"
     rolling: int = WINDOW
     agent: str = ""
@@ -136,11 +137,12 @@ def group_table(number: int, result: GroupResult, style: Style = "text") -> str:
     if mixed := mixed_versions([run.args for run in runs]):
         lines.append(f"  note: {mixed}")
     footnotes = [*dict.fromkeys(summary.reason for summary in result.summaries.values() if summary.reason)]
-    rows = [("metric", "mean", "IQM", "95 % interval", "runs", "")]
+    rows = [("metric", "mean", "95 % interval", "IQM", "runs", "")]
     for summary in result.summaries.values():
         mark = f"[{footnotes.index(summary.reason) + 1}]" if summary.reason else ""
         interval = "-" if math.isnan(summary.low) else f"[{_number(summary.low)}, {_number(summary.high)}]"
-        rows.append((summary.metric, _number(summary.mean), _number(summary.iqm), interval, str(summary.runs), mark))
+        iqm = _number(summary.iqm) if summary.metric in OF_SCORES else ""
+        rows.append((summary.metric, _number(summary.mean), interval, iqm, str(summary.runs), mark))
     notes = [f"[{position}] {text}" for position, text in enumerate(footnotes, 1)]
     return (_lines(lines, style) + format_table(rows, style) + "\n" + _lines(notes, style)).rstrip("\n")
 
@@ -222,5 +224,5 @@ def as_rows(settings: Settings, results: Sequence[GroupResult]) -> pd.DataFrame:
                 metric, seed = metrics[name], run.args.get("seed")
                 of_run = {"run": run.name, "seed": seed, "value": metric.value, "reason": metric.reason}
                 rows.append({**group, "metric": name, **of_run})
-    columns = ["group", "label", "run", "seed", "mode", "normalise", "metric", "value", "iqm", "low", "high", "runs"]
+    columns = ["group", "label", "run", "seed", "mode", "normalise", "metric", "value", "low", "high", "iqm", "runs"]
     return pd.DataFrame(rows)[[*columns, "reason"]].astype({"runs": "Int64"})  # empty in the rows of single runs

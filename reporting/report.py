@@ -213,11 +213,10 @@ def runs_section(report: Report) -> Section:
 
 def returns_section(report: Report) -> Section:
     """Scores in training, with the regimes."""
-    whole = sum(int(run.games.whole().sum()) for run in report.runs)
-    if not whole:
+    if not any(run.scored().any() for run in report.runs):
         cut = sum(int(run.games.cut.sum()) for run in report.runs)
         why = f"all {cut} games were cut by a switch or by the end of the run" if cut else "no game has ended yet"
-        return Section("returns", "Returns", [page.note(f"There is no score: {why}.")])
+        return Section("returns", "Returns", [page.note(f"There is no score: {why}.", *left_out(report))])
     caption = (
         "Score of every whole game, where it ended (dots), and the mean per stretch of training (lines, broken at "
         f"switches). Bands: regimes, with their letters (see the table below). {seeds_of(report)} Games that a switch "
@@ -226,6 +225,8 @@ def returns_section(report: Report) -> Section:
     )
     blocks = [draw(report, "returns", lambda theme: figures.draw_returns(report.groups, report.keys, theme),
                    returns_in_words(report), caption)]  # fmt: skip
+    if lines := left_out(report):
+        blocks.append(page.note(*lines))
     schedules = curves.same_schedule(report.runs)
     games = curves.games_in([regime for runs in schedules for regime in curves.longest(runs).regimes])
     if len(games) > 1 and len(games) * len(schedules) > figures.MOST_PANELS:
@@ -235,13 +236,25 @@ def returns_section(report: Report) -> Section:
     return Section("returns", "Returns", blocks)
 
 
+def left_out(report: Report) -> list[str]:
+    """How many whole games of each run are of no one regime."""
+    counts = {run.name: int((run.games.whole() & ~run.scored()).sum()) for run in report.runs}
+    return [
+        f"{name}: {counted(games, 'whole game')} went through a switch, under one string before it and another after "
+        "it; such scores are of no regime and are left out."
+        for name, games in counts.items()
+        if games
+    ]
+
+
 def returns_in_words(report: Report) -> str:
     """The alternative text of the returns: first and last level of each group."""
     parts = []
     for group in report.groups:
         for game in dict.fromkeys(game for run in group.runs for game in curves.games_in(run.regimes)):
-            binned = curves.returns(group.runs, curves.bins_for_games(group.runs), game)
-            known = mean_and_interval(binned.values).mean
+            edges = curves.bins_for_games(group.runs)
+            binned = curves.returns(group.runs, edges, game)
+            known = mean_and_interval(binned.values, curves.covered(group.runs, edges)).mean
             known = known[np.isfinite(known)]
             if len(known):
                 first, last, most = (number(float(value)) for value in (known[0], known[-1], known.max()))
@@ -280,7 +293,7 @@ def regime_table(title: str, runs: Sequence[Run], keys: Keys) -> Markup:
     rows = []
     for index, (begin, end, modification) in enumerate(curves.longest(runs).regimes[:MOST_REGIMES]):
         scores = np.concatenate([
-            run.games.score[~run.games.cut & (run.games.step > begin) & (run.games.step <= end)] for run in runs
+            run.games.score[run.scored() & (run.games.step > begin) & (run.games.step <= end)] for run in runs
         ])  # fmt: skip
         mean = number(float(scores.mean())) if len(scores) else DASH
         steps = (f"{begin:,}", f"{end:,}")
@@ -381,7 +394,7 @@ def switches_section(report: Report) -> Section:
 
 def aligned_in_words(heading: str, group: Group, aligned: Aligned) -> str:
     """The levels next to the switch and at the ends of the window."""
-    mean = mean_and_interval(curves.per_run(aligned, len(group.runs))).mean
+    mean = mean_and_interval(curves.per_run(aligned)).mean
     before, after = mean[: aligned.split], mean[aligned.split :]
     before, after = before[np.isfinite(before)], after[np.isfinite(after)]
     if not len(before) or not len(after):
@@ -410,9 +423,9 @@ def metrics_section(report: Report) -> Section:
     header = ("metric", "how to read it", *(f"{group.label} (n = {len(per_run[group.label])})" for group in groups))
     blocks = [
         page.paragraph(
-            f"Raw scores, {report.mode} games. First number: mean over runs. With several runs also the interquartile "
-            "mean over runs and units with its 95 % stratified bootstrap interval. A dash is an undefined value, with "
-            "the reason. `metrics.py` normalises scores and compares with single-task runs."
+            f"Raw scores, {report.mode} games. Mean over runs; from three runs on with its 95 % bootstrap interval. "
+            "Average performance has its interquartile mean (IQM) over runs and tasks too. A dash is an undefined "
+            "value, with the reason. `metrics.py` normalises scores and compares with single-task runs."
         ),
         *([page.note(SEVERAL_GAMES)] if len(report.keys.games) > 1 else []),
         page.table("Continual metrics", header, rows),
@@ -442,16 +455,17 @@ UNIT_TABLES = {
 
 
 def interval_text(values: Sequence[float]) -> str:
-    """Mean and, from three runs on, its 95 % bootstrap interval."""
-    mean, low, high = (float(each[0]) for each in mean_and_interval(np.array(values, dtype=float)[:, None]))
+    """Mean of what is not NaN and, from three runs on, its 95 % bootstrap interval."""
+    known = np.array([value for value in values if np.isfinite(value)])
+    mean, low, high = (float(each[0]) for each in mean_and_interval(known[:, None]))
     return number(mean) + (f" [{number(low)}, {number(high)}]" if np.isfinite(low) else "")
 
 
 def summary_cell(summary: Summary) -> Markup:
-    """A group's metric: mean, interquartile mean with interval, and below it what is undefined or left out."""
-    interval = f"; {number(summary.iqm)} [{number(summary.low)}, {number(summary.high)}]"
-    value = number(summary.mean) + (interval if np.isfinite(summary.low) else "")
-    return page.with_reason(value, summary.reason)
+    """A group's metric: mean with interval, of scores the interquartile mean, and below it what is undefined."""
+    interval = f" [{number(summary.low)}, {number(summary.high)}]" if np.isfinite(summary.low) else ""
+    iqm = f"; IQM {number(summary.iqm)}" if np.isfinite(summary.iqm) else ""
+    return page.with_reason(number(summary.mean) + interval + iqm, summary.reason)
 
 
 def unit_table(caption: str, names: Sequence[str], per_run: dict[str, list[dict[str, Metric]]]) -> Markup | None:

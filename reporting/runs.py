@@ -56,6 +56,7 @@ class Games:
     cut: np.ndarray  # bool, a switch or the end of the run cut the game: its return is no score
     modification: np.ndarray  # str
     length: np.ndarray  # int64, in steps
+    live: np.ndarray  # bool, a switch came in its middle and did not cut it: its return is of several strings
 
     def whole(self, game: str = "") -> np.ndarray:
         """bool, one item per row: those that went to their end; `game`: of this one, as task strings name it."""
@@ -151,13 +152,14 @@ class Run:
         for row in rows:
             try:
                 numbers = int(row["global_step"]), float(row["return"]), row["cut"] != "0"
-                read.append((*numbers, row["modification"], int(row["length"])))
+                live = row.get("live_switches", "0") != "0"
+                read.append((*numbers, row["modification"], int(row["length"]), live))
             except (KeyError, ValueError):
                 continue
         if len(read) < len(rows):
             notes.append(f"{len(rows) - len(read)} rows of {EPISODES} cannot be read and are left out.")
-        columns = zip(*read, strict=True) if read else [()] * 5
-        kinds = (np.int64, np.float64, np.bool_, np.str_, np.int64)
+        columns = zip(*read, strict=True) if read else [()] * 6
+        kinds = (np.int64, np.float64, np.bool_, np.str_, np.int64, np.bool_)
         return Games(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True))), notes
 
     @property
@@ -188,6 +190,15 @@ class Run:
         """From switches.csv; without it from the games' modification strings; at least one."""
         begins, names = zip(*self._borders, strict=True)
         return [Regime(*regime) for regime in zip(begins, [*begins[1:], self.last_step], names, strict=True)]
+
+    def scored(self, game: str = "") -> np.ndarray:
+        """bool, one item per game: those that went to their end under the one string of the regime they ended in.
+
+        game: of this one only. A game that goes through a switch, as with `--switch_mode` episode and live, is none.
+        """
+        begins, _, names = zip(*self.regimes, strict=True)
+        ended_in = np.searchsorted(begins[1:], self.games.step)  # at the very step of a switch: before it
+        return self.games.whole(game) & ~self.games.live & (self.games.modification == np.array(names)[ended_in])
 
     @cached_property
     def _borders(self) -> list[tuple[int, str]]:

@@ -19,7 +19,7 @@ RESAMPLES = 2_000
 RESAMPLES_OF_GAMES = 10_000
 """of a mean over games"""
 SMALLEST_SAMPLE = 3
-"""Runs below which no interval is given: two values say nothing reliable about their spread."""
+"""Runs (games, pairs) below which no interval is given: two values say nothing reliable about their spread."""
 
 Resample = Literal["units", "runs"]
 
@@ -67,15 +67,15 @@ def _resampled(
 def mean_and_interval(values: np.ndarray, covered: np.ndarray | None = None, seed: int = 0) -> Band:
     """Mean over runs of `values` [R, B] and its 95 % bootstrap interval over runs (percentiles of resampled means).
 
-    A bin that some run has not reached (`covered` bool [R, B] false) has no mean: it would be one of other runs than
-    the bin before, a step in the curve that no run made. From fewer than three runs there is no interval.
+    A bin in which some run has no value, or to whose end it has not come (`covered` bool [R, B] false), has no mean: it
+    would be one of other runs than the bin before, a step in the curve that no run made. From fewer than three runs
+    there is no interval.
     """
     values = np.asarray(values, dtype=np.float64)
-    mean = nanmean(values)
-    if covered is not None:
-        mean = np.where(covered.all(axis=0), mean, np.nan)
+    known = np.isfinite(values) if covered is None else np.isfinite(values) & covered
+    mean = np.where(known.all(axis=0), nanmean(values), np.nan)
     low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    enough = np.isfinite(mean) & (np.isfinite(values).sum(axis=0) >= SMALLEST_SAMPLE)
+    enough = np.isfinite(mean) & (len(values) >= SMALLEST_SAMPLE)
     if enough.any():
         means = _resampled([values[:, enough]], nanmean, RESAMPLES, seed).bootstrap_distribution
         low[enough], high[enough] = np.nanpercentile(means, [2.5, 97.5], axis=-1)
@@ -85,45 +85,51 @@ def mean_and_interval(values: np.ndarray, covered: np.ndarray | None = None, see
 def mean_std_interval(scores: Sequence[float], seed: int = 0) -> tuple[float, float, float, float]:
     """Mean, sample standard deviation (ddof = 1) and the limits of the mean's 95 % bootstrap interval.
 
-    One single score says nothing about the spread: deviation and limits are then NaN. No score: ValueError.
+    One single score has no deviation, and fewer than three have no limits: they are NaN. No score: ValueError.
     """
     values = np.asarray(scores, dtype=np.float64)  # [n]
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"`scores` must be a list with at least one number, got shape {values.shape}")
     mean = float(values.mean())
-    if values.size == 1:
-        return mean, math.nan, math.nan, math.nan
+    std = float(values.std(ddof=1)) if values.size > 1 else math.nan
+    if values.size < SMALLEST_SAMPLE:
+        return mean, std, math.nan, math.nan
     means = _resampled([values], np.mean, RESAMPLES_OF_GAMES, seed).bootstrap_distribution
     low, high = np.percentile(means, [2.5, 97.5])
-    return mean, float(values.std(ddof=1)), float(low), float(high)
+    return mean, std, float(low), float(high)
 
 
-def interquartile_mean(scores: np.ndarray, resample: Resample = "units") -> tuple[float, float, float]:
-    """Interquartile mean of `scores` [runs, units] and the limits of its 95 % percentile bootstrap interval.
-
-    `units` resamples the runs of every unit (task, pair, switch) by itself: the stratified bootstrap of Agarwal et al.
-    2021, "Deep reinforcement learning at the edge of the statistical precipice". `runs` resamples whole runs, whose
-    units share a network. One run has no interval.
-    """
+def interquartile_mean(scores: np.ndarray) -> float:
+    """The mean of the middle half of all `scores`, of whatever shape."""
     from scipy.stats import trim_mean
 
-    def iqm(*units: np.ndarray, axis: int) -> np.ndarray:
-        return trim_mean(np.concatenate(units, axis), 0.25, axis)
+    return float(trim_mean(scores, 0.25, axis=None))
 
-    value = float(iqm(*scores.T, axis=0))
-    if len(scores) == 1:
-        return value, math.nan, math.nan
-    limits = _resampled([*scores.T], iqm, RESAMPLES, paired=resample == "runs").confidence_interval
-    return value, float(limits.low), float(limits.high)
+
+def interval_of_mean(scores: np.ndarray, resample: Resample = "runs") -> tuple[float, float]:
+    """The limits of the 95 % percentile bootstrap interval of the mean of `scores` [runs, units].
+
+    `runs` resamples whole runs, whose units share a network. `units` resamples the runs of every unit (task, pair,
+    switch) by itself: the stratified bootstrap of Agarwal et al. 2021, "Deep reinforcement learning at the edge of the
+    statistical precipice". Fewer than three runs have no interval.
+    """
+
+    def mean(*units: np.ndarray, axis: int) -> np.ndarray:
+        return np.concatenate(units, axis).mean(axis)
+
+    if len(scores) < SMALLEST_SAMPLE:
+        return math.nan, math.nan
+    limits = _resampled([*scores.T], mean, RESAMPLES, paired=resample == "runs").confidence_interval
+    return float(limits.low), float(limits.high)
 
 
 def students_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval (Student's t); one value has no width."""
+    """Mean and half width of its 95 % interval (Student's t); fewer than three values have no width."""
     from scipy.special import stdtrit
 
     numbers = np.asarray(values, dtype=np.float64)
-    if len(numbers) < 2:
-        return float(numbers[0]), math.nan
+    if len(numbers) < SMALLEST_SAMPLE:
+        return float(numbers.mean()), math.nan
     error = float(numbers.std(ddof=1)) / math.sqrt(len(numbers))
     return float(numbers.mean()), float(stdtrit(len(numbers) - 1, 0.975)) * error
 

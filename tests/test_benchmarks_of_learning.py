@@ -102,24 +102,24 @@ def test_a_game_counts_for_the_regime_in_which_it_ended(tmp_path):
 
 def test_table_pairs_the_seeds_for_the_difference():
     rows = [
-        {"method": "PPO", "regimes": [[1.0], [2.0]], "all": [1.0, 2.0]},
-        {"method": "other", "regimes": [[3.0], [4.0]], "all": [3.0, 4.0]},
+        {"method": "PPO", "regimes": [[1.0], [2.0], [3.0]], "all": [1.0, 2.0, 3.0]},
+        {"method": "other", "regimes": [[3.0], [4.0], [5.0]], "all": [3.0, 4.0, 5.0]},
     ]
     lines = methods.table(rows, ["all_black_cars"]).splitlines()
     assert lines[0] == "|  | all_black_cars | mean of all | minus PPO |"
-    assert lines[3].endswith("| 3.5 ± 6.4 | 3.5 ± 6.4 | +2.0 ± 0.0 |")
+    assert lines[3].endswith("| 4.0 ± 2.5 | 4.0 ± 2.5 | +2.0 ± 0.0 |")
 
 
 def test_table_of_precisions_pairs_the_seeds_of_one_game():
     rows = [
-        {"game": "Freeway", "precision": "float32", "last": [1.0, 2.0], "all": [0.0, 1.0]},
-        {"game": "Freeway", "precision": "bfloat16", "last": [3.0, 4.0], "all": [0.0, 2.0]},
-        {"game": "Breakout", "precision": "float32", "last": [9.0, 9.0], "all": [9.0, 9.0]},
-        {"game": "Breakout", "precision": "bfloat16", "last": [8.0, 8.0], "all": [9.0, 9.0]},
+        {"game": "Freeway", "precision": "float32", "last": [1.0, 2.0, 3.0], "all": [0.0, 1.0, 2.0]},
+        {"game": "Freeway", "precision": "bfloat16", "last": [3.0, 4.0, 5.0], "all": [0.0, 2.0, 4.0]},
+        {"game": "Breakout", "precision": "float32", "last": [9.0] * 3, "all": [9.0] * 3},
+        {"game": "Breakout", "precision": "bfloat16", "last": [8.0] * 3, "all": [9.0] * 3},
     ]
     lines = precision.table(rows).splitlines()
-    assert lines[2] == "| Freeway | float32 | 1.5 ± 6.4 | 0.5 ± 6.4 |  |  |"
-    assert lines[3] == "| Freeway | bfloat16 | 3.5 ± 6.4 | 1.0 ± 12.7 | +2.0 ± 0.0 | +0.5 ± 6.4 |"
+    assert lines[2] == "| Freeway | float32 | 2.0 ± 2.5 | 1.0 ± 2.5 |  |  |"
+    assert lines[3] == "| Freeway | bfloat16 | 4.0 ± 2.5 | 2.0 ± 5.0 | +2.0 ± 0.0 | +1.0 ± 2.5 |"
     assert lines[5] == "| Breakout | bfloat16 | 8.0 ± 0.0 | 9.0 ± 0.0 | -1.0 ± 0.0 | +0.0 ± 0.0 |"
 
 
@@ -136,10 +136,11 @@ def test_crossings_per_game_count_cut_games_by_their_length(tmp_path):
     folder = write_run(tmp_path, run, games=games)
     assert hindsight.crossings(folder) == [2048 * 4 / 200, 2048 * 5 / 200]
     write_run(tmp_path, run._replace(seed=2), games=games)
-    write_run(tmp_path, run._replace(seed=3), games=games, whole=False)
-    (row,) = hindsight.freeway(tmp_path, [1, 2, 3])
-    assert row == {"form": "PPO", "seeds": [1, 2], "regimes": [[40.96, 51.2]] * 2}
-    assert hindsight.freeway_table([row]).splitlines()[-1] == "| PPO | 2 | 41.0 ± 0.0 | 51.2 ± 0.0 | 46.1 ± 0.0 |"
+    write_run(tmp_path, run._replace(seed=3), games=games)
+    write_run(tmp_path, run._replace(seed=4), games=games, whole=False)
+    (row,) = hindsight.freeway(tmp_path, [1, 2, 3, 4])
+    assert row == {"form": "PPO", "seeds": [1, 2, 3], "regimes": [[40.96, 51.2]] * 3}
+    assert hindsight.freeway_table([row]).splitlines()[-1] == "| PPO | 3 | 41.0 ± 0.0 | 51.2 ± 0.0 | 46.1 ± 0.0 |"
 
 
 def test_forms_of_hindsight_are_told_apart_by_name_and_flags():

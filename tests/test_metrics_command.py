@@ -6,6 +6,7 @@ import math
 import os
 import re
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from continual_hackatari.reporting.groups import group_runs
 from continual_hackatari.reporting.metrics import METRICS, Metric, run_metrics, summarise
 from continual_hackatari.reporting.rows import EVALUATION_COLUMNS
 from continual_hackatari.reporting.runs import Run, run_folders
-from continual_hackatari.reporting.statistics import human_normalised, interquartile_mean
+from continual_hackatari.reporting.statistics import human_normalised, interval_of_mean
 
 
 def matrix(seed):
@@ -70,10 +71,11 @@ def test_table_and_files_of_three_seeds(three_seeds, workdir, capsys):
     finals = np.array([[matrix(seed)[name][2] for name in ("", "a", "b")] for seed in (1, 2, 3)])
     mean, iqm = finals.mean(), scipy.stats.trim_mean(finals, 0.25, axis=None)
     (line,) = [line for line in printed.splitlines() if line.startswith("average_performance")]
-    assert line.split()[1:3] == [f"{mean:.3f}", f"{iqm:.3f}"]
+    cells = line.split()
+    assert (cells[1], cells[4]) == (f"{mean:.3f}", f"{iqm:.3f}")
     (line,) = [line for line in printed.splitlines() if line.startswith("forward_transfer")]
-    assert line.split()[1:5] == ["-", "-", "-", "0"]
-    mark = line.split()[5]
+    assert line.split()[1:4] == ["-", "-", "0"]
+    mark = line.split()[4]
     assert f"{mark} raw scores have no upper reference 1; normalise them" in printed
 
     content = json.loads((workdir / "result.json").read_text())
@@ -94,7 +96,8 @@ def test_table_and_files_of_three_seeds(three_seeds, workdir, capsys):
     (row,) = [row for row in rows if row["metric"] == "average_performance" and not row["run"]]
     assert float(row["value"]) == pytest.approx(mean)
     assert float(row["iqm"]) == pytest.approx(iqm)
-    assert float(row["low"]) <= float(row["iqm"]) <= float(row["high"])
+    assert float(row["low"]) <= mean <= float(row["high"])
+    assert {row["metric"] for row in rows if row["iqm"]} == {"average_performance"}
     (row,) = [row for row in rows if row["metric"] == "forward_transfer" and not row["run"]]
     assert (row["value"], row["runs"]) == ("", "0")
     assert "normalise" in row["reason"]
@@ -112,7 +115,7 @@ def test_the_same_table_every_time(three_seeds, workdir, capsys):
 
 def test_one_run_has_no_interval(three_seeds, workdir, capsys):
     main(["runs/s1"])
-    assert "one run: no interval" in capsys.readouterr().out
+    assert "fewer than three runs: no interval" in capsys.readouterr().out
     rows = csv_rows(workdir / "metrics.csv")
     assert all(row["low"] == row["high"] == "" for row in rows)
 
@@ -216,9 +219,9 @@ def test_runs_with_different_tasks_are_said_to_be_so(workdir, capsys):
     main(["x", "y"])
     printed = capsys.readouterr().out
     assert "the runs do not have the same tasks" in printed
-    assert "interval over one number per run" in printed
+    assert "IQM over one number per run" in printed
     row = csv_rows(workdir / "metrics.csv")[0]
-    assert (float(row["value"]), float(row["low"]), float(row["high"])) == (2.0, 1.0, 3.0)
+    assert (float(row["value"]), float(row["iqm"]), row["low"]) == (2.0, 2.0, "")
 
 
 def test_a_renamed_folder_and_a_foreign_line(three_seeds, workdir, capsys):
@@ -246,16 +249,40 @@ def metric(values, reasons=None):
 def test_whole_runs_are_resampled_as_wholes():
     # Every unit of a run has the same score: resampled one by one they average out, as whole runs they do not.
     scores = np.repeat(np.arange(6.0)[:, None], 20, axis=1)
-    _, low, high = interquartile_mean(scores, "units")
-    _, whole_low, whole_high = interquartile_mean(scores, "runs")
+    low, high = interval_of_mean(scores, "units")
+    whole_low, whole_high = interval_of_mean(scores)
     assert whole_high - whole_low > 2 * (high - low)
 
 
+def test_one_forgotten_task_of_five_shows_in_mean_and_interval(workdir, capsys):
+    # Forgetting is 20 in one task of five, and 0 in the others: their interquartile mean would be 0 in every run.
+    tasks = ["a", "b", "c", "d", "e"]
+
+    def score(string, phase, step):
+        before = phase < tasks.index(string) or step == 100 * tasks.index(string)
+        return 0.0 if before or (string == "a" and phase) else 20.0
+
+    folders = [workdir / f"s{seed}" for seed in (1, 2, 3)]
+    for seed, folder in enumerate(folders, 1):
+        make_run(folder, make_rows(tasks, score, seed=seed, run=folder.name))
+    main([*map(str, folders)])
+    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line}
+    assert lines["metric"] == ["mean", "95", "%", "interval", "IQM", "runs"]
+    assert lines["forgetting_maximal"] == ["5.000", "[5.000,", "5.000]", "3"]
+    assert lines["backward_transfer"] == ["-5.000", "[-5.000,", "-5.000]", "3"]
+    assert lines["average_performance"] == ["16.000", "[16.000,", "16.000]", "20.000", "3"]
+
+
 def test_units_that_are_not_the_same_in_every_run_count_as_one_number_per_run():
-    summary = summarise([metric({"x": 1.0, "y": 3.0}), metric({"x": 4.0, "y": math.nan}, {"y": "never"})])
-    assert (summary.mean, summary.iqm, summary.runs) == (3.0, 3.0, 2)
+    odd = metric({"x": 4.0, "y": math.nan}, {"y": "never"})
+    summary = summarise([metric({"x": 1.0, "y": 3.0})] * 2 + [odd], "units")
+    assert (summary.mean, summary.runs) == (pytest.approx(8 / 3), 3)
     assert (summary.low, summary.high) == (2.0, 4.0)
-    assert summary.reason == "interval over one number per run; never (1 of 4)"
+    assert summary.reason == "interval over one number per run; never (1 of 6)"
+    assert math.isnan(summary.iqm), "it is no score"
+    summary = summarise([replace(each, name="average_performance") for each in [metric({"x": 1.0})] * 3 + [odd]])
+    assert summary.iqm == 1.0
+    assert summary.reason == "IQM over one number per run; never (1 of 5)"
 
 
 def test_a_run_without_a_value_is_left_out_and_counted():

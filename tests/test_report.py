@@ -299,7 +299,7 @@ def test_interval_is_that_of_all_resamples():
 def test_two_runs_have_no_interval_and_a_bin_that_one_has_not_reached_no_mean():
     values = np.array([[1.0, 2.0, np.nan], [3.0, np.nan, 7.0]])
     band = mean_and_interval(values, np.array([[True, True, False], [True, True, True]]))
-    np.testing.assert_array_equal(band.mean, [2.0, 2.0, np.nan])
+    np.testing.assert_array_equal(band.mean, [2.0, np.nan, np.nan])
     assert np.isnan(band.low).all()
 
 
@@ -308,6 +308,34 @@ def test_runs_of_different_length_share_a_panel_and_cover_what_they_played(tmp_p
     other = runs_of(tmp_path, 3, strings=("", "b", ""))
     assert curves.same_schedule([*long, *short, *other]) == [[*long, *short], other]
     assert curves.covered([*long, *short], np.array([0.0, 2000.0, 3000.0])).tolist() == [[True, True], [True, False]]
+
+
+def test_a_mean_does_not_jump_between_runs_with_many_games_and_one_with_few(tmp_path):
+    kinds = [{"games_every": 100}, {"games_every": 100}, {"games_every": 1000, "score": lambda step, string: 90.0}]
+    usual = {"strings": ("", "a"), "regime": 10_000, "score": lambda step, string: 0.0, "scalars": ()}
+    runs = [Run(make_run(tmp_path, seed=seed, **{**usual, **kind})) for seed, kind in enumerate(kinds, 1)]
+    edges = curves.bins_for_games(runs)
+    means = mean_and_interval(curves.returns(runs, edges).values, curves.covered(runs, edges)).mean
+    assert means.tolist() == [30.0] * 4, "with five of the 20 games of the third run in each"
+    around = mean_and_interval(curves.per_run(curves.around_switches(runs))).mean
+    assert around.tolist() == [30.0] * 10
+    sparse = np.linspace(0, 20_000, 101)
+    means = mean_and_interval(curves.returns(runs, sparse).values).mean
+    assert np.unique(means[np.isfinite(means)]).tolist() == [30.0]
+
+
+@pytest.mark.parametrize("game", ["1500,0,,99,1,0,0,0", "1500,0,a,99,1,0,0,1"], ids=["episode", "live"])
+def test_a_game_that_went_through_a_switch_is_of_no_regime_and_that_is_said(tmp_path, game):
+    folder = make_run(tmp_path, strings=("", "a"), score=lambda step, string: 1.0)
+    with (folder / "episodes.csv").open("a") as file:
+        file.write(game + "\n")
+    run = Run(folder)
+    assert (run.games.whole().sum(), run.scored().sum()) == (21, 20)
+    assert np.nanmax(curves.returns([run], curves.bins_of(run.regimes, 4)).values) == 1.0
+    html = sections.compose(sections.gather([run]))
+    table = html.split("Regimes of")[1]
+    assert "99" not in re.sub("<[^>]*>", " ", table.split("</table>")[0])
+    assert f"{run.name}: 1 whole game went through a switch" in html
 
 
 def test_lines_break_at_switches():
@@ -326,14 +354,14 @@ def test_around_switches_by_hand(tmp_path):
     assert (first.before, first.after, first.number) == ("", "a", 1)
     assert first.values.tolist() == [375.0, 375.0, 382.0, 382.0]  # 250, 500 | 750, 0 | 257, 507 | 757, 7
     assert second.values.tolist() == [382.0, 382.0, 375.0, 375.0]
-    assert curves.per_run(aligned, 1).tolist() == [[378.5, 378.5, 378.5, 378.5]]
+    assert curves.per_run(aligned).tolist() == [[378.5, 378.5, 378.5, 378.5]]
 
 
 def test_no_mean_over_other_switches_than_in_the_bin_before():
     rows = [[1.0, np.nan], [3.0, 9.0]]
     transitions = [curves.Transition(0, i, "", "a", np.array(row)) for i, row in enumerate(rows)]
-    means = curves.per_run(curves.Aligned(np.array([-1.0, 1.0]), transitions, 1), 2)
-    np.testing.assert_array_equal(means, [[2.0, np.nan], [np.nan, np.nan]])
+    means = curves.per_run(curves.Aligned(np.array([-1.0, 1.0]), transitions, 1))
+    np.testing.assert_array_equal(means, [[2.0, np.nan]])
 
 
 def test_around_a_switch_each_side_counts_its_own_string_only(tmp_path):

@@ -81,6 +81,6 @@ def test_one_game_has_no_spread_and_none_is_an_error():
     mean, *rest = mean_std_interval([4.0])
     assert mean == 4.0
     assert all(math.isnan(value) for value in rest)
-    assert mean_std_interval([4.0, 4.0]) == (4.0, 0.0, 4.0, 4.0)
+    assert mean_std_interval([4.0, 4.0, 4.0]) == (4.0, 0.0, 4.0, 4.0)
     with pytest.raises(ValueError, match="at least one"):
         mean_std_interval([])

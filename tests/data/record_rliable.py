@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from arch.bootstrap import IIDBootstrap
 from rliable.library import StratifiedBootstrap
-from rliable.metrics import aggregate_iqm
+from rliable.metrics import aggregate_iqm, aggregate_mean
 
 RESAMPLES = 50_000
 TESTED_WITH = 20_000  # resamples on this project's side
@@ -27,18 +27,18 @@ def matrices():
     yield "ties", draw.integers(0, 3, size=(4, 5)).astype(float)
     yield "one game", draw.exponential(size=(7, 1)) * 100
     yield "many runs", draw.standard_t(3, size=(60, 4))
-    yield "two runs", draw.uniform(-1, 1, size=(2, 8))
+    yield "three runs", draw.uniform(-1, 1, size=(3, 8))
     yield "skewed, like Atari's human-normalised scores", np.exp(draw.normal(0, 1.5, size=(3, 26)))
 
 
 def interval(bootstrap):
-    """Limits of the 95 % percentile interval, and bands in which another bootstrap's limits must lie.
+    """Limits of the mean's 95 % percentile interval, and bands in which another bootstrap's limits must lie.
 
     A quantile p of n resamples is the quantile p + e of their distribution, and e has the standard deviation
     sqrt(p (1 - p) / n), whatever that distribution is. So another bootstrap's limit lies among the quantiles within
     5 standard deviations of p, those of both bootstraps taken together.
     """
-    values = bootstrap.apply(aggregate_iqm, RESAMPLES)[:, 0]
+    values = bootstrap.apply(aggregate_mean, RESAMPLES)[:, 0]
     spread = SIGMAS * math.sqrt(0.025 * 0.975 * (1 / RESAMPLES + 1 / TESTED_WITH))
     bands = [np.quantile(values, [p - spread, p + spread]).tolist() for p in (0.025, 0.975)]
     return {"limits": np.quantile(values, [0.025, 0.975]).tolist(), "bands": bands}
