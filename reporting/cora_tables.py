@@ -125,8 +125,8 @@ def first_round(run: Evaluations) -> list[str] | str:
     tasks = list(dict.fromkeys(run.trained_on))
     if len(tasks) < 2 or run.trained_on[: len(tasks)] != tasks:
         return "CORA's tables need two tasks or more, and each of them trained on once before any comes back"
-    if None in tasks or run.tasks != tasks:
-        return "CORA's tables need evaluations of every task"
+    if None in tasks or None in run.phase_ends[: len(tasks)] or run.tasks != tasks:
+        return "CORA's tables need evaluations of every task, and in every phase after its beginning"
     return run.tasks
 
 

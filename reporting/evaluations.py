@@ -121,7 +121,8 @@ class Evaluations:
         tasks: strings that were trained on and evaluated, in the order of their first phases.
         held_out: strings that were evaluated and never trained on.
         trained_on: the string of each counted phase; None for a phase without an evaluation.
-        phase_ends: global step of the last evaluation of each counted phase; None for a phase without one.
+        phase_ends: global step of the last evaluation of each counted phase; None for a phase without one after its
+            beginning.
         pending: (string, phase, global step) of what the run asked for and was not evaluated yet.
         notes: what a reader should know, one sentence each.
     """
@@ -183,11 +184,13 @@ class Evaluations:
         notes = _remarks(rows)
         # A phase that has only the evaluation at its beginning is no phase of training yet, as when a run was
         # interrupted just after a switch: counted, it would add differences that are zero by construction.
-        before = max((end for end in phase_ends[:-1] if end is not None), default=0)
-        if phase_ends[-1] == before:
-            phase_ends.pop()
-            if phase_ends:
-                notes.append(f"phase {len(phase_ends)} has no evaluation after its beginning; it is not counted")
+        before = 0
+        for phase, end in enumerate(phase_ends):
+            if end == before:
+                phase_ends[phase] = None
+                if phase:
+                    notes.append(f"phase {phase} has no evaluation after its beginning; it is not counted")
+            before = before if end is None else end
         while phase_ends and phase_ends[-1] is None:
             phase_ends.pop()
         means = rows.groupby(["modification", "phase", "global_step"])["score"].mean()

@@ -168,12 +168,15 @@ def run_metrics(
     `single_task` are runs on one task each, for the forward transfer; `normalised` says that all scores lie between 0
     and a 1 (see `Evaluations.normalised`). `recovery` is the share x of the level before a switch that counts as
     recovered. `floors` are scores of the random player by string, in the unit of the evaluations, or why one is not
-    known; with `above_floor`, what was never learned has no forgetting.
+    known; with `above_floor`, what was never learned, or of which that is not known, has no forgetting.
     """
     floors = floors or {}
     drop, steps, share = switch_units(evaluations, recovery)
     learned = learned_tasks(evaluations, floors)
-    unlearned = {task: _why_unlearned(learned[name_of(task)]) for task in evaluations.tasks if above_floor}
+    unlearned = {}
+    for task in evaluations.tasks:
+        if above_floor and learned[name_of(task)].value != 1:
+            unlearned[task] = _unlearned(learned[name_of(task)])
     units = {
         "average_performance": final_scores(evaluations),
         "forgetting_isolated": isolated_forgetting(evaluations, unlearned),
@@ -243,32 +246,35 @@ def final_scores(run: Evaluations) -> dict[str, Value]:
     return {name_of(task): run.score(task, run.num_phases - 1) for task in run.tasks}
 
 
-def isolated_forgetting(run: Evaluations, unlearned: Mapping[str, str] = MappingProxyType({})) -> dict[str, Value]:
-    """R[i, j-1] - R[i, j] of every task i and every phase j after its first that trains on another task."""
+def isolated_forgetting(run: Evaluations, unlearned: Mapping[str, Value] = MappingProxyType({})) -> dict[str, Value]:
+    """R[i, j-1] - R[i, j] of every task i and every phase j after its first that trains on another task.
+
+    `unlearned`: the tasks that have no forgetting, with the undefined value that says why.
+    """
     units = {}
     for task in run.tasks:
         for phase in range(run.phases_of(task)[0] + 1, run.num_phases):
             if run.trained_on[phase] != task:
                 change = run.score(task, phase - 1).minus(run.score(task, phase))
-                units[f"{name_of(task)}, phase {phase}"] = _unless(unlearned.get(task, ""), change)
+                units[f"{name_of(task)}, phase {phase}"] = unlearned.get(task, change)
     return units
 
 
-def maximal_forgetting(run: Evaluations, unlearned: Mapping[str, str] = MappingProxyType({})) -> dict[str, Value]:
+def maximal_forgetting(run: Evaluations, unlearned: Mapping[str, Value] = MappingProxyType({})) -> dict[str, Value]:
     """Best of R[i, p], ..., R[i, e(p)-1], minus R[i, e(p)], of every visit p that others follow."""
     units = {}
     for task, phase, end in run.visits():
         scores = [run.score(task, number) for number in range(phase, end)]
         best = next((score for score in scores if score.reason), max(scores))  # undefined if one of them is
-        units[f"{name_of(task)}, phase {phase}"] = _unless(unlearned.get(task, ""), best.minus(run.score(task, end)))
+        units[f"{name_of(task)}, phase {phase}"] = unlearned.get(task, best.minus(run.score(task, end)))
     return units
 
 
-def backward_transfer(run: Evaluations, unlearned: Mapping[str, str] = MappingProxyType({})) -> dict[str, Value]:
+def backward_transfer(run: Evaluations, unlearned: Mapping[str, Value] = MappingProxyType({})) -> dict[str, Value]:
     """R[i, e(p)] - R[i, p] of every visit p that others follow."""
     return {
-        f"{name_of(task)}, phase {phase}": _unless(
-            unlearned.get(task, "") or run.gap(phase, end), run.score(task, end).minus(run.score(task, phase))
+        f"{name_of(task)}, phase {phase}": unlearned.get(
+            task, _unless(run.gap(phase, end), run.score(task, end).minus(run.score(task, phase)))
         )
         for task, phase, end in run.visits()
     }
@@ -317,9 +323,9 @@ def learned_tasks(run: Evaluations, floors: Mapping[str, Floor | str]) -> dict[s
     return units
 
 
-def _why_unlearned(learned: Value) -> str:
-    """Why a task has no forgetting; empty where it was learned."""
-    return "never learned: no better than the random player" if learned.value == 0 else ""
+def _unlearned(learned: Value) -> Value:
+    """The forgetting of a task that was not learned, or of which that is not known: undefined, and why."""
+    return learned if learned.reason else undefined("never learned: no better than the random player")
 
 
 def forward_transfer(run: Evaluations, single_task: Sequence[Evaluations], normalised: bool) -> dict[str, Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from continual_hackatari.names import parse
 from continual_hackatari.reporting.cora_tables import WINDOW, Matrix, cora_tables, window_note
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
 from continual_hackatari.reporting.floor import floors_of
-from continual_hackatari.reporting.groups import Group, check_seeds, group_runs, mixed_versions
+from continual_hackatari.reporting.groups import Group, check_seeds, experiment_settings, group_runs, mixed_versions
 from continual_hackatari.reporting.metrics import (
     METRICS,
     OF_SCORES,
@@ -31,6 +32,13 @@ from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.reporting.words import counted
 
 Style = Literal["text", "markdown", "latex"]
+OF_SEQUENCE = frozenset(
+    {
+        *("exp_name", "env_id", "modifs", "modification_factory", "modification_factory_kwargs"),
+        *("modification_digest", "total_timesteps"),
+    }
+)
+"""Settings in which runs on one task each may differ and still be one reference: what is played, and for how long."""
 
 
 class Settings(NamedTuple):
@@ -70,6 +78,7 @@ def evaluate_groups(
     for run in (*runs, *single_task):
         if run.args_problem:
             raise RunFolderError(f"{run.folder / ARGS} cannot be read: {run.args_problem}")
+    check_one_reference(single_task)
     groups = group_runs(runs)
     members = [[run.evaluations(mode, settings.agent) for run in group.runs] for group in groups]
     check_seeds(groups)
@@ -86,6 +95,24 @@ def evaluate_groups(
         cora = cora_tables(of_group, metrics, normalise, settings.rolling) if settings.tables == "cora" else None
         results.append(GroupResult(group, of_group, metrics, summaries, cora))
     return results
+
+
+def check_one_reference(single_task: Sequence[Run]) -> None:
+    """Raise RunFolderError if single-task runs differ in more than seed and sequence: a mean over them means nothing.
+
+    A setting that some of them do not record, as earlier versions do not record what came later, is no difference.
+    """
+    settings = [experiment_settings(run.args) for run in single_task]
+    for name in dict.fromkeys(name for each in settings for name in each if name not in OF_SEQUENCE):
+        values = [(run, each[name]) for run, each in zip(single_task, settings, strict=True) if name in each]
+        first, value = values[0]
+        for run, other in values[1:]:
+            if other != value:
+                raise RunFolderError(
+                    f"the single-task runs differ in `{name}`: {json.dumps(value)} of `{first.folder}`, "
+                    f"{json.dumps(other)} of `{run.folder}`; give those of one setting, which are then the reference "
+                    "of all groups"
+                )
 
 
 def check_single_task(run: Run, single_task: Sequence[Run], baselines: Sequence[Evaluations]) -> None:

@@ -20,9 +20,10 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari.agents.random_player import RandomPlayer
 from continual_hackatari.names import full_id
 from continual_hackatari.reporting import floor
+from continual_hackatari.reporting.asked import Asked, Place
 from continual_hackatari.reporting.evaluations import Evaluations
 from continual_hackatari.reporting.floor import USUAL, Floor, conditions_of, floor_of, floors_of, measured
-from continual_hackatari.reporting.metrics import continual_metrics, metrics_of
+from continual_hackatari.reporting.metrics import NO_FLOOR, continual_metrics, metrics_of
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.statistics import human_normalised
 from continual_hackatari.wrappers.config import game_config
@@ -223,7 +224,8 @@ def test_scores_are_relative_to_the_floor_and_what_was_never_learned_is_not_forg
     assert metrics["average_performance"].units == pytest.approx({"a": 2.0, "b": 2.0, "c": math.nan}, nan_ok=True)
     isolated = metrics["forgetting_isolated"]
     assert (isolated.units["a, phase 1"], isolated.units["a, phase 2"]) == (10.0, 3.0)
-    assert isolated.reasons == {"b, phase 2": "never learned: no better than the random player"}
+    unlearned = "never learned: no better than the random player"
+    assert isolated.reasons == {"b, phase 2": unlearned}
     assert metrics["forgetting_maximal"].units["a, phase 0"] == 13.0
     assert metrics["forgetting_maximal"].reasons.keys() == metrics["backward_transfer"].reasons.keys() == {"b, phase 1"}
     assert metrics["backward_transfer"].value == -13.0
@@ -262,6 +264,27 @@ def test_gems_transfer_and_what_was_learned_by_hand():
 def test_what_was_never_learned_is_not_forgotten_in_human_units_either():
     assert of("human")["forgetting_isolated"].reasons["b, phase 2"].startswith("never learned")
     assert "b, phase 2" not in of("raw")["forgetting_isolated"].reasons
+
+
+def test_what_may_never_have_been_learned_is_not_forgotten():
+    rows = make_rows(["a", "b"], lambda string, phase, step: 5.0 if (string, phase) == ("a", 0) and step else -20.0)
+    forgetting = ("forgetting_isolated", "forgetting_maximal", "backward_transfer")
+    for floors, value in (({"a": FLOORS["a"]}, 1.0), ({"a": "not measured"}, math.nan), ({}, math.nan)):
+        metrics = metrics_of(Evaluations.of(rows), "ALE/Pong-v5", normalise="human", floors=floors)
+        assert metrics["learned_share"].units["a"] == pytest.approx(value, nan_ok=True)
+        for name in forgetting:
+            reasons = set(metrics[name].reasons.values())
+            assert reasons == ({floors.get("a", NO_FLOOR)} if math.isnan(value) else set()), name
+    metrics = metrics_of(Evaluations.of(rows), "ALE/Pong-v5", floors={"a": "not measured"})
+    assert all(metrics[name].reasons == {} for name in forgetting), "raw metrics are what they always were"
+    # The middle of phase 0, in which a may have been learned, is still to be evaluated; its end is there.
+    late = rows.assign(score=rows["score"].where(rows["global_step"] == 50, -20.0))
+    places = late[["global_step", "phase", "trained_on"]].drop_duplicates().itertuples(index=False)
+    asked = Asked([Place(step, phase, string, step + 1) for step, phase, string in places], [])
+    run = Evaluations.of(late[late["global_step"] != 50], "sampled", asked)
+    metrics = metrics_of(run, "ALE/Pong-v5", normalise="human", floors=FLOORS)
+    assert metrics["forgetting_isolated"].reasons["a, phase 1"] == "a has not been evaluated at all of phase 0 yet"
+    assert math.isnan(metrics["forgetting_isolated"].value)
 
 
 def test_a_run_of_several_games_logs_shares_of_their_humans():

@@ -432,6 +432,20 @@ def test_a_phase_without_evaluations_is_not_bridged():
     }
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_phase_in_the_middle_with_the_evaluation_at_its_beginning_only_is_none():
+    rows = make_rows(list("abab"), lambda s, p, step: float(step % 7))
+    cut = rows[(rows["phase"] != 1) | (rows["global_step"] == 100)]
+    evaluations = Evaluations.of(cut)
+    assert evaluations.phase_ends == [100, None, 300, 400]
+    assert evaluations.notes == ["phase 1 has no evaluation after its beginning; it is not counted"]
+    metrics = run_metrics(evaluations)
+    assert metrics["forgetting_isolated"].reasons["a, phase 1"] == "phase 1 has no evaluation"
+    for metric in metrics.values():
+        assert {unit for unit, value in metric.units.items() if math.isnan(value)} == metric.reasons.keys()
+        assert metric.reason or math.isfinite(metric.value)
+
+
 def test_a_task_without_any_evaluation_is_noted():
     rows = make_rows(["a", "b"], lambda s, p, step: 1.0, strings=["a"])
     evaluations = Evaluations.of(rows)

@@ -306,7 +306,7 @@ def test_human_normalised(three_seeds, workdir, capsys):
         if mine["metric"] == "average_performance":
             expected = human_normalised("ALE/Freeway-v5", float(theirs["value"]))
             assert float(mine["value"]) == pytest.approx(expected)
-        if mine["metric"] == "backward_transfer":
+        if mine["metric"] == "switch_drop":
             one, zero = human_normalised("ALE/Freeway-v5", 1.0), human_normalised("ALE/Freeway-v5", 0.0)
             assert float(mine["value"]) == pytest.approx(float(theirs["value"]) * (one - zero))
 
@@ -347,6 +347,21 @@ def test_a_single_task_run_that_is_no_reference(alone, reason, workdir, capsys):
     printed = capsys.readouterr().out
     assert reason in printed
     assert "no single-task run on b was given" in printed
+
+
+def test_single_task_runs_of_several_settings_are_no_reference(workdir, capsys):
+    alone = make_rows(["a"], lambda s, p, step: step / 5)
+    make_run(workdir / "run", make_rows(["a", "b"], lambda s, p, step: step / 10), methods=["redo"])
+    make_run(workdir / "plain", alone, methods=[], total_timesteps=100, modifs="a", exp_name="alone")
+    make_run(workdir / "longer", alone, methods=[], total_timesteps=900, modifs="b", seed=2, eval_every=7)
+    make_run(workdir / "older", alone)
+    make_run(workdir / "redo", alone, methods=["redo"])
+    words = ("run", "--normalise", "single_task", "--single_task")
+    error = error_of(capsys, *words, "plain", "longer", "older", "redo")
+    assert 'the single-task runs differ in `methods`: [] of `plain`, ["redo"] of `redo`; give those of one' in error
+    assert not list(workdir.glob("metrics.*"))
+    main([*words, "plain", "longer", "older"])
+    main([*words, "redo", "older"])
 
 
 # ---------------------------------------------------------------------------------------- what a user can get wrong
