@@ -17,7 +17,7 @@ from benchmarks.replay import table
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.config import ConfigError
-from continual_hackatari.training.ranks import ALONE
+from continual_hackatari.training.ranks import ALONE, Ranks
 from continual_hackatari.training.replay import MOST_FILES, ReplayFile, ReplaySettings, check_replay, make_replay
 from continual_hackatari.training.resume import ResumeError, files_of, load_state, save_state, sealed_content, sealing
 from continual_hackatari.training.settings import RunSettings
@@ -194,7 +194,7 @@ def test_too_little_room_is_one_sentence_with_the_arithmetic():
         check_replay(settings_of(replay_steps=100), ALONE, block_steps=20, fields=fields)
     with pytest.raises(ConfigError, match=r"1.2 MB .*\(20 \+ 4 observations of 7,056 bytes .* = 1.4 MB"):
         check_replay(settings_of(replay_mb=1.2), ALONE, block_steps=20, fields=fields)
-    ranks = SimpleNamespace(size=4, rank=1, alone=False)
+    ranks = Ranks(1, 4, 1, 4)
     check_replay(settings_of(replay_steps=160), ranks, block_steps=20, fields=fields)
     with pytest.raises(ConfigError, match=r"39 steps .* 2 games x 20 steps = 40 steps, 4 processes sharing"):
         check_replay(settings_of(replay_steps=159), ranks, block_steps=20, fields=fields)
