@@ -28,6 +28,7 @@ from continual_hackatari.training.system import check_system
 check_system()  # before anything imports OpenCV
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -209,7 +210,7 @@ def run(args: Args) -> None:
                     caption=args.caption,
                 )
                 evaluations.append(Evaluation(path, checkpoint.global_step, seed, args.deterministic, target, games))
-        results = summarise_agents(evaluations, game.env_id, args.seed)
+        results = summarise_agents(evaluations, game.env_id, args.seed, chosen.independent)
         print(table(results, args.format))  # before anything is written: a full disk must not lose it
         write_games(folder / "games.csv", evaluations)
         write_lives(folder / "per_life.csv", evaluations)
@@ -240,8 +241,13 @@ def choose_seeds(args: Args) -> Args:
     return replace(args, seed=args.seeds[0])
 
 
-def summarise_agents(evaluations: Sequence[Evaluation], env_id: str, seed: int) -> list[Result]:
-    """One agent: over all its games, of whatever seed. Several: over the mean scores that each of them reached."""
+def summarise_agents(
+    evaluations: Sequence[Evaluation], env_id: str, seed: int, independent: bool = True
+) -> list[Result]:
+    """One agent: over all its games, of whatever seed. Several: over the mean scores that each of them reached.
+
+    Those that are not `independent` have a mean, but no spread that would say anything of other agents.
+    """
     by_agent: dict[str, dict[str, list[GameRecord]]] = {}
     for one in evaluations:
         for string, games in one.games.items():
@@ -254,6 +260,8 @@ def summarise_agents(evaluations: Sequence[Evaluation], env_id: str, seed: int) 
         episodes = sum(len(games[string]) for games in by_agent.values())
         means = [float(np.mean([record.score for record in games[string]])) for games in by_agent.values()]
         mean, std, low, high = mean_std_interval(means, seed)
+        if not independent:
+            std = low = high = math.nan
         normalised = human_normalised(parse(string).game or env_id, mean)
         results.append(Result(string, episodes, mean, std, low, high, normalised, agents))
     return results

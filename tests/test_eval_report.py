@@ -27,7 +27,8 @@ from continual_hackatari.agents import make_agent
 from continual_hackatari.reporting.statistics import statistics, without_nan
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training import playing, summary
-from continual_hackatari.training.checkpoints import load_checkpoint
+from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
+from continual_hackatari.training.chosen_agents import unlike_agents
 from continual_hackatari.training.evaluation_files import ValueTarget, value_error_of, value_target
 from continual_hackatari.training.game_report import (
     Life,
@@ -429,6 +430,37 @@ def test_several_agents_are_several_seeds_of_one_method(two_agents, workdir, cap
         "files: all",
         f"{np.mean(scores):.2f} +- {np.std(scores, ddof=1):.2f}",
     ]
+
+
+def test_checkpoints_of_one_run_are_no_sample_of_agents(two_agents, workdir, capsys):
+    """Whatever their files are called: the same settings and the same training seed."""
+    words = ["--agent_path", *map(str, two_agents), *FEW, "--frameskip", "40", "--format", "csv"]
+    printed = {}
+    for case, seeds in {"one run": (1, 1), "two runs": (1, 2)}.items():
+        for path, seed in zip(two_agents, seeds, strict=True):
+            make_checkpoint(path.parent, seed=seed, num_workers=seed)
+        evaluation.main([*words, "--output_dir", case])
+        output = capsys.readouterr()
+        (row,) = csv.DictReader(output.out.splitlines())
+        printed[case] = (row, output.err)
+    (row, lines), (row_of_two, lines_of_two) = printed.values()
+    assert (row["agents"], row["std"], row["low"], row["high"]) == ("2", "", "", "")
+    assert row["mean"] == row_of_two["mean"]
+    assert row_of_two["std"] != ""
+    one, two = two_agents
+    assert f"{one} and {two} have the same settings and the same training seed 1, so they are no independent" in lines
+    assert "(steps: 123, 123)" in lines
+    assert "note: " not in lines_of_two
+
+
+def test_agents_that_were_trained_otherwise_are_named():
+    kept = {"seed": 1, "methods": (), "gamma": 0.9, "num_workers": 2}
+    agents = [Checkpoint({}, kept, 100), Checkpoint({}, {**kept, "seed": 2, "methods": ("ewc",)}, 2000)]
+    assert unlike_agents(agents) == [
+        "note: `methods` of their training is not the same for all agents, but one mean is over all",
+        "note: the agents were not trained for as many steps: 100, 2,000",
+    ]
+    assert unlike_agents([Checkpoint({}, {}, None), *agents]) == [], "files of other programs do not say"
 
 
 @pytest.mark.parametrize("deterministic", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from continual_hackatari.agents import players_of
 from continual_hackatari.agents.player import player_of
 from continual_hackatari.agents.random_player import RandomPlayer
+from continual_hackatari.reporting.groups import differences, experiment_settings
 from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
 from continual_hackatari.training.config import ConfigError, Range, check_ranges
@@ -105,6 +107,8 @@ class Chosen(NamedTuple):
     device: torch.device
     notes: list[str]
     """lines for the user"""
+    independent: bool = True
+    """no two of the agents are known to be of one training run"""
 
 
 def choose_agents(args: PlayingSettings) -> Chosen:
@@ -143,8 +147,45 @@ def choose_agents(args: PlayingSettings) -> Chosen:
     if any(names):
         notes.append(f"of the two columns {args.agent or names[0]} plays (`--agent {' or '.join(names)}`)")
     chosen = {"env_id": game.env_id, "modification_file": game.modification_file, "agent_path": args.agent_path}
-    notes += [*warnings, device_line("evaluating", device, args.device, args.cuda)]
-    return Chosen(checkpoints, agents, {**settings, **game.chosen, **chosen}, game, strings, device, notes)
+    alike = agents_of_one_run(args.agent_path, checkpoints)
+    notes += [*warnings, *(alike or unlike_agents(checkpoints))]
+    notes.append(device_line("evaluating", device, args.device, args.cuda))
+    return Chosen(checkpoints, agents, {**settings, **game.chosen, **chosen}, game, strings, device, notes, not alike)
+
+
+def agents_of_one_run(paths: Sequence[str], checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """A line for each training run of which there are several checkpoints, which are no independent agents."""
+    runs: dict[str, list[tuple[str, Checkpoint]]] = {}
+    for path, checkpoint in zip(paths, checkpoints, strict=True):
+        if "seed" in checkpoint.args:  # files of other programs do not say it
+            run = json.dumps(
+                [experiment_settings(checkpoint.args), checkpoint.args["seed"]], sort_keys=True, default=str
+            )
+            runs.setdefault(run, []).append((path, checkpoint))
+    return [
+        f"note: {' and '.join(path for path, _ in run)} have the same settings and the same training seed "
+        f"{run[0][1].args['seed']}, so they are no independent agents (steps: {_steps([each for _, each in run])}): "
+        "the table has their mean, but no deviation and no interval; one agent of each training seed would have both"
+        for run in runs.values()
+        if len(run) > 1
+    ]
+
+
+def unlike_agents(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """Lines about what is not the same of the agents, whose mean is one over unlike things then."""
+    if any("seed" not in checkpoint.args for checkpoint in checkpoints):
+        return []
+    names = differences([experiment_settings(checkpoint.args) for checkpoint in checkpoints])
+    lines = [
+        f"note: `{name}` of their training is not the same for all agents, but one mean is over all" for name in names
+    ]
+    if len({checkpoint.global_step for checkpoint in checkpoints}) > 1:
+        lines.append(f"note: the agents were not trained for as many steps: {_steps(checkpoints)}")
+    return lines
+
+
+def _steps(checkpoints: Sequence[Checkpoint]) -> str:
+    return ", ".join("unknown" if each.global_step is None else f"{each.global_step:,}" for each in checkpoints)
 
 
 def choose_common_game(
