@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -349,6 +350,20 @@ def test_a_job_finds_its_own_run_and_no_older_one(tmp_path, monkeypatch):
     assert folder_of_job("runs", "8").name == "run1"
     forget_job("runs", "8")
     assert folder_of_job("runs", "8") is None
+
+
+def test_copies_and_what_is_no_note_are_not_where_a_job_runs(tmp_path):
+    (tmp_path / "run").mkdir()
+    write_job(tmp_path / "run", "7")
+    shutil.copytree(tmp_path / "run", tmp_path / "run_backup")
+    os.utime(tmp_path / "run" / "torchrun.txt", (1, 1))
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "torchrun.txt").write_bytes(b"\xff\xfe")
+    (tmp_path / "strange" / "torchrun.txt").mkdir(parents=True)
+    assert folder_of_job(tmp_path, "7") == tmp_path / "run"
+    forget_job(tmp_path, "7")
+    assert folder_of_job(tmp_path, "7") is None
+    assert (tmp_path / "run_backup" / "torchrun.txt").exists()
 
 
 def test_a_job_finds_its_run_in_the_folder_that_its_file_names(tmp_path, monkeypatch):

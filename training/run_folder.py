@@ -91,19 +91,35 @@ def _new_folder(root: Path, name: str) -> Path:
 def write_job(folder: str | Path, job: str) -> None:
     """Note in the run folder which job of several processes runs there, for `folder_of_job`."""
     with atomic_path(Path(folder) / JOB) as temporary:
-        temporary.write_text(job, encoding="utf-8")
+        temporary.write_text(_note(folder, job), encoding="utf-8")
+
+
+def _note(folder: str | Path, job: str) -> str:
+    # A copy of the folder, under another name, is not where the job runs.
+    return f"{job}\n{Path(folder).resolve().name}"
 
 
 def folder_of_job(root: str | Path, job: str) -> Path | None:
     """The run folder in `root` where `job` runs, the newest one; None where there is none."""
-    notes = [path for path in Path(root).glob(f"*/{JOB}") if path.read_text(encoding="utf-8") == job]
-    return max(notes, key=lambda path: path.stat().st_mtime_ns).parent if notes else None
+    found = _folders_of_job(root, job)
+    return max(found)[1] if found else None
+
+
+def _folders_of_job(root: str | Path, job: str) -> list[tuple[int, Path]]:
+    """With the time at which each was noted."""
+    found = []
+    for path in Path(root).glob(f"*/{JOB}"):
+        with contextlib.suppress(OSError, ValueError):  # not readable, not text: of no run of this job
+            if path.read_text(encoding="utf-8") == _note(path.parent, job):
+                found.append((path.stat().st_mtime_ns, path.parent))
+    return found
 
 
 def forget_job(root: str | Path, job: str) -> None:
     """A new job has the name of an old one: nothing in `root` is the folder of this job."""
-    while (folder := folder_of_job(root, job)) is not None:
-        (folder / JOB).unlink()
+    for _, folder in _folders_of_job(root, job):
+        with contextlib.suppress(OSError):  # another user's; the run of this job will be the newest
+            (folder / JOB).unlink()
 
 
 def safe_name(text: str, max_bytes: int) -> str:
