@@ -106,7 +106,10 @@ A dash means undefined, or not measured.
 
 
 PLANNED = (PLAIN, "layer_norm", "redo", "layer_norm+redo", "ewc", "from_scratch")
-PLANNED_OF_GAMES = ("clear:replay_ratio=0", "clear", *(f"progress_compress:amp=bf16 {player}" for player in PLAYERS.values()))
+PLANNED_OF_GAMES = (
+    *("clear:replay_ratio=0", "clear"),
+    *(f"progress_compress:amp=bf16 {player}" for player in PLAYERS.values()),
+)
 SEEDS = ("1", "2", "3")
 
 PLAN = """\

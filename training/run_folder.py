@@ -94,9 +94,8 @@ def write_job(folder: str | Path, job: str) -> None:
 
 
 def _note(folder: str | Path, job: str) -> str:
-    return (
-        f"{job}\n{Path(folder).resolve().name}"  # a copy of the folder, under another name, is not where the job runs
-    )
+    # A copy of the folder, under another name, is not where the job runs.
+    return f"{job}\n{Path(folder).resolve().name}"
 
 
 def folder_of_job(root: str | Path, job: str) -> Path | None:
