@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -29,7 +30,10 @@ def heat_map(label: str, evaluated: Sequence[Evaluations]) -> list[tuple[str, He
 
 
 def one_heat_map(evaluated: Sequence[Evaluations]) -> HeatMap:
-    """Mean over runs; a cell that one of the runs lacks is NaN, as it would be a mean of other runs."""
+    """Mean over runs; a cell that one of the runs lacks is NaN, as it would be a mean of other runs.
+
+    Evaluations of several runs are one column where they are near each other, see `shared_columns`.
+    """
     longest = max(evaluated, key=lambda each: each.num_phases)
     strings = dict.fromkeys(string for each in evaluated for string in each.strings)
     held_out = {string for each in evaluated for string in each.held_out}
@@ -42,6 +46,11 @@ def one_heat_map(evaluated: Sequence[Evaluations]) -> HeatMap:
     cells = [
         {(row, phase, step): score for row in rows for phase, step, score in points(each, row)} for each in evaluated
     ]
+    for phase in range(max((phase for each in cells for _, phase, _ in each), default=-1) + 1):
+        steps = [sorted({step for _, number, step in each if number == phase}) for each in cells]
+        shared = shared_columns(steps)
+        for i, each in enumerate(cells):
+            cells[i] = {(row, p, shared[step] if p == phase else step): score for (row, p, step), score in each.items()}
     columns = sorted({(phase, step) for each in cells for _, phase, step in each})
     values = np.full((len(rows), len(columns)), np.nan)
     for i, row in enumerate(rows):
@@ -51,6 +60,24 @@ def one_heat_map(evaluated: Sequence[Evaluations]) -> HeatMap:
     return HeatMap(
         rows, [row in held_out for row in rows], [p for p, _ in columns], [s for _, s in columns], trained_on, values
     )
+
+
+def shared_columns(steps: Sequence[Sequence[int]]) -> dict[int, int]:
+    """Step -> that of its column, the lowest; `steps`: of each run, rising, those of one phase.
+
+    A column reaches over half of the usual stretch between two evaluations of a run, and has each run once.
+    """
+    stretches = [later - earlier for own in steps for earlier, later in pairwise(own)]
+    reach = float(np.median(stretches)) / 2 if stretches else 0.0
+    found: dict[int, int] = {}
+    first, runs = -1, set[int]()
+    for step in sorted({step for own in steps for step in own}):
+        owners = {run for run, own in enumerate(steps) if step in own}
+        if first < 0 or step - first > reach or owners & runs:
+            first, runs = step, set()
+        runs |= owners
+        found[step] = first
+    return found
 
 
 def around_switches(evaluated: Sequence[Evaluations], of: Literal["old", "new"] | str, bins: int = 8) -> Aligned | None:

@@ -141,6 +141,11 @@ def differing_versions(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]
     return {name: [version for version, _ in counts[name].most_common()] for name in counts if len(counts[name]) > 1}
 
 
+def measured_unlike(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings of evaluation, of args.json, that are not the same in all runs."""
+    return [name for name in ("eval_every", "eval_games") if len({str(args.get(name)) for args in runs}) > 1]
+
+
 def mixed_versions(runs: Sequence[Mapping[str, Any]]) -> str:
     """A sentence that names what differs, see `differing_versions`; empty where nothing does."""
     differing = differing_versions(runs)

@@ -14,7 +14,14 @@ from continual_hackatari.names import parse
 from continual_hackatari.reporting.cora_tables import WINDOW, Matrix, cora_tables, window_note
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
 from continual_hackatari.reporting.floor import floors_of
-from continual_hackatari.reporting.groups import Group, check_seeds, experiment_settings, group_runs, mixed_versions
+from continual_hackatari.reporting.groups import (
+    Group,
+    check_seeds,
+    experiment_settings,
+    group_runs,
+    measured_unlike,
+    mixed_versions,
+)
 from continual_hackatari.reporting.metrics import (
     METRICS,
     OF_SCORES,
@@ -143,11 +150,17 @@ def as_text(results: Sequence[GroupResult], settings: Settings | None = None, st
     if len({tuple(sorted(each.tasks)) for result in results for each in result.evaluations}) > 1:
         note = "note: the runs do not have the same tasks, so their averages are not over the same things"
         blocks.append(_lines([note], style).rstrip("\n"))
+    if len(results) > 1:
+        runs = [run.args for result in results for run in result.group.runs]
+        unlike = "is not the same in all groups: they were measured differently"
+        notes = [f"note: `{name}` {unlike}" for name in measured_unlike(runs)]
+        if mixed := mixed_versions(runs):
+            notes.append(f"note: of all groups, {mixed}")
+        blocks += [_lines([note], style).rstrip("\n") for note in notes]
     for number, result in enumerate(results, 1):
         measured = [
             f"note: `{name}` is not the same in all runs of group {number}: they were measured differently"
-            for name in ("eval_every", "eval_games")
-            if len({str(run.args.get(name)) for run in result.group.runs}) > 1
+            for name in measured_unlike([run.args for run in result.group.runs])
         ]
         blocks.append("\n".join(["", _lines(measured, style) + group_table(number, result, style)]))
         blocks += cora_blocks(result, (settings or Settings()).rolling, style)

@@ -19,7 +19,7 @@ from continual_hackatari.reporting.evaluation_curves import around_switches, hea
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
 from continual_hackatari.reporting.figures import DARK, LIGHT, Keys, Theme
 from continual_hackatari.reporting.floor import floors_of
-from continual_hackatari.reporting.groups import Group, differences, group_runs, mixed_versions
+from continual_hackatari.reporting.groups import Group, differences, group_runs, measured_unlike, mixed_versions
 from continual_hackatari.reporting.metrics import METRICS, Metric, Summary, run_metrics, summarise
 from continual_hackatari.reporting.page import Markup, Section
 from continual_hackatari.reporting.rows import RESULTS, RunFolderError
@@ -66,6 +66,8 @@ def gather(runs: Sequence[Run], against: Sequence[Run] = ()) -> Report:
     groups = [Group(label, group.runs) for group, label in zip(sides[0] + sides[1], side_labels(*sides), strict=True)]
     both = [run for group in groups for run in group.runs]
     evaluations, mode, notes = read_evaluations(both)
+    unlike = measured_unlike([run.args for run in both if str(run.folder) in evaluations])
+    notes += [f"`{name}` is not the same in all runs: they were measured differently." for name in unlike]
     played = [regime.modification for run in both for regime in run.regimes]
     evaluated = [string for each in evaluations.values() for string in each.strings]
     return Report(groups, Keys(played + evaluated), evaluations, mode, notes)
@@ -321,8 +323,8 @@ def evaluation_section(report: Report) -> Section:
         f"Mean score of whole evaluated games ({report.mode} actions, the same starts each time) under every "
         "modification string (rows) at every evaluation (columns: in order, not to scale). A gap is a switch, with the "
         "agent just before and just after it on either side. A frame marks the string in training. Rows below the long "
-        "line were held out: never trained on. Cells that not every run has reached are empty. Means of few games are "
-        f"noisy: compare patterns, not single cells. {seeds_of(report).split('.')[0]}."
+        "line were held out: never trained on. Cells in which not every run was evaluated are empty. Means of few "
+        f"games are noisy: compare patterns, not single cells. {seeds_of(report).split('.')[0]}."
     )
     if len(report.keys.games) > 1:
         caption += " Colours: from the lowest to the highest score of each game."
@@ -335,7 +337,13 @@ def evaluation_section(report: Report) -> Section:
         for title, found in maps
         if len(found.steps) <= MOST_COLUMNS
     ]
-    return Section("evaluation", "Evaluation", [*blocks, drawn, *tables])
+    long = [
+        f"{title}: the numbers of its {len(found.steps):,} evaluations are not listed here, since they are more than "
+        f"{MOST_COLUMNS}; evals.csv has them."
+        for title, found in maps
+        if len(found.steps) > MOST_COLUMNS
+    ]
+    return Section("evaluation", "Evaluation", [*blocks, drawn, *tables, *([page.note(*long)] if long else [])])
 
 
 def map_in_words(title: str, heat: HeatMap) -> str:
@@ -582,5 +590,7 @@ def configuration_section(report: Report) -> Section:
         page.details(f"The {len(same)} settings that all runs share", settings) if len(runs) > 1 else settings
     )
     mixed = [(group.label, mixed_versions([run.args for run in group.runs])) for group in report.groups]
+    if len(report.groups) > 1:
+        mixed.append(("All groups", mixed_versions([run.args for run in runs])))
     notes = [f"{label}: {sentence}." for label, sentence in mixed if sentence]
     return Section("configuration", "Configuration", [page.note(*notes), *blocks] if notes else blocks)

@@ -218,6 +218,11 @@ def test_the_tables_are_those_of_coras_own_code(window, workdir, capsys):
         ),
         (["a", "b"], lambda s, p, step: 0.0 if s == "b" else 1.0, "all scores of b are 0"),
         (["a", "b"], lambda s, p, step: 1.0 if s == "b" else None, "need evaluations of every task"),
+        (
+            ["a", "b", "c"],
+            lambda s, p, step: None if p == 1 and step > 100 else 1.0,
+            "need evaluations of every task, and in every phase after its beginning",
+        ),
     ],
 )
 def test_why_there_are_no_tables_is_said_and_the_metrics_are_there(plan, score, why, workdir, capsys):

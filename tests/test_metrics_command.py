@@ -213,6 +213,18 @@ def test_strings_in_another_order_are_no_other_experiment_and_another_grid_is_sa
     assert "note: `eval_every` is not the same in all runs of group 1" in capsys.readouterr().out
 
 
+def test_groups_that_were_measured_or_made_unlike_are_said_to_be_so(workdir, capsys):
+    for name, method, every, commit in (("a", [], 100, "one"), ("b", ["redo"], 7, "two"), ("c", ["redo"], 100, "one")):
+        rows = make_rows(["", "a"], lambda s, p, step: 1.0)
+        make_run(workdir / name, rows, methods=method, eval_every=every, versions={"commit": commit})
+    main(["a", "b"])
+    printed = capsys.readouterr().out
+    assert "note: `eval_every` is not the same in all groups: they were measured differently" in printed
+    assert "note: of all groups, the runs were made by different versions: commit one and two" in printed
+    main(["a", "c"])
+    assert "note" not in capsys.readouterr().out
+
+
 def test_runs_with_different_tasks_are_said_to_be_so(workdir, capsys):
     make_run(workdir / "x", make_rows(["a", "b"], lambda s, p, step: 1.0))
     make_run(workdir / "y", make_rows(["a", "c"], lambda s, p, step: 3.0, seed=2))

@@ -14,12 +14,14 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from conftest import ROOT, mostly_slow
+from evaluations import make_rows
 from made_up_runs import make_run
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import report
 from continual_hackatari.reporting import curves, evaluation_curves, figures, page
 from continual_hackatari.reporting import report as sections
+from continual_hackatari.reporting.evaluations import Evaluations
 from continual_hackatari.reporting.groups import (
     MADE_BY,
     NOT_OF_EXPERIMENT,
@@ -417,6 +419,21 @@ def test_heat_map_is_a_mean_over_runs_and_empty_where_one_is_missing(tmp_path):
     assert np.isfinite(heat.values[:, :6]).all()
 
 
+def test_heat_map_joins_evaluations_at_slightly_different_steps():
+    steps = {1: (0, 20, 40, 60, 80, 98, 100), 2: (0, 21, 43, 61, 82, 100)}
+    runs = [
+        Evaluations.of(make_rows(["", "a"], lambda s, p, t: float(t), seed=seed, steps=steps[seed])) for seed in steps
+    ]
+    ((_, heat),) = evaluation_curves.heat_map("g", runs)
+    assert heat.steps == [0, 20, 40, 60, 80, 98, 100, 100, 120, 140, 160, 180, 198, 200]
+    assert heat.phases == [0] * 7 + [1] * 7
+    means = [0.0, 20.5, 41.5, 60.5, 81.0, np.nan, 100.0, 100.0, 120.5, 141.5, 160.5, 181.0, np.nan, 200.0]
+    np.testing.assert_array_equal(heat.values[0], means)
+    # Evaluated twice as often, one run has columns of its own between those that both have.
+    assert evaluation_curves.shared_columns([[0, 10, 20, 30, 40], [0, 20, 40]]) == {s: s for s in (0, 10, 20, 30, 40)}
+    assert evaluation_curves.shared_columns([[100], [101]]) == {100: 100, 101: 101}
+
+
 def test_runs_that_met_other_tasks_have_maps_of_their_own(tmp_path):
     runs = [evaluated(tmp_path, 1), evaluated(tmp_path, 2, strings=("a", "", "a"))]
     assert [title for title, _ in evaluation_curves.heat_map("g", runs)] == ["g, run 1", "g, run 2"]
@@ -649,6 +666,24 @@ def test_the_same_runs_give_the_same_file(tmp_path, sketch, capsys):
         pages.append(re.sub(r"Written by .*?\.<", "", (tmp_path / f"{name}.html").read_text()))
     assert pages[0] == pages[1]
     assert "a_figures" in capsys.readouterr().out
+
+
+def test_runs_that_were_measured_or_made_unlike_and_long_maps_are_said_to_be_so(tmp_path, sketch, monkeypatch):
+    monkeypatch.setattr(sections, "MOST_COLUMNS", 5)
+    kinds = [{"exp_name": "one", "eval_every": 500, "versions": {"commit": "a" * 40}},
+             {"exp_name": "two", "eval_every": 250, "versions": {"commit": "b" * 40}}]  # fmt: skip
+    usual = {"strings": ("", "a"), "scalars": (), "evaluated": lambda *_: 1.0}
+    folders = [str(make_run(tmp_path, **usual, **kind)) for kind in kinds]
+    words = {}
+    for name, given in (("both", folders), ("one", folders[:1])):
+        report.main([*given, "-o", str(tmp_path / f"{name}.html")])
+        words[name] = re.sub(r"<[^>]*>", "", (tmp_path / f"{name}.html").read_text())
+    said = ("eval_every is not the same in all runs", "All groups: the runs were made by different versions")
+    for text in said:
+        assert text in words["both"]
+        assert text not in words["one"]
+    assert "one: the numbers of its 6 evaluations are not listed here" in words["both"]
+    assert "The numbers:" not in words["both"]
 
 
 def test_an_interrupted_run_says_what_is_missing_and_what_makes_it(tmp_path, sketch):
