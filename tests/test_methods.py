@@ -519,7 +519,7 @@ class Learning:
 
     def see(self, rollout, seed):
         if self.methods.keeps_rows:
-            run = SimpleNamespace(modification=f"task {seed % 2}", clock=lambda: Clock(seed, 0, None))
+            run = SimpleNamespace(modification=f"task {seed % 2}", clock=lambda: Clock(seed, 0, None), args=self.args)
             self.methods.rows(training.played(run, rollout, 0, 8))
 
     def learn(self, seed):

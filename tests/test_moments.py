@@ -63,9 +63,10 @@ def test_a_file_is_all_that_a_method_needs(half_rate, tmp_path, monkeypatch, cap
 
 def test_a_method_sees_the_rows_that_were_asked_for_and_of_hindsight_those_that_were_played():
     rollout, clock = made_up_rollout("PPO_OBJ", 1, her=True), object()
-    run = SimpleNamespace(modification="a task", clock=lambda: clock)
+    run = SimpleNamespace(modification="a task", clock=lambda: clock, args=SimpleNamespace(num_envs=4))
     rows = played(run, rollout, 2, 5)
     assert (rows.task, rows.clock, rows.goals) == ("a task", clock, rollout.goals.shape[-1])
+    assert rows.stride == 4, "of the games of all processes"
     assert torch.equal(rows.observations, rollout.observations[2:5])
     assert torch.equal(rows.actions, rollout.actions[2:5, :2])
     assert torch.equal(rows.outputs["log_prob"], rollout.log_probs[2:5, :2])
