@@ -113,7 +113,7 @@ def freeway_table(rows: Iterable[dict[str, Any]]) -> str:
     lines = [["", "seeds", "disable_cars", "unmodified", "both"]]
     for row in rows:
         columns = [*zip(*row["regimes"], strict=True), [float(np.mean(one)) for one in row["regimes"]]]
-        cells = ["{:.1f} ± {:.1f}".format(*students_interval(column)) for column in columns]
+        cells = ["{:.1f} ± {:.1f}".format(*students_interval(column)).replace(" ± nan", "") for column in columns]
         lines.append([row["form"], str(len(row["seeds"])), *cells])
     return format_table(lines, "markdown")
 
