@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -13,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from continual_hackatari.reporting.statistics import students_interval
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "numpy", "ale-py", "gymnasium", "hackatari", "ocatari", "stable-baselines3", "envpool")
@@ -95,6 +98,12 @@ def table(rows: Sequence[Row], reference: str, unit: str) -> str:
         ratio = f"{row.median / base:.2f} x" if base else "-"
         lines.append(f"{row.name:{width}}  {row.median:12,.1f}   {spread:20} {ratio}")
     return "\n".join(lines)
+
+
+def with_interval(values: Sequence[float], sign: str = "") -> str:
+    """Mean ± half of its 95 % interval over seeds; fewer than three have none. sign: `+` where a gain shows one."""
+    mean, half = students_interval(values)
+    return f"{mean:{sign}.1f}" + ("" if math.isnan(half) else f" ± {half:.1f}")
 
 
 def machine() -> dict[str, Any]:

@@ -20,12 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.harness import RESULTS, machine
+from benchmarks.harness import RESULTS, machine, with_interval
 from benchmarks.learning import Training, finished, train_all
 from benchmarks.line_world import STEPS_PER_GAME, learn, one_scale
 from continual_hackatari.continual_training_example import Args
 from continual_hackatari.reporting.runs import Run
-from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.hindsight import scale_halves
 
@@ -113,7 +112,7 @@ def freeway_table(rows: Iterable[dict[str, Any]]) -> str:
     lines = [["", "seeds", "disable_cars", "unmodified", "both"]]
     for row in rows:
         columns = [*zip(*row["regimes"], strict=True), [float(np.mean(one)) for one in row["regimes"]]]
-        cells = ["{:.1f} ± {:.1f}".format(*students_interval(column)).replace(" ± nan", "") for column in columns]
+        cells = [with_interval(column) for column in columns]
         lines.append([row["form"], str(len(row["seeds"])), *cells])
     return format_table(lines, "markdown")
 

@@ -94,8 +94,8 @@ def job_of(root: Path, run: Training, at_a_time: int) -> Job:
 
 def returns(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Step and return of every whole game."""
-    games = RunFolder(folder, events=False).games
-    return games.step[~games.cut], games.score[~games.cut]
+    run = RunFolder(folder, events=False)
+    return run.games.step[run.scored()], run.games.score[run.scored()]
 
 
 def curve(folder: Path, at: np.ndarray, width: int) -> np.ndarray:

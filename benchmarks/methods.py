@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, machine
+from benchmarks.harness import RESULTS, machine, with_interval
 from benchmarks.learning import Training, require_finished, returns, train_all
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.statistics import students_interval
@@ -91,9 +91,8 @@ def table(rows: Sequence[dict[str, Any]], modifications: Sequence[str]) -> str:
     lines = [["", *(string or UNMODIFIED for string in modifications), "mean of all", "minus PPO"]]
     for row in rows:
         difference = [own - ppo for own, ppo in zip(row["all"], rows[0]["all"], strict=True)]
-        cells = [students_interval(column) for column in (*zip(*row["regimes"], strict=True), row["all"])]
-        texts = [f"{mean:.1f} ± {width:.1f}" for mean, width in cells]
-        texts.append("" if row is rows[0] else "{:+.1f} ± {:.1f}".format(*students_interval(difference)))
+        texts = [with_interval(column) for column in (*zip(*row["regimes"], strict=True), row["all"])]
+        texts.append("" if row is rows[0] else with_interval(difference, "+"))
         lines.append([row["method"], *texts])
     return format_table(lines, "markdown")
 

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, machine
+from benchmarks.harness import RESULTS, machine, with_interval
 from benchmarks.learning import Training, curve, require_finished, returns, train_all
-from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.reporting.tables import format_table
 
 PRECISIONS = {"off": "float32", "bf16": "bfloat16"}
@@ -71,10 +70,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [["game", "precision", f"{last} games", "all games", f"{last} - float32", "all - float32"]]
     for row in rows:
         reference = next(other for other in rows if other["game"] == row["game"])  # float32 comes first
-        texts = ["{:.1f} ± {:.1f}".format(*students_interval(row[kind])) for kind in ("last", "all")]
+        texts = [with_interval(row[kind]) for kind in ("last", "all")]
         for kind in ("last", "all"):
             difference = [own - other for own, other in zip(row[kind], reference[kind], strict=True)]
-            texts.append("" if row is reference else "{:+.1f} ± {:.1f}".format(*students_interval(difference)))
+            texts.append("" if row is reference else with_interval(difference, "+"))
         lines.append([row["game"], row["precision"], *texts])
     return format_table(lines, "markdown")
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shutil
 import subprocess
 import sys
@@ -23,12 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.harness import RESULTS, machine
+from benchmarks.harness import RESULTS, machine, with_interval
 from benchmarks.learning import Training, require_finished, train_all
 from benchmarks.training import ROOT
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.rows import FINAL
-from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.checkpoints import load_checkpoint
 
@@ -130,9 +128,7 @@ def shown(values: Sequence[float]) -> str:
     """Mean and 95 % interval, lowest to highest."""
     if not values:
         return "-"
-    mean, half = students_interval(values)
-    error = "" if math.isnan(half) else f" ± {half:.1f}"
-    return f"{mean:.1f}{error} ({min(values):.1f} to {max(values):.1f})"
+    return f"{with_interval(values)} ({min(values):.1f} to {max(values):.1f})"
 
 
 def name_here(string: str | None) -> str:

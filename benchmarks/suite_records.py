@@ -130,7 +130,7 @@ def scores_of(found: Evaluations) -> dict[str, list[float]]:
 
 def returns_of(run: Run) -> list[list[float]]:
     """[step of the last, mean score, number] of neighbouring whole games of a regime; few games stay single."""
-    whole = ~run.games.cut
+    whole = run.scored()
     together = -(-int(whole.sum()) // MOST_GAMES) or 1
     rows = []
     for begin, end, _ in run.regimes:

@@ -84,8 +84,8 @@ human-normalised: 0 is a random player and 1 a human, both in the unmodified gam
 | methods | another learner than PPO as the sequence has it, the methods, and every setting that differs from the \
 sequence's |
 | at the end | `average_performance`: mean over tasks after the last regime, and over seeds; from three seeds on with \
-the 95 % interval of [metrics](metrics.md) |
-| IQM | its interquartile mean over seeds x tasks: of three to five tasks it mostly leaves the best and the worst out, \
+the 95 % bootstrap interval of [metrics](metrics.md), which of three seeds holds the true mean three times in four |
+| IQM | its interquartile mean over seeds x tasks: of four or five tasks it mostly leaves the best and the worst out, \
 so only scores have one, and forgetting has not |
 | minus none | difference at the end to `none` with the same seed: mean, and from three pairs on half of its 95 % \
 interval (Student's t) |
@@ -116,7 +116,7 @@ PLAN = """\
 ## Not run
 
 Of a suite without a section above no run was kept; what shorter measurements of some of them gave is told with \
-[the suites](suites.md#sizes-and-protocol). Methods that are not named above have not been run. These commands make what is missing, the most telling first. A run in size `cpu` takes about half an \
+[the suites](suites.md#sizes-and-protocol). Methods that are not named above have not been run on a suite. These commands make what is missing, the most telling first. A run in size `cpu` takes about half an \
 hour (Freeway) or 40 minutes (Breakout) of two cores, and each command goes on where it was stopped:
 
 ```bash

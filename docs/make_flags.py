@@ -55,11 +55,6 @@ In a JSON file the names have no dashes; on and off are `true` and `false`, and 
 
 Row = tuple[str, str, str, str]
 
-SHARED = (
-    "Besides these it has the flags above of the groups Run, Environment, Switch, Methods, Continual evaluation, "
-    "Tracking and Config file only.\n"
-)
-
 
 def page() -> str:
     """The whole page."""

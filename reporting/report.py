@@ -155,6 +155,8 @@ def how_far_to_trust(report: Report) -> list[str]:
             "One seed says what happened in one run. It is no evidence that a method is better or worse: "
             "runs of the same method differ from seed to seed."
         )
+    elif fewest < SMALLEST_SAMPLE:
+        lines.append(f"{fewest} seeds have no interval, and differences between them mean nothing.")
     elif fewest < 5:
         lines.append(
             f"{fewest} seeds per group or little more: intervals are rough, and small differences mean nothing."
@@ -216,8 +218,8 @@ def runs_section(report: Report) -> Section:
 def returns_section(report: Report) -> Section:
     """Scores in training, with the regimes."""
     if not any(run.scored().any() for run in report.runs):
-        cut = sum(int(run.games.cut.sum()) for run in report.runs)
-        why = f"all {cut} games were cut by a switch or by the end of the run" if cut else "no game has ended yet"
+        played = any(len(run.games.cut) for run in report.runs)
+        why = "no game was played under one string from its beginning to its end" if played else "no game has ended yet"
         return Section("returns", "Returns", [page.note(f"There is no score: {why}.", *left_out(report))])
     caption = (
         "Score of every whole game, where it ended (dots), and the mean per stretch of training (lines, broken at "

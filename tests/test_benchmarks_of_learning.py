@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from benchmarks import hindsight, learning, methods, precision
+from benchmarks.harness import with_interval
 from benchmarks.learning import Training, curve, finished, folders, returns
 from continual_hackatari.reporting.statistics import students_interval
 from continual_hackatari.training import runner
@@ -88,6 +89,8 @@ def test_interval_is_that_of_students_t():
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert (mean - width, mean + width) == pytest.approx((low, high), abs=1e-3)
     assert math.isnan(students_interval([2.0])[1])
+    assert [with_interval([1.0, 2.0]), with_interval([1.0, 2.0], "+")] == ["1.5", "+1.5"], "two seeds have none"
+    assert with_interval([1.0, 2.0, 3.0], "+") == "+2.0 ± 2.5"
     for number in (11, 40):
         values = np.random.default_rng(number).normal(size=number).tolist()
         low, high = stats.t.interval(0.95, number - 1, loc=np.mean(values), scale=stats.sem(values))

@@ -438,7 +438,7 @@ def test_checkpoints_of_one_run_are_no_sample_of_agents(two_agents, workdir, cap
     printed = {}
     for case, seeds in {"one run": (1, 1), "two runs": (1, 2)}.items():
         for path, seed in zip(two_agents, seeds, strict=True):
-            make_checkpoint(path.parent, seed=seed, num_workers=seed)
+            make_checkpoint(path.parent, seed=seed, num_workers=seed, total_timesteps=1000 * len(str(path)))
         evaluation.main([*words, "--output_dir", case])
         output = capsys.readouterr()
         (row,) = csv.DictReader(output.out.splitlines())

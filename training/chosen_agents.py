@@ -158,9 +158,9 @@ def agents_of_one_run(paths: Sequence[str], checkpoints: Sequence[Checkpoint]) -
     runs: dict[str, list[tuple[str, Checkpoint]]] = {}
     for path, checkpoint in zip(paths, checkpoints, strict=True):
         if "seed" in checkpoint.args:  # files of other programs do not say it
-            run = json.dumps(
-                [experiment_settings(checkpoint.args), checkpoint.args["seed"]], sort_keys=True, default=str
-            )
+            settings = experiment_settings(checkpoint.args)
+            settings.pop("total_timesteps", None)  # a run may be made longer
+            run = json.dumps([settings, checkpoint.args["seed"]], sort_keys=True, default=str)
             runs.setdefault(run, []).append((path, checkpoint))
     return [
         f"note: {' and '.join(path for path, _ in run)} have the same settings and the same training seed "

@@ -102,7 +102,7 @@ def say_what_there_is(folder: Path, env_id: str, architecture: str, script: str)
     picture = folder / "returns.png"
     try:
         run = RunFolder(folder, events=False)
-        if not run.games.cut.all():
+        if run.scored().any():
             from continual_hackatari.reporting.picture import returns_png  # here, because matplotlib loads slowly
 
             drawn = returns_png(run)
