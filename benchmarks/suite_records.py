@@ -81,7 +81,7 @@ def records_of(run: Run) -> list[Record]:
     missing = [name for name in ("seed", "exp_name", "versions", "processor", "command") if name not in run.args]
     if run.args_problem or missing:
         what = f"cannot be read: {run.args_problem}" if run.args_problem else f"does not say {', '.join(missing)}"
-        raise RunFolderError(f"{run.folder / 'args.json'} {what}; a run of this version says what made it")
+        raise RunFolderError(f"{run.folder / ARGS} {what}; a run of this version says what made it")
     if not run.finished:
         raise RunFolderError(f"`{run.folder}` is not finished")
     return [_record_of(run, player) for player in dict.fromkeys(row.get("agent", "") for row in run.results) or [""]]

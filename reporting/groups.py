@@ -120,7 +120,11 @@ def _title(settings: Mapping[str, Any], differing: Sequence[str]) -> str:
 def differences(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys, sorted as they come, whose values are not the same everywhere (a missing key differs)."""
     keys = dict.fromkeys(key for each in settings for key in each)
-    return [key for key in keys if len({json.dumps(each.get(key, "\0"), sort_keys=True) for each in settings}) > 1]
+    return [
+        key
+        for key in keys
+        if len({json.dumps(each.get(key, "\0"), sort_keys=True, default=str) for each in settings}) > 1
+    ]
 
 
 # ----------------------------------------------------------------------------------------------------------- versions

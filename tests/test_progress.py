@@ -1,5 +1,6 @@
 """The progress bar in a terminal (a real pseudo-terminal) and in a plain log."""
 
+import errno
 import fcntl
 import io
 import os
@@ -9,9 +10,12 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
+from tqdm import tqdm
 
 from continual_hackatari.training import progress
 from continual_hackatari.training.progress import ProgressBar
@@ -139,21 +143,22 @@ def test_updates_between_two_refreshes_only_look_at_the_clock(clock, monkeypatch
 class Refusing(io.StringIO):
     """A terminal that was closed, a log on a disk that is full, a pipe that nobody reads."""
 
-    refuses, terminal = True, False
+    refuses, terminal, number = True, False, errno.ENOSPC
 
     def isatty(self):
         return self.terminal
 
     def write(self, text):
         if self.refuses:
-            raise OSError(28, "No space left on device")
+            raise OSError(self.number, os.strerror(self.number))
         return super().write(text)
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "closed"])
 @pytest.mark.parametrize("terminal", [False, True], ids=["log", "terminal"])
-def test_progress_that_cannot_be_shown_is_said_once_and_the_run_goes_on(terminal, clock, monkeypatch, capsys):
+def test_progress_that_cannot_be_shown_is_said_once_and_the_run_goes_on(terminal, number, clock, monkeypatch, capsys):
     stream = Refusing()
-    stream.terminal, stream.refuses = terminal, False
+    stream.terminal, stream.refuses, stream.number = terminal, False, number
     monkeypatch.setattr(sys, "stderr", stream)
     with ProgressBar(10_000) as bar:
         stream.refuses = True
@@ -161,8 +166,17 @@ def test_progress_that_cannot_be_shown_is_said_once_and_the_run_goes_on(terminal
             clock.now = 100.0 + second
             bar.update(second * 100)
         bar.write("a message")
-    warning = "nothing can be printed to stderr any more (No space left on device); training goes on, this is said once"
+    warning = f"nothing can be printed to stderr any more ({os.strerror(number)}); training goes on, this is said once"
     assert capsys.readouterr().out == f"warning: {warning}\na message\n"
+
+    def take_and_give_back():
+        with tqdm.get_lock():
+            pass
+
+    thread = threading.Thread(target=take_and_give_back, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive(), "tqdm's lock is free for the bars of other threads"
     print("whatever else is written there", file=sys.stderr, flush=True)
 
 

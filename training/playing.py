@@ -3,6 +3,7 @@
 import copy
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
@@ -20,7 +21,6 @@ from continual_hackatari.agents import make_agent
 from continual_hackatari.agents.mismatch import explain_mismatch
 from continual_hackatari.agents.own import imported_class, is_own
 from continual_hackatari.agents.player import Player, act_and_describe, playing, require_player
-from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, trained_with
 from continual_hackatari.training.game_report import Life, Trace, lives_of
 from continual_hackatari.training.method_settings import changes_in_checkpoint
@@ -35,6 +35,8 @@ Key = TypeVar("Key")
 
 SECONDS_OF_WAITING = 0.05
 """for a job to end, until somebody looks whether it is time for something else"""
+MOST_SETS = 16
+"""of games at once: each holds its games in memory, and Python lets about ten threads think beside each other"""
 
 
 class PlayedGame(NamedTuple):
@@ -85,15 +87,10 @@ def play(
     played: dict[str, list[PlayedGame]] = {}
 
     def begin(string: str, envs: ModifiedVectorEnv) -> Games:
-        progress.set_postfix_str(string or UNMODIFIED, refresh=False)
         if video_folder is not None:
             envs.record_next_game(video_folder / slug(string), caption)
         own = with_same_weights(agent)
         return play_one(own, envs, string, episodes=episodes, seed=seed, deterministic=deterministic, device=device)
-
-    def count(ended: int) -> None:
-        with progress.get_lock():
-            progress.update(ended)
 
     with ExitStack() as stack:
         progress = stack.enter_context(tqdm(total=episodes * len(strings), unit="game", disable=None))
@@ -102,15 +99,17 @@ def play(
             for _ in range(sets)
         ]
         jobs = ((string, partial(begin, string)) for string in strings)
-        for done in stack.enter_context(closing(at_once(opened, jobs, count))):
+        ended: deque[int] = deque()  # filled by the threads, while the bar is this one's alone
+        for done in stack.enter_context(closing(at_once(opened, jobs, ended.append))):
             if done is not None:
                 played[done[0]] = done[1]
+            progress.update(sum(ended.popleft() for _ in range(len(ended))))
     return {string: played[string] for string in strings}
 
 
 def sets_of_games(jobs: int, num_workers: int) -> int:
     """How many sets of games play so many jobs: as many as there are workers for, where these are needed."""
-    rounds = math.ceil(jobs / max(1, num_workers))
+    rounds = math.ceil(jobs / min(max(1, num_workers), MOST_SETS))
     return math.ceil(jobs / rounds)
 
 
@@ -178,10 +177,11 @@ def at_once(
 
 
 def with_same_weights(agent: Any) -> Any:
-    """A copy for a thread of its own: what an agent notes down while it plays is not another thread's."""
+    """A copy for a thread of its own: attributes and buffers that an agent sets while it plays are not another's."""
     own = copy.copy(agent)
     if isinstance(agent, nn.Module):
         own._modules = {name: with_same_weights(module) for name, module in agent._modules.items()}
+        own._buffers = {name: None if held is None else held.clone() for name, held in agent._buffers.items()}
     return own
 
 

@@ -12,6 +12,8 @@ def say(line: str, stream: TextIO | None = None) -> None:
     stream = sys.stdout if stream is None else stream
     try:
         print(line, file=stream, flush=True)
+    except BlockingIOError:  # for the moment: this line is lost, and no other
+        pass
     except OSError as error:
         drop(stream, error)
 

@@ -3,9 +3,9 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -17,6 +17,39 @@ _WINDOW = 60.0
 """Seconds over which the speed is taken: rollouts and updates alternate, a shorter time may hold only one of them."""
 _FIRST_SECONDS = 3.0
 """Before that, what is known is the speed of the first rollout, without an update."""
+
+
+class _View:
+    """A stream that never raises: tqdm would keep its lock, for which other bars wait for ever."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+        """why it shows nothing any more"""
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except BlockingIOError:  # for the moment
+            pass
+        except OSError as error:
+            self.error = error
+
+    def __eq__(self, other: object) -> bool:  # tqdm asks whether it is standard error
+        return other is self or other is self._stream
+
+    def __hash__(self) -> int:
+        return hash(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class ProgressBar:
@@ -47,11 +80,12 @@ class ProgressBar:
         self._marks: deque[tuple[float, int]] = deque()  # (when, step) of the last minute, oldest first
         self._start: tuple[float, int] | None = None  # the first step: games and network are loaded before it
         self._bar: tqdm | None = None
+        self._view = _View(self._stream)
         if enabled and self._stream.isatty():
             self._bar = tqdm(
                 total=total_steps,
                 initial=initial_step,
-                file=self._stream,
+                file=self._view,
                 unit="step",
                 unit_scale=True,
                 dynamic_ncols=True,
@@ -86,11 +120,9 @@ class ProgressBar:
         if self._bar is None:
             say(line)
             return
-        try:
-            with tqdm.external_write_mode(file=sys.stdout):
-                say(line)
-        except OSError as error:
-            self._drop(error)
+        with tqdm.external_write_mode(file=sys.stdout):
+            say(line)
+        self._drop_what_nobody_sees()
 
     def close(self) -> None:
         """Show the last state and let go of the terminal; a second call does nothing."""
@@ -99,11 +131,9 @@ class ProgressBar:
         now = time.perf_counter()
         self._marks = deque([self._start or (now, self._step)])  # the last line: the whole run's speed
         self._refresh(now)
-        try:
-            if self._bar is not None:
-                self._bar.close()
-        except OSError as error:
-            self._drop(error)
+        if self._bar is not None:
+            self._bar.close()
+        self._drop_what_nobody_sees()
         self._enabled = False
 
     def __enter__(self) -> "ProgressBar":
@@ -122,10 +152,8 @@ class ProgressBar:
         speed, missing = (self._step - step) / max(now - when, 1e-9), self._total_steps - self._step
         known = speed > 0 and (now - when >= _FIRST_SECONDS or missing <= 0)
         left = tqdm.format_interval(missing / speed) if known else "unknown"
-        try:
-            self._show(speed, left)
-        except OSError as error:
-            self._drop(error)
+        self._show(speed, left)
+        self._drop_what_nobody_sees()
         self._next_refresh = now + self._seconds_between
 
     def _show(self, speed: float, left: str) -> None:
@@ -138,13 +166,15 @@ class ProgressBar:
             print(
                 f"step {self._step:,}/{self._total_steps:,} ({share:.0f} %), {self._return_words()}, "
                 f"{speed:,.0f} steps/s, {self._modification_words()}, time left {left}",
-                file=self._stream,
+                file=self._view,
                 flush=True,
             )
 
-    def _drop(self, error: OSError) -> None:
-        """Nobody can see it any more; training goes on."""
-        self._enabled = False
+    def _drop_what_nobody_sees(self) -> None:
+        """Training goes on without a view that was refused."""
+        if self._view.error is None:
+            return
+        error, self._view.error, self._enabled = self._view.error, None, False
         if self._bar is not None:
             self._bar.disable = True
             self._bar = None

@@ -72,7 +72,7 @@ def check_replay(args: Any, ranks: Ranks, *, block_steps: int, fields: Fields) -
     """
     steps, mb = args.replay_steps // ranks.size, args.replay_mb / ranks.size
     here, present = mb * ranks.local_size, memory_of("cpu")  # never a GPU's
-    if present is not None and here * 1e6 > present:
+    if not args.resume and present is not None and here * 1e6 > present:  # a run that has begun keeps what it may take
         raise ConfigError(
             f"`replay_mb`: the replay may take {here:,.0f} MB of this machine's memory, which has {present / 1e6:,.0f} "
             "MB; choose less"

@@ -544,6 +544,8 @@ class Run(Generic[ArgsT]):
                     load_optimizer(part, saved[name])
                 elif part is not None and name in saved:  # earlier versions did not save all that this one does
                     part.load_state_dict(saved[name])
+            except torch.cuda.OutOfMemoryError:  # a RuntimeError too, and no fault of the state
+                raise
             except (KeyError, RuntimeError, TypeError, ValueError) as error:
                 raise ResumeError(
                     f"`resume`: `{name}` of the state in `{self.folder}` does not fit this version of the program; go "
