@@ -218,8 +218,12 @@ def runs_section(report: Report) -> Section:
 def returns_section(report: Report) -> Section:
     """Scores in training, with the regimes."""
     if not any(run.scored().any() for run in report.runs):
-        played = any(len(run.games.cut) for run in report.runs)
-        why = "no game was played under one string from its beginning to its end" if played else "no game has ended yet"
+        cut = np.concatenate([run.games.cut for run in report.runs])
+        why = "no game was played under one string from its beginning to its end"
+        if cut.all():
+            why = f"all {len(cut)} games were cut by a switch or by the end of the run"
+        if not len(cut):
+            why = "no game has ended yet"
         return Section("returns", "Returns", [page.note(f"There is no score: {why}.", *left_out(report))])
     caption = (
         "Score of every whole game, where it ended (dots), and the mean per stretch of training (lines, broken at "

@@ -35,6 +35,7 @@ from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Regime, Run, check_run_folder, read_scalars
 from continual_hackatari.reporting.statistics import mean_and_interval
 from continual_hackatari.reporting.words import number, shown
+from continual_hackatari.training.ending import say_what_there_is
 
 # --------------------------------------------------------------------------------------------------------- run folders
 
@@ -338,6 +339,13 @@ def test_a_game_that_went_through_a_switch_is_of_no_regime_and_that_is_said(tmp_
     table = html.split("Regimes of")[1]
     assert "99" not in re.sub("<[^>]*>", " ", table.split("</table>")[0])
     assert f"{run.name}: 1 whole game went through a switch" in html
+
+    header = (folder / "episodes.csv").read_text().splitlines()[0]
+    (folder / "episodes.csv").write_text(f"{header}\n{game}\n")
+    html = sections.compose(sections.gather([Run(folder)]))
+    assert "There is no score: no game was played under one string from its beginning to its end" in html
+    say_what_there_is(folder, "ALE/Freeway-v5", "PPO", "continual_training_example.py")
+    assert not (folder / "returns.png").exists()
 
 
 def test_lines_break_at_switches():
