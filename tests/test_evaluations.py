@@ -341,6 +341,7 @@ def test_later_it_finds_the_same_and_nothing_twice(evaluated, tmp_path):
         *[(3, 1, 0, [(3, 0)]), (8, 1, 1, [(8, 1)]), (9, 1, 2, [(8, 1)] * 2), (9, 1, 16, [(8, 8)] * 2)],
         *[(5, 6, 2, [(5, 1)] * 2), (5, 6, 16, [(5, 1)] * 12)],
         pytest.param(5, 6, 8, [(5, 1)] * 6, id="12 jobs in 2 rounds"),
+        pytest.param(5, 20, 64, [(5, 4)] * 14, id="40 jobs in 3 rounds, 16 at once at most"),
     ],
 )
 def test_at_most_eight_games_are_played_beside_each_other(games, strings, num_workers, opened, tmp_path, monkeypatch):
@@ -366,13 +367,15 @@ class Forgetful(torch.nn.Module):
     def __init__(self, weights):
         super().__init__()
         self.weights = torch.nn.Parameter(weights, requires_grad=False)
-        self.register_buffer("noted", torch.zeros(2))
+        self.register_buffer("noted", torch.zeros(2, dtype=torch.int64))
 
     def act(self, x, *, deterministic=False, generator=None):
+        self.thread = threading.get_ident()
+        self.noted.fill_(self.thread)
         self.seen = x.float().mean((1, 2, 3))
-        self.noted.copy_(x.float().amax((1, 2, 3)))
-        time.sleep(0.001)  # another thread's turn
-        logits = (self.seen + self.noted / 9)[:, None] * self.weights
+        time.sleep(0.002)  # another thread's turn
+        assert {self.thread, *self.noted.tolist()} == {threading.get_ident()}, "another thread's notes"
+        logits = self.seen[:, None] * self.weights
         return logits.argmax(-1) if deterministic else logits.softmax(-1).multinomial(1, generator=generator)[:, 0]
 
     def describe(self, x):

@@ -18,6 +18,7 @@ from conftest import PATIENCE
 from tqdm import tqdm
 
 from continual_hackatari.training import progress
+from continual_hackatari.training.printing import say
 from continual_hackatari.training.progress import ProgressBar
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -191,6 +192,23 @@ def test_messages_that_cannot_be_printed_are_said_once_and_the_run_goes_on(termi
             bar.write(f"message {number}")
     assert log.getvalue().count("warning: nothing can be printed to stdout any more") == 1
     assert "message" not in log.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["log", "terminal"])
+def test_what_is_refused_for_the_moment_is_shown_again_later(terminal, clock, monkeypatch, capsys):
+    stream = Refusing()
+    stream.terminal, stream.refuses, stream.number = terminal, False, errno.EAGAIN  # raises BlockingIOError
+    monkeypatch.setattr(sys, "stderr", stream)
+    with ProgressBar(10_000) as bar:
+        for second in range(1, 80):
+            clock.now = 100.0 + second
+            stream.refuses = 20 < second < 40
+            say(f"line {second}", stream)
+            bar.update(second * 100)
+    assert capsys.readouterr().out == ""
+    shown = stream.getvalue()
+    assert [f"line {second}\n" in shown for second in (10, 30, 50)] == [True, False, True]
+    assert "7,9" in shown or "7.9" in shown, "the bar too went on"
 
 
 def test_nobody_who_reads_is_no_fault_of_the_process():
