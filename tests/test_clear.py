@@ -555,7 +555,7 @@ def test_main_memory_has_room_for_the_replay(monkeypatch):
             training.check(args, None, ranks)
     training.check(args, None, Ranks(0, 2, 0, 1))  # on two machines
     training.check(replace(args, replay_mb=7000.0), None, Ranks())
-    training.check(replace(args, resume="runs/it_goes_on"), None, Ranks())  # what it may take cannot be changed any more
+    training.check(replace(args, resume="runs/it_goes_on"), None, Ranks())  # which cannot take less any more
 
 
 @NEEDS_HACKATARI
