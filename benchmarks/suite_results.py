@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import one_action
 from benchmarks.suite_records import (
     FOLDER,
     ROOT,
@@ -38,9 +39,10 @@ from continual_hackatari.methods import all_methods
 from continual_hackatari.names import parse
 from continual_hackatari.reporting import figures
 from continual_hackatari.reporting.evaluation_curves import heat_map
+from continual_hackatari.reporting.evaluations import Mode
 from continual_hackatari.reporting.floor import Floor, floors_of
 from continual_hackatari.reporting.groups import Group, differences, experiment_settings, mixed_versions
-from continual_hackatari.reporting.metrics import Metric
+from continual_hackatari.reporting.metrics import Metric, floor_scale, human_scale
 from continual_hackatari.reporting.metrics_tables import GroupResult, Settings, evaluate_groups
 from continual_hackatari.reporting.report import Report, how_far_to_trust
 from continual_hackatari.reporting.rows import RunFolderError
@@ -77,7 +79,13 @@ python -m benchmarks.suite_results sweeps/freeway-dynamics-cpu sweeps/single-tas
 adds the finished runs of these sweeps. Runs that are added later only add rows and seeds.
 
 Scores are those of sampled games, [above a random player's](metrics.md#the-floor). Of several games they are \
-human-normalised: 0 is a random player and 1 a human, both in the unmodified game.
+human-normalised: 0 is a random player and 1 a human, both in the unmodified game; where a modification makes the game \
+easier, more than 1 is no feat. An evaluation is a few games of each string, the same ones for every run: differences \
+of less than a point or two mean little.
+
+The row `always ...` is no agent. It is the player that [presses one button all the time](suites.md#what-one-button-\
+scores), whatever it sees: of all such players the one that is best over the tasks of the sequence. Where it is as \
+good as the agents, the sequence asks for nothing that could be forgotten.
 
 | column | meaning |
 |---|---|
@@ -158,6 +166,20 @@ python sweep.py configs/strengths/freeway-soft_shrink_perturb.yaml
 """  # noqa: E501
 
 
+class OneAction(NamedTuple):
+    """The best player that always presses the same button."""
+
+    action: str
+    scores: dict[str, float]
+    """string -> mean score, as the game counts; of strings under which it was measured"""
+    end: float
+    """its mean over the tasks, on the scale of the agents'"""
+
+    @property
+    def label(self) -> str:
+        return f"always `{self.action}`"
+
+
 class Results(NamedTuple):
     """All of a file, with the groups in the order of the table."""
 
@@ -171,6 +193,8 @@ class Results(NamedTuple):
     """forward transfer of each group, as the table shows it"""
     alone: list[Run]
     """runs on one task alone"""
+    one: OneAction | None
+    """beside the agents, where it was measured"""
 
     @property
     def labels(self) -> list[str]:
@@ -245,7 +269,27 @@ def results_of(name: str, config: dict[str, Any], content: Mapping[str, Sequence
     transfer = [forward_transfer(result.group.runs, alone, config) for result in above]
     order = sorted(range(len(above)), key=lambda i: (above[i].group.runs[0].args.get("methods", []), i))
     above, points = ([each[i] for i in order] for each in (above, points))
-    return Results(name, config, above, points, [transfer[i] for i in order], alone)
+    one = best_action(above[0], of_several_games(config)) if above else None
+    return Results(name, config, above, points, [transfer[i] for i in order], alone, one)
+
+
+def best_action(result: GroupResult, several_games: bool) -> OneAction | None:
+    """Of the players that always press the same button, the one with the best mean over the tasks of these runs."""
+    args, found = result.group.runs[0].args, result.evaluations[0]
+    env_id = args["env_id"]
+    measured = {each: one_action.scores_of(env_id, args, each) for each in found.tasks + found.held_out}
+    floors = floors_of(env_id, args, found.tasks)
+    scales = [human_scale(parse(task).game) if several_games else floor_scale(floors[task]) for task in found.tasks]
+    means: dict[str, float] = {}
+    for action in measured[found.tasks[0]]:
+        pairs = zip(scales, (measured[task].get(action) for task in found.tasks), strict=True)
+        scaled = [s.intercept + s.slope * score for s, score in pairs if not isinstance(s, str) and score is not None]
+        if len(scaled) == len(scales):
+            means[action] = sum(scaled) / len(scaled)
+    if not means:
+        return None
+    best = max(means, key=lambda action: means[action])
+    return OneAction(best, {each: own[best] for each, own in measured.items() if best in own}, means[best])
 
 
 def forward_transfer(runs: Sequence[Run], alone: Sequence[Run], config: Mapping[str, Any]) -> str:
@@ -302,6 +346,8 @@ def suite_table(results: Results) -> str:
         recovered = number(of["recovered_share"].mean) + (f" ({in_brackets})" if in_brackets else "")
         cells += [recovered, transfer, number(of["learned_share"].mean)]
         rows.append([f"`{label}`", *cells, number(of["plasticity_slope"].mean)])
+    if results.one:
+        rows.append([results.one.label, "", number(results.one.end), *[""] * (len(rows[0]) - 3)])
     return format_table(rows, "markdown")
 
 
@@ -324,7 +370,7 @@ def minus_plain(results: Results, label: str) -> str:
     return f"{number(mean)} ({pairs})" if math.isnan(half) else f"{number(mean)} ± {number(half)} ({pairs})"
 
 
-def string_table(results: Results) -> str:
+def string_table(results: Results, mode: Mode) -> str:
     """Raw scores under every string after the last regime."""
     strings = results.above[0].evaluations[0].tasks + results.above[0].evaluations[0].held_out
     out = set(results.above[0].evaluations[0].held_out)
@@ -332,9 +378,12 @@ def string_table(results: Results) -> str:
     for label, result in zip(results.labels, results.above, strict=True):
         cells = []
         for string in strings:
-            scores = [each.score(string, each.num_phases - 1).value for each in result.evaluations]
+            evaluations = [run.evaluations(mode) for run in result.group.runs]
+            scores = [each.score(string, each.num_phases - 1).value for each in evaluations]
             cells.append(number(sum(scores) / len(scores)))
         rows.append([f"`{label}`", *cells])
+    if one := results.one:
+        rows.append([one.label, *(number(one.scores[each]) if each in one.scores else DASH for each in strings)])
     return format_table(rows, "markdown")
 
 
@@ -354,6 +403,23 @@ def lost_table(results: Results) -> str:
             cells.append(number(round(sum(defined) / len(defined), 9) + 0.0) if defined else DASH)  # 0, not -1e-16
         rows.append([f"`{label}`", *cells])
     return format_table(rows, "markdown")
+
+
+def learned_nothing(runs: Sequence[Run]) -> str:
+    """A sentence about runs on one task alone that ended no better than a random player; empty: there are none."""
+    tasks = []
+    for run in runs:
+        task, found = run.regimes[0].modification, run.evaluations()
+        floor = floors_of(run.env_id, run.args, [task])[task]
+        if isinstance(floor, Floor) and found.score(task, 0).value <= floor.high:
+            tasks.append(f"`{name_of(task)}`")
+    if not tasks:
+        return ""
+    return (
+        f"Alone, in these steps, nothing was learned of {', '.join(dict.fromkeys(tasks))} (no better than a random "
+        "player at the end). What the sequence scores there, the regimes before have taught; how much "
+        "[forward transfer](metrics.md#metrics-and-their-definitions) that is, such a run cannot say."
+    )
 
 
 def alone_table(runs: Sequence[Run], config: Mapping[str, Any]) -> str:
@@ -433,16 +499,17 @@ def section_of(results: Results) -> str:
     if results.above:
         choice = results.name.startswith(STRENGTHS)
         blocks.append(strength_table(results) if choice else suite_table(results))
-        blocks += ["Scores under each string after the last regime, as the game counts them:", string_table(results)]
+        blocks += ["Scores under each string after the last regime, as the game counts them:"]
+        blocks += [string_table(results, "sampled")]
+        blocks += ["The same in greedy games, in which the most probable action is always taken:"]
+        blocks += [string_table(results, "greedy")]
         if not choice:
             blocks += [LOST, lost_table(results)]
-        rows = len(results.above)
-        most = f" The first {figures.MOST_PANELS} of {rows} rows." if rows > figures.MOST_PANELS else ""
         twice = any("player" in run.args for run in results.runs)
         several = of_several_games(results.config)
         captions = {
             "returns": RETURNS + SAME_RETURNS * twice,
-            "evaluation": EVALUATION + most + COLOURS_OF_GAMES * several,
+            "evaluation": EVALUATION + COLOURS_OF_GAMES * several,
         }
         for kind, words in captions.items():
             blocks.append(f"![{words}](../benchmarks/results/suites/{results.name}-{kind}.png)\n{words}")
@@ -450,6 +517,7 @@ def section_of(results: Results) -> str:
     if results.alone:
         words = "Runs on one task alone, as the game counts their scores:"
         blocks += [words, alone_table(results.alone, results.config)]
+        blocks += filter(None, [learned_nothing(results.alone)])
     blocks += ["What was run:", "\n".join(f"- {line}" for line in what_was_run(results))]
     return "\n\n".join(blocks) + "\n"
 
@@ -493,12 +561,29 @@ def limits_of(results: Results) -> list[str]:
         forgetting = result.summaries["forgetting_maximal"]
         if math.isnan(forgetting.mean):
             lines.append(f"`{label}`: forgetting is undefined: {forgetting.reason}.")
-    lines += barely_learned(results)
+    lines += [*what_one_action_says(results), *barely_learned(results)]
     if not results.name.startswith(STRENGTHS):
         lines.append("Settings that a label does not name are the defaults; they were not chosen for this game.")
     if mixed := mixed_versions([run.args for run in results.runs]):
         lines.append(f"{mixed[0].upper()}{mixed[1:]}.")
     return lines
+
+
+def what_one_action_says(results: Results) -> list[str]:
+    """Whether the agents do more than to press a button."""
+    if results.one is None:
+        return []
+    below = [result for result in results.above if result.summaries["average_performance"].mean < results.one.end]
+    player = f"A player that always presses `{results.one.action}`, whatever it sees, has {number(results.one.end)}"
+    rows = f"{len(below)} of {counted(len(results.above), 'row')}"
+    if 2 * len(below) < len(results.above):
+        return [f"{player}, more than {rows}."]
+    return [
+        f"{player} at the end, more than {rows}. What one action solves cannot be forgotten by an agent that has found "
+        "it: sampled games then differ by how often another action is drawn, and greedy ones hardly at all. This "
+        "sequence shows who finds that action, and how far a method makes the policy more random. It does not show "
+        "which method remembers more."
+    ]
 
 
 def barely_learned(results: Results) -> list[str]:
@@ -543,7 +628,7 @@ def draw(results: Results) -> None:
     evaluated = [string for result in results.above for each in result.evaluations for string in each.strings]
     keys, theme = figures.Keys(played + evaluated), figures.LIGHT
     raw = [(group, [run.evaluations() for run in group.runs]) for group in results.groups]
-    maps = [each for group, members in raw for each in heat_map(group.label, members)][: figures.MOST_PANELS]
+    maps = [each for group, members in raw for each in heat_map(group.label, members)]
     with figures.drawing(theme):
         for kind, figure in {
             "returns": figures.draw_returns(results.groups, keys, theme),

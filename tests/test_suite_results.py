@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from made_up_runs import make_run
 
-from benchmarks import suite_records, suite_results
+from benchmarks import one_action, suite_records, suite_results
 from continual_hackatari.reporting.metrics_tables import Settings, evaluate_groups
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
@@ -126,6 +126,7 @@ def test_a_run_that_does_not_say_what_made_it_is_refused(tmp_path, missing):
 def committed(tmp_path, monkeypatch):
     """An empty folder in the place of the committed files, and a page of nobody."""
     monkeypatch.setattr(suite_results, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(one_action, "FILE", tmp_path / "one_action.json")
     return tmp_path / "results"
 
 
@@ -331,6 +332,58 @@ def test_what_was_hardly_learned_is_named(committed, tmp_path):
     assert len(lines) == 1
     assert lines[0].startswith("- `redo`, seed 1: `no_modif` counts as [learned]")
     assert "with at best 1.9 points above a random player in its first regime; others came to 20." in lines[0]
+
+
+def one_button(tmp_path, env_id, of_strings):
+    """Make it so that this is what was measured of players with one button."""
+    (tmp_path / "one_action.json").write_text(json.dumps({"scores": {env_id: {"4": of_strings}}}))
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"), [(1.0, " at the end, more than 3 of 3 rows. "), (1.5, "more than 1 of 3 rows.")]
+)
+def test_a_player_with_one_button_stands_beside_the_agents(committed, tmp_path, gain, words):
+    """UP is best over the tasks, though DOWN is under the first one; random players have 0.24 and three times 0."""
+    scores = {STRINGS[0]: {"UP": 30.24, "DOWN": 31.0}, **{key: {"UP": 20.0, "DOWN": 1.0} for key in STRINGS[1:]}}
+    one_button(tmp_path, "ALE/Freeway-v5", scores)
+    equal = {"score_of": lambda string, step: 20.0 * gain if step else 0.0}
+    others = [made_up(tmp_path, (name,), **equal) for name in ("redo", "layer_norm")]
+    suite_results.collect([made_up(tmp_path), *others])
+    page = suite_results.page()
+    row = lines_of(page, "| methods | seeds")[-1]
+    floor = sum(suite_results.floors_of("ALE/Freeway-v5", {}, STRINGS)[string].mean for string in STRINGS) / 4
+    assert row[1].strip() == "always `UP`"
+    assert float(row[3]) == pytest.approx((30.24 + 3 * 20) / 4 - floor, abs=0.06)
+    after = page.partition("after the last regime, as the game counts them:")[2]
+    sampled, greedy = lines_of(after, "| methods |"), lines_of(after.partition("in greedy games")[2], "| methods |")
+    assert [cell.strip() for cell in sampled[-1][1:-1]] == ["always `UP`", "30.2", "20", "20", "20", DASH]
+    assert [cell.strip() for cell in greedy[-1][1:-1]] == ["always `UP`", "30.2", "20", "20", "20", DASH]
+    assert float(sampled[1][2]) == 20 * gain
+    assert float(greedy[1][2]) == 20 * gain - 1
+    (line,) = (line for line in page.splitlines() if line.startswith("- A player that always presses"))
+    assert words in line
+    assert ("It does not show which method remembers more" in line) == (gain == 1)
+
+
+def test_of_several_games_the_best_button_is_the_one_of_the_human_scale(committed, tmp_path):
+    """In points UP would be best."""
+    games = ("Freeway:", "UpNDown:")
+    more = {"exp_name": "three-games-cpu-v2", "strings": games, "held_out": (), "full_action_space": True}
+    scores = {"ALE/Freeway-v5": {"UP": 0.0, "FIRE": 14.8}, "ALE/UpNDown-v5": {"UP": 600.0, "FIRE": 533.4}}
+    measured = {env_id: {"4": {"": of_game}} for env_id, of_game in scores.items()}
+    (tmp_path / "one_action.json").write_text(json.dumps({"scores": measured}))
+    suite_results.collect([made_up(tmp_path, **more)])
+    row = lines_of(suite_results.page(), "| methods | seeds")[-1]
+    assert [cell.strip() for cell in row[1:4]] == ["always `FIRE`", "", "0.25"]
+
+
+def test_what_was_not_learned_alone_is_said(tmp_path):
+    alone = {"exp_name": "single-task", "held_out": ()}
+    low = {"score_of": lambda string, step: 0.0}
+    runs = [made_up(tmp_path / "1", strings=("",), **alone, **low), made_up(tmp_path / "2", strings=("",), **alone)]
+    first, second = (Run(run, events=False) for run in runs)
+    assert "nothing was learned of `no_modif` (no better" in suite_results.learned_nothing([first, second])
+    assert suite_results.learned_nothing([second]) == ""
 
 
 def test_what_other_strings_cost_a_string_is_told_in_points(committed, tmp_path):

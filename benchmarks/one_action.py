@@ -1,0 +1,117 @@
+"""What does a player score that always presses the same button? Under every string of these configurations.
+
+python -m benchmarks.one_action configs/suites/freeway-*/cpu.json
+
+A sequence that one action solves asks for nothing that could be forgotten. Adds to benchmarks/results/one_action.json;
+strings that are there already are not played again, unless `--again` says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.floor import wanted
+from benchmarks.harness import RESULTS
+from continual_hackatari.names import id_in_game, parse
+from continual_hackatari.reporting.floor import conditions_of
+from continual_hackatari.training.playing import evaluate
+from continual_hackatari.wrappers.backends import action_names
+from continual_hackatari.wrappers.config import game_config
+
+FILE = RESULTS / "one_action.json"
+GAMES = 5
+SEED = 1
+"""as an evaluation while training has them by default: the very same games"""
+MOST_STEPS = 4000
+"""of a game; longer ones are of a player that never serves the ball"""
+
+Scores = dict[str, dict[str, dict[str, dict[str, float]]]]
+"""environment id -> conditions -> string without its game -> name of the action -> mean score"""
+
+
+class OneAction(nn.Module):
+    """Always the same action, whatever it sees.
+
+    Args:
+        action: its number.
+    """
+
+    def __init__(self, action: int) -> None:
+        super().__init__()
+        self.action = action
+
+    def act(self, x: Tensor, *, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Actions `[B]`."""
+        return torch.full((len(x),), self.action, device=x.device)
+
+    def describe(self, x: Tensor) -> dict[str, Tensor]:
+        """Its entropy `[B]`: it has no choice."""
+        return {"entropy": torch.zeros(len(x), device=x.device)}
+
+
+def play(env_id: str, settings: Mapping[str, Any], string: str) -> dict[str, float]:
+    """Mean score of each action of the game's own (no others, also where an agent has all 18)."""
+    game, _ = game_config(env_id, **settings)
+    game = replace(game, max_num_frames_per_episode=min(game.max_num_frames_per_episode, MOST_STEPS * game.frameskip))
+    options: dict[str, Any] = {"num_envs": GAMES, "num_workers": 0, "device": torch.device("cpu")}
+    options |= {"episodes": GAMES, "seed": SEED, "deterministic": True}
+    found = {}
+    for number, name in enumerate(action_names(game)):
+        records = evaluate(OneAction(number), game, [string], **options)[string]
+        found[name] = sum(record.score for record in records) / GAMES
+    return found
+
+
+def read() -> Scores:
+    """What has been measured."""
+    return dict(json.loads(FILE.read_text(encoding="utf-8"))["scores"]) if FILE.exists() else {}
+
+
+def scores_of(env_id: str, args: Mapping[str, Any], string: str) -> dict[str, float]:
+    """Mean score of each action under a task string of a run with these settings; empty where none was measured."""
+    task = parse(string)
+    of_game = read().get(id_in_game(env_id, task.game), {}).get(conditions_of(args), {})
+    return of_game.get(" ".join(task.names), {})
+
+
+def write(scores: Scores) -> None:
+    """One line per string, so that a change shows which."""
+    about = {"player": "always the same action", "seed": SEED, "games": GAMES, "most_steps": MOST_STEPS}
+    text = json.dumps({**about, "command": "python -m benchmarks.one_action", "scores": scores}, indent=1)
+    FILE.write_text(
+        re.sub(r"\{[^{}]*\}", lambda found: json.dumps(json.loads(found[0])), text) + "\n", encoding="utf-8"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--again", action="store_true", help="play what is there already too")
+    parser.add_argument("configurations", nargs="+", type=Path, help="files with schedules")
+    args = parser.parse_args()
+    scores = read()
+    try:
+        to_play = wanted(args.configurations)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    for (env_id, conditions, string), settings in to_play.items():
+        names = " ".join(parse(string).names)
+        of_game = scores.setdefault(env_id, {}).setdefault(conditions, {})
+        if args.again or names not in of_game:
+            of_game[names] = play(env_id, settings, names)
+            best = max(of_game[names], key=lambda action: of_game[names][action])
+            print(f"{env_id} {names or 'no_modif'}: {best} {of_game[names][best]:g}")
+            write(scores)
+
+
+if __name__ == "__main__":
+    main()

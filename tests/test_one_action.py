@@ -1,0 +1,69 @@
+"""The player that always presses the same button: what `benchmarks.one_action` measures of it, and where it is kept."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import one_action
+from continual_hackatari.agents.player import act_and_describe
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.setattr(one_action, "FILE", tmp_path / "one_action.json")
+    return tmp_path / "one_action.json"
+
+
+def test_it_looks_at_nothing_and_has_no_choice():
+    actions, said = act_and_describe(
+        one_action.OneAction(2), torch.zeros(3, 4, 84, 84), deterministic=False, generator=None
+    )
+    assert actions.tolist() == [2, 2, 2]
+    assert said["entropy"].tolist() == [0, 0, 0]
+
+
+def test_on_an_empty_road_up_scores_and_the_others_do_not(monkeypatch):
+    """A crossing takes some 50 steps."""
+    monkeypatch.setattr(one_action, "GAMES", 2)
+    monkeypatch.setattr(one_action, "MOST_STEPS", 150)
+    scores = one_action.play("ALE/Freeway-v5", {}, "disable_cars")
+    assert list(scores) == ["NOOP", "UP", "DOWN"]
+    assert scores["UP"] >= 2
+    assert scores["NOOP"] == scores["DOWN"] == 0
+
+
+def test_strings_are_added_and_found_without_their_game(file, tmp_path, monkeypatch, capsys):
+    played = []
+    monkeypatch.setattr(
+        one_action, "play", lambda *asked: played.append(asked) or {"NOOP": 1.0, "UP": float(len(played))}
+    )
+    path = tmp_path / "own.json"
+    kwargs = {
+        "num_total_steps": 100,
+        "modifications": ["Freeway: disable_cars", "Breakout:"],
+        "switching_thresholds": [50],
+    }
+    config = {"env_id": "ALE/Freeway-v5", "modification_factory": "SequentialModificationFactory"}
+    config["full_action_space"] = True
+    path.write_text(json.dumps({**config, "modification_factory_kwargs": kwargs}))
+    monkeypatch.setattr("sys.argv", ["one_action", str(path)])
+    one_action.main()
+    assert [(env_id, string) for env_id, _, string in played] == [
+        ("ALE/Breakout-v5", ""),
+        ("ALE/Freeway-v5", ""),
+        ("ALE/Freeway-v5", "disable_cars"),
+    ]
+    assert "ALE/Freeway-v5 disable_cars: UP 3\n" in capsys.readouterr().out
+    one_action.main()
+    assert len(played) == 3, "what is there is not played again"
+    for string in ("disable_cars", "Freeway: disable_cars"):
+        assert one_action.scores_of("ALE/Freeway-v5", {}, string) == {"NOOP": 1, "UP": 3}
+    assert one_action.scores_of("ALE/Freeway-v5", {"frameskip": 2}, "disable_cars") == {}
+    assert one_action.scores_of("ALE/Freeway-v5", {}, "all_red_cars") == {}
+
+
+def test_what_cannot_be_read_is_one_sentence(file, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["one_action", str(tmp_path / "none.json")])
+    with pytest.raises(SystemExit, match=r"error: .*none\.json"):
+        one_action.main()
