@@ -24,6 +24,7 @@ from benchmarks.floor import wanted
 from benchmarks.harness import RESULTS
 from continual_hackatari.names import id_in_game, parse
 from continual_hackatari.reporting.floor import conditions_of
+from continual_hackatari.reporting.words import name_of
 from continual_hackatari.training.playing import evaluate
 from continual_hackatari.wrappers.backends import action_names
 from continual_hackatari.wrappers.config import game_config
@@ -36,7 +37,7 @@ MOST_STEPS = 4000
 """of a game; longer ones are of a player that never serves the ball"""
 
 Scores = dict[str, dict[str, dict[str, dict[str, float]]]]
-"""environment id -> conditions -> string without its game -> name of the action -> mean score"""
+"""environment id -> conditions -> string -> name of the action -> mean score"""
 
 
 class OneAction(nn.Module):
@@ -60,8 +61,8 @@ class OneAction(nn.Module):
 
 
 def play(env_id: str, settings: Mapping[str, Any], string: str) -> dict[str, float]:
-    """Mean score of each action of the game's own (no others, also where an agent has all 18)."""
-    game, _ = game_config(env_id, **settings)
+    """Mean score of each action; a string that names its game is one of an agent with all 18."""
+    game, _ = game_config(env_id, full_action_space=bool(parse(string).game), **settings)
     game = replace(game, max_num_frames_per_episode=min(game.max_num_frames_per_episode, MOST_STEPS * game.frameskip))
     options: dict[str, Any] = {"num_envs": GAMES, "num_workers": 0, "device": torch.device("cpu")}
     options |= {"episodes": GAMES, "seed": SEED, "deterministic": True}
@@ -79,9 +80,8 @@ def read() -> Scores:
 
 def scores_of(env_id: str, args: Mapping[str, Any], string: str) -> dict[str, float]:
     """Mean score of each action under a task string of a run with these settings; empty where none was measured."""
-    task = parse(string)
-    of_game = read().get(id_in_game(env_id, task.game), {}).get(conditions_of(args), {})
-    return of_game.get(" ".join(task.names), {})
+    of_game = read().get(id_in_game(env_id, parse(string).game), {}).get(conditions_of(args), {})
+    return of_game.get(string, {})
 
 
 def write(scores: Scores) -> None:
@@ -104,12 +104,11 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     for (env_id, conditions, string), settings in to_play.items():
-        names = " ".join(parse(string).names)
         of_game = scores.setdefault(env_id, {}).setdefault(conditions, {})
-        if args.again or names not in of_game:
-            of_game[names] = play(env_id, settings, names)
-            best = max(of_game[names], key=lambda action: of_game[names][action])
-            print(f"{env_id} {names or 'no_modif'}: {best} {of_game[names][best]:g}")
+        if args.again or string not in of_game:
+            of_game[string] = found = play(env_id, settings, string)
+            best = max(found, key=lambda action: found[action])
+            print(f"{env_id} {name_of(string)}: {best} {found[best]:g}")
             write(scores)
 
 

@@ -577,7 +577,7 @@ def what_one_action_says(results: Results) -> list[str]:
     player = f"A player that always presses `{results.one.action}`, whatever it sees, has {number(results.one.end)}"
     rows = f"{len(below)} of {counted(len(results.above), 'row')}"
     if 2 * len(below) < len(results.above):
-        return [f"{player}, more than {rows}."]
+        return [f"{player} at the end, {f'more than {rows}' if below else 'less than every row'}."]
     return [
         f"{player} at the end, more than {rows}. What one action solves cannot be forgotten by an agent that has found "
         "it: sampled games then differ by how often another action is drawn, and greedy ones hardly at all. This "

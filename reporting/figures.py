@@ -433,7 +433,8 @@ def _draw_heat_map(axes: Axes, heat: HeatMap, keys: Keys, theme: Theme, limits: 
     if num_rows <= 12:
         labels = ["\n".join(textwrap.wrap(label, 30)) for label in labels]
     axes.set_yticks(np.arange(num_rows) + 0.5, labels, fontsize=8.5 if num_rows <= 25 else 6)
-    shown_columns = np.unique(np.linspace(0, num_columns - 1, min(num_columns, 16)).round().astype(int))
+    labelled = num_columns if num_columns <= 16 else 12  # more would touch each other
+    shown_columns = np.linspace(0, num_columns - 1, labelled).round().astype(int)
     axes.set_xticks(shown_columns + 0.5, [short_steps(heat.steps[column], 3) for column in shown_columns])
     axes.set_xlabel(f"{STEP} (gaps: switches; frames: in training)")
     axes.tick_params(length=0)

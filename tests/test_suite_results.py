@@ -370,7 +370,7 @@ def test_of_several_games_the_best_button_is_the_one_of_the_human_scale(committe
     games = ("Freeway:", "UpNDown:")
     more = {"exp_name": "three-games-cpu-v2", "strings": games, "held_out": (), "full_action_space": True}
     scores = {"ALE/Freeway-v5": {"UP": 0.0, "FIRE": 14.8}, "ALE/UpNDown-v5": {"UP": 600.0, "FIRE": 533.4}}
-    measured = {env_id: {"4": {"": of_game}} for env_id, of_game in scores.items()}
+    measured = {env_id: {"4": {game: of_game}} for (env_id, of_game), game in zip(scores.items(), games, strict=True)}
     (tmp_path / "one_action.json").write_text(json.dumps({"scores": measured}))
     suite_results.collect([made_up(tmp_path, **more)])
     row = lines_of(suite_results.page(), "| methods | seeds")[-1]
