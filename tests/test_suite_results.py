@@ -340,7 +340,7 @@ def one_button(tmp_path, env_id, of_strings):
 
 
 @pytest.mark.parametrize(
-    ("gain", "words"), [(1.0, " at the end, more than 3 of 3 rows. "), (1.5, "more than 1 of 3 rows.")]
+    ("gain", "words"), [(1.0, " at the end, more than 3 of 3 rows. "), (1.2, "more than 1 of 3 rows.")]
 )
 def test_a_player_with_one_button_stands_beside_the_agents(committed, tmp_path, gain, words):
     """UP is best over the tasks, though DOWN is under the first one; random players have 0.24 and three times 0."""
