@@ -258,7 +258,7 @@ def train(setup: Setup[Args]) -> None:
                         cut_running(rollout, cuts, envs, acting_agent, t - 1)
                     elif args.switch_mode == "reset":  # the unroll before ended here, and was bootstrapped just so
                         scaler.returns[:] = 0.0
-                    if methods.keeps_rows:
+                    if methods.keeps_rows and t > shown:
                         methods.rows(played(run, rollout, shown, t))
                         shown = t
                     if methods.acts_at_boundaries and args.boundary == "schedule":
@@ -449,7 +449,18 @@ def memory(args: Args, game: GameConfig) -> tuple[int, str]:
 
 PLACES = frozenset({*MOMENTS, "every", "hidden", "fisher", "initialise"})
 PARTS = ("optimizer", "methods", "reward_scaler")
-SCRIPT = Script(__file__, __doc__ or "", Args, RULES, build, PARTS, check, notes=notes, moments=PLACES, memory=memory)
+SCRIPT = Script(
+    file=__file__,
+    description=__doc__ or "",
+    settings=Args,
+    rules=RULES,
+    build=build,
+    parts=PARTS,
+    check=check,
+    notes=notes,
+    moments=PLACES,
+    memory=memory,
+)
 prepare = functools.partial(setups.prepare, SCRIPT)  # read and check the settings, and stop there
 
 

@@ -439,7 +439,16 @@ REFUSED = {
 }
 PARTS = ("optimizer", "active_optimizer", "methods", "reward_scaler")
 SCRIPT = Script(
-    __file__, __doc__ or "", Args, RULES, build, PARTS, notes=notes, moments=PLACES, refused=REFUSED, memory=memory
+    file=__file__,
+    description=__doc__ or "",
+    settings=Args,
+    rules=RULES,
+    build=build,
+    parts=PARTS,
+    notes=notes,
+    moments=PLACES,
+    refused=REFUSED,
+    memory=memory,
 )
 prepare = functools.partial(setups.prepare, SCRIPT)  # read and check the settings, and stop there
 

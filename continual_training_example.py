@@ -287,7 +287,7 @@ def train(setup: Setup[Args]) -> None:
                         reward_scaler.returns[:] = 0.0
                     elif args.switch_mode == "reset":
                         cut_running(rollout, cuts, envs, acting_agent, t - 1)
-                    if methods.keeps_rows:
+                    if methods.keeps_rows and t > shown:
                         methods.rows(played(run, rollout, shown, t))
                         shown = t
                     if methods.acts_at_boundaries and args.boundary == "schedule":

@@ -945,12 +945,20 @@ def regime_warning(
     None when they are longer, when nothing switches, and with `switch_mode episode`, which is a remedy. Costs about a
     second at most: beyond 50,000 regimes it samples, and of a custom class it asks the first 1,000,000 steps only.
     """
-    stop = factory.num_total_steps if total_timesteps is None else total_timesteps
-    if _custom_parts(factory):
-        stop = min(stop, _MAX_CUSTOM_STEPS)
     if switch_mode == "episode":
         return None
-    return _warning_text(_survey(factory, stop, num_envs), num_envs, switch_mode)
+    return _warning_text(_survey(factory, steps_to_ask(factory, total_timesteps), num_envs), num_envs, switch_mode)
+
+
+def steps_to_ask(factory: Schedule, total_timesteps: int | None = None) -> int:
+    """Up to which step of a run its notes ask the schedule; a custom class, which is asked step by step, not all."""
+    stop = factory.num_total_steps if total_timesteps is None else total_timesteps
+    return stop if knows_its_regimes(factory) else min(stop, _MAX_CUSTOM_STEPS)
+
+
+def knows_its_regimes(factory: Schedule) -> bool:
+    """Whether it can tell when a regime ends without being asked for every step: no part is of a custom class."""
+    return not _custom_parts(factory)
 
 
 def decay_note(factory: Schedule, total_timesteps: int | None = None) -> str | None:
@@ -958,10 +966,7 @@ def decay_note(factory: Schedule, total_timesteps: int | None = None) -> str | N
 
     Of a custom class it asks the first 1,000,000 steps only.
     """
-    stop = factory.num_total_steps if total_timesteps is None else total_timesteps
-    if _custom_parts(factory):
-        stop = min(stop, _MAX_CUSTOM_STEPS)
-    if next(itertools.islice(factory.segments(0, stop), 1, None), None) is None:
+    if next(itertools.islice(factory.segments(0, steps_to_ask(factory, total_timesteps)), 1, None), None) is None:
         return None
     return (
         "note: the learning rate decays to zero over the whole run, so later regimes are learned at lower rates, which "

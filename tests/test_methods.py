@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib
 import io
 import itertools
 import json
@@ -21,7 +22,7 @@ from made_up_game import REGIMES
 from made_up_methods import method_on
 from pages import headings, section
 from pages import rows as rows_of_table
-from siblings import Q_LEARNER
+from siblings import CLEAR, PPO, Q_LEARNER
 from test_training import TWO_REGIMES, assert_same_weights, train_in, weights
 
 from continual_hackatari import continual_clear, continual_progress_compress, sweep
@@ -30,6 +31,7 @@ from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import RewardScaler, make_agent
 from continual_hackatari.agents.layers import HiddenLayer
 from continual_hackatari.methods import all_methods
+from continual_hackatari.methods.ewc import EWC
 from continual_hackatari.methods.moments import Boundary, Changed, Clock, Method, moments_of
 from continual_hackatari.methods.together import Methods
 from continual_hackatari.training import sweep_checks
@@ -801,5 +803,53 @@ def test_the_earlier_flags_compute_the_same(tmp_path, monkeypatch):
     assert_same_weights(weights(first), weights(second))
 
 
-def test_a_method_is_shown_a_boundary_as_it_is():
-    assert Boundary("a", "b", Clock(3, 1, 9))._asdict() == {"before": "a", "after": "b", "clock": (3, 1, 9)}
+@pytest.mark.parametrize("sibling", [PPO, CLEAR], ids=str)
+def test_methods_are_told_where_the_regime_of_their_rows_begins_and_ends(sibling, tmp_path, monkeypatch):
+    """One switch inside a rollout, asked for at step 41 and made at 42, and one at the border of rollouts."""
+    rows, boundaries, see, act = [], [], EWC.rows, EWC.boundary
+    monkeypatch.setattr(EWC, "rows", lambda method, seen: (rows.append(seen), see(method, seen))[1])
+    monkeypatch.setattr(EWC, "boundary", lambda method, border: (boundaries.append(border), act(method, border))[1])
+    strings = ["all_black_cars", "all_white_cars", "all_red_cars"]
+    kwargs = {**TWO_REGIMES["modification_factory_kwargs"], "modifications": strings, "switching_thresholds": [41, 96]}
+    config = {**TWO_REGIMES, "modification_factory_kwargs": kwargs}
+    train_in(tmp_path, monkeypatch, "--methods", "ewc", "--ewc.samples", "4", config=config, sibling=sibling)
+    of = {"all_black_cars": (0, 42), "all_white_cars": (42, 96), "all_red_cars": (96, 128)}
+    assert {each.task: each.clock[1:] for each in rows} == of
+    assert all(each.clock[1:] == of[each.task] for each in rows)
+    assert all(len(each.actions) for each in rows), "nothing is nothing to show"
+    assert [(border.before, border.clock) for border in boundaries] == [
+        ("all_black_cars", (42, 0, 42)),
+        ("all_white_cars", (96, 42, 96)),
+    ]
+
+
+LAZY = """
+class Lazy:
+    asked = []
+
+    def __init__(self, num_total_steps):
+        self.num_total_steps = num_total_steps
+
+    def get_modification(self, step):
+        self.asked.append(step)
+        return ""
+
+    def possible_modifications(self):
+        return [""]
+"""
+
+
+def test_a_schedule_of_ones_own_is_not_asked_for_all_of_a_long_regime(tmp_path, monkeypatch):
+    """Each of its steps has to be asked: neither its notes nor the clock of methods may need millions."""
+    (tmp_path / "lazy_schedule.py").write_text(LAZY)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = {"env_id": "ALE/Freeway-v5", "modification_factory": "lazy_schedule:Lazy"}
+    long = {**config, "modification_factory_kwargs": {"num_total_steps": 3_000_000}}
+    training.prepare([*PPO.small, "--config", write_config(tmp_path, **long), "--methods", "ewc"])
+    asked = importlib.import_module("lazy_schedule").Lazy.asked
+    assert 0 < max(asked) < 1_000_001
+    clocks, see = [], EWC.rows
+    monkeypatch.setattr(EWC, "rows", lambda method, seen: (clocks.append(seen.clock), see(method, seen))[1])
+    short = {**config, "modification_factory_kwargs": {"num_total_steps": 64}}
+    train_in(tmp_path / "run", monkeypatch, "--methods", "ewc", "--ewc.samples", "4", config=short)
+    assert clocks == [(32, 0, None), (64, 0, None)]

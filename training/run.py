@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from continual_hackatari.agents.finite import NotFiniteError, not_finite
 from continual_hackatari.methods.moments import Clock
 from continual_hackatari.reporting.rows import FINAL
+from continual_hackatari.schedules.factories import knows_its_regimes
 from continual_hackatari.training import ending
 from continual_hackatari.training.checkpoints import CheckpointError, save_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
@@ -367,7 +368,8 @@ class Run(Generic[ArgsT]):
             NotFiniteError: a loss or a weight is NaN or infinite.
         """
         self.weights_change()
-        before = copy.deepcopy((self._agent.state_dict(), self._checkpoint()))
+        writes = self.tracker.active  # of several processes one
+        before = copy.deepcopy((self._agent.state_dict(), self._checkpoint())) if writes else None
         problem = ""
         try:
             with torch.autograd.set_detect_anomaly(self.args.detect_anomaly):
@@ -379,7 +381,8 @@ class Run(Generic[ArgsT]):
             problem = f"the gradient in gradient step {len(losses) + 1}, {error}"
         if problem:
             path = self.folder / f"before_update_step{self.global_step}.cleanrl_model"
-            self._write_agent(path, *before)
+            if before is not None:
+                self._write_agent(path, *before)
             kept = f"the agent before it is in `{path}`; " if path.exists() else ""
             raise NotFiniteError(
                 f"the update after step {self.global_step} is not finite: {problem}; {kept}"
@@ -388,9 +391,12 @@ class Run(Generic[ArgsT]):
         self.timer.lap("update")
 
     def clock(self) -> Clock:
-        """Where the run is, for methods."""
-        regimes = self.setup.schedule.segments(self._last_switch, self.total_timesteps)
-        ends = next((stop for _, stop, _ in regimes if stop > self.global_step), self.total_timesteps)
+        """Where the run is, for methods: in the regime that is played, or at its end."""
+        schedule, ends = self.setup.schedule, None
+        if knows_its_regimes(schedule):
+            regimes = schedule.segments(self._last_switch, self.total_timesteps)
+            stop = next((stop for _, stop, _ in regimes if stop > self._last_switch), self.total_timesteps)
+            ends = -(-stop // self.args.num_envs) * self.args.num_envs  # games play on to the next common step
         return Clock(self.global_step, self._last_switch, ends)
 
     # -------------------------------------------------------------------------------------------------------- switches

@@ -30,6 +30,7 @@ from continual_hackatari.schedules.factories import (
     key_of,
     regime_warning,
     schedule_from_config,
+    steps_to_ask,
 )
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
 from continual_hackatari.training.config import (
@@ -497,7 +498,7 @@ def idle_note(args: RunSettings, rules: Mapping[str, Rule], schedule: Any) -> st
     if args.boundary == "schedule":
         given += [f"`methods` {name}" for name in args.methods if needs_boundaries(all_methods()[name])]
     # Not all of them: there may be millions, and some thousand of one string mean that there is no other.
-    segments = islice(schedule.segments(0, args.total_timesteps or schedule.num_total_steps), 1000)
+    segments = islice(schedule.segments(0, steps_to_ask(schedule, args.total_timesteps)), 1000)
     if not given or len({string for *_, string in segments}) > 1:
         return None
     return f"note: nothing switches in this run, so {', '.join(given)} will do nothing"

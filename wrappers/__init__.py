@@ -1,7 +1,6 @@
 """Environments: Atari games, their modifications, preprocessing and vectorisation; each file needs those above it only.
 
 errors.py         what can go wrong, in sentences for the user
-commands.py       how a user starts this project's commands, for advice
 user_files.py     finding and running the Python files of users: reward files, modifications
 emulator.py       ale-py, which no other file knows
 state.py          what saved states of games consist of: plain data
