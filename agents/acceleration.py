@@ -69,7 +69,7 @@ class ActingAgent:
             self._precision = torch.autocast(next(agent.parameters()).device.type, dtype)
         elif dtype != torch.float32:
             self._copy = copy.deepcopy(agent).to(dtype)
-            self._copy.float_heads()
+            self._copy.keep_in_float32()
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -60,7 +60,35 @@ def test_in_bfloat16_a_copy_acts_that_follows_at_refresh(agent, frames):
     assert all(parameter.dtype == torch.float32 for parameter in agent.parameters())
 
 
-@pytest.mark.parametrize("changes", [{}, {"layer_norm": True}, {"crelu": 0.7}], ids=["plain", "layer_norm", "crelu"])
+CHANGES = pytest.mark.parametrize(
+    "changes", [{}, {"layer_norm": True}, {"crelu": 0.7}], ids=["plain", "layer_norm", "crelu"]
+)
+
+
+@CHANGES
+@pytest.mark.parametrize("architecture", ["PPO", "PPO_OBJ"])
+def test_in_bfloat16_it_acts_as_it_learns(architecture, changes, frames):
+    """The ratio of the two policies, of which PPO and V-trace make much, is 1 before anything is learned."""
+    seeded = torch.Generator().manual_seed(1)
+    seen = frames if architecture != "PPO_OBJ" else 160 * torch.rand(6, 4, 12, generator=seeded)
+    agent = make_agent(architecture, seen.shape[1:], 4, changes=changes, generator=seeded)
+    with torch.no_grad():
+        agent.actor.weight.mul_(100)
+        for layer in agent.hidden_layers():
+            for each in filter(None, [layer.layer, layer.norm]):
+                each.bias += 0.05 * torch.randn(each.bias.shape, generator=seeded)
+            if layer.norm is not None:
+                layer.norm.weight += 0.02 * torch.randn(layer.norm.weight.shape, generator=seeded)
+        acting = ActingAgent(agent, torch.bfloat16)
+        acting.refresh()
+        with torch.autocast("cpu", torch.bfloat16):
+            _, learned, _, value = agent.get_action_and_value(seen, torch.zeros(6, dtype=torch.int64))
+        acted, its_value = acting.evaluate(seen, torch.zeros(6, dtype=torch.int64))
+    torch.testing.assert_close(acted, learned, rtol=0, atol=5e-4)
+    torch.testing.assert_close(its_value, value, rtol=0, atol=5e-4)
+
+
+@CHANGES
 def test_objects_are_read_in_bfloat16_as_in_float32(changes):
     seeded = torch.Generator().manual_seed(1)
     agent = make_agent("PPO_OBJ", (4, 12), 3, encoder_dims=(32,), decoder_dims=(32,), changes=changes, generator=seeded)
