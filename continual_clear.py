@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler, check_architecture, make_agent
-from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.agents.acceleration import ActingAgent, put_channels_last
 from continual_hackatari.agents.actor_critic import divergence
 from continual_hackatari.agents.own import is_own
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
@@ -195,7 +195,7 @@ def train(setup: Setup[Args]) -> None:
     with Run(setup) as run:
         envs, timer = run.envs, run.timer
         agent: ActorCritic = run.new_agent(torch.Generator().manual_seed(weights_seed))
-        agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        put_channels_last(agent)
         optimizer = make_optimizer(args, agent)
         acting_agent = ActingAgent(agent, setup.precision)
         if args.compile:

@@ -44,7 +44,7 @@ from continual_hackatari.agents import (
     check_architecture,
     make_agent,
 )
-from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep
+from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep, put_channels_last
 from continual_hackatari.agents.hindsight import RewardRule, frame_rows, means_of_halves, normalise_halves, show_goals
 from continual_hackatari.agents.own import is_own
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
@@ -226,7 +226,7 @@ def train(setup: Setup[Args]) -> None:
     with Run(setup) as run:
         envs, timer, on_gpu = run.envs, run.timer, device.type == "cuda"
         agent: ActorCritic = run.new_agent(torch.Generator().manual_seed(weights_seed))
-        agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        put_channels_last(agent)
         optimizer = make_optimizer(args, agent)
         pin(envs.arrays.observations, device)
         if args.compile:

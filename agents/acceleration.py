@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from continual_hackatari.agents.actor_critic import ActorCritic, sample_actions
 from continual_hackatari.agents.errors import AgentError
@@ -52,6 +52,13 @@ def has_float64(device: torch.device) -> bool:
 def where_float64_is(tensor: Tensor) -> Tensor:
     """The tensor itself, or a copy on the CPU where its device has no float64."""
     return tensor if has_float64(tensor.device) else tensor.cpu()
+
+
+def put_channels_last(network: nn.Module) -> None:
+    """Lay out what two-dimensional convolutions compute with as they are fastest with it; the numbers are the same."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 
 class ActingAgent:

@@ -20,7 +20,7 @@ class PPO(ActorCritic):
 
     Observations: `[B, num_planes, 84, 84]`, uint8 or float, grey levels 0 to 255; the network scales them itself.
     Weights: `network.{0,2,4,7}`, `actor`, `critic`; checkpoints of CleanRL-style PPO agents have the same names.
-    For speed, on any device: `agent.to(memory_format=torch.channels_last)`, autocast to bfloat16, `torch.compile`.
+    For speed, on any device: `put_channels_last`, autocast to bfloat16, `torch.compile`.
     """
 
     castable = True

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from continual_hackatari.agents import AgentError, make_agent
-from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep, choose_precision
+from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep, choose_precision, put_channels_last
 from continual_hackatari.training.timing import PhaseTimer
 
 CPU = torch.device("cpu")
@@ -118,6 +118,17 @@ def test_a_network_of_ones_own_acts_in_any_precision_and_follows_at_once(frames,
             assert torch.equal(acting.evaluate(frames, action)[0], log_prob)
     assert value.dtype == log_prob.dtype == torch.float32
     assert torch.equal(value, agent.get_value(frames)) == (dtype == torch.float32)
+
+
+def test_channels_come_last_where_a_weight_has_two_directions_and_no_more():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 2), torch.nn.Conv3d(3, 4, 2), torch.nn.Linear(3, 4))
+    before = [(parameter, parameter.detach().clone()) for parameter in network.parameters()]
+    put_channels_last(network)
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(parameter.is_contiguous() for layer in network[1:] for parameter in layer.parameters())
+    for now, (parameter, weights) in zip(network.parameters(), before, strict=True):
+        assert now is parameter
+        assert torch.equal(now, weights)
 
 
 def test_bfloat16_gradients_are_close_to_float32s(agent, frames):

@@ -297,7 +297,7 @@ def test_object_features_train_and_evaluate(tmp_path, monkeypatch, capsys):
 
 def test_an_agent_of_ones_own_trains_and_is_evaluated(tmp_path, monkeypatch, capsys):
     """Its weights are drawn by the run's generator, whatever its constructor draws."""
-    own = ["--architecture", "own_network:OwnNetwork"]
+    own = ["--architecture", "own_network:OverTime"]
     runs = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
@@ -307,7 +307,7 @@ def test_an_agent_of_ones_own_trains_and_is_evaluated(tmp_path, monkeypatch, cap
     agents = [load_checkpoint(run / "model.cleanrl_model").model_weights for run in runs]
     assert agents[0]["layer.weight"].shape == (16, 4 * 21 * 21)
     assert all(torch.equal(weights, agents[1][name]) for name, weights in agents[0].items())
-    assert "--architecture own_network:OwnNetwork" in capsys.readouterr().out.splitlines()[-1]
+    assert "--architecture own_network:OverTime" in capsys.readouterr().out.splitlines()[-1]
     path = str(runs[0] / "model.cleanrl_model")
     flags = ["--agent_path", path, "--eval_episodes", "1", "--frameskip", "40", "--num_workers", "0"]
     with pytest.raises(SystemExit):
