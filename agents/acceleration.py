@@ -28,11 +28,18 @@ def choose_precision(amp: str, device: torch.device) -> tuple[torch.dtype, str]:
     if amp not in AMP_CHOICES:
         raise AgentError(f"`amp` is {amp!r}; allowed is {', '.join(AMP_CHOICES)}.")
     if amp == "off":
-        return torch.float32, "precision: float32"
+        return torch.float32, f"precision: float32{_rounding_of_float32(device)}"
     if amp == "bf16":
         return torch.bfloat16, "precision: bfloat16 (--amp bf16)"
     fast, reason = _fast_bfloat16(device)
     return (torch.bfloat16 if fast else torch.float32), f"precision: {'bfloat16' if fast else 'float32'} ({reason})"
+
+
+def _rounding_of_float32(device: torch.device) -> str:
+    """What convolutions make of float32 where PyTorch lets the GPU round what it multiplies; nothing elsewhere."""
+    if device.type != "cuda" or torch.version.hip or not torch.backends.cudnn.allow_tf32:
+        return ""
+    return " (TF32 in convolutions)" if torch.cuda.get_device_capability(device) >= (8, 0) else ""
 
 
 def _fast_bfloat16(device: torch.device) -> tuple[bool, str]:
