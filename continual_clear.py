@@ -36,8 +36,9 @@ import torch
 from torch import Tensor, nn
 
 from continual_hackatari.agents import ActorCritic, AgentError, RewardScaler, check_architecture, make_agent
-from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.agents.acceleration import ActingAgent, put_channels_last
 from continual_hackatari.agents.actor_critic import divergence
+from continual_hackatari.agents.advantages import explained_variance
 from continual_hackatari.agents.own import is_own
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
 from continual_hackatari.agents.restartable_rmsprop import RestartableRMSprop
@@ -195,7 +196,7 @@ def train(setup: Setup[Args]) -> None:
     with Run(setup) as run:
         envs, timer = run.envs, run.timer
         agent: ActorCritic = run.new_agent(torch.Generator().manual_seed(weights_seed))
-        agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        put_channels_last(agent)
         optimizer = make_optimizer(args, agent)
         acting_agent = ActingAgent(agent, setup.precision)
         if args.compile:
@@ -314,13 +315,12 @@ def train(setup: Setup[Args]) -> None:
             # `end_round` writes `resume.pt` where that is due, never within an unroll, with what RESUME above names.
             of_update = dict(zip(OF_GRADIENT_STEP, losses[0].tolist(), strict=True))
             targets, values = ranks.join(targets), ranks.join(values)
-            explained = 1 - (targets - values).var(correction=0) / targets.var(correction=0)
             shown_numbers = {f"losses/{name}": of_update[name] for name in LOSSES}
             if replay is not None:
                 of_replay = {name: of_update[name] for name in OF_REPLAY} if len(unrolls) > 1 else {}
                 of_replay |= numbers_of(replay, ranks)
                 shown_numbers |= {f"replay/{name}": number for name, number in of_replay.items()}
-            shown_numbers["losses/explained_variance"] = explained.item()
+            shown_numbers |= explained_variance(targets, values)
             shown_numbers["charts/learning_rate"] = float(optimizer.param_groups[0]["lr"])
             shown_numbers |= methods.numbers()
             if probe.due() and ranks.is_main:  # `due` counts, so every rank asks

@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 
 from continual_hackatari.agents import TWO_COLUMNS, RewardScaler, TwoColumns, make_agent
-from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.agents.acceleration import ActingAgent, put_channels_last
 from continual_hackatari.agents.actor_critic import divergence
 from continual_hackatari.agents.restartable_rmsprop import RestartableRMSprop
 from continual_hackatari.methods.moments import MOMENTS
@@ -201,7 +201,7 @@ def train(setup: Setup[Args]) -> None:
     with Run(setup) as run:
         envs = run.envs
         agent: TwoColumns = run.new_agent(torch.Generator().manual_seed(weights_seed))
-        agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        put_channels_last(agent)
         knowledge, active = make_optimizers(args, agent)
         acting_agent = ActingAgent(agent, setup.precision)  # the active column
         autocast = torch.autocast(device.type, setup.precision, enabled=setup.precision != torch.float32)

@@ -44,7 +44,8 @@ from continual_hackatari.agents import (
     check_architecture,
     make_agent,
 )
-from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep
+from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep, put_channels_last
+from continual_hackatari.agents.advantages import explained_variance
 from continual_hackatari.agents.hindsight import RewardRule, frame_rows, means_of_halves, normalise_halves, show_goals
 from continual_hackatari.agents.own import is_own
 from continual_hackatari.agents.plasticity import PlasticityProbe, choose_rows
@@ -226,7 +227,7 @@ def train(setup: Setup[Args]) -> None:
     with Run(setup) as run:
         envs, timer, on_gpu = run.envs, run.timer, device.type == "cuda"
         agent: ActorCritic = run.new_agent(torch.Generator().manual_seed(weights_seed))
-        agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        put_channels_last(agent)
         optimizer = make_optimizer(args, agent)
         pin(envs.arrays.observations, device)
         if args.compile:
@@ -383,11 +384,10 @@ def train(setup: Setup[Args]) -> None:
             # Agents are saved at the end, at switches with `save_agent_with_switch`, and before an update that made
             # numbers that are not finite: weights, settings, place in the run, and `besides_weights` below.
             returns, values = ranks.join(returns[begun:]), ranks.join(values[begun:])
-            explained = 1 - (returns - values).var(correction=0) / returns.var(correction=0)
             of_last_step, of_update = losses[-1].tolist(), torch.stack(losses).mean(0).tolist()
             numbers = {f"losses/{name}": of_last_step[i] for i, name in enumerate(LOSSES)}
             numbers["losses/clipfrac"] = of_update[LOSSES.index("clipfrac")]
-            numbers["losses/explained_variance"] = explained.item()
+            numbers |= explained_variance(returns, values)
             numbers["charts/learning_rate"] = float(optimizer.param_groups[0]["lr"])
             numbers |= methods.numbers()
             if goal is not None:

@@ -102,8 +102,8 @@ class ActorCritic(nn.Module, ABC):
             hidden = hidden.float()
             return _linear_in_float32(self.actor, hidden), _linear_in_float32(self.critic, hidden).squeeze(-1)
 
-    def float_heads(self) -> None:
-        """Keep the heads in float32 where the rest has another precision: they compute in it anyway."""
+    def keep_in_float32(self) -> None:
+        """Keep in float32, where the rest has another precision, what is read in it: the heads."""
         self.actor.float()
         self.critic.float()
 

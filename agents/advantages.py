@@ -1,4 +1,4 @@
-"""Generalised advantage estimation."""
+"""Generalised advantage estimation, and how much of what came the values foresaw."""
 
 import torch
 from torch import Tensor
@@ -47,3 +47,10 @@ def generalised_advantages(
     for t in range(len(deltas) - 1, -1, -1):
         following = torch.addcmul(deltas[t], decay[t], following, out=advantages[t])
     return advantages, advantages + values
+
+
+def explained_variance(returns: Tensor, values: Tensor) -> dict[str, float]:
+    """1 for perfect values, 0 for those no better than a constant, by its name; nothing where all returns are alike."""
+    variance = returns.var(correction=0)
+    explained = 1 - (returns - values).var(correction=0) / variance
+    return {"losses/explained_variance": explained.item()} if variance > 0 else {}

@@ -41,9 +41,12 @@ class HiddenLayer:
 
     def columns_of(self, consumer: Layer, units: Tensor) -> Tensor:
         """The input columns of a consumer that read these units, int64."""
-        positions = torch.arange(consumer.weight.shape[1] // self.units, device=units.device)
+        if self.halves:
+            units = torch.cat([units, self.units + units])
+        outputs = self.units * (1 + self.halves)
+        positions = torch.arange(consumer.weight.shape[1] // outputs, device=units.device)
         if isinstance(self.layer, nn.Linear):
-            return (units.unsqueeze(1) + self.units * positions).flatten()
+            return (units.unsqueeze(1) + outputs * positions).flatten()
         return (units.unsqueeze(1) * len(positions) + positions).flatten()
 
 

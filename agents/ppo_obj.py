@@ -9,7 +9,8 @@ from continual_hackatari.agents.actor_critic import ActorCritic, blank
 from continual_hackatari.agents.errors import AgentError
 from continual_hackatari.agents.layers import CReLU, HiddenLayer
 
-# Features are positions and sizes in pixels of the 160 x 210 screen; dividing by its height brings them to about 0..1.
+# Features are positions and sizes in pixels of the 160 x 210 screen; dividing by its height brings them to about 0..1,
+# before they are rounded to what the layers compute in.
 FEATURE_SCALE = 1 / 210
 
 
@@ -56,6 +57,7 @@ class PPOObj(ActorCritic):
         self.actor = blank(nn.Linear, features, num_actions)
         self.critic = blank(nn.Linear, features, 1)
         if layer_norm:
+            self.castable = False  # as in PPO
             sizes = {layer.name: layer.units for layer in self.hidden_layers()}
             self.norm = nn.ModuleDict({name: nn.LayerNorm(units) for name, units in sizes.items()})
         self.initialise(generator)
@@ -64,7 +66,7 @@ class PPOObj(ActorCritic):
         """Features `[B, units of the last layer]`."""
         if hasattr(self, "norm"):
             return self.hidden_outputs(x)[1]
-        x = x.to(self._dtype) * FEATURE_SCALE
+        x = (x * FEATURE_SCALE).to(self._dtype)
         return self.decoder(self.encoder(x).flatten(start_dim=1))  # [B, window, units] -> [B, window * units] -> ...
 
     @property
@@ -95,7 +97,7 @@ class PPOObj(ActorCritic):
 
     def inspect(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Outputs `[B, window, units]` of `encoder1`, `encoder2`, ... and `[B, units]` of `decoder1`, ...; features."""
-        x = x.to(self._dtype) * FEATURE_SCALE
+        x = (x * FEATURE_SCALE).to(self._dtype)
         outputs: dict[str, Tensor] = {}
         for part, layers in (("encoder", self.encoder), ("decoder", self.decoder)):
             if part == "decoder":

@@ -139,9 +139,9 @@ class TwoColumns(PPO):
             known = known.float()
             return logits + self.lateral["actor"](known), value + self.lateral["critic"](known).squeeze(-1)
 
-    def float_heads(self) -> None:
-        super().float_heads()
-        self.knowledge_base.float_heads()
-        self.earlier.float_heads()
+    def keep_in_float32(self) -> None:
+        super().keep_in_float32()
+        self.knowledge_base.keep_in_float32()
+        self.earlier.keep_in_float32()
         for name in GAINS:
             self.lateral[name].float()

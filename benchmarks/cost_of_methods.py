@@ -26,6 +26,7 @@ import torch
 
 from benchmarks.harness import RESULTS, in_turn, report
 from continual_hackatari import continual_training_example as training
+from continual_hackatari.agents.acceleration import put_channels_last
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Clock, Rows
 from continual_hackatari.training.method_settings import complete_methods
@@ -65,7 +66,7 @@ def step_with(
     """What measures a gradient step with these methods, and what measures a boundary: seconds, and MB that are kept."""
     args = complete_methods(training.Args(methods=names))
     agent = training.build(args, (4, 84, 84), 3, torch.Generator().manual_seed(1))
-    agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    put_channels_last(agent)
     optimizer = training.make_optimizer(args, agent)
     methods = make_methods(args, agent, optimizer, ALONE, training.make_scalers(args))
     autocast, rows = torch.autocast("cpu", enabled=False), torch.arange(ROWS)

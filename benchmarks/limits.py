@@ -23,7 +23,7 @@ from benchmarks.harness import RESULTS, Row, in_turn, report
 from benchmarks.training import run_training, speed
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.agents import make_agent
-from continual_hackatari.agents.acceleration import ActingAgent
+from continual_hackatari.agents.acceleration import ActingAgent, put_channels_last
 from continual_hackatari.training.rollouts import empty_rollout
 from continual_hackatari.training.system import keep_freed_memory
 from continual_hackatari.training.timing import PhaseTimer
@@ -40,7 +40,7 @@ class Learner:
         args = training.Args(env_id=env_id)
         envs = ModifiedVectorEnv(game_config(env_id)[0], args.num_envs, num_workers=0)
         self.agent = make_agent("PPO", envs.observation_shape, envs.num_actions)
-        self.agent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        put_channels_last(self.agent)
         self.rollout = empty_rollout(envs, args.num_steps, torch.device("cpu"))
         envs.close()
         self.rollout.observations.random_(0, 256)

@@ -19,6 +19,24 @@ class OwnNetwork(ActorCritic):
         return self.layer(x[:, :, ::4, ::4].flatten(1) / 255).relu()
 
 
+class OverTime(OwnNetwork):
+    """Looks at neighbouring frames together, by a three-dimensional convolution."""
+
+    def __init__(self, shape, num_actions):
+        super().__init__(shape, num_actions)
+        self.motion = nn.Conv3d(1, 1, (3, 1, 1), padding=(1, 0, 0))
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self, generator=None):
+        super().initialise(generator)
+        for parameter in self.motion.parameters() if hasattr(self, "motion") else ():
+            parameter.copy_(torch.rand(parameter.shape, generator=generator))
+
+    def hidden(self, x):
+        return super().hidden(self.motion(x.unsqueeze(1).float()).squeeze(1))
+
+
 class Recurrent(OwnNetwork):
     """Reads its features once more, by a layer that the base class does not draw."""
 

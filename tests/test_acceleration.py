@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from continual_hackatari.agents import AgentError, make_agent
-from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep, choose_precision
+from continual_hackatari.agents.acceleration import ActingAgent, GraphedStep, choose_precision, put_channels_last
 from continual_hackatari.training.timing import PhaseTimer
 
 CPU = torch.device("cpu")
@@ -31,6 +31,14 @@ def test_precision_is_what_was_asked_for():
     assert ("has" if has_instructions else "lacks") in line
     with pytest.raises(AgentError, match=r"fp16.*auto, bf16, off"):
         choose_precision("fp16", CPU)
+
+
+def test_float32_is_said_to_be_rounded_where_a_gpu_rounds_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index else (7, 5))
+    lines = [choose_precision("off", torch.device(name))[1] for name in ("cpu", "mps", "cuda:0", "cuda:1")]
+    assert lines == [*["precision: float32"] * 3, "precision: float32 (TF32 in convolutions)"]
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    assert choose_precision("off", torch.device("cuda:1"))[1] == "precision: float32"
 
 
 def test_in_float32_the_agent_itself_acts(agent, frames):
@@ -60,7 +68,35 @@ def test_in_bfloat16_a_copy_acts_that_follows_at_refresh(agent, frames):
     assert all(parameter.dtype == torch.float32 for parameter in agent.parameters())
 
 
-@pytest.mark.parametrize("changes", [{}, {"layer_norm": True}, {"crelu": 0.7}], ids=["plain", "layer_norm", "crelu"])
+CHANGES = pytest.mark.parametrize(
+    "changes", [{}, {"layer_norm": True}, {"crelu": 0.7}], ids=["plain", "layer_norm", "crelu"]
+)
+
+
+@CHANGES
+@pytest.mark.parametrize("architecture", ["PPO", "PPO_OBJ"])
+def test_in_bfloat16_it_acts_as_it_learns(architecture, changes, frames):
+    """The ratio of the two policies, of which PPO and V-trace make much, is 1 before anything is learned."""
+    seeded = torch.Generator().manual_seed(1)
+    seen = frames if architecture != "PPO_OBJ" else 160 * torch.rand(6, 4, 12, generator=seeded)
+    agent = make_agent(architecture, seen.shape[1:], 4, changes=changes, generator=seeded)
+    with torch.no_grad():
+        agent.actor.weight.mul_(100)
+        for layer in agent.hidden_layers():
+            for each in filter(None, [layer.layer, layer.norm]):
+                each.bias += 0.05 * torch.randn(each.bias.shape, generator=seeded)
+            if layer.norm is not None:
+                layer.norm.weight += 0.02 * torch.randn(layer.norm.weight.shape, generator=seeded)
+        acting = ActingAgent(agent, torch.bfloat16)
+        acting.refresh()
+        with torch.autocast("cpu", torch.bfloat16):
+            _, learned, _, value = agent.get_action_and_value(seen, torch.zeros(6, dtype=torch.int64))
+        acted, its_value = acting.evaluate(seen, torch.zeros(6, dtype=torch.int64))
+    torch.testing.assert_close(acted, learned, rtol=0, atol=5e-4)
+    torch.testing.assert_close(its_value, value, rtol=0, atol=5e-4)
+
+
+@CHANGES
 def test_objects_are_read_in_bfloat16_as_in_float32(changes):
     seeded = torch.Generator().manual_seed(1)
     agent = make_agent("PPO_OBJ", (4, 12), 3, encoder_dims=(32,), decoder_dims=(32,), changes=changes, generator=seeded)
@@ -90,6 +126,17 @@ def test_a_network_of_ones_own_acts_in_any_precision_and_follows_at_once(frames,
             assert torch.equal(acting.evaluate(frames, action)[0], log_prob)
     assert value.dtype == log_prob.dtype == torch.float32
     assert torch.equal(value, agent.get_value(frames)) == (dtype == torch.float32)
+
+
+def test_channels_come_last_where_a_weight_has_two_directions_and_no_more():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 2), torch.nn.Conv3d(3, 4, 2), torch.nn.Linear(3, 4))
+    before = [(parameter, parameter.detach().clone()) for parameter in network.parameters()]
+    put_channels_last(network)
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(parameter.is_contiguous() for layer in network[1:] for parameter in layer.parameters())
+    for now, (parameter, weights) in zip(network.parameters(), before, strict=True):
+        assert now is parameter
+        assert torch.equal(now, weights)
 
 
 def test_bfloat16_gradients_are_close_to_float32s(agent, frames):

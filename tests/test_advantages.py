@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from continual_hackatari.agents import AgentError, generalised_advantages
+from continual_hackatari.agents.advantages import explained_variance
 
 
 def rollout(num_steps: int, num_envs: int, seed: int, p_terminated: float = 0.2, p_cut: float = 0.2) -> list[Tensor]:
@@ -144,3 +145,12 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
     data[1] = data[1].unsqueeze(-1)
     with pytest.raises(AgentError, match=r"one shape \[T, N\]"):
         generalised_advantages(*data, 0.99, 0.95)
+
+
+def test_values_explain_all_some_or_nothing_of_returns() -> None:
+    returns = torch.tensor([0.0, 2.0, 4.0, 6.0])
+    assert explained_variance(returns, returns + 7) == {"losses/explained_variance": 1}
+    assert explained_variance(returns, returns * 0) == {"losses/explained_variance": 0}
+    assert explained_variance(returns, returns / 2) == {"losses/explained_variance": 0.75}
+    assert explained_variance(returns[:1], returns[1:2]) == {}
+    assert explained_variance(torch.ones(3), returns[:3]) == {}

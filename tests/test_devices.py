@@ -2,7 +2,10 @@
 
 import contextlib
 import copy
+import mmap
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -15,6 +18,8 @@ from continual_hackatari.methods.ewc import Held, normalised
 from continual_hackatari.training.config import ConfigError
 from continual_hackatari.training.devices import choose_device, device_line
 from continual_hackatari.training.ranks import ALONE, Ranks
+from continual_hackatari.training.rollouts import pin
+from continual_hackatari.training.setup import check_memory
 
 
 @pytest.fixture
@@ -83,6 +88,59 @@ def test_each_process_has_its_own_gpu(machine):
     assert choose_device("auto", True, Ranks(3, 4, 1, 2)) == torch.device("cuda", 1)
     machine("mps")
     assert choose_device("auto", True, Ranks(1, 2, 1, 2)) == torch.device("cpu")
+
+
+def test_a_run_must_fit_the_gpu_that_it_has(monkeypatch):
+    sizes = {"cuda": 2**40, "cuda:0": 2**40, "cuda:1": 2**30}
+    properties = {name: SimpleNamespace(total_memory=size) for name, size in sizes.items()}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties[str(device)])
+    check_memory(2**35, "`num_steps`", torch.device("cuda", 0))
+    with pytest.raises(ConfigError, match=r"at least 32 GiB .* but there are 1; choose smaller `num_steps`"):
+        check_memory(2**35, "`num_steps`", torch.device("cuda", 1))
+
+
+class Cuda:
+    """A GPU's runtime that keeps an error until a kernel is launched, as CUDA does."""
+
+    def __init__(self, status):
+        self.status, self.pending, self.locked = status, False, {}
+
+    def cudaHostRegister(self, address, size, flags):  # noqa: N802 - CUDA's names
+        self.locked[address], self.pending = size, self.status != 0
+        return self.status
+
+    def cudaHostUnregister(self, address):  # noqa: N802
+        del self.locked[address]
+        return 0
+
+    def launch(self, *sizes, device):
+        pending, self.pending = self.pending, False
+        if pending:
+            raise RuntimeError("CUDA error: out of memory")
+
+
+def test_memory_is_locked_as_long_as_the_array_is_there(monkeypatch, capsys):
+    runtime = Cuda(0)
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: runtime)
+    memory = mmap.mmap(-1, 4096)
+    array = np.frombuffer(memory, np.uint8)
+    pin(array, torch.device("cpu"))
+    assert not runtime.locked
+    pin(array, torch.device("cuda"))
+    assert runtime.locked == {array.ctypes.data: 4096}
+    del array
+    assert not runtime.locked
+    memory.close()  # which raises BufferError while something looks at it
+    assert not capsys.readouterr().out
+
+
+def test_memory_that_cannot_be_locked_is_said_and_forgotten_by_cuda(monkeypatch, capsys):
+    runtime = Cuda(2)
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: runtime)
+    monkeypatch.setattr(torch, "ones", runtime.launch)
+    pin(np.zeros(8, np.uint8), torch.device("cuda"))
+    assert not runtime.pending, "the next kernel would raise it"
+    assert "could not be pinned (CUDA status 2)" in capsys.readouterr().out
 
 
 @EVERY

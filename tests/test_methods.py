@@ -416,10 +416,11 @@ def agent_and_rows(kind, rows=3, **changes):
     return agent, torch.rand((rows, *shape), generator=seeded(2)) * 255
 
 
+@pytest.mark.parametrize("changes", [{}, {"crelu": 0.5}], ids=["relu", "crelu"])
 @pytest.mark.parametrize("kind", AGENTS)
-def test_a_unit_without_its_columns_is_a_unit_that_gives_nothing(kind):
+def test_a_unit_without_its_columns_is_a_unit_that_gives_nothing(kind, changes):
     """What makes a unit silent and what makes it unread must be the same for the heads, unit by unit."""
-    agent, seen = agent_and_rows(kind)
+    agent, seen = agent_and_rows(kind, **changes)
     before = {name: tensor.clone() for name, tensor in agent.state_dict().items()}
     with torch.no_grad():
         plain, outputs = agent(seen)[0], agent(seen, True)[2]
@@ -429,7 +430,8 @@ def test_a_unit_without_its_columns_is_a_unit_that_gives_nothing(kind):
             axis = 1 if outputs[position].dim() == 4 else -1
             counts = []
             firing = outputs[position].movedim(axis, 0).flatten(1).abs().amax(1)
-            for unit in firing.argsort(descending=True)[:3].tolist():
+            for output in firing.argsort(descending=True)[:3].tolist():
+                unit = output % layer.units
                 units = torch.tensor([unit])
                 layer.layer.weight[unit] = layer.layer.bias[unit] = 0
                 silent = agent(seen)[0]

@@ -285,6 +285,19 @@ def test_the_run_is_rounded_up_to_whole_vector_steps(sibling, tmp_path, monkeypa
     assert [event.step for event in losses] == [32, 64, 72], "the last rollout is shorter"
 
 
+@pytest.mark.parametrize("sibling", ["ppo", pytest.param("clear", marks=pytest.mark.slow)], indirect=True)
+def test_what_a_single_row_cannot_tell_is_not_logged(sibling, tmp_path, monkeypatch):
+    flags = ["--env_id", "ALE/Freeway-v5", "--num_envs", "1", "--num_steps", "4", "--total_timesteps", "5"]
+    run = train_in(tmp_path, monkeypatch, *flags, sibling=sibling)
+    events = EventAccumulator(str(run)).Reload()
+    steps = {
+        name: [event.step for event in events.Scalars(f"losses/{name}")] for name in ("entropy", "explained_variance")
+    }
+    assert list(steps.values()) == [[4, 5], [4]]
+    for name in events.Tags()["scalars"]:
+        assert all(np.isfinite(event.value) for event in events.Scalars(name)), name
+
+
 @pytest.mark.slow
 @NEEDS_OCATARI
 def test_object_features_train_and_evaluate(tmp_path, monkeypatch, capsys):
@@ -297,7 +310,7 @@ def test_object_features_train_and_evaluate(tmp_path, monkeypatch, capsys):
 
 def test_an_agent_of_ones_own_trains_and_is_evaluated(tmp_path, monkeypatch, capsys):
     """Its weights are drawn by the run's generator, whatever its constructor draws."""
-    own = ["--architecture", "own_network:OwnNetwork"]
+    own = ["--architecture", "own_network:OverTime"]
     runs = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
@@ -307,7 +320,7 @@ def test_an_agent_of_ones_own_trains_and_is_evaluated(tmp_path, monkeypatch, cap
     agents = [load_checkpoint(run / "model.cleanrl_model").model_weights for run in runs]
     assert agents[0]["layer.weight"].shape == (16, 4 * 21 * 21)
     assert all(torch.equal(weights, agents[1][name]) for name, weights in agents[0].items())
-    assert "--architecture own_network:OwnNetwork" in capsys.readouterr().out.splitlines()[-1]
+    assert "--architecture own_network:OverTime" in capsys.readouterr().out.splitlines()[-1]
     path = str(runs[0] / "model.cleanrl_model")
     flags = ["--agent_path", path, "--eval_episodes", "1", "--frameskip", "40", "--num_workers", "0"]
     with pytest.raises(SystemExit):

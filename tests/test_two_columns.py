@@ -132,6 +132,17 @@ def test_it_acts_in_bfloat16_with_float32_heads(agent):
     torch.testing.assert_close(its_value, value, rtol=0.1, atol=0.05)
 
 
+def test_every_column_rounds_its_first_filters_after_scaling_them(agent):
+    agent.to(torch.bfloat16).keep_in_float32()
+    exact = {name for name, parameter in agent.named_parameters() if parameter.dtype == torch.float32}
+    of_column = {"network.0.weight", *(f"{head}.{each}" for head in ("actor", "critic") for each in ("weight", "bias"))}
+    columns = {prefix + name for prefix in ("", "knowledge_base.", "earlier.") for name in of_column}
+    laterals = {name for name, _ in agent.named_parameters() if name.startswith(("lateral.actor.", "lateral.critic."))}
+    assert exact == columns | laterals
+    with torch.no_grad():
+        assert agent(FRAMES)[1].isfinite().all()
+
+
 def test_the_fisher_information_is_of_how_the_knowledge_base_plays(agent):
     assert list(agent.knowledge_base.fisher_terms(FRAMES, seeded(8))) == ["log_prob"]
 

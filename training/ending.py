@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from continual_hackatari.agents.acceleration import put_channels_last
 from continual_hackatari.commands import script_words
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.rows import FINAL, RESULTS, RunFolderError
@@ -59,7 +60,7 @@ def test_finished_run(setup: Setup[Any]) -> None:
         return setup.script.build(args, shape, num_actions, torch.Generator())  # whatever it draws is replaced
 
     agent = with_weights(str(folder / FINAL), final, game, build).to(setup.device)
-    agent.to(memory_format=torch.channels_last)
+    put_channels_last(agent)
     run_id = final.extra.get("wandb_run_id")
     with exclusive(folder), tracker_of(args, folder, wandb_run_id=run_id, csv_files=False) as tracker:
         test(args, agent, game, tracker, final.global_step or 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -211,11 +213,19 @@ def take_rows(observations: Tensor, rows: Tensor) -> Tensor:
 
 
 def pin(array: np.ndarray, device: torch.device) -> None:
-    """Lock the array's memory, which the emulators write to, so that a GPU copies from it without waiting."""
+    """Lock the array's memory, which the emulators write to, so that a GPU copies from it without waiting.
+
+    It stays locked as long as the array is there.
+    """
     if device.type != "cuda":
         return
-    status = torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0)
-    if int(status) != 0:
+    runtime, address = torch.cuda.cudart(), array.ctypes.data
+    status = runtime.cudaHostRegister(address, array.nbytes, 0)
+    if int(status) == 0:
+        weakref.finalize(array, runtime.cudaHostUnregister, address).atexit = False
+    else:
+        with contextlib.suppress(RuntimeError):  # CUDA keeps the error for the next kernel, which raises and clears it
+            torch.ones(1, device=device)
         say(f"note: the observations could not be pinned (CUDA status {int(status)}); copies to the GPU are slower")
 
 

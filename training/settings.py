@@ -50,7 +50,7 @@ class RunSettings:
     save_agent_every: int = 0
     """agent steps after which the agent is saved, at the next border of two rounds; all of them are kept (0: never)"""
     torch_deterministic: bool = True
-    """use only deterministic GPU kernels (slower on a GPU, no effect on a CPU)"""
+    """deterministic kernels of cuDNN, NVIDIA's library for convolutions (slower on a GPU, no effect on a CPU)"""
     cuda: bool = True
     """train on the GPU if there is one"""
     detect_anomaly: bool = False

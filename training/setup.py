@@ -379,7 +379,7 @@ def of_one_process(args: ArgsT, size: int) -> ArgsT:
 
 def check_memory(needed: int, remedy: str, device: torch.device) -> None:
     """Raise ConfigError for a run that cannot fit the memory, instead of the crash in which it would end."""
-    present = memory_of(device.type)
+    present = memory_of(str(device))
     if present is not None and needed > present:
         raise ConfigError(
             f"the run needs at least {needed / 2**30:,.0f} GiB of memory for its rollouts and its network, but there "

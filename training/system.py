@@ -66,11 +66,11 @@ def keep_freed_memory() -> None:
 
 
 def memory_of(device: str) -> int | None:
-    """Bytes of memory of the machine (`cpu`) or of its GPU (`cuda`); None where it does not say."""
-    if device == "cuda":
+    """Bytes of memory of the machine (`cpu`) or of a GPU (`cuda`, `cuda:1`); None where it does not say."""
+    if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.get_device_properties(0).total_memory
+        return torch.cuda.get_device_properties(device).total_memory
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # not on every system
