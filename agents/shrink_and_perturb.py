@@ -26,6 +26,8 @@ def shrink_and_perturb(
 ) -> None:
     """Shrink all parameters and add noise, in place: `theta <- shrink_factor * theta + noise_scale * noise`.
 
+    Parameters that are frozen (`requires_grad` False) stay as they are.
+
     Ash and Adams 2020, "On Warm-Starting Neural Network Training", https://arxiv.org/abs/1910.08475.
 
     noise: `gaussian` is a standard normal number per parameter, weights and biases alike, the same scale in all layers.
@@ -41,11 +43,13 @@ def shrink_and_perturb(
     if noise_scale != 0:  # adding 0 * noise would turn -0.0 into 0.0 and draw numbers for nothing
         noises = _noise_per_parameter(agent, noise, generator)
         for parameter, drawn in zip(agent.parameters(), noises, strict=True):
-            # In place: the optimizer holds on to these very tensors.
-            parameter.mul_(shrink_factor).add_(drawn.to(parameter), alpha=noise_scale)
+            if parameter.requires_grad:
+                # In place: the optimizer holds on to these very tensors.
+                parameter.mul_(shrink_factor).add_(drawn.to(parameter), alpha=noise_scale)
     else:
         for parameter in agent.parameters():
-            parameter.mul_(shrink_factor)
+            if parameter.requires_grad:
+                parameter.mul_(shrink_factor)
     if optimizer is not None and optimizer_state == "reset":
         optimizer.state.clear()  # the next step builds it anew: moments zero, step count zero
 

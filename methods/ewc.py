@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from continual_hackatari.agents.acceleration import where_float64_is
-from continual_hackatari.methods.moments import Boundary, Changed, Learner, Method, Rows
+from continual_hackatari.methods.moments import Boundary, Changed, Learner, Method, Rows, trained_parameters
 
 Weights = dict[str, Tensor]
 
@@ -45,7 +45,7 @@ class EWC(Method):
     remembers = True
 
     def begin(self) -> None:
-        self._parameters = dict(self.learner.agent.named_parameters())
+        self._parameters = self.learner.trained
         self._last = LastRows(self.settings.samples)
         self._tasks: dict[str, tuple[Weights, Weights]] = {}
         """task -> F and theta"""
@@ -115,7 +115,10 @@ class LastRows:
     @property
     def observations(self) -> Tensor | None:
         """[n, ...]; None before the first."""
-        return torch.cat(list(self._parts))[-self._number :] if self._parts else None
+        if not self._parts:
+            return None
+        joined = torch.cat(list(self._parts))  # of which a part would be saved with all of it
+        return joined if len(joined) <= self._number else joined[-self._number :].clone()
 
     def add(self, observations: Tensor) -> None:
         """Steps of all games, [T, N, ...], the newest last."""
@@ -183,7 +186,7 @@ def fisher(agent: Any, observations: Tensor, generator: torch.Generator) -> Weig
     The gradient of every row is squared by itself: the square of a minibatch's mean gradient is another quantity, which
     is near 0 where rows pull in different directions.
     """
-    parameters = dict(agent.named_parameters())
+    parameters = trained_parameters(agent)
     sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in parameters.items()}
     with torch.enable_grad():
         for row in observations.split(1):

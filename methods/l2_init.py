@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from continual_hackatari.methods.moments import Method
+from continual_hackatari.methods.moments import Method, trained_parameters
 
 NORMALISERS = (nn.GroupNorm, nn.LayerNorm)
 
@@ -68,9 +68,9 @@ class L2Init(Method):
 
 
 def trained_by_layers(agent: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters of an agent but for gains and offsets of normalisers, by name."""
+    """The parameters of an agent but for gains and offsets of normalisers and what is frozen, by name."""
     inside = {id(p) for part in agent.modules() if isinstance(part, NORMALISERS) for p in part.parameters()}
-    return {name: parameter for name, parameter in agent.named_parameters() if id(parameter) not in inside}
+    return {name: parameter for name, parameter in trained_parameters(agent).items() if id(parameter) not in inside}
 
 
 METHOD = L2Init

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from continual_hackatari.replay import Replay
@@ -32,6 +32,16 @@ class Learner(NamedTuple):
     """the mean of a tensor over the processes that train this agent together"""
     beside: Sequence[Any] = ()
     """what else a run begins with and learns, such as the scale of rewards: it has `state_dict`, `load_state_dict`"""
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The agent's parameters by name, but for those that are frozen (`requires_grad` False)."""
+        return trained_parameters(self.agent)
+
+
+def trained_parameters(agent: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of an agent by name, but for those that are frozen (`requires_grad` False)."""
+    return {name: parameter for name, parameter in agent.named_parameters() if parameter.requires_grad}
 
 
 class Clock(NamedTuple):
@@ -125,6 +135,9 @@ class Method:
     def room(cls, settings: Any) -> tuple[int, float, int] | None:
         """Steps and megabytes that `memory` may hold, and the length of its blocks; None where it has none."""
         return None
+
+    draws_as_agent: ClassVar[bool] = True
+    """whether it draws weights as the agent's class does, also where that has an `initialise` of its own"""
 
     @classmethod
     def draws_anew(cls, settings: Any) -> bool:

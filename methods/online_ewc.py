@@ -39,7 +39,7 @@ class OnlineEWC(Method):
     not_with: ClassVar[Mapping[str, str]] = {"ewc": "both hold weights where earlier tasks left them"}
 
     def begin(self) -> None:
-        self._parameters = dict(self.learner.agent.named_parameters())
+        self._parameters = self.learner.trained
         self._last = LastRows(self.settings.samples)
         self._information: Weights = {name: each.detach() * 0 for name, each in self._parameters.items()}
         self._anchor: Weights = {name: each.detach().clone() for name, each in self._parameters.items()}

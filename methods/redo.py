@@ -42,7 +42,7 @@ class ReDo(Method):
         self.layers: list[HiddenLayer] = self.learner.agent.hidden_layers()
         self._step = 0
         self._recycled = [0] * len(self.layers)
-        self._dormant = [0.0] * len(self.layers)
+        self._dormant: list[float] = []  # nobody has looked yet
 
     def weights(self, hidden: Sequence[Tensor]) -> None:
         self._step += 1
@@ -87,7 +87,7 @@ class ReDo(Method):
     def numbers(self) -> dict[str, float]:
         names = [layer.name for layer in self.layers]
         recycled = {f"recycled/{name}": float(n) for name, n in zip(names, self._recycled, strict=True)}
-        return recycled | {f"dormant/{name}": share for name, share in zip(names, self._dormant, strict=True)}
+        return recycled | {f"dormant/{name}": share for name, share in zip(names, self._dormant, strict=False)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self._step, "recycled": list(self._recycled), "dormant": list(self._dormant)}

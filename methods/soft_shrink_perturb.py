@@ -33,16 +33,18 @@ class SoftShrinkPerturb(Method):
 
     ranges: ClassVar = {"factor": (0, 1), "noise_scale": (0, 1)}
     needs = frozenset({"initialise"})
+    draws_as_agent = False  # layer by layer, as this project's agents are drawn: a whole agent in every step is slow
     not_with: ClassVar = {"cuda_graphs": "a recorded gradient step would add the same noise again and again"}
 
     def begin(self) -> None:
         agent = self.learner.agent
         gains = {id(agent.actor): ACTOR_GAIN, id(agent.critic): CRITIC_GAIN}
         layers = [part for part in agent.modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
-        self._rows = [(layer.weight, gains.get(id(layer), HIDDEN_GAIN)) for layer in layers]
+        trained = [layer for layer in layers if layer.weight.requires_grad]
+        self._rows = [(layer.weight, gains.get(id(layer), HIDDEN_GAIN)) for layer in trained]
         normalisers = [part for part in agent.modules() if isinstance(part, (nn.GroupNorm, nn.LayerNorm))]
-        self._gains = [part.weight for part in normalisers if part.weight is not None]
-        self._all = list(agent.parameters())
+        self._gains = [part.weight for part in normalisers if part.weight is not None and part.weight.requires_grad]
+        self._all: list[Tensor] = [*self.learner.trained.values()]
         self._noise = torch.Generator(agent.actor.weight.device)
 
     def weights(self, hidden: Sequence[Tensor]) -> None:

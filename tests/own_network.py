@@ -48,6 +48,14 @@ class Recurrent(OwnNetwork):
         return self.norm(self.cell(super().hidden(x)))
 
 
+class Frozen(OwnNetwork):
+    """Its layer stays as it was drawn."""
+
+    def __init__(self, shape, num_actions):
+        super().__init__(shape, num_actions)
+        self.layer.requires_grad_(False)
+
+
 class DrawnRecurrent(Recurrent):
     """The same, with an initialiser that draws this layer too."""
 

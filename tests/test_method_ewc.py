@@ -128,6 +128,7 @@ def test_the_last_rows_are_kept():
     for first, number, expected in ((0, 1, [0, 1]), (2, 2, [1, 2, 3, 4, 5]), (6, 4, [9, 10, 11, 12, 13])):
         last.add(steps(first, number))
         assert last.observations.flatten().tolist() == expected
+        assert last.observations.untyped_storage().nbytes() == 8 * len(expected), "all of a storage is saved"
     last.add(steps(0, 0))
     assert last.observations.flatten().tolist() == expected
     last.clear()

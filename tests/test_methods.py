@@ -135,6 +135,12 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
                 ["--shrink_perturb.noise", "initialiser", "--methods", "shrink_perturb"],
             )
         ),
+        (
+            ["--methods", "from_scratch", "soft_shrink_perturb", "--architecture", "own_network:DrawnRecurrent"],
+            {},
+            "soft_shrink_perturb draws each layer as this project's agents do, and own_network:DrawnRecurrent has an "
+            "`initialise` of its own; leave soft_shrink_perturb out",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, content, sentence, workdir):
@@ -147,7 +153,7 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, conten
 @pytest.mark.parametrize(
     "words",
     [
-        ["--methods", "from_scratch", "soft_shrink_perturb", "--architecture", "own_network:DrawnRecurrent"],
+        ["--methods", "from_scratch", "--architecture", "own_network:DrawnRecurrent"],
         ["--methods", "shrink_perturb", *RECURRENT],
         ["--methods", "from_scratch", "--architecture", "own_network:OwnNetwork"],
     ],
@@ -190,6 +196,34 @@ def test_what_waits_for_a_switch_is_said_to_do_nothing_without_one(workdir, caps
         training.prepare(["--config", write_config(workdir, **FREEWAY, **settings), *words])
         note = "note: nothing switches in this run, so `methods` ewc, `methods` reset_optimizer will do nothing"
         assert (note in capsys.readouterr().out) == idle
+
+
+@pytest.mark.parametrize(
+    ("steps", "note"),
+    [
+        (64, "a run of 64 steps is over before `boundary` every:64, so it will do nothing"),
+        (63, None),
+        (32, None),
+        (31, "`boundary` every:31 falls on the borders of rollouts, which are 32 steps"),
+    ],
+)
+def test_a_boundary_that_never_falls_or_not_where_it_was_asked_for_is_said(steps, note, workdir, capsys):
+    config = write_config(workdir, **FREEWAY)
+    training.prepare(["--config", config, "--methods", "ewc", "--boundary", f"every:{steps}"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ") and "boundary" in line]
+    assert lines == ([f"note: {note}"] if note else [])
+
+
+def test_what_is_frozen_stays_as_it_is(tmp_path, monkeypatch):
+    """With every method that an agent of somebody's own may have, through a switch."""
+    more = ["soft_shrink_perturb", "shrink_perturb", "l2_init", "reset_optimizer", "cloning", "a_gem"]
+    architecture = ["--architecture", "own_network:Frozen"]
+    plain = weights(train_in(tmp_path / "plain", monkeypatch, *architecture, config=TWO_REGIMES))
+    for first in ("ewc", "online_ewc"):
+        words = [*architecture, "--soft_shrink_perturb.factor", "0.9", "--methods", first, *more]
+        own = weights(train_in(tmp_path / first, monkeypatch, *words, config=TWO_REGIMES))
+        assert torch.equal(own["layer.weight"], plain["layer.weight"])
+        assert not torch.equal(own["actor.weight"], plain["actor.weight"])
 
 
 def test_a_boundary_for_no_method_is_said_to_do_nothing(workdir, capsys):

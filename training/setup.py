@@ -493,6 +493,11 @@ def idle_note(args: RunSettings, rules: Mapping[str, Rule], schedule: Any) -> st
     # No fault: runs with and without such methods are compared, and have the same flags then.
     if args.boundary != "schedule" and not any(needs_boundaries(all_methods()[name]) for name in args.chosen_methods):
         return f"note: no method of this run acts where a task ends, so `boundary` {args.boundary} will do nothing"
+    steps = args.total_timesteps or schedule.num_total_steps
+    if args.boundary_every >= steps:
+        return f"note: a run of {steps:,} steps is over before `boundary` {args.boundary}, so it will do nothing"
+    if 0 < args.boundary_every < args.batch_size:
+        return f"note: `boundary` {args.boundary} falls on the borders of rollouts, which are {args.batch_size:,} steps"
     acting = [one for one in fields(args) if one.name in rules and rules[one.name].at_switches]
     given = [f"`{one.name}`" for one in acting if getattr(args, one.name) != one.default]
     if args.boundary == "schedule":
