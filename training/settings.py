@@ -105,7 +105,7 @@ class RunSettings:
     # methods
     methods: tuple[str, ...] = ()
     """what keeps the agent learning, or what it has learned, in this order; `--methods NAME --help` shows the settings
-    of one, which carry its name"""
+    of one, which carry its name, also where a config file names it"""
     boundary: str = "schedule"
     """when methods are told that a task ends: schedule (at every switch), none (never), or every:STEPS (every so many
     agent steps, at the border of two rounds, whatever the schedule does)"""
