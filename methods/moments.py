@@ -49,7 +49,7 @@ class Clock(NamedTuple):
 
     step: int
     began: int
-    """when the present regime began"""
+    """when the present regime began; at a boundary it is the one that ends there"""
     ends: int | None
     """when it ends, where the schedule knows it"""
 
