@@ -19,7 +19,14 @@ from continual_hackatari.reporting.evaluation_curves import around_switches, hea
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
 from continual_hackatari.reporting.figures import DARK, LIGHT, Keys, Theme
 from continual_hackatari.reporting.floor import floors_of
-from continual_hackatari.reporting.groups import Group, differences, group_runs, measured_unlike, mixed_versions
+from continual_hackatari.reporting.groups import (
+    Group,
+    check_seeds,
+    differences,
+    group_runs,
+    measured_unlike,
+    mixed_versions,
+)
 from continual_hackatari.reporting.metrics import METRICS, Metric, Summary, run_metrics, summarise
 from continual_hackatari.reporting.page import Markup, Section
 from continual_hackatari.reporting.rows import RESULTS, RunFolderError
@@ -61,7 +68,12 @@ class Report:
 
 
 def gather(runs: Sequence[Run], against: Sequence[Run] = ()) -> Report:
-    """Everything that the sections need."""
+    """Everything that the sections need.
+
+    Raises:
+        RunFolderError: two runs are the same one.
+    """
+    check_seeds(group_runs([*runs, *against]))
     sides = group_runs(runs), group_runs(against)
     groups = [Group(label, group.runs) for group, label in zip(sides[0] + sides[1], side_labels(*sides), strict=True)]
     both = [run for group in groups for run in group.runs]
@@ -161,10 +173,6 @@ def how_far_to_trust(report: Report) -> list[str]:
         lines.append(
             f"{fewest} seeds per group or little more: intervals are rough, and small differences mean nothing."
         )
-    for group in report.groups:
-        seeds = [run.seed for run in group.runs]
-        if len(set(seeds)) < len(seeds):
-            lines.append(f"{group.label} holds a seed twice ({', '.join(seeds)}): its interval is too narrow.")
     return lines
 
 

@@ -6,8 +6,10 @@ import itertools
 import json
 import os
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -833,6 +835,10 @@ def test_one_run_twice_or_none_is_refused(workdir, capsys):
     folder = make_run(workdir)
     assert "twice" in refused([str(folder), f"./{folder.name}/"], capsys)
     assert "twice" in refused([str(folder), "--against", str(folder)], capsys)
+    copy = shutil.copytree(folder, workdir / "copies" / "mine")
+    for words in ([str(folder), str(copy)], [str(folder), "--against", str(copy)]):
+        assert "have the same settings and the same seed 1" in refused(words, capsys)
+    assert not Path("report.html").exists()
     assert "is empty" in refused([], capsys)
     with pytest.raises(RunFolderError, match="is no run folder"):
         check_run_folder(str(workdir))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -201,10 +203,9 @@ def choose_common_game(
         (settings := checked_settings(args, checkpoint), *game_of(args, path, settings, checkpoint))
         for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
     )
+    check_distinct(args.agent_path)
     first, *paths = args.agent_path
     for path, (other, other_game, _) in zip(paths, others, strict=True):
-        if args.agent_path.count(path) > 1:
-            raise ConfigError(f"`agent_path` names {path} twice; name every checkpoint once")
         pairs = ((game, settings), (other_game, other))
         one, two = ({**asdict(game), **settings, **game.chosen, "modification_file": ""} for game, settings in pairs)
         differing = [name for name in one if one[name] != two[name]]
@@ -215,6 +216,18 @@ def choose_common_game(
                 "checkpoints must be of one method on one game, so evaluate these one by one"
             )
     return settings, game, notes
+
+
+def check_distinct(paths: Sequence[str]) -> None:
+    """Raise ConfigError for a checkpoint twice, however it is spelled or copied: its games would count as two."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        content = RANDOM if path == RANDOM else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        earlier, seen[content] = seen.get(content, ""), path
+        if earlier and (path == RANDOM or os.path.samefile(earlier, path)):
+            raise ConfigError(f"`agent_path` names {path} twice; name every checkpoint once")
+        if earlier:
+            raise ConfigError(f"`agent_path`: {path} is a copy of {earlier}; name every checkpoint once")
 
 
 def game_of(
