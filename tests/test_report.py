@@ -852,6 +852,8 @@ def test_one_run_twice_or_none_is_refused(workdir, capsys):
         assert "have the same settings and the same seed 1" in refused(words, capsys)
     assert not Path("report.html").exists()
     assert "is empty" in refused([], capsys)
+    assert "`runs` is given and empty" in refused([""], capsys)
+    assert "`against` is given and empty" in refused([str(folder), "--against", ""], capsys)
     with pytest.raises(RunFolderError, match="is no run folder"):
         check_run_folder(str(workdir))
 

@@ -18,7 +18,7 @@ from continual_hackatari.agents.random_player import RandomPlayer
 from continual_hackatari.reporting.groups import differences, experiment_settings
 from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
-from continual_hackatari.training.config import ConfigError, Range, check_ranges
+from continual_hackatari.training.config import ConfigError, Range, check_not_empty, check_ranges
 from continual_hackatari.training.devices import choose_device, device_line
 from continual_hackatari.training.playing import load_agent
 from continual_hackatari.training.rules import NO_COPY, rules_for
@@ -123,6 +123,7 @@ def choose_agents(args: PlayingSettings) -> Chosen:
         raise ConfigError(
             "`agent_path` is missing; give it a checkpoint, a run folder or `random`, or give `--run` a run folder"
         )
+    check_not_empty(args, {"agent_path": "a checkpoint"})
     if RANDOM in args.agent_path and args.env_id is None:
         raise ConfigError("`agent_path` random plays any game; say which with `--env_id`, such as ALE/Freeway-v5")
     named = {folder: str(last_agent(Path(folder))) for folder in args.agent_path if Path(folder).is_dir()}
