@@ -36,7 +36,14 @@ from continual_hackatari.reporting.metrics_tables import (
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import run_folders
 from continual_hackatari.reporting.statistics import Resample
-from continual_hackatari.training.config import ConfigError, Range, check_ranges, flush_or_drop, parse_command_line
+from continual_hackatari.training.config import (
+    ConfigError,
+    Range,
+    check_not_empty,
+    check_ranges,
+    flush_or_drop,
+    parse_command_line,
+)
 from continual_hackatari.training.files import atomic_path
 
 
@@ -91,6 +98,7 @@ def run(args: Args) -> None:
     check_ranges(args, RANGES)
     if not args.runs:
         raise ConfigError("`runs` is empty; give at least one run folder")
+    check_not_empty(args, {"runs": "a run folder", "single_task": "a run folder", "output": "a name"})
     if not os.path.isdir(Path(args.output).parent) or not Path(args.output).name:
         raise ConfigError(f"`output` is {args.output!r}, but there is no such folder; create it or choose another")
     if args.normalise == "single_task" and not args.single_task:

@@ -22,7 +22,7 @@ import tyro
 from continual_hackatari.reporting.report import compose, gather
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run, run_folders
-from continual_hackatari.training.config import ConfigError, parse_command_line
+from continual_hackatari.training.config import ConfigError, check_not_empty, parse_command_line
 from continual_hackatari.training.files import atomic_path
 
 
@@ -54,6 +54,7 @@ def check(args: Args) -> tuple[list[Run], list[Run], Path]:
     """
     if not args.runs:
         raise ConfigError("`runs` is empty; name at least one run folder, as in `python report.py runs/<folder>`")
+    check_not_empty(args, {"runs": "a run folder", "against": "a run folder", "output": "a file"})
     runs = run_folders([*args.runs, *args.against])
     return runs[: len(args.runs)], runs[len(args.runs) :], check_output(args.output)
 

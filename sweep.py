@@ -164,6 +164,7 @@ def run_suite(args: Args, flags: list[str]) -> int:
     Raises:
         ConfigError: the suite, a method or a flag cannot be used; nothing is started then.
     """
+    path = suite_file(SUITES, args.suite, args.size)
     if args.file or not args.seeds:
         raise ConfigError(
             f"`suite` comes without a file, but there is {args.file}; leave it."
@@ -171,17 +172,17 @@ def run_suite(args: Args, flags: list[str]) -> int:
             else "`suite` needs `--seeds`, such as `--seeds 1 2 3`."
         )
     program, methods = training_program(args), args.methods or ("none",)
-    path = suite_file(SUITES, args.suite, args.size)
     config = json.loads(path.read_text(encoding="utf-8"))
     # As with seeds: what another script or other flags say must not replace the report of those before.
     other = f"~{digest_of([program, *flags])}" if args.program or flags else ""
     folder = Path(args.folder or Path("sweeps") / f"{args.suite}-{args.size}{other}")
     sweep = Sweep(sweep_of_suite(program, os.path.relpath(path), methods, args.seeds, flags), folder)
+    runs = sweep.planned()
+    check(sweep, runs)
     # The commands name the files of single-task runs, so these are written even where nothing is started.
     files = write_single_tasks(config, SINGLE_TASKS / "configs")
     alone = Sweep(single_task_sweep(program, files, args.seeds, flags), SINGLE_TASKS)
-    runs, runs_alone = sweep.planned(), alone.planned()
-    check(sweep, runs)
+    runs_alone = alone.planned()
     if flags:  # such as a setting of a method, which runs without methods refuse
         check(alone, runs_alone)
     print_plan(config, runs, runs_alone)

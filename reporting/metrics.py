@@ -8,6 +8,7 @@ P - 1 of the run. A new metric is an entry in `METRICS`, a function and a line i
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from continual_hackatari.reporting.words import name_of
 
 RECOVERY = 0.9
 NO_FLOOR = "no score of a random player is known"
+RAW = "raw scores have no upper reference 1; normalise them"
+ABOVE_FLOOR = "scores above a random player have no upper reference 1; `--normalise human` or `single_task` have"
 OF_SCORES = ("average_performance",)
 """The metrics that have an interquartile mean. Forgetting, differences and shares have none: it would cut off the few
 tasks that were forgotten or never learned, which is what these metrics are there to show."""
@@ -171,6 +174,7 @@ def run_metrics(
     known; with `above_floor`, what was never learned, or of which that is not known, has no forgetting.
     """
     floors = floors or {}
+    no_reference = ABOVE_FLOOR if above_floor else RAW
     drop, steps, share = switch_units(evaluations, recovery)
     learned = learned_tasks(evaluations, floors)
     unlearned = {}
@@ -184,7 +188,7 @@ def run_metrics(
         "backward_transfer": backward_transfer(evaluations, unlearned),
         "zero_shot_transfer": zero_shot_transfer(evaluations),
         "gem_forward_transfer": gem_forward_transfer(evaluations, floors),
-        "forward_transfer": forward_transfer(evaluations, single_task, normalised),
+        "forward_transfer": forward_transfer(evaluations, single_task, "" if normalised else no_reference),
         "switch_drop": drop,
         "recovery_steps": steps,
         "recovered_share": share,
@@ -231,10 +235,19 @@ def _explain(reasons: Sequence[str], total: int) -> str:
     """Why `len(reasons)` of `total` units are undefined; empty if none is."""
     if not reasons:
         return ""
-    counts = Counter(reasons).most_common()
+    counts = Counter(_one_floor(reasons)).most_common()
     listed = [reason if count == total else f"{reason} ({count} of {total})" for reason, count in counts]
     more = [f"and {len(listed) - 3} other reasons"] if len(listed) > 3 else []
     return "; ".join(listed[:3] + more)
+
+
+def _one_floor(reasons: Sequence[str]) -> list[str]:
+    """The reasons, those of missing floors as one that names all their strings."""
+    found = [
+        re.fullmatch(r"(no score of a random player under )(.+?)( at frame skip .+)?( is known)", r) for r in reasons
+    ]
+    names = ", ".join(dict.fromkeys(each[2] for each in found if each))
+    return [f"{each[1]}{names}{each[3] or ''}{each[4]}" if each else r for each, r in zip(found, reasons, strict=True)]
 
 
 def _unless(reason: str, value: Value) -> Value:
@@ -328,20 +341,20 @@ def _unlearned(learned: Value) -> Value:
     return learned if learned.reason else undefined("never learned: no better than the random player")
 
 
-def forward_transfer(run: Evaluations, single_task: Sequence[Evaluations], normalised: bool) -> dict[str, Value]:
-    """(AUC - AUC_b) / (1 - AUC_b) of every task in its first phase.
+def forward_transfer(run: Evaluations, single_task: Sequence[Evaluations], missing: str) -> dict[str, Value]:
+    """(AUC - AUC_b) / (1 - AUC_b) of every task in its first phase; undefined where `missing` says why.
 
     AUC_b is the mean over the task's single-task runs. The denominator is the room that they leave below a normalised
     score of 1: without normalisation there is no such 1, at AUC_b = 1 it is 0, and beyond it changes the sign. Those
     cases are undefined. Close below 1 the ratio is very large: compare the areas themselves there.
     """
-    return {name_of(task): _forward_transfer_of(run, task, single_task, normalised) for task in run.tasks}
+    return {name_of(task): _forward_transfer_of(run, task, single_task, missing) for task in run.tasks}
 
 
-def _forward_transfer_of(run: Evaluations, task: str, single_task: Sequence[Evaluations], normalised: bool) -> Value:
+def _forward_transfer_of(run: Evaluations, task: str, single_task: Sequence[Evaluations], missing: str) -> Value:
     baselines = [baseline for baseline in single_task if baseline.trained_on == [task]]
-    if not normalised:
-        return undefined("raw scores have no upper reference 1; normalise them")
+    if missing:
+        return undefined(missing)
     if not baselines:
         return undefined(f"no single-task run on {name_of(task)} was given")
     phase = run.phases_of(task)[0]

@@ -89,6 +89,8 @@ def evaluate_groups(
     groups = group_runs(runs)
     members = [[run.evaluations(mode, settings.agent) for run in group.runs] for group in groups]
     check_seeds(groups)
+    if settings.agent and not any(row.get("agent") for run in runs for row in run.results):
+        raise RunFolderError(f"`agent` is {settings.agent}, but the agents of these runs are one player; leave it out")
     baselines = [baseline.evaluations(mode, settings.agent) for baseline in single_task]
     for run in runs:
         check_single_task(run, single_task, baselines)
@@ -184,6 +186,8 @@ def group_table(number: int, result: GroupResult, style: Style = "text") -> str:
         iqm = _number(summary.iqm) if summary.metric in OF_SCORES else ""
         rows.append((summary.metric, _number(summary.mean), interval, iqm, str(summary.runs), mark))
     notes = [f"[{position}] {text}" for position, text in enumerate(footnotes, 1)]
+    if any("no score of a random player under" in text for text in footnotes):
+        notes.append("in a clone `python -m benchmarks.floor <config>` plays the random player in what a config names")
     return (_lines(lines, style) + format_table(rows, style) + "\n" + _lines(notes, style)).rstrip("\n")
 
 

@@ -12,14 +12,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from continual_hackatari.names import id_in_game
+from continual_hackatari.names import game_of, id_in_game
 from continual_hackatari.reporting import curves, figures, page
 from continual_hackatari.reporting.curves import Aligned, HeatMap
 from continual_hackatari.reporting.evaluation_curves import around_switches, heat_map
 from continual_hackatari.reporting.evaluations import Evaluations, Mode
 from continual_hackatari.reporting.figures import DARK, LIGHT, Keys, Theme
 from continual_hackatari.reporting.floor import floors_of
-from continual_hackatari.reporting.groups import Group, differences, group_runs, measured_unlike, mixed_versions
+from continual_hackatari.reporting.groups import (
+    Group,
+    check_seeds,
+    differences,
+    group_runs,
+    measured_unlike,
+    mixed_versions,
+)
 from continual_hackatari.reporting.metrics import METRICS, Metric, Summary, run_metrics, summarise
 from continual_hackatari.reporting.page import Markup, Section
 from continual_hackatari.reporting.rows import RESULTS, RunFolderError
@@ -61,7 +68,12 @@ class Report:
 
 
 def gather(runs: Sequence[Run], against: Sequence[Run] = ()) -> Report:
-    """Everything that the sections need."""
+    """Everything that the sections need.
+
+    Raises:
+        RunFolderError: two runs are the same one.
+    """
+    check_seeds(group_runs([*runs, *against]))
     sides = group_runs(runs), group_runs(against)
     groups = [Group(label, group.runs) for group, label in zip(sides[0] + sides[1], side_labels(*sides), strict=True)]
     both = [run for group in groups for run in group.runs]
@@ -74,10 +86,13 @@ def gather(runs: Sequence[Run], against: Sequence[Run] = ()) -> Report:
 
 
 def side_labels(groups: Sequence[Group], against: Sequence[Group]) -> list[str]:
-    """The groups' labels; those of `--against` say so where both sides would read the same."""
-    labels = [group.label for group in groups]
-    for group in against:
-        labels.append(f"{group.label} (against)" if group.label in labels else group.label)
+    """The groups' labels, with the game where it is not one; those of `--against` say so where they read the same."""
+    several = len({group.runs[0].env_id for group in (*groups, *against)}) > 1
+    labels: list[str] = []
+    for number, group in enumerate((*groups, *against)):
+        game = game_of(group.runs[0].env_id)
+        label = f"{group.label}, {game}" if several and game not in group.label else group.label
+        labels.append(f"{label} (against)" if number >= len(groups) and label in labels else label)
     return labels
 
 
@@ -134,7 +149,7 @@ def compose(report: Report) -> str:
     games = ", ".join(dict.fromkeys(game for run in report.runs for game in games_of(run)))
     introduction = [
         page.paragraph(f"{counted(len(report.runs), 'run')} of {games}, in {counted(len(report.groups), 'group')}."),
-        page.note(*how_far_to_trust(report)),
+        page.note(*unlike_games(report), *how_far_to_trust(report)),
     ]
     when = time.strftime("%Y-%m-%d %H:%M")
     return page.page("Continual learning report", introduction, sections, f"Written by report.py, {when}.")
@@ -144,6 +159,17 @@ def games_of(run: Run) -> list[str]:
     """The ids of the games that it played."""
     env_id = run.env_id or "an unknown game"
     return [id_in_game(env_id, game) for game in curves.games_in(run.regimes)]
+
+
+def unlike_games(report: Report) -> list[str]:
+    """What must not be compared where the runs have not one game."""
+    if len({run.env_id for run in report.runs}) == 1:
+        return []
+    return [
+        "The runs are of different games. A modification string, its letter and its colour mean the game of the group "
+        "that they stand beside, and the table of strings counts them over all games: compare no scores between games. "
+        "One report per game says more."
+    ]
 
 
 def how_far_to_trust(report: Report) -> list[str]:
@@ -161,10 +187,6 @@ def how_far_to_trust(report: Report) -> list[str]:
         lines.append(
             f"{fewest} seeds per group or little more: intervals are rough, and small differences mean nothing."
         )
-    for group in report.groups:
-        seeds = [run.seed for run in group.runs]
-        if len(set(seeds)) < len(seeds):
-            lines.append(f"{group.label} holds a seed twice ({', '.join(seeds)}): its interval is too narrow.")
     return lines
 
 

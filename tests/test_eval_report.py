@@ -4,6 +4,8 @@ import csv
 import functools
 import json
 import math
+import os
+import shutil
 from dataclasses import replace
 
 import ale_py
@@ -501,6 +503,10 @@ def test_agents_of_different_kinds_are_refused(two_agents, workdir, capsys):
     make_checkpoint(workdir / "two", random_agent(), frameskip=2)
     for paths, words in (
         ([one, one], ["agent_path", "twice"]),
+        ([one, os.path.relpath(one)], ["agent_path", "twice"]),
+        ([""], ["`agent_path` is given and empty"]),
+        ([one, str(shutil.copy(one, workdir / "copy.cleanrl_model"))], ["agent_path", "copy of", one]),
+        (["random", "random", "--env_id", "ALE/Pong-v5"], ["agent_path", "random twice"]),
         ([one, two], ["frameskip", "4", "2", two]),
         ([one, "nothing"], ["nothing", "does not exist"]),
     ):

@@ -812,6 +812,7 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_starts(config, word
         (["--run", "RUN", "--eval_games", "2"], ["eval_games", "evals.csv", "1 and 1"]),
         (["--run", "RUN", "--seed", "2"], ["seed", "evals.csv"]),
         (["--run", "RUN", "--held_out_modifs", "left_drift"], ["left_drift", "is trained on"]),
+        (["--run", ""], ["`run` is given and empty"]),
         (["--agent_path", "x", "--eval_modifs", "left_drift"], ["eval_modifs", "--run"]),
         (["--agent_path", "RUN/model.cleanrl_model", "--play", "x.mp4", "--format", "csv"], ["`format`", "`play`"]),
         (["--agent_path", "RUN/model.cleanrl_model", "--play", "x.mp4", "--eval_episodes", "3"], ["`eval_episodes`"]),

@@ -200,6 +200,12 @@ def test_a_floor_that_does_not_fit_the_run_is_not_used():
     assert floor_of("ALE/Breakout-v5", "3", "") == "no score of a random player under no_modif at frame skip 3 is known"
 
 
+def test_missing_floors_are_one_footnote_with_all_their_strings():
+    run = Evaluations.of(make_rows(["a", "b", "c"], lambda *_: 1.0))
+    metrics = metrics_of(run, "ALE/Pong-v5", normalise="floor", floors=floors_of("ALE/Pong-v5", {}, ["a", "b", "c"]))
+    assert metrics["average_performance"].reason == "no score of a random player under a, b, c is known"
+
+
 def test_a_floor_is_the_mean_of_its_games_and_as_uncertain_as_they_say():
     scores = np.array(measured()["ALE/Breakout-v5"]["4"][""])
     found, half = floor_of("ALE/Breakout-v5", "4", ""), 1.96 * scores.std(ddof=1) / len(scores) ** 0.5

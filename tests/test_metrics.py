@@ -139,6 +139,10 @@ def test_forward_transfer_without_a_denominator_is_undefined(area, why):
     assert why in metric.reason
     raw = metrics_of(run, single_task=[baseline])["forward_transfer"]
     assert "raw scores" in raw.reason
+    above = metrics_of(run, single_task=[baseline], above_floor=True)["forward_transfer"]
+    assert above.reason == "scores above a random player have no upper reference 1; `--normalise human` or " + (
+        "`single_task` have"
+    )
 
 
 def test_a_single_task_run_that_is_too_short_is_no_reference():

@@ -127,6 +127,8 @@ GOOD = {"env_id": "ALE/Freeway-v5", "total_timesteps": 1000, "num_workers": 0}
         ([{"config": "c.json", "seed": 1}, {"config": "c.json", "gamma": 0.5}], "`gamma` of experiment 1 of tiny.json "
          "stands in its config file too, which would win"),
         ([{"config": "c.json", "ewc": {"strength": 3}}], "`ewc.strength` of experiment 0"),
+        ([GOOD, {**GOOD, "seed": 2}, {**GOOD, "notes": "again"}], "experiment 2 of tiny.json is the same as experiment "
+         "0; leave it out"),
         ([{"config": "absent.json"}], "`config` names absent.json, which cannot be read"),
     ],
 )  # fmt: skip

@@ -6,8 +6,10 @@ import itertools
 import json
 import os
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -829,11 +831,29 @@ def test_a_disk_that_refuses_the_report_is_one_sentence(workdir, capsys, monkeyp
     assert capsys.readouterr().err == f"error: {output} could not be written: File name too long\n"
 
 
+def test_runs_of_different_games_say_so_at_the_top_and_in_their_labels(tmp_path):
+    """Their strings are written alike, as every run's are those of its own game."""
+    freeway, pong = (Run(make_run(tmp_path / game, env_id=f"ALE/{game}-v5")) for game in ("Freeway", "Pong"))
+    found = sections.gather([freeway], [pong])
+    assert [group.label for group in found.groups] == ["made_up, Freeway", "made_up, Pong"]
+    assert "of different games" in " ".join(sections.unlike_games(found))
+    again = Run(make_run(tmp_path / "more", seed=2, gamma=0.5))
+    found = sections.gather([freeway], [again])
+    assert [group.label for group in found.groups] == ["made_up", "made_up (against)"]
+    assert sections.unlike_games(found) == []
+
+
 def test_one_run_twice_or_none_is_refused(workdir, capsys):
     folder = make_run(workdir)
     assert "twice" in refused([str(folder), f"./{folder.name}/"], capsys)
     assert "twice" in refused([str(folder), "--against", str(folder)], capsys)
+    copy = shutil.copytree(folder, workdir / "copies" / "mine")
+    for words in ([str(folder), str(copy)], [str(folder), "--against", str(copy)]):
+        assert "have the same settings and the same seed 1" in refused(words, capsys)
+    assert not Path("report.html").exists()
     assert "is empty" in refused([], capsys)
+    assert "`runs` is given and empty" in refused([""], capsys)
+    assert "`against` is given and empty" in refused([str(folder), "--against", ""], capsys)
     with pytest.raises(RunFolderError, match="is no run folder"):
         check_run_folder(str(workdir))
 

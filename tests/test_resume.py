@@ -502,7 +502,7 @@ def test_a_config_file_cannot_say_what_to_resume(tmp_path):
         training.prepare(["--config", write_config(tmp_path, resume="runs/x")])
 
 
-@pytest.mark.parametrize("words", [["--resume", ""], ["--resume="], ["--start_from", ""]])
+@pytest.mark.parametrize("words", [["--resume", ""], ["--resume="], ["--start_from", ""], ["--runs_dir", ""]])
 def test_a_variable_that_is_empty_begins_no_other_run(words):
     with pytest.raises(ConfigError, match=r"is given and empty; give it .*, or leave it out"):
         training.prepare(words)

@@ -259,6 +259,7 @@ def test_other_scripts_and_flags_have_a_report_of_their_own(fake):
     ("words", "said"),
     [
         (["--suite", "freeway-look", "--seeds", "1"], "the nearest is `freeway-looks`"),
+        (["--suite", "freeway-look"], "the nearest is `freeway-looks`"),
         (["--suite", "freeway-looks"], "`suite` needs `--seeds`"),
         (["--suite", "freeway-looks", "--seeds", "1", "--methods", "redo", "redo"], "`methods` names redo twice"),
         (["--suite", "freeway-looks", "--seeds", "1", "1"], "each of them may stand there once only"),
@@ -343,6 +344,7 @@ def test_a_suite_is_checked_before_it_starts(checked_here, workdir, capsys, monk
     monkeypatch.setattr("continual_hackatari.training.setup.cost_of_games", lambda *_: pytest.fail("a game is played"))
     assert sweep.main(["--suite", "freeway-looks", "--seeds", "1", "--methods", "redoo", "--dry_run"]) == 2
     assert "redoo" in capsys.readouterr().err
+    assert not Path("sweeps").exists(), "nothing is written"
     words = ["--suite", "freeway-looks", "--seeds", "1", "--methods", "ewc", "--dry_run", "--"]
     assert sweep.main([*words, "--ewc.strength=10"]) == 2, "runs on one task have no methods"
     assert "`ewc.strength`" in capsys.readouterr().err

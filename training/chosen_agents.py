@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from continual_hackatari.agents.random_player import RandomPlayer
 from continual_hackatari.reporting.groups import differences, experiment_settings
 from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
-from continual_hackatari.training.config import ConfigError, Range, check_ranges
+from continual_hackatari.training.config import ConfigError, Range, check_not_empty, check_ranges
 from continual_hackatari.training.devices import choose_device, device_line
 from continual_hackatari.training.playing import load_agent
 from continual_hackatari.training.rules import NO_COPY, rules_for
@@ -121,6 +123,7 @@ def choose_agents(args: PlayingSettings) -> Chosen:
         raise ConfigError(
             "`agent_path` is missing; give it a checkpoint, a run folder or `random`, or give `--run` a run folder"
         )
+    check_not_empty(args, {"agent_path": "a checkpoint"})
     if RANDOM in args.agent_path and args.env_id is None:
         raise ConfigError("`agent_path` random plays any game; say which with `--env_id`, such as ALE/Freeway-v5")
     named = {folder: str(last_agent(Path(folder))) for folder in args.agent_path if Path(folder).is_dir()}
@@ -201,10 +204,9 @@ def choose_common_game(
         (settings := checked_settings(args, checkpoint), *game_of(args, path, settings, checkpoint))
         for path, checkpoint in zip(args.agent_path, checkpoints, strict=True)
     )
+    check_distinct(args.agent_path)
     first, *paths = args.agent_path
     for path, (other, other_game, _) in zip(paths, others, strict=True):
-        if args.agent_path.count(path) > 1:
-            raise ConfigError(f"`agent_path` names {path} twice; name every checkpoint once")
         pairs = ((game, settings), (other_game, other))
         one, two = ({**asdict(game), **settings, **game.chosen, "modification_file": ""} for game, settings in pairs)
         differing = [name for name in one if one[name] != two[name]]
@@ -215,6 +217,18 @@ def choose_common_game(
                 "checkpoints must be of one method on one game, so evaluate these one by one"
             )
     return settings, game, notes
+
+
+def check_distinct(paths: Sequence[str]) -> None:
+    """Raise ConfigError for a checkpoint twice, however it is spelled or copied: its games would count as two."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        content = RANDOM if path == RANDOM else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        earlier, seen[content] = seen.get(content, ""), path
+        if earlier and (path == RANDOM or os.path.samefile(earlier, path)):
+            raise ConfigError(f"`agent_path` names {path} twice; name every checkpoint once")
+        if earlier:
+            raise ConfigError(f"`agent_path`: {path} is a copy of {earlier}; name every checkpoint once")
 
 
 def game_of(

@@ -588,6 +588,17 @@ def check_ranges(args: Any, ranges: Mapping[str, Range]) -> None:
                 raise ConfigError(f"`{name}` is {shown(given)}, but {which} must be {_describe_range(allowed)}.")
 
 
+def check_not_empty(args: Any, wanted: Mapping[str, str]) -> None:
+    """Raise ConfigError for a path that is empty, as that of a variable may be: it would mean the current folder.
+
+    wanted: argument -> what it names.
+    """
+    for name, what in wanted.items():
+        value = getattr(args, name)
+        if "" in (value if isinstance(value, (tuple, list)) else (value,)):
+            raise ConfigError(f"`{name}` is given and empty; give it {what}, or leave it out")
+
+
 def check_belongings(args: Any, table: Mapping[str, Belonging], accepted: Any = None) -> None:
     """Raise ConfigError for the first argument that differs from its default where what it belongs to is off.
 

@@ -22,7 +22,7 @@ from continual_hackatari.reporting.rows import FINAL, RESULTS, SPLITS, read_resu
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint, trained_with
-from continual_hackatari.training.config import ConfigError, Range, check_ranges
+from continual_hackatari.training.config import ConfigError, Range, check_not_empty, check_ranges
 from continual_hackatari.training.evaluations import (
     Evaluator,
     RunEvaluation,
@@ -75,6 +75,7 @@ def evaluate_run(args: Args) -> None:
         USER_ERRORS: one sentence; what was evaluated before it is in the file.
     """
     check_ranges(args, RANGES)
+    check_not_empty(args, {"run": "a run folder"})
     folder = Path(args.run)
     settings = settings_of(folder)
     with exclusive(folder):

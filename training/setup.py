@@ -37,6 +37,7 @@ from continual_hackatari.training.config import (
     ConfigError,
     apply_config_file,
     as_plain_dict,
+    check_not_empty,
     check_ranges,
     from_plain_dict,
     given_flags,
@@ -172,9 +173,8 @@ def read_settings(
     """
     saved: dict[str, Any] | None = None
     args = parse_command_line(script.settings, argv, description=script.description, gone=GONE)
-    for name, what in (("resume", "the folder of a run"), ("start_from", "an agent")):
-        if not getattr(args, name) and name in given_flags(script.settings, argv):  # else another run would begin
-            raise ConfigError(f"`{name}` is given and empty; give it {what}, or leave it out")
+    needed = {"resume": "the folder of a run", "start_from": "an agent"}  # else another run would begin
+    check_not_empty(args, {name: needed[name] for name in needed.keys() & given_flags(script.settings, argv)})
     place = place_of_runs(args) if ranks.job else ""
     interrupted = folder_of_job(place, ranks.job) if ranks.restarts else None
     if ranks.job and not ranks.restarts:
@@ -187,6 +187,7 @@ def read_settings(
     else:
         given = given_flags(script.settings, argv)
         args, lines = apply_config_file(args, args.config, given, GONE) if args.config else (args, [])
+        check_not_empty(args, {"runs_dir": "a folder"})
         args = replace(
             args,
             modification_digest=rules_of(args).digest or args.modification_digest,

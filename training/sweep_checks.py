@@ -130,7 +130,21 @@ def check_queue(queue: Queue) -> str | None:
         for number, (entry, run) in enumerate(zip(queue.experiments, queue.planned(), strict=True))
         if is_training_script(run.program)
     ]
-    return in_another_process(first_faulty_experiment, len(asked), asked) if asked else None
+    return repeated(queue) or (in_another_process(first_faulty_experiment, len(asked), asked) if asked else None)
+
+
+def repeated(queue: Queue) -> str | None:
+    """What says that an experiment stands there twice: the same training twice is one sample, and would count as two.
+
+    One that has begun so may go on.
+    """
+    seen: dict[str, int] = {}
+    for number, run in enumerate(queue.planned()):
+        settings = json.dumps({**run.parameters, "experiment": 0}, sort_keys=True)
+        first = seen.setdefault(settings, number)
+        if first != number and is_training_script(run.program) and not run.begun_with():
+            return f"{queue.where(number)} is the same as experiment {first}; leave it out, or give it another `seed`."
+    return None
 
 
 def first_faulty_experiment(asked: Sequence[tuple[str, str, dict[str, Any], list[str]]]) -> str | None:
