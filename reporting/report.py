@@ -89,10 +89,10 @@ def side_labels(groups: Sequence[Group], against: Sequence[Group]) -> list[str]:
     """The groups' labels, with the game where it is not one; those of `--against` say so where they read the same."""
     several = len({group.runs[0].env_id for group in (*groups, *against)}) > 1
     labels: list[str] = []
-    for number, group in enumerate((*groups, *against)):
+    for index, group in enumerate((*groups, *against)):
         game = game_of(group.runs[0].env_id)
         label = f"{group.label}, {game}" if several and game not in group.label else group.label
-        labels.append(f"{label} (against)" if number >= len(groups) and label in labels else label)
+        labels.append(f"{label} (against)" if index >= len(groups) and label in labels else label)
     return labels
 
 

@@ -953,12 +953,17 @@ def regime_warning(
 def steps_to_ask(factory: Schedule, total_timesteps: int | None = None) -> int:
     """Up to which step of a run its notes ask the schedule; a custom class, which is asked step by step, not all."""
     stop = factory.num_total_steps if total_timesteps is None else total_timesteps
-    return stop if knows_its_regimes(factory) else min(stop, _MAX_CUSTOM_STEPS)
+    return min(stop, _MAX_CUSTOM_STEPS) if _custom_parts(factory) else stop
 
 
-def knows_its_regimes(factory: Schedule) -> bool:
-    """Whether it can tell when a regime ends without being asked for every step: no part is of a custom class."""
-    return not _custom_parts(factory)
+def regime_end(factory: Schedule, began: int, step: int, num_envs: int, total_timesteps: int) -> int | None:
+    """When the regime that begins at `began` ends, as a run with so many games sees it; at `step` is the run.
+
+    None where only a custom class could tell, and it had to be asked for more than `steps_to_ask` and `step`.
+    """
+    stop = min(total_timesteps, max(steps_to_ask(factory, total_timesteps), step + 1))
+    _, end, _ = next(_as_asked(factory.segments(began, stop), num_envs))
+    return end if end < stop or stop == total_timesteps else None
 
 
 def decay_note(factory: Schedule, total_timesteps: int | None = None) -> str | None:

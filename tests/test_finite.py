@@ -1,6 +1,7 @@
 """What of an update is not finite is found and named."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from copies import Largest
 from torch import nn
 
 from continual_hackatari.agents.finite import not_finite
+from continual_hackatari.training.run import Run
 
 NAMES = ("value_loss", "policy_loss", "entropy")
 
@@ -56,3 +58,19 @@ def test_weights_may_be_of_any_kind_and_none(dtype):
     if dtype != torch.int64:
         agent[1][2] = math.nan
         assert "the weights 1 " in not_finite(losses(), NAMES, agent)
+
+
+def test_only_the_process_that_could_write_the_agent_copies_it_before_an_update():
+    copied, agent = [], torch.nn.Linear(1, 1)
+    for active in (True, False):
+        run = SimpleNamespace(
+            _agent=agent,
+            _checkpoint=lambda active=active: copied.append(active),
+            args=SimpleNamespace(detect_anomaly=False),
+            tracker=SimpleNamespace(active=active),
+            timer=SimpleNamespace(lap=lambda phase: None),
+            weights_change=lambda: None,
+        )
+        with Run.updating(run, [torch.tensor([1.0])], ["loss"]):
+            pass
+    assert copied == [True]

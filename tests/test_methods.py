@@ -34,6 +34,7 @@ from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.ewc import EWC
 from continual_hackatari.methods.moments import Boundary, Changed, Clock, Method, moments_of
 from continual_hackatari.methods.together import Methods
+from continual_hackatari.schedules.factories import regime_end, schedule_from_config
 from continual_hackatari.training import sweep_checks
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.config import (
@@ -888,4 +889,18 @@ def test_a_schedule_of_ones_own_is_not_asked_for_all_of_a_long_regime(tmp_path, 
     monkeypatch.setattr(EWC, "rows", lambda method, seen: (clocks.append(seen.clock), see(method, seen))[1])
     short = {**config, "modification_factory_kwargs": {"num_total_steps": 64}}
     train_in(tmp_path / "run", monkeypatch, "--methods", "ewc", "--ewc.samples", "4", config=short)
-    assert clocks == [(32, 0, None), (64, 0, None)]
+    assert clocks == [(32, 0, 64), (64, 0, 64)], "so much is asked"
+    lazy = importlib.import_module("lazy_schedule").Lazy
+    own = schedule_from_config(long, seed=0)
+    lazy.asked.clear()
+    assert regime_end(own, 0, 320, 8, 3_000_000) is None
+    assert max(lazy.asked) < 1_000_001
+    assert regime_end(own, 0, 2_999_999, 8, 3_000_000) == 3_000_000
+
+
+def test_a_change_between_two_questions_ends_no_regime():
+    kwargs = {"num_total_steps": 80, "modifications": ["a", "b", "a", "c"], "switching_thresholds": [9, 11, 40]}
+    factory = {"modification_factory": "SequentialModificationFactory", "modification_factory_kwargs": kwargs}
+    schedule = schedule_from_config(factory, seed=0)
+    assert [regime_end(schedule, began, began, 8, 80) for began in (0, 40)] == [40, 80]
+    assert regime_end(schedule, 0, 0, 1, 80) == 9

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from continual_hackatari.agents.finite import NotFiniteError, not_finite
 from continual_hackatari.methods.moments import Clock
 from continual_hackatari.reporting.rows import FINAL
-from continual_hackatari.schedules.factories import knows_its_regimes
+from continual_hackatari.schedules.factories import regime_end
 from continual_hackatari.training import ending
 from continual_hackatari.training.checkpoints import CheckpointError, save_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict
@@ -392,12 +392,8 @@ class Run(Generic[ArgsT]):
 
     def clock(self) -> Clock:
         """Where the run is, for methods: in the regime that is played, or at its end."""
-        schedule, ends = self.setup.schedule, None
-        if knows_its_regimes(schedule):
-            regimes = schedule.segments(self._last_switch, self.total_timesteps)
-            stop = next((stop for _, stop, _ in regimes if stop > self._last_switch), self.total_timesteps)
-            ends = -(-stop // self.args.num_envs) * self.args.num_envs  # games play on to the next common step
-        return Clock(self.global_step, self._last_switch, ends)
+        where = (self._last_switch, self.global_step, self.args.num_envs, self.total_timesteps)
+        return Clock(self.global_step, self._last_switch, regime_end(self.setup.schedule, *where))
 
     # -------------------------------------------------------------------------------------------------------- switches
 
