@@ -2,7 +2,7 @@
 
     speed, memory   environment training clear evaluations shrinking switches limits memory replay watching
                     cost_of_methods
-    learning        methods hindsight precision starts replacements floor
+    learning        methods hindsight precision starts replacements floor one_action
     results         published suite_results
     checks          same_results soak
 

@@ -127,6 +127,7 @@ def test_an_agent_is_evaluated_with_the_copy_beside_it(trained, tmp_path, monkey
     second = tmp_path / "second"
     shutil.copytree(trained, second)
     paths = [str(run / "model.cleanrl_model") for run in (trained, second)]
+    torch.save(torch.load(paths[1], weights_only=True) | {"global_step": 7}, paths[1])  # no copy, which is refused
     evaluate("--agent_path", *paths, *SOME, "--output_dir", "out")
     assert re.search(r"^all_gold_cars +2 ", capsys.readouterr().out, re.M)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

@@ -53,7 +53,7 @@ SCRIPTS = {
 }
 BENCHMARKS = ("environment", "training", "switches", "shrinking", "limits", "memory", "watching")
 BENCHMARKS += ("precision", "methods", "published", "soak", "starts", "hindsight", "evaluations", "floor")
-BENCHMARKS += ("suite_results", "cost_of_methods", "replacements", "clear")
+BENCHMARKS += ("suite_results", "cost_of_methods", "replacements", "clear", "one_action")
 
 
 # ------------------------------------------------------------------------------------------------------ first screen
