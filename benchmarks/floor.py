@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.harness import write_scores
 from continual_hackatari.agents.random_player import RandomPlayer
 from continual_hackatari.names import id_in_game, parse
 from continual_hackatari.reporting.floor import FILE, conditions_of
@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "reporting" / FILE
 GAMES = 21
 SEED = 1
+ABOUT = {"command": "python -m benchmarks.floor", "games": GAMES, "player": "every action uniformly", "seed": SEED}
 SETTINGS = ("frameskip", "game_start", "fire_reset", "max_pool", "sticky", "time_limit", "modification_file")
 """of a configuration, on which a random player's score depends"""
 
@@ -92,16 +93,7 @@ def main() -> None:
         of_game = scores.setdefault(env_id, {}).setdefault(conditions, {})
         if args.again or string not in of_game:
             of_game[string] = play(env_id, settings, string)
-            write(scores)
-
-
-def write(scores: dict[str, dict[str, dict[str, list[float]]]]) -> None:
-    """One line per string, so that a change shows which."""
-    about = {"player": "every action uniformly", "command": "python -m benchmarks.floor", "seed": SEED, "games": GAMES}
-    text = json.dumps({**about, "scores": scores}, indent=1, sort_keys=True)
-    RESULT.write_text(
-        re.sub(r"\[[^]]*]", lambda found: json.dumps(json.loads(found[0])), text) + "\n", encoding="utf-8"
-    )
+            write_scores(RESULT, ABOUT, scores)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 import statistics
 import sys
 import time
@@ -32,6 +33,27 @@ class Row:
     @property
     def median(self) -> float:
         return statistics.median(self.values)
+
+
+def write_scores(path: Path, about: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
+    """A JSON file with one line per string, so that a change shows which.
+
+    Args:
+        path: of the file.
+        about: what else it says, above them.
+        scores: nested objects, written in alphabetical order; the innermost list or object is of a string, written as
+            it is.
+    """
+    text = json.dumps({**about, "scores": in_order(scores)}, indent=1)
+    lines = re.sub(r"\[[^][]*]|\{[^][{}]*}", lambda found: json.dumps(json.loads(found[0])), text)
+    path.write_text(lines + "\n", encoding="utf-8")
+
+
+def in_order(scores: Any) -> Any:
+    """Nested objects in alphabetical order, but for those that hold single numbers."""
+    if not isinstance(scores, Mapping) or not any(isinstance(value, (Mapping, list)) for value in scores.values()):
+        return scores
+    return {key: in_order(value) for key, value in sorted(scores.items())}
 
 
 class MissingPeerError(Exception):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.floor import wanted
-from benchmarks.harness import RESULTS
+from benchmarks.harness import RESULTS, write_scores
 from continual_hackatari.names import id_in_game, parse
 from continual_hackatari.reporting.floor import conditions_of
 from continual_hackatari.reporting.words import name_of
@@ -85,12 +84,9 @@ def scores_of(env_id: str, args: Mapping[str, Any], string: str) -> dict[str, fl
 
 
 def write(scores: Scores) -> None:
-    """One line per string, so that a change shows which."""
+    """With what they are."""
     about = {"player": "always the same action", "seed": SEED, "games": GAMES, "most_steps": MOST_STEPS}
-    text = json.dumps({**about, "command": "python -m benchmarks.one_action", "scores": scores}, indent=1)
-    FILE.write_text(
-        re.sub(r"\{[^{}]*\}", lambda found: json.dumps(json.loads(found[0])), text) + "\n", encoding="utf-8"
-    )
+    write_scores(FILE, {**about, "command": "python -m benchmarks.one_action"}, scores)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Whether two commits compute the same: small runs of a dozen kinds with each, on one machine, compared bit for bit.
+"""Whether two commits compute the same: small runs of twenty kinds with each, on one machine, compared bit for bit.
 
     python -m benchmarks.same_results da2de10 HEAD
     python -m benchmarks.same_results da2de10 . --kinds hindsight resume
@@ -37,6 +37,7 @@ LEFT_OUT = {"seconds", "run", "agent_path"}  # columns that tell the time, or wh
 
 SMALL = "--num_envs 4 --num_steps 32 --total_timesteps 1152 --num_workers 2 --time_limit 480 --plasticity_every 3"
 SMALL += " --worker_timeout 3600"  # busy machines are no difference
+SCRIPT = "continual_training_example.py"
 SCHEDULE = {
     "env_id": "ALE/Freeway-v5",
     "modification_factory": "SequentialModificationFactory",
@@ -51,6 +52,8 @@ UNITS = "--architecture PPO_CBP --replacement_rate 0.02 --maturity_threshold 3"
 HINDSIGHT = "--her --her_importance_clip 2 --her_weight 0.5"
 SHRINKING = "--shrink_and_perturb --shrink_factor 0.9 --save_agent_with_switch"
 EVALUATION = "--eval_every 512 --eval_games 2 --held_out_modifs all_white_cars"
+KEEPING = "--methods layer_norm redo reset_optimizer ewc --redo.every 3 --redo.threshold 0.5 --ewc.samples 64"
+DRAWING = "--methods soft_shrink_perturb l2_init shrink_perturb --adam_betas 0.99 0.999 --weight_decay 0.0001"
 OTHERS = "--no_anneal_lr --no_norm_adv --no_clip_vloss --target_kl 0.0001 --reward_scaling clip --game_start frames"
 
 
@@ -60,7 +63,8 @@ class Kind(NamedTuple):
     flags: str
     schedule: bool = True
     play: Callable[[Path, Path, list[str]], None] | None = None
-    """(the code's folder, the current folder, flags); by default the training script is run to its end"""
+    """(the training script, the current folder, flags); by default it is run to its end"""
+    script: str = SCRIPT
 
 
 class DifferentError(Exception):
@@ -72,34 +76,27 @@ def environment(code: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(code), "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
 
 
-def run(code: Path, folder: Path, words: Sequence[str]) -> None:
-    """A command, with its output in log.txt; raises DifferentError where it fails."""
+def run(script: Path, folder: Path, flags: Sequence[str], launcher: Sequence[str] = ()) -> None:
+    """A script of the code's folder, with its output in log.txt; raises DifferentError where it fails."""
+    command = [sys.executable, *launcher, str(script), *flags]
     with (folder / "log.txt").open("a") as log:
-        command = [sys.executable, *words]
-        done = subprocess.run(
-            command, cwd=folder, env=environment(code), stdout=log, stderr=subprocess.STDOUT, timeout=PATIENCE
-        )
+        options: dict[str, Any] = {"env": environment(script.parent), "timeout": PATIENCE}
+        done = subprocess.run(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, **options)
     if done.returncode:
         last = (folder / "log.txt").read_text().strip().splitlines()[-1:]
         raise DifferentError(f"exit code {done.returncode}: {' '.join(last)}")
 
 
-def train(code: Path, folder: Path, flags: list[str]) -> None:
-    """The training script, to its end."""
-    run(code, folder, [str(code / "continual_training_example.py"), *flags])
+def train_on_two_ranks(script: Path, folder: Path, flags: list[str]) -> None:
+    """To its end, with two processes of torchrun."""
+    run(script, folder, flags, ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"])
 
 
-def train_on_two_ranks(code: Path, folder: Path, flags: list[str]) -> None:
-    """The same with two processes of torchrun."""
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    run(code, folder, [*words, str(code / "continual_training_example.py"), *flags])
-
-
-def train_and_kill(code: Path, folder: Path, flags: list[str]) -> None:
+def train_and_kill(script: Path, folder: Path, flags: list[str]) -> None:
     """Kill the run without warning once it has saved itself a few times, then go on with it."""
-    words = [sys.executable, str(code / "continual_training_example.py"), *flags, "--checkpoint_every", "128"]
+    words, env = [sys.executable, str(script), *flags, "--checkpoint_every", "128"], environment(script.parent)
     with (folder / "log.txt").open("a") as log:
-        process = subprocess.Popen(words, cwd=folder, env=environment(code), stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(words, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
     deadline, files = time.monotonic() + PATIENCE, set[int]()
     while len(files) < 3 and process.poll() is None and time.monotonic() < deadline:
         files |= {path.stat().st_ino for path in folder.glob(f"runs/*/{RESUME}")}
@@ -108,15 +105,15 @@ def train_and_kill(code: Path, folder: Path, flags: list[str]) -> None:
     if process.wait() != -signal.SIGKILL:
         raise DifferentError("the run ended before it could be killed")
     (stopped,) = (folder / "runs").iterdir()
-    run(code, folder, [str(code / "continual_training_example.py"), "--resume", str(stopped)])
+    run(script, folder, ["--resume", str(stopped)])
 
 
-def train_and_evaluate(code: Path, folder: Path, flags: list[str]) -> None:
+def train_and_evaluate(script: Path, folder: Path, flags: list[str]) -> None:
     """Train, then evaluate the agent with eval.py."""
-    train(code, folder, flags)
+    run(script, folder, flags)
     (agent,) = folder.glob(f"runs/*/{FINAL}")
     words = ["--modifs", "no_modif, all_black_cars", "--eval_episodes", "3", "--output_dir", "evaluated"]
-    run(code, folder, [str(code / "eval.py"), "--agent_path", str(agent), *words])
+    run(script.with_name("eval.py"), folder, ["--agent_path", str(agent), *words])
 
 
 KINDS = {
@@ -136,6 +133,10 @@ KINDS = {
     "ranks": Kind(f"{HINDSIGHT} {SHRINKING}", play=train_on_two_ranks),
     "evaluation": Kind(f"{SHRINKING} {EVALUATION}"),
     "evaluate": Kind("", play=train_and_evaluate),
+    "keeping": Kind(KEEPING, play=train_and_kill),
+    "drawing": Kind(DRAWING),
+    "clear": Kind("", play=train_and_kill, script="continual_clear.py"),
+    "progress_compress": Kind("--ewc_samples 64", play=train_and_kill, script="continual_progress_compress.py"),
 }
 
 
@@ -145,7 +146,7 @@ def play(kind: Kind, code: Path, folder: Path) -> None:
     (folder / "half.py").write_text("def reward_function(env):\n    return env.org_reward / 2\n")
     (folder / "schedule.json").write_text(json.dumps(SCHEDULE))
     flags = [*SMALL.split(), *kind.flags.split()] + (["--config", "schedule.json"] if kind.schedule else [])
-    (kind.play or train)(code, folder, [*flags, "--no_cuda"])
+    (kind.play or run)(code / kind.script, folder, [*flags, "--no_cuda"])
 
 
 # ----------------------------------------------------------------------------------------------------- what is compared

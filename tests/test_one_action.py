@@ -1,6 +1,7 @@
 """The player that always presses the same button: what `benchmarks.one_action` measures of it, and where it is kept."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -33,6 +34,23 @@ def test_on_an_empty_road_up_scores_and_the_others_do_not(monkeypatch):
     assert scores["NOOP"] == scores["DOWN"] == 0
 
 
+@pytest.mark.parametrize(("string", "actions"), [("gravity", 4), ("Breakout: gravity", 18)])
+def test_the_mean_of_the_games_of_evaluations_with_the_settings_asked_for(monkeypatch, string, actions):
+    asked = []
+
+    def evaluate(agent, game, strings, **options):
+        asked.append((agent.action, game, strings, options))
+        return {strings[0]: [SimpleNamespace(score=agent.action + game) for game in range(5)]}
+
+    monkeypatch.setattr(one_action, "evaluate", evaluate)
+    scores = one_action.play("ALE/Breakout-v5", {"frameskip": 2}, string)
+    assert list(scores.values()) == [action + 2 for action in range(actions)]
+    for action, (number, game, strings, options) in enumerate(asked):
+        assert (number, strings) == (action, [string])
+        assert (game.frameskip, game.max_num_frames_per_episode) == (2, 2 * one_action.MOST_STEPS)
+        assert {"seed": 1, "episodes": 5, "num_envs": 5}.items() <= options.items(), "as evaluations play by default"
+
+
 def test_strings_are_added_and_found(file, tmp_path, monkeypatch, capsys):
     played = []
     monkeypatch.setattr(
@@ -57,7 +75,10 @@ def test_strings_are_added_and_found(file, tmp_path, monkeypatch, capsys):
     assert "ALE/Freeway-v5 Freeway: disable_cars: UP 3\n" in capsys.readouterr().out
     one_action.main()
     assert len(played) == 3, "what is there is not played again"
-    assert one_action.scores_of("ALE/Breakout-v5", {}, "Freeway: disable_cars") == {"NOOP": 1, "UP": 3}
+    monkeypatch.setattr("sys.argv", ["one_action", "--again", str(path)])
+    one_action.main()
+    assert len(played) == 6
+    assert one_action.scores_of("ALE/Breakout-v5", {}, "Freeway: disable_cars") == {"NOOP": 1, "UP": 6}
     assert one_action.scores_of("ALE/Freeway-v5", {"frameskip": 2}, "Freeway: disable_cars") == {}
     assert one_action.scores_of("ALE/Freeway-v5", {}, "all_red_cars") == {}
 

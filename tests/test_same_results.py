@@ -74,9 +74,9 @@ def test_tensors_are_compared_bit_for_bit_with_type_and_shape():
     assert not same({"a": [1]}, {"a": [1.0]})
 
 
-def write_half(code, folder, flags):
+def write_half(script, folder, flags):
     """Stands for a training: `code` says which of two versions it is."""
-    write_run(folder, weights={"a": torch.tensor([float(code.name)])})
+    write_run(folder, weights={"a": torch.tensor([float(script.parent.name)])})
 
 
 def test_two_versions_of_the_code_are_compared_and_a_failure_is_no_agreement(tmp_path, monkeypatch):
