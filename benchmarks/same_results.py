@@ -35,7 +35,7 @@ PATIENCE = 900  # seconds after which a run takes what it waits for to hang
 SECONDS = ("time/", "charts/SPS", "switch/seconds")  # logged numbers that tell the time
 LEFT_OUT = {"seconds", "run", "agent_path"}  # columns that tell the time, or where the run lies
 
-SMALL = "--num_envs 4 --num_steps 32 --total_timesteps 1152 --num_workers 2 --time_limit 480 --plasticity_every 3"
+SMALL = "--num_envs 4 --num_steps 32 --total_timesteps 1152 --num_workers 2 --time_limit 480"
 SMALL += " --worker_timeout 3600"  # busy machines are no difference
 SCRIPT = "continual_training_example.py"
 SCHEDULE = {
@@ -48,11 +48,13 @@ SCHEDULE = {
     },
 }
 OBJECTS = "--architecture PPO_OBJ --obs_mode obj --encoder_dims 32 32 --decoder_dims 16 --env_id ALE/Pong-v5"
-UNITS = "--architecture PPO_CBP --replacement_rate 0.02 --maturity_threshold 3"
-HINDSIGHT = "--her --her_importance_clip 2 --her_weight 0.5"
+PLASTICITY = "--plasticity_every 3"
+UNITS = f"{PLASTICITY} --architecture PPO_CBP --replacement_rate 0.02 --maturity_threshold 3"
+HINDSIGHT = f"{PLASTICITY} --her --her_importance_clip 2 --her_weight 0.5"
 SHRINKING = "--shrink_and_perturb --shrink_factor 0.9 --save_agent_with_switch"
 EVALUATION = "--eval_every 512 --eval_games 2 --held_out_modifs all_white_cars"
-KEEPING = "--methods layer_norm redo reset_optimizer ewc --redo.every 3 --redo.threshold 0.5 --ewc.samples 64"
+KEEPING = f"{PLASTICITY} --methods layer_norm redo reset_optimizer ewc --redo.every 3 --redo.threshold 0.5"
+KEEPING += " --ewc.samples 64"
 DRAWING = "--methods soft_shrink_perturb l2_init shrink_perturb --adam_betas 0.99 0.999 --weight_decay 0.0001"
 OTHERS = "--no_anneal_lr --no_norm_adv --no_clip_vloss --target_kl 0.0001 --reward_scaling clip --game_start frames"
 
@@ -118,13 +120,13 @@ def train_and_evaluate(script: Path, folder: Path, flags: list[str]) -> None:
 
 KINDS = {
     "ppo": Kind("--env_id ALE/Pong-v5 --modifs lazy_enemy --new_rf half.py", schedule=False),
-    "options": Kind(OTHERS),
+    "options": Kind(f"{PLASTICITY} {OTHERS}"),
     "per_regime": Kind("--anneal_lr_per_regime --save_agent_with_switch --test_modifs no_modif --eval_episodes 2"),
     "episode": Kind("--switch_mode episode"),
     "live": Kind("--switch_mode live"),
     "cbp": Kind(UNITS),
     "cbp_shrink": Kind(f"{UNITS} {SHRINKING}"),
-    "obj": Kind(OBJECTS, schedule=False),
+    "obj": Kind(f"{PLASTICITY} {OBJECTS}", schedule=False),
     "hindsight": Kind(HINDSIGHT),
     "hindsight_goals": Kind(f"--her --game_specific_goals --her_rewards original {SHRINKING}"),
     "shrink": Kind(f"{SHRINKING} --perturb_noise initialiser --perturb_optimizer keep --switch_mode episode"),
@@ -135,7 +137,7 @@ KINDS = {
     "evaluate": Kind("", play=train_and_evaluate),
     "keeping": Kind(KEEPING, play=train_and_kill),
     "drawing": Kind(DRAWING),
-    "clear": Kind("", play=train_and_kill, script="continual_clear.py"),
+    "clear": Kind(PLASTICITY, play=train_and_kill, script="continual_clear.py"),
     "progress_compress": Kind("--ewc_samples 64", play=train_and_kill, script="continual_progress_compress.py"),
 }
 

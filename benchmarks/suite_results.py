@@ -575,11 +575,11 @@ def what_one_action_says(results: Results) -> list[str]:
         return []
     below = [result for result in results.above if result.summaries["average_performance"].mean < results.one.end]
     player = f"A player that always presses `{results.one.action}`, whatever it sees, has {number(results.one.end)}"
-    rows = f"{len(below)} of {counted(len(results.above), 'row')}"
+    rows = f"more than {len(below)} of {counted(len(results.above), 'row')}" if below else "less than every row"
     if not solved(results.one, results.points):
-        return [f"{player} at the end, {f'more than {rows}' if below else 'less than every row'}."]
+        return [f"{player} at the end, {rows}."]
     return [
-        f"{player} at the end, more than {rows}. What one action solves cannot be forgotten by an agent that has found "
+        f"{player} at the end, {rows}. What one action solves cannot be forgotten by an agent that has found "
         "it: sampled games then differ by how often another action is drawn, and greedy ones hardly at all. This "
         "sequence shows who finds that action, and how far a method makes the policy more random. It does not show "
         "which method remembers more."

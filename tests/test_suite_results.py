@@ -365,6 +365,17 @@ def test_a_player_with_one_button_stands_beside_the_agents(committed, tmp_path, 
     assert ("It does not show which method remembers more" in line) == (gain == 1)
 
 
+def test_a_button_that_is_nearly_as_good_solves_the_sequence_too_and_one_measured_under_some_tasks_is_left_out(
+    committed, tmp_path
+):
+    scores = {STRINGS[0]: {"UP": 19.0, "DOWN": 99.0}, **{key: {"UP": 19.0} for key in STRINGS[1:]}}
+    one_button(tmp_path, "ALE/Freeway-v5", scores)
+    suite_results.collect([made_up(tmp_path, score_of=lambda string, step: 20.0 if step else 0.0)])
+    (line,) = (line for line in suite_results.page().splitlines() if line.startswith("- A player that always presses"))
+    assert line.startswith("- A player that always presses `UP`")
+    assert "at the end, less than every row. What one action solves" in line
+
+
 def test_of_several_games_the_best_button_is_the_one_of_the_human_scale(committed, tmp_path):
     """In points UP would be best."""
     games = ("Freeway:", "UpNDown:")
