@@ -204,6 +204,13 @@ def test_missing_floors_are_one_footnote_with_all_their_strings():
     run = Evaluations.of(make_rows(["a", "b", "c"], lambda *_: 1.0))
     metrics = metrics_of(run, "ALE/Pong-v5", normalise="floor", floors=floors_of("ALE/Pong-v5", {}, ["a", "b", "c"]))
     assert metrics["average_performance"].reason == "no score of a random player under a, b, c is known"
+    others = floors_of("ALE/Pong-v5", {"frameskip": 3}, ["a", "b", "c"])
+    metrics = metrics_of(run, "ALE/Pong-v5", normalise="floor", floors=others)
+    reason = "no score of a random player under a, b, c at frame skip 3 is known"
+    assert metrics["average_performance"].reason == reason
+    assert metrics["forgetting_isolated"].reason == reason.replace(", c", ""), (
+        "of a string that is left twice, its name once"
+    )
 
 
 def test_a_floor_is_the_mean_of_its_games_and_as_uncertain_as_they_say():

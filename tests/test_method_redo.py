@@ -26,6 +26,7 @@ def silence(layer, units):
 def test_the_score_is_the_mean_output_over_that_of_the_layer():
     agent = small_agent()
     method = method_on(agent, "redo", threshold=0.25)
+    assert not any(name.startswith("dormant/") for name in method.numbers()), "nobody has looked yet"
     encoder = torch.tensor([[[1.0, 2, 0, 4, 5, 6], [3, 2, 0, 0, 1, 0]], [[0, 0, 0, 0, 0, 0], [0, 0, 0.4, 0, 2, 2]]])
     # Means over 2 rows and 2 frames: 1, 1, 0.1, 1, 2, 2; their mean is 7.1 / 6, so a quarter of it is 0.296.
     decoder = torch.tensor([[0.0, 1, 8, 8, 8], [0, 3, 8, 8, 8]])  # 0, 2, 8, 8, 8: a quarter of 5.2 is 1.3

@@ -199,6 +199,20 @@ def test_what_waits_for_a_switch_is_said_to_do_nothing_without_one(workdir, caps
         assert (note in capsys.readouterr().out) == idle
 
 
+def test_a_run_that_is_shorter_than_its_schedule_knows_what_it_will_not_come_to(workdir, capsys):
+    """TWO_REGIMES switches once; the first run ends there, the second one step of all games later."""
+    (switch_at,) = TWO_REGIMES["modification_factory_kwargs"]["switching_thresholds"]
+    config = write_config(workdir, **TWO_REGIMES)
+    words = ["--config", config, "--num_envs", "2", "--num_steps", "16", "--no_cuda", "--methods", "ewc"]
+    for steps, more, note in (
+        (switch_at, [], "note: nothing switches in this run, so `methods` ewc will do nothing"),
+        (switch_at + 2, [], "note: nothing"),
+        (64, ["--boundary", "every:64"], "note: a run of 64 steps is over before `boundary` every:64"),
+    ):
+        training.prepare([*words, *more, "--total_timesteps", str(steps)])
+        assert (note in capsys.readouterr().out) == (steps != switch_at + 2)
+
+
 @pytest.mark.parametrize(
     ("steps", "note"),
     [

@@ -25,6 +25,7 @@ from continual_hackatari.training import runner
 from continual_hackatari.training.config import apply_values, parse_command_line
 from continual_hackatari.training.queues import Queue, words_of
 from continual_hackatari.training.runner import exclusive_lock
+from continual_hackatari.training.sweep_checks import repeated
 
 TRAINING = os.path.relpath(ROOT / "continual_training_example.py")
 
@@ -142,6 +143,17 @@ def test_what_is_wrong_is_one_sentence_before_anything_is_written(content, sente
     assert captured.err.count("\n") == 1
     assert sentence in captured.err
     assert sorted(path.name for path in workdir.iterdir()) == ["c.json", "tiny.json"]
+
+
+def test_an_experiment_that_stands_there_twice_goes_on_where_it_has_begun(workdir):
+    """Of a version that did not notice."""
+    Path("tiny.json").write_text(json.dumps([GOOD, {**GOOD, "notes": "again"}]))
+    queue = Queue("tiny.json", TRAINING, workdir / "queue")
+    assert "experiment 1 of tiny.json is the same as experiment 0" in repeated(queue)
+    (run,) = queue.planned()[1:]
+    run.folder.mkdir(parents=True)
+    run.record.write_text('{"command": []}')
+    assert repeated(queue) is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import html
 import itertools
 import json
 import os
@@ -836,10 +837,14 @@ def test_runs_of_different_games_say_so_at_the_top_and_in_their_labels(tmp_path)
     freeway, pong = (Run(make_run(tmp_path / game, env_id=f"ALE/{game}-v5")) for game in ("Freeway", "Pong"))
     found = sections.gather([freeway], [pong])
     assert [group.label for group in found.groups] == ["made_up, Freeway", "made_up, Pong"]
-    assert "of different games" in " ".join(sections.unlike_games(found))
+    (note,) = sections.unlike_games(found)
+    assert "of different games" in note
+    assert html.escape(note, quote=False) in sections.compose(found)
     again = Run(make_run(tmp_path / "more", seed=2, gamma=0.5))
     found = sections.gather([freeway], [again])
     assert [group.label for group in found.groups] == ["made_up", "made_up (against)"]
+    labels = sections.side_labels([Group("Pong, redo", [pong]), Group("none", [freeway])], [])
+    assert labels == ["Pong, redo", "none, Freeway"], "a label that names its game already"
     assert sections.unlike_games(found) == []
 
 

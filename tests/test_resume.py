@@ -508,6 +508,11 @@ def test_a_variable_that_is_empty_begins_no_other_run(words):
         training.prepare(words)
 
 
+def test_nor_does_a_config_file_with_an_empty_folder(tmp_path):
+    with pytest.raises(ConfigError, match="`runs_dir` is given and empty; give it a folder, or leave it out"):
+        training.prepare(["--config", write_config(tmp_path, runs_dir="")])
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_ignored_signal_stays_ignored(number, monkeypatch):
     before = signal.signal(number, signal.SIG_IGN)

@@ -75,6 +75,16 @@ def test_initialiser_rule_exactly() -> None:
         torch.testing.assert_close(new.detach(), (0.4 * theta + 0.1 * start).detach(), rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("noise_scale", [0, 0.1])
+def test_what_is_frozen_stays_as_it_is(noise_scale) -> None:
+    agent, optimizer = trained_agent()
+    agent.critic.weight.requires_grad_(False)
+    old = {name: parameter.detach().clone() for name, parameter in agent.named_parameters()}
+    shrink_and_perturb(agent, optimizer, shrink_factor=0.5, noise_scale=noise_scale, generator=seeded(3))
+    for name, parameter in agent.named_parameters():
+        assert torch.equal(parameter, old[name]) == (name == "critic.weight"), name
+
+
 def test_gaussian_noise_has_one_scale_in_every_layer() -> None:
     """Mean 0 and standard deviation `noise_scale` within five standard errors, biases included."""
     agent, optimizer = trained_agent()

@@ -393,6 +393,11 @@ def test_what_was_not_learned_alone_is_said(tmp_path):
     low = {"score_of": lambda string, step: 0.0}
     runs = [made_up(tmp_path / "1", strings=("",), **alone, **low), made_up(tmp_path / "2", strings=("",), **alone)]
     first, second = (Run(run, events=False) for run in runs)
+    breakout = {**alone, "env_id": "ALE/Breakout-v5"}
+    floor = suite_results.floors_of("ALE/Breakout-v5", {}, [""])[""]
+    for where, score, nothing in (("low", floor.high - 0.01, True), ("high", floor.high + 0.01, False)):
+        one = made_up(tmp_path / where, strings=("",), **breakout, score_of=lambda string, step, score=score: score)
+        assert bool(suite_results.learned_nothing([Run(one, events=False)])) == nothing, "within the floor's interval"
     assert "nothing was learned of `no_modif` (no better" in suite_results.learned_nothing([first, second])
     assert suite_results.learned_nothing([second]) == ""
 
