@@ -37,6 +37,9 @@ def test_float32_is_said_to_be_rounded_where_a_gpu_rounds_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index else (7, 5))
     lines = [choose_precision("off", torch.device(name))[1] for name in ("cpu", "mps", "cuda:0", "cuda:1")]
     assert lines == [*["precision: float32"] * 3, "precision: float32 (TF32 in convolutions)"]
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert choose_precision("off", torch.device("cuda:1"))[1] == "precision: float32", "AMD's have no TF32"
+    monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     assert choose_precision("off", torch.device("cuda:1"))[1] == "precision: float32"
 

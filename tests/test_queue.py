@@ -148,7 +148,7 @@ def test_what_is_wrong_is_one_sentence_before_anything_is_written(content, sente
 def test_an_experiment_that_stands_there_twice_goes_on_where_it_has_begun(workdir):
     """Of a version that did not notice."""
     Path("tiny.json").write_text(json.dumps([GOOD, {**GOOD, "notes": "again"}]))
-    queue = Queue("tiny.json", TRAINING, workdir / "queue")
+    queue = Queue("tiny.json", str(ROOT / "continual_training_example.py"), workdir / "queue")
     assert "experiment 1 of tiny.json is the same as experiment 0" in repeated(queue)
     (run,) = queue.planned()[1:]
     run.folder.mkdir(parents=True)

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -363,6 +364,29 @@ def test_a_player_with_one_button_stands_beside_the_agents(committed, tmp_path, 
     (line,) = (line for line in page.splitlines() if line.startswith("- A player that always presses"))
     assert words in line
     assert ("It does not show which method remembers more" in line) == (gain == 1)
+
+
+def test_solved_is_nine_tenths_of_the_best_row_above_the_random_player_under_every_task():
+    def row(*seeds, tasks=("",)):
+        played = [
+            SimpleNamespace(
+                tasks=tasks,
+                num_phases=3,
+                score=lambda task, phase, points=points: SimpleNamespace(value=points if phase == 2 else 0.0),
+            )
+            for points in seeds
+        ]
+        return SimpleNamespace(
+            evaluations=played, group=SimpleNamespace(runs=[SimpleNamespace(args={"env_id": "ALE/Breakout-v5"})])
+        )
+
+    floor = suite_results.floors_of("ALE/Breakout-v5", {}, [""])[""].mean
+    assert floor > 1
+    rows = [row(5.0, 5.0), row(floor + 10, floor + 30)]  # the best one: 20 above
+    for above, answer in ((17.9, False), (18.1, True)):
+        one = suite_results.OneAction("LEFT", {"": floor + above, "nobody knows": 99.0}, 0.0)
+        assert suite_results.solved(one, rows) == answer
+    assert not suite_results.solved(one, [row(5.0, tasks=("nobody knows",))]), "whose random player is not known"
 
 
 def test_a_button_that_is_nearly_as_good_solves_the_sequence_too_and_one_measured_under_some_tasks_is_left_out(
