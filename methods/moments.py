@@ -33,11 +33,6 @@ class Learner(NamedTuple):
     beside: Sequence[Any] = ()
     """what else a run begins with and learns, such as the scale of rewards: it has `state_dict`, `load_state_dict`"""
 
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """The agent's parameters by name, but for those that are frozen (`requires_grad` False)."""
-        return trained_parameters(self.agent)
-
 
 def trained_parameters(agent: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of an agent by name, but for those that are frozen (`requires_grad` False)."""

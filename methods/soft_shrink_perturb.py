@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from continual_hackatari.agents.actor_critic import ACTOR_GAIN, CRITIC_GAIN, HIDDEN_GAIN
-from continual_hackatari.methods.moments import Method
+from continual_hackatari.methods.moments import Method, trained_parameters
 
 
 class SoftShrinkPerturb(Method):
@@ -44,7 +44,7 @@ class SoftShrinkPerturb(Method):
         self._rows = [(layer.weight, gains.get(id(layer), HIDDEN_GAIN)) for layer in trained]
         normalisers = [part for part in agent.modules() if isinstance(part, (nn.GroupNorm, nn.LayerNorm))]
         self._gains = [part.weight for part in normalisers if part.weight is not None and part.weight.requires_grad]
-        self._all: list[Tensor] = [*self.learner.trained.values()]
+        self._all: list[Tensor] = [*trained_parameters(agent).values()]
         self._noise = torch.Generator(agent.actor.weight.device)
 
     def weights(self, hidden: Sequence[Tensor]) -> None:
