@@ -131,9 +131,6 @@ class Method:
         """Steps and megabytes that `memory` may hold, and the length of its blocks; None where it has none."""
         return None
 
-    draws_as_agent: ClassVar[bool] = True
-    """whether it draws weights as the agent's class does, also where that has an `initialise` of its own"""
-
     @classmethod
     def draws_anew(cls, settings: Any) -> bool:
         """Whether it needs an initialiser that draws all weights of the agent."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from continual_hackatari.agents.actor_critic import ActorCritic, not_drawn
+from continual_hackatari.agents.actor_critic import not_drawn
 from continual_hackatari.agents.own import is_own, shows_hidden_layers
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Method, acts_at, moments_of
@@ -136,22 +136,12 @@ def check_drawing(args: Any, build: Callable[[], nn.Module]) -> None:
     build: makes an untrained one.
     """
     drawing = [name for name, settings in args.chosen_methods.items() if all_methods()[name].draws_anew(settings)]
-    if not drawing or not is_own(args.architecture):
-        return
-    agent = build()
-    for name in drawing:
-        as_agent = all_methods()[name].draws_as_agent
-        if not as_agent and getattr(type(agent), "initialise", None) is not ActorCritic.initialise:
-            raise ConfigError(
-                f"`methods`: {name} draws each layer as this project's agents do, and {args.architecture} has an "
-                f"`initialise` of its own; leave {name} out."
-            )
-        if left := not_drawn(agent):
-            own = "give it an `initialise` of its own, which draws these too, or " if as_agent else ""
-            raise ConfigError(
-                f"`methods`: {name} draws weights anew, and {args.architecture} leaves some as they are "
-                f"({', '.join(left[:3])}{', ...' if left[3:] else ''}); {own}leave {name} out."
-            )
+    if drawing and is_own(args.architecture) and (left := not_drawn(build())):
+        raise ConfigError(
+            f"`methods`: {drawing[0]} draws weights anew, and {args.architecture} leaves some as they are "
+            f"({', '.join(left[:3])}{', ...' if left[3:] else ''}); give it an `initialise` of its own, which draws "
+            f"these too, or leave {drawing[0]} out."
+        )
 
 
 def needs_boundaries(method: type[Method]) -> bool:
