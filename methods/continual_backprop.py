@@ -62,8 +62,11 @@ class ContinualBackpropMethod(Method):
     def forget(self) -> None:
         self.units.reset_statistics()
 
-    def weights(self, hidden: Sequence[Tensor]) -> None:
-        self.units.step(hidden)
+    def forget_units(self, units: Sequence[Tensor]) -> None:
+        self.units.forget_units(units)
+
+    def weights(self, hidden: Sequence[Tensor]) -> Sequence[Tensor]:
+        return self.units.step(hidden)
 
     def numbers(self) -> dict[str, float]:
         return self.units.summary()

@@ -146,6 +146,9 @@ class Method:
     def forget(self) -> None:
         """Another method has changed the weights and renewed the optimizer: forget what was measured of the old."""
 
+    def forget_units(self, units: Sequence[Tensor]) -> None:
+        """Another method has replaced these units, as its `weights` returned them: forget what was measured of them."""
+
     # ------------------------------------------------------------------------------------------------------- moments
 
     @classmethod
@@ -163,8 +166,13 @@ class Method:
     def gradients(self) -> None:
         """All gradients are there, averaged over the ranks and not clipped yet."""
 
-    def weights(self, hidden: Sequence[Tensor]) -> None:
-        """The optimizer has made a step. hidden: of the forward pass before it, where `needs` names them."""
+    def weights(self, hidden: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        """The optimizer has made a step. hidden: of the forward pass before it, where `needs` names them.
+
+        Returns the units that it has replaced by new ones, int64 `[k]` for each of the agent's `hidden_layers`, so that
+        other methods hear of them; None where it replaces none.
+        """
+        return None
 
     def before_boundary(self, boundary: Boundary) -> None:
         """A task ends: look at the agent and at what was kept; change neither the agent nor the optimizer."""

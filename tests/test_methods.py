@@ -338,6 +338,32 @@ def test_all_look_before_any_changes_and_hear_of_what_the_others_changed(other, 
     assert changed == other.changed
 
 
+class Replacing(Noting):
+    """Replaces units in some steps, and is told of units."""
+
+    units = None
+
+    def weights(self, hidden):
+        self.notes.append("step")
+        return self.units
+
+    def forget_units(self, units):
+        self.notes.append(units)
+
+
+def test_methods_hear_at_once_of_units_that_others_replaced():
+    methods = {name: Replacing(None, None) for name in ("one", "two", "three")} | {"deaf": Noting(None, None)}
+    together, units = Methods(methods), [torch.tensor([2]), torch.tensor([0, 1])]
+    together.weights([])
+    methods["two"].units = units
+    together.weights([])
+    told = {name: each.notes for name, each in methods.items()}
+    assert told["one"] == ["begin", "step", "step", units]
+    assert told["two"] == ["begin", "step", "step"]
+    assert told["three"] == ["begin", "step", units, "step"]
+    assert told["deaf"] == ["begin"]
+
+
 def test_the_order_of_methods_is_the_one_in_which_they_are_named_after_those_of_earlier_flags():
     for names in (("redo", "l2_init", "ewc"), ("ewc", "redo", "l2_init")):
         assert list(Learning(small(*names), "PPO_OBJ").methods.state_dict()) == list(names)
