@@ -45,7 +45,7 @@ class ContinualBackpropMethod(Method):
     }
 
     @classmethod
-    def check(cls, settings: Any) -> None:
+    def check(cls, settings: Any, rate: float) -> None:
         names = ("replacement_rate", "maturity_threshold", "decay_rate", "utility", "init", "count")
         check_continual_backprop(*(getattr(settings, name) for name in names))
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from continual_hackatari.agents.errors import AgentError
 from continual_hackatari.methods.moments import Method, trained_parameters
 
 NORMALISERS = (nn.GroupNorm, nn.LayerNorm)
@@ -33,6 +34,15 @@ class L2Init(Method):
         learning rate * strength towards where they began"""
 
     ranges: ClassVar = {"strength": (0, 1e30)}
+
+    @classmethod
+    def check(cls, settings: Any, rate: float) -> None:
+        if settings.form == "decoupled" and rate * settings.strength > 1:
+            raise AgentError(
+                f"`strength` {settings.strength:g} with `learning_rate` {rate:g}: in each step weights would move by "
+                f"{rate * settings.strength:g} times the way back to where they began, past it; allowed is a product "
+                "of up to 1, so choose a smaller `strength`, or `form` loss."
+            )
 
     def begin(self) -> None:
         agent = self.learner.agent

@@ -120,8 +120,12 @@ class Method:
     """Methods, architectures and flags with which it cannot work, each with why: the end of "`a` and `b`: ..."."""
 
     @classmethod
-    def check(cls, settings: Any) -> None:
-        """Raise AgentError for settings that cannot work, where `ranges` do not say it."""
+    def check(cls, settings: Any, rate: float) -> None:
+        """Raise AgentError for settings that cannot work, where `ranges` do not say it.
+
+        rate: the learning rate where it is highest. The sentence calls each setting by its name here, in backticks; a
+        user is shown the method's name before it.
+        """
 
     memory: Replay | None = None
     """Past steps that it keeps, always the same object, from the start on: saved by what is new in it."""

@@ -45,7 +45,6 @@ from continual_hackatari.training.config import (
     from_plain_dict,
     parse_command_line,
 )
-from continual_hackatari.training.earlier_flags import SHRINK_FLAGS, UNIT_FLAGS
 from continual_hackatari.training.evaluations import ContinualEvaluation, saved_weights
 from continual_hackatari.training.help import groups_of, prefixed_flags
 from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part
@@ -114,6 +113,18 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
         ),
         ([], {"shrink_perturb": {"factor": 1}, "shrink_perturb.factor": 1}, "says `shrink_perturb.factor` twice"),
         (["--methods", "shrink_perturb", "--shrink_perturb.factor", "2"], {}, "`shrink_perturb.factor` is 2.0, but"),
+        (
+            ["--methods", "continual_backprop", "--continual_backprop.decay_rate", "1"],
+            {},
+            "^`continual_backprop.decay_rate` is 1.0; allowed is 0 to just below 1",
+        ),
+        (["--architecture", "PPO_CBP", "--decay_rate", "1"], {}, "^`decay_rate` is 1.0; allowed is 0 to just below 1"),
+        (
+            ["--methods", "l2_init", "--l2_init.form", "decoupled", "--l2_init.strength", "5000"],
+            {},
+            "`l2_init.strength` 5000 with `learning_rate` 0.00025: .* move by 1.25 times the way back .* smaller "
+            "`l2_init.strength`, or `l2_init.form` loss",
+        ),
         (["--methods", "shrink_perturb", "--boundary", "never"], {}, "`boundary` is 'never'; allowed are schedule"),
         (["--methods", "shrink_perturb", "--boundary", "every:0"], {}, "`boundary` is 'every:0'"),
         *(
@@ -155,6 +166,14 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, conten
 )
 def test_what_draws_weights_anew_goes_with_networks_that_draw_all_of_theirs(words, workdir):
     training.prepare(["--config", write_config(workdir, **FREEWAY), *words])
+
+
+@pytest.mark.parametrize(
+    "words", [["--l2_init.strength", "4000"], ["--l2_init.strength", "5000", "--l2_init.form", "loss"]]
+)
+def test_a_pull_that_does_not_overshoot_is_allowed(words):
+    decoupled = ["--methods", "l2_init", "--l2_init.form", "decoupled", *words]
+    check_methods(args_of(decoupled)[0], training.SCRIPT.moments, "the script")
 
 
 def test_an_agent_that_begins_anew_goes_with_no_method_that_says_it_remembers(monkeypatch):
@@ -264,15 +283,13 @@ def test_a_script_without_a_place_for_a_method_refuses_it(workdir):
         Q_LEARNER.prepare(["--config", write_config(workdir, **FREEWAY), "--methods", "continual_backprop"])
 
 
-EARLIER = {"continual_backprop": {name: name for name in UNIT_FLAGS}, "shrink_perturb": SHRINK_FLAGS}
-"""Method -> setting -> its earlier flag."""
 CHOSEN = {"init": ("kaiming", "orthogonal")}
 """Of continual backpropagation: what the original has, and what is the method's default."""
 
 
 def test_the_earlier_flags_say_what_the_settings_of_their_methods_say():
     flags = {flag.name: flag for group in groups_of(training.Args).values() for flag in group}
-    for method, earlier in EARLIER.items():
+    for method, earlier in training.Args().earlier_flags.items():
         ranges = all_methods()[method].ranges
         settings = {
             flag.name.partition(".")[2]: flag for flag in prefixed_flags(method, all_methods()[method].Settings)
