@@ -228,6 +228,27 @@ def test_a_boundary_that_never_falls_or_not_where_it_was_asked_for_is_said(steps
     assert lines == ([f"note: {note}"] if note else [])
 
 
+@pytest.mark.parametrize(
+    ("sibling", "words", "note"),
+    [
+        (PPO, ["--methods", "redo", "--redo.every", "33"], "`redo.every` is 33 gradient steps, {} 32, so redo"),
+        (PPO, ["--methods", "redo", "--redo.every", "32"], None),
+        (
+            PPO,
+            ["--architecture", "PPO_CBP", "--maturity_threshold", "1000"],
+            "`maturity_threshold` is 1,000 gradient steps, {} 32, so continual_backprop",
+        ),
+        (PPO, ["--architecture", "PPO_CBP", "--maturity_threshold", "31"], None),
+        (CLEAR, ["--methods", "redo", "--redo.every", "3"], "`redo.every` is 3 gradient steps, {} 2, so redo"),
+    ],
+)
+def test_what_would_act_for_the_first_time_after_the_end_is_said_to_do_nothing(sibling, words, note, workdir, capsys):
+    """The last of the two rounds of 32 steps is a short one."""
+    sibling.prepare(["--config", write_config(workdir, **{**FREEWAY, "total_timesteps": 34}), *words])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "gradient steps" in line]
+    assert lines == ([f"note: {note.format('and this run makes at most')} will do nothing"] if note else [])
+
+
 def test_what_is_frozen_stays_as_it_is(tmp_path, monkeypatch):
     """With every method that an agent of somebody's own may have, through a switch."""
     more = ["soft_shrink_perturb", "shrink_perturb", "l2_init", "reset_optimizer", "cloning", "a_gem"]

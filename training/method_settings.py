@@ -148,6 +148,21 @@ def names_of_settings(args: Any, method: str, settings: Any) -> dict[str, str]:
     return {key: f"{method}.{key}" for key in vars(settings)} | earlier
 
 
+def late_notes(args: Any, steps: int) -> list[str]:
+    """A line for every method that would act for the first time when a run of so many agent steps is over."""
+    if args.gradient_steps is None:
+        return []
+    made, notes = args.gradient_steps * -(-steps // args.batch_size), []
+    for name, settings in args.chosen_methods.items():
+        setting = all_methods()[name].first_after
+        if setting and getattr(settings, setting) > made:
+            shown = (
+                f"`{names_of_settings(args, name, settings)[setting]}` is {getattr(settings, setting):,} gradient steps"
+            )
+            notes.append(f"note: {shown}, and this run makes at most {made:,}, so {name} will do nothing")
+    return notes
+
+
 def check_drawing(args: Any, build: Callable[[], nn.Module]) -> None:
     """Raise ConfigError where a method draws weights anew and an agent of somebody's own leaves some as they are.
 
