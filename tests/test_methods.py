@@ -823,6 +823,15 @@ def test_the_table_of_what_goes_with_what_is_that_of_the_code():
         assert others == pairs | ({*all_methods()[name].not_with} - {*NAMES})
 
 
+def test_the_first_table_says_of_every_method_what_it_is_against():
+    """Those that remember are against forgetting, all others against the loss of plasticity."""
+    page = (ROOT / "docs" / "methods" / "index.md").read_text()
+    lines = re.findall(r"^\| \[.*\| (`--methods .*`) \| .* \| (.*) \| .* \|$", page, re.M)
+    told = {name: against for flags, against in lines for name in re.findall(r"--methods (\w+)", flags)}
+    remembering = {name: method.remembers for name, method in all_methods().items()}
+    assert told == {name: "forgetting" if yes else "loss of plasticity" for name, yes in remembering.items()}
+
+
 PAGES = {
     "continual_backprop": "continual-backpropagation",
     "shrink_perturb": "shrink-and-perturb",
