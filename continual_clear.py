@@ -148,6 +148,10 @@ class Args(ReplaySettings, RunSettings):
     """updates between two measurements of the network's plasticity (0: never)"""
 
     @property
+    def gradient_steps(self) -> int:
+        return 1
+
+    @property
     def has_fixed_length(self) -> bool:
         return self.anneal_lr or super().has_fixed_length
 

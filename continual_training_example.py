@@ -161,6 +161,10 @@ class Args(EarlierFlags):
     """with her: weigh relabelled steps by how likely their action is under the new goal, at most this (0: do not)"""
 
     @property
+    def gradient_steps(self) -> int:
+        return self.update_epochs * self.num_minibatches
+
+    @property
     def goal_kind(self) -> str:
         return goal_kind(self.her, self.game_specific_goals)
 

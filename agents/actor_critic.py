@@ -188,9 +188,14 @@ class ActorCritic(nn.Module, ABC):
         return fresh
 
 
+def initialises_itself(agent: nn.Module) -> bool:
+    """Whether the agent's class draws its weights by another `initialise` than that of `ActorCritic`."""
+    return getattr(type(agent), "initialise", None) is not ActorCritic.initialise
+
+
 def not_drawn(agent: nn.Module) -> list[str]:
     """The weights that `ActorCritic.initialise` leaves as they are; none where the agent's class has another one."""
-    if getattr(type(agent), "initialise", None) is not ActorCritic.initialise:
+    if initialises_itself(agent):
         return []
     drawn = {id(p) for layer in agent.modules() if isinstance(layer, DRAWN) for p in layer.parameters(recurse=False)}
     return [name for name, parameter in agent.named_parameters() if id(parameter) not in drawn]

@@ -154,6 +154,7 @@ class ContinualBackprop:
         for position, units in enumerate(replaced):
             if len(units):
                 self._replace(position, units)
+        self.forget_units(replaced)
         return replaced
 
     def draw_uniform(self) -> float:
@@ -175,6 +176,12 @@ class ContinualBackprop:
             return (RELU_GAIN * rows / rows.norm(dim=1, keepdim=True)).reshape(shape)
         bound = incoming_bound(layer, self.init)
         return bound * (2 * torch.rand(shape, generator=self.generator) - 1)
+
+    def forget_units(self, units: Sequence[Tensor]) -> None:
+        """Forget what is known of these units, one int64 tensor `[k]` per layer: they are new. The counts stay."""
+        for record, new in zip(self.records, units, strict=True):
+            for known in (getattr(record, name) for name in PER_UNIT) if len(new) else ():
+                known[new.to(known.device)] = 0
 
     def reset_statistics(self) -> None:
         """Forget what is known of the units, as if all were new; for weights that were changed in another way.
@@ -296,10 +303,7 @@ class ContinualBackprop:
             return torch.empty(0, dtype=torch.int64)
         corrected = record.utility / self._correction(record)
         corrected = corrected.cpu().masked_fill(torch.from_numpy(~eligible), math.inf)
-        units = corrected.sort(stable=True).indices[:wanted]  # stable: equals stay in the order of their index
-        record.utility[units] = 0
-        record.mean_feature[units] = 0
-        return units
+        return corrected.sort(stable=True).indices[:wanted]  # stable: equals stay in the order of their index
 
     def _count_replaced(self, record: UnitRecord, feature: Tensor, units: Tensor) -> None:
         magnitude = _mean_per_unit(record, self.average(_mean_per_column(record, feature.abs())))
@@ -327,7 +331,6 @@ class ContinualBackprop:
             columns = record.hidden.columns_of(consumer, on_device)
             consumer.weight[:, columns] = 0
             self._reset_optimizer(consumer.weight, 1, columns)
-        record.age[units] = 0
 
     def _reset_optimizer(self, parameter: Tensor, dim: int, index: Tensor) -> None:
         restart = getattr(self.optimizer, "restart", None)

@@ -39,13 +39,14 @@ class ContinualBackpropMethod(Method):
     ranges: ClassVar = {"replacement_rate": (0, 1), "maturity_threshold": (0, 10**15), "decay_rate": (0, 1)}
     needs = frozenset({"hidden"})
     restarts = True
+    first_after = "maturity_threshold"
     not_with: ClassVar[Mapping[str, str]] = {
         "crelu": "a unit of CReLU has two outputs, and a utility is defined for one",
         "cuda_graphs": "a recorded gradient step cannot decide anew which units to replace",
     }
 
     @classmethod
-    def check(cls, settings: Any) -> None:
+    def check(cls, settings: Any, rate: float) -> None:
         names = ("replacement_rate", "maturity_threshold", "decay_rate", "utility", "init", "count")
         check_continual_backprop(*(getattr(settings, name) for name in names))
 
@@ -62,8 +63,11 @@ class ContinualBackpropMethod(Method):
     def forget(self) -> None:
         self.units.reset_statistics()
 
-    def weights(self, hidden: Sequence[Tensor]) -> None:
-        self.units.step(hidden)
+    def forget_units(self, units: Sequence[Tensor]) -> None:
+        self.units.forget_units(units)
+
+    def weights(self, hidden: Sequence[Tensor]) -> Sequence[Tensor]:
+        return self.units.step(hidden)
 
     def numbers(self) -> dict[str, float]:
         return self.units.summary()

@@ -45,7 +45,7 @@ class EWC(Method):
     remembers = True
 
     def begin(self) -> None:
-        self._parameters = self.learner.trained
+        self._parameters = trained_parameters(self.learner.agent)
         self._last = LastRows(self.settings.samples)
         self._tasks: dict[str, tuple[Weights, Weights]] = {}
         """task -> F and theta"""

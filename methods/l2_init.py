@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from continual_hackatari.agents.errors import AgentError
 from continual_hackatari.methods.moments import Method, trained_parameters
 
 NORMALISERS = (nn.GroupNorm, nn.LayerNorm)
@@ -34,8 +35,20 @@ class L2Init(Method):
 
     ranges: ClassVar = {"strength": (0, 1e30)}
 
+    @classmethod
+    def check(cls, settings: Any, rate: float) -> None:
+        if settings.form == "decoupled" and rate * settings.strength > 1:
+            raise AgentError(
+                f"`strength` {settings.strength:g} with `learning_rate` {rate:g}: in each step weights would move by "
+                f"{rate * settings.strength:g} times the way back to where they began, past it; allowed is a product "
+                "of up to 1, so choose a smaller `strength`, or `form` loss."
+            )
+
     def begin(self) -> None:
-        self._weights = trained_by_layers(self.learner.agent)
+        agent = self.learner.agent
+        inside = {id(p) for part in agent.modules() if isinstance(part, NORMALISERS) for p in part.parameters()}
+        trained = trained_parameters(agent)
+        self._weights = {name: each for name, each in trained.items() if id(each) not in inside}
         self._start = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     def loss(self, observations: Tensor, outputs: Mapping[str, Tensor], hidden: Sequence[Tensor]) -> Tensor:
@@ -65,12 +78,6 @@ class L2Init(Method):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, weight in self._start.items():
             weight.copy_(state["start"][name])
-
-
-def trained_by_layers(agent: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters of an agent but for gains and offsets of normalisers and what is frozen, by name."""
-    inside = {id(p) for part in agent.modules() if isinstance(part, NORMALISERS) for p in part.parameters()}
-    return {name: parameter for name, parameter in trained_parameters(agent).items() if id(parameter) not in inside}
 
 
 METHOD = L2Init

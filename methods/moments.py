@@ -33,11 +33,6 @@ class Learner(NamedTuple):
     beside: Sequence[Any] = ()
     """what else a run begins with and learns, such as the scale of rewards: it has `state_dict`, `load_state_dict`"""
 
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """The agent's parameters by name, but for those that are frozen (`requires_grad` False)."""
-        return trained_parameters(self.agent)
-
 
 def trained_parameters(agent: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of an agent by name, but for those that are frozen (`requires_grad` False)."""
@@ -121,12 +116,18 @@ class Method:
     """It holds on to what earlier tasks were, for which an agent that begins anew has no use."""
     begins_anew: ClassVar[bool] = False
     """At boundaries the agent begins anew, see `Changed.everything`: refused with methods that remember."""
+    first_after: ClassVar[str] = ""
+    """The setting, if there is one, that says after how many gradient steps it acts for the first time."""
     not_with: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Methods, architectures and flags with which it cannot work, each with why: the end of "`a` and `b`: ..."."""
 
     @classmethod
-    def check(cls, settings: Any) -> None:
-        """Raise AgentError for settings that cannot work, where `ranges` do not say it."""
+    def check(cls, settings: Any, rate: float) -> None:
+        """Raise AgentError for settings that cannot work, where `ranges` do not say it.
+
+        rate: the learning rate where it is highest. The sentence calls each setting by its name here, in backticks; a
+        user is shown the method's name before it.
+        """
 
     memory: Replay | None = None
     """Past steps that it keeps, always the same object, from the start on: saved by what is new in it."""
@@ -135,9 +136,6 @@ class Method:
     def room(cls, settings: Any) -> tuple[int, float, int] | None:
         """Steps and megabytes that `memory` may hold, and the length of its blocks; None where it has none."""
         return None
-
-    draws_as_agent: ClassVar[bool] = True
-    """whether it draws weights as the agent's class does, also where that has an `initialise` of its own"""
 
     @classmethod
     def draws_anew(cls, settings: Any) -> bool:
@@ -153,6 +151,9 @@ class Method:
 
     def forget(self) -> None:
         """Another method has changed the weights and renewed the optimizer: forget what was measured of the old."""
+
+    def forget_units(self, units: Sequence[Tensor]) -> None:
+        """Another method has replaced these units, as its `weights` returned them: forget what was measured of them."""
 
     # ------------------------------------------------------------------------------------------------------- moments
 
@@ -171,8 +172,13 @@ class Method:
     def gradients(self) -> None:
         """All gradients are there, averaged over the ranks and not clipped yet."""
 
-    def weights(self, hidden: Sequence[Tensor]) -> None:
-        """The optimizer has made a step. hidden: of the forward pass before it, where `needs` names them."""
+    def weights(self, hidden: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        """The optimizer has made a step. hidden: of the forward pass before it, where `needs` names them.
+
+        Returns the units that it has replaced by new ones, int64 `[k]` for each of the agent's `hidden_layers`, so that
+        other methods hear of them; None where it replaces none.
+        """
+        return None
 
     def before_boundary(self, boundary: Boundary) -> None:
         """A task ends: look at the agent and at what was kept; change neither the agent nor the optimizer."""

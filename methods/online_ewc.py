@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from continual_hackatari.methods.ewc import LastRows, Weights, information_of, like
-from continual_hackatari.methods.moments import Boundary, Changed, Method, Rows
+from continual_hackatari.methods.moments import Boundary, Changed, Method, Rows, trained_parameters
 
 
 class OnlineEWC(Method):
@@ -39,7 +39,7 @@ class OnlineEWC(Method):
     not_with: ClassVar[Mapping[str, str]] = {"ewc": "both hold weights where earlier tasks left them"}
 
     def begin(self) -> None:
-        self._parameters = self.learner.trained
+        self._parameters = trained_parameters(self.learner.agent)
         self._last = LastRows(self.settings.samples)
         self._information: Weights = {name: each.detach() * 0 for name, each in self._parameters.items()}
         self._anchor: Weights = {name: each.detach().clone() for name, each in self._parameters.items()}

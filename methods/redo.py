@@ -33,6 +33,7 @@ class ReDo(Method):
     ranges: ClassVar = {"every": (1, 10**15), "threshold": (0, 1)}
     needs = frozenset({"hidden"})
     restarts = True
+    first_after = "every"
     not_with: ClassVar[Mapping[str, str]] = {
         "crelu": "a unit of CReLU gives its positive or its negative part, so none is ever dormant",
         "cuda_graphs": "a recorded gradient step cannot decide anew which units to recycle",
@@ -44,10 +45,13 @@ class ReDo(Method):
         self._recycled = [0] * len(self.layers)
         self._dormant: list[float] = []  # nobody has looked yet
 
-    def weights(self, hidden: Sequence[Tensor]) -> None:
+    def weights(self, hidden: Sequence[Tensor]) -> Sequence[Tensor] | None:
         self._step += 1
-        if self._step % self.settings.every == 0:
-            self.recycle(self.dormant_units(hidden))
+        if self._step % self.settings.every:
+            return None
+        found = self.dormant_units(hidden)
+        self.recycle(found)
+        return found
 
     def dormant_units(self, hidden: Sequence[Tensor]) -> list[Tensor]:
         """The units of each layer whose score is at most the threshold, int64."""

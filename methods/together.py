@@ -55,7 +55,10 @@ class Methods:
     def weights(self, hidden: Sequence[Tensor]) -> None:
         """5: the optimizer has made its step."""
         for method in self._acting("weights"):
-            method.weights(hidden)
+            if (replaced := method.weights(hidden)) is not None:
+                for other in self._acting("forget_units"):
+                    if other is not method:
+                        other.forget_units(replaced)
 
     def boundary(self, before: str, after: str, clock: Clock) -> Changed:
         """6: a task ends and another begins. First all methods look, then they change what they will."""

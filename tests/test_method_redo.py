@@ -8,6 +8,7 @@ from restarted import entry_steps
 from continual_hackatari.agents.restartable_adam import RestartableAdam
 from continual_hackatari.methods.moments import Learner
 from continual_hackatari.methods.redo import METHOD as REDO
+from continual_hackatari.methods.together import Methods
 
 KINDS = ("PPO", "PPO_OBJ")
 
@@ -119,6 +120,28 @@ def test_recycled_weights_take_the_steps_of_a_new_adam_and_all_others_the_steps_
     untouched = [row for row in range(6) if row != 2]
     assert torch.equal(agent.encoder[0].weight[untouched], other.encoder[0].weight[untouched])
     assert torch.equal(agent.actor.weight, other.actor.weight)
+
+
+@pytest.mark.parametrize("order", [("redo", "continual_backprop"), ("continual_backprop", "redo")], ids="+".join)
+def test_to_continual_backpropagation_a_recycled_unit_is_a_new_one(order):
+    """Young, so that it is not replaced at once, and nothing is known of it; of all others everything."""
+    agent = small_agent()
+    settings = {"redo": {"every": 5}, "continual_backprop": {"maturity_threshold": 3, "replacement_rate": 1e-9}}
+    methods = {name: method_on(agent, name, **settings[name]) for name in order}
+    together, record = Methods(methods), methods["continual_backprop"].units.records[0]
+    encoder = torch.ones(3, 2, 6)
+    encoder[..., 1] = 0.001
+    for _ in range(4):
+        together.weights([encoder, torch.ones(3, 5)])
+    before, others = [each.clone() for each in (record.utility, record.mean_feature)], [0, 2, 3, 4, 5]
+    assert all(bool((each > 0).all()) for each in before)
+    together.weights([encoder, torch.ones(3, 5)])
+    assert methods["redo"].numbers()["recycled/encoder1"] == 1
+    assert record.age.tolist() == [5, int(order[0] == "redo"), 5, 5, 5, 5]
+    assert record.utility[1] == 0
+    assert record.mean_feature[1] < 2 * 0.01 * 0.001, "of this step at most"
+    for known, earlier in zip((record.utility, record.mean_feature), before, strict=True):
+        assert bool((known[others] > earlier[others]).all())
 
 
 def test_it_acts_every_so_many_gradient_steps_also_after_a_stop():

@@ -100,12 +100,50 @@ def test_gains_of_normalisers_are_drawn_to_one():
 
 
 def test_normalisers_without_gains_have_none_to_draw():
-    agent = make_agent("own_network:DrawnRecurrent", (2, 84, 84), 4, generator=seeded(1))
+    agent = make_agent("own_network:Recurrent", (2, 84, 84), 4, generator=seeded(1))
     method, start = method_on(agent, "soft_shrink_perturb", factor=0.5, noise_scale=0.5), copy_of(agent)
     with torch.no_grad():
         method.weights([])
     assert not torch.equal(agent.layer.weight.detach(), 0.5 * start["layer.weight"])
     assert torch.equal(agent.layer.bias.detach(), 0.5 * start["layer.bias"])
+
+
+def test_an_agent_with_an_initialiser_of_its_own_gets_noise_from_that():
+    """From the method's generator alone, and what is frozen gets none."""
+    agent = make_agent("own_network:DrawnRecurrent", (2, 84, 84), 4, generator=seeded(1))
+    agent.actor.requires_grad_(False)
+    method, before, draws = (
+        method_on(agent, "soft_shrink_perturb", factor=0.5, noise_scale=0.25),
+        copy_of(agent),
+        seeded(7),
+    )
+    others = torch.get_rng_state()
+    for _ in range(2):
+        noise = dict(agent.fresh_copy(draws).named_parameters())
+        assert noise["cell.bias_hh"].any()
+        with torch.no_grad():
+            method.weights([])
+        for name, weight in agent.named_parameters():
+            expected = before[name] if name.startswith("actor") else 0.5 * before[name] + 0.25 * noise[name].detach()
+            torch.testing.assert_close(weight.detach(), expected)
+        before = copy_of(agent)
+    assert torch.equal(torch.get_rng_state(), others)
+
+
+def test_the_default_factor_shrinks_as_exactly_as_float32_can():
+    """Times 0.999999 as float32 has it would be 1.5 % more. One weight by itself is rounded by up to 6 % of that."""
+    agent = small_agent(encoder_dims=(100,), decoder_dims=(100,))
+    method, start = method_on(agent, "soft_shrink_perturb", noise_scale=0.0), copy_of(agent)
+    steps = 300
+    with torch.no_grad():
+        for _ in range(steps):
+            method.weights([])
+    (weight, before), exact = (
+        (each["decoder.0.weight"].double() for each in (copy_of(agent), start)),
+        1 - 0.999999**steps,
+    )
+    assert float(1 - weight.abs().sum() / before.abs().sum()) == pytest.approx(exact, rel=5e-3)
+    torch.testing.assert_close((1 - weight / before) / exact, torch.ones_like(weight), rtol=0.065, atol=0)
 
 
 def test_each_step_has_noise_of_its_own():

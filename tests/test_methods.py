@@ -45,7 +45,6 @@ from continual_hackatari.training.config import (
     from_plain_dict,
     parse_command_line,
 )
-from continual_hackatari.training.earlier_flags import SHRINK_FLAGS, UNIT_FLAGS
 from continual_hackatari.training.evaluations import ContinualEvaluation, saved_weights
 from continual_hackatari.training.help import groups_of, prefixed_flags
 from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part
@@ -114,6 +113,18 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
         ),
         ([], {"shrink_perturb": {"factor": 1}, "shrink_perturb.factor": 1}, "says `shrink_perturb.factor` twice"),
         (["--methods", "shrink_perturb", "--shrink_perturb.factor", "2"], {}, "`shrink_perturb.factor` is 2.0, but"),
+        (
+            ["--methods", "continual_backprop", "--continual_backprop.decay_rate", "1"],
+            {},
+            "^`continual_backprop.decay_rate` is 1.0; allowed is 0 to just below 1",
+        ),
+        (["--architecture", "PPO_CBP", "--decay_rate", "1"], {}, "^`decay_rate` is 1.0; allowed is 0 to just below 1"),
+        (
+            ["--methods", "l2_init", "--l2_init.form", "decoupled", "--l2_init.strength", "5000"],
+            {},
+            "`l2_init.strength` 5000 with `learning_rate` 0.00025: .* move by 1.25 times the way back .* smaller "
+            "`l2_init.strength`, or `l2_init.form` loss",
+        ),
         (["--methods", "shrink_perturb", "--boundary", "never"], {}, "`boundary` is 'never'; allowed are schedule"),
         (["--methods", "shrink_perturb", "--boundary", "every:0"], {}, "`boundary` is 'every:0'"),
         *(
@@ -129,18 +140,12 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
         ),
         (["--shrink_and_perturb", "--methods", "shrink_perturb"], {}, "shrink_perturb is on already, by the flag"),
         *(
-            ([*flags, *RECURRENT], {}, rf"{flags[-1]} draws weights anew, and .*\(cell.weight_ih, .*, \.\.\.\)")
+            ([*flags, *RECURRENT], {}, rf"{flags[-1]} draws weights anew, and .*\(cell.weight_ih, .*, \.\.\.\); give")
             for flags in (
                 ["--methods", "from_scratch"],
                 ["--methods", "soft_shrink_perturb"],
                 ["--shrink_perturb.noise", "initialiser", "--methods", "shrink_perturb"],
             )
-        ),
-        (
-            ["--methods", "from_scratch", "soft_shrink_perturb", "--architecture", "own_network:DrawnRecurrent"],
-            {},
-            "soft_shrink_perturb draws each layer as this project's agents do, and own_network:DrawnRecurrent has an "
-            "`initialise` of its own; leave soft_shrink_perturb out",
         ),
     ],
 )
@@ -154,13 +159,21 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_written(words, conten
 @pytest.mark.parametrize(
     "words",
     [
-        ["--methods", "from_scratch", "--architecture", "own_network:DrawnRecurrent"],
+        ["--methods", "from_scratch", "soft_shrink_perturb", "--architecture", "own_network:DrawnRecurrent"],
         ["--methods", "shrink_perturb", *RECURRENT],
         ["--methods", "from_scratch", "--architecture", "own_network:OwnNetwork"],
     ],
 )
 def test_what_draws_weights_anew_goes_with_networks_that_draw_all_of_theirs(words, workdir):
     training.prepare(["--config", write_config(workdir, **FREEWAY), *words])
+
+
+@pytest.mark.parametrize(
+    "words", [["--l2_init.strength", "4000"], ["--l2_init.strength", "5000", "--l2_init.form", "loss"]]
+)
+def test_a_pull_that_does_not_overshoot_is_allowed(words):
+    decoupled = ["--methods", "l2_init", "--l2_init.form", "decoupled", *words]
+    check_methods(args_of(decoupled)[0], training.SCRIPT.moments, "the script")
 
 
 def test_an_agent_that_begins_anew_goes_with_no_method_that_says_it_remembers(monkeypatch):
@@ -229,6 +242,27 @@ def test_a_boundary_that_never_falls_or_not_where_it_was_asked_for_is_said(steps
     assert lines == ([f"note: {note}"] if note else [])
 
 
+@pytest.mark.parametrize(
+    ("sibling", "words", "note"),
+    [
+        (PPO, ["--methods", "redo", "--redo.every", "33"], "`redo.every` is 33 gradient steps, {} 32, so redo"),
+        (PPO, ["--methods", "redo", "--redo.every", "32"], None),
+        (
+            PPO,
+            ["--architecture", "PPO_CBP", "--maturity_threshold", "1000"],
+            "`maturity_threshold` is 1,000 gradient steps, {} 32, so continual_backprop",
+        ),
+        (PPO, ["--architecture", "PPO_CBP", "--maturity_threshold", "31"], None),
+        (CLEAR, ["--methods", "redo", "--redo.every", "3"], "`redo.every` is 3 gradient steps, {} 2, so redo"),
+    ],
+)
+def test_what_would_act_for_the_first_time_after_the_end_is_said_to_do_nothing(sibling, words, note, workdir, capsys):
+    """The last of the two rounds of 32 steps is a short one."""
+    sibling.prepare(["--config", write_config(workdir, **{**FREEWAY, "total_timesteps": 34}), *words])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "gradient steps" in line]
+    assert lines == ([f"note: {note.format('and this run makes at most')} will do nothing"] if note else [])
+
+
 def test_what_is_frozen_stays_as_it_is(tmp_path, monkeypatch):
     """With every method that an agent of somebody's own may have, through a switch."""
     more = ["soft_shrink_perturb", "shrink_perturb", "l2_init", "reset_optimizer", "cloning", "a_gem"]
@@ -284,15 +318,13 @@ def test_a_script_without_a_place_for_a_method_refuses_it(workdir):
         Q_LEARNER.prepare(["--config", write_config(workdir, **FREEWAY), "--methods", "continual_backprop"])
 
 
-EARLIER = {"continual_backprop": {name: name for name in UNIT_FLAGS}, "shrink_perturb": SHRINK_FLAGS}
-"""Method -> setting -> its earlier flag."""
 CHOSEN = {"init": ("kaiming", "orthogonal")}
 """Of continual backpropagation: what the original has, and what is the method's default."""
 
 
 def test_the_earlier_flags_say_what_the_settings_of_their_methods_say():
     flags = {flag.name: flag for group in groups_of(training.Args).values() for flag in group}
-    for method, earlier in EARLIER.items():
+    for method, earlier in training.Args().earlier_flags.items():
         ranges = all_methods()[method].ranges
         settings = {
             flag.name.partition(".")[2]: flag for flag in prefixed_flags(method, all_methods()[method].Settings)
@@ -356,6 +388,32 @@ def test_all_look_before_any_changes_and_hear_of_what_the_others_changed(other, 
     assert one.notes == (["begin"] if then == ["begin"] else expected)
     assert two.notes == expected[:3]
     assert changed == other.changed
+
+
+class Replacing(Noting):
+    """Replaces units in some steps, and is told of units."""
+
+    units = None
+
+    def weights(self, hidden):
+        self.notes.append("step")
+        return self.units
+
+    def forget_units(self, units):
+        self.notes.append(units)
+
+
+def test_methods_hear_at_once_of_units_that_others_replaced():
+    methods = {name: Replacing(None, None) for name in ("one", "two", "three")} | {"deaf": Noting(None, None)}
+    together, units = Methods(methods), [torch.tensor([2]), torch.tensor([0, 1])]
+    together.weights([])
+    methods["two"].units = units
+    together.weights([])
+    told = {name: each.notes for name, each in methods.items()}
+    assert told["one"] == ["begin", "step", "step", units]
+    assert told["two"] == ["begin", "step", "step"]
+    assert told["three"] == ["begin", "step", units, "step"]
+    assert told["deaf"] == ["begin"]
 
 
 def test_the_order_of_methods_is_the_one_in_which_they_are_named_after_those_of_earlier_flags():
@@ -777,6 +835,15 @@ def test_the_table_of_what_goes_with_what_is_that_of_the_code():
         others = {word.removeprefix("--") for word in re.findall(r"`([\w-]+)`", refused)}
         pairs = {other for pair in REFUSED_PAIRS if name in pair for other in pair} - {name}
         assert others == pairs | ({*all_methods()[name].not_with} - {*NAMES})
+
+
+def test_the_first_table_says_of_every_method_what_it_is_against():
+    """Those that remember are against forgetting, all others against the loss of plasticity."""
+    page = (ROOT / "docs" / "methods" / "index.md").read_text()
+    lines = re.findall(r"^\| \[.*\| (`--methods .*`) \| .* \| (.*) \| .* \|$", page, re.M)
+    told = {name: against for flags, against in lines for name in re.findall(r"--methods (\w+)", flags)}
+    remembering = {name: method.remembers for name, method in all_methods().items()}
+    assert told == {name: "forgetting" if yes else "loss of plasticity" for name, yes in remembering.items()}
 
 
 PAGES = {

@@ -47,15 +47,17 @@ class EarlierFlags(RunSettings):
     @property
     def earlier_methods(self) -> dict[str, Any]:
         """The settings of the methods that these flags switch on, by name."""
-        given: dict[str, dict[str, Any]] = {}
-        if self.architecture == "PPO_CBP":
-            given["continual_backprop"] = {name: getattr(self, name) for name in UNIT_FLAGS}
-        if self.shrink_and_perturb:
-            given["shrink_perturb"] = {name: getattr(self, flag) for name, flag in SHRINK_FLAGS.items()}
+        on = {"continual_backprop": self.architecture == "PPO_CBP", "shrink_perturb": self.shrink_and_perturb}
         return {
-            method: settings_of(method, {f"{method}.{name}": value for name, value in settings.items()})
-            for method, settings in given.items()
+            method: settings_of(method, {f"{method}.{name}": getattr(self, flag) for name, flag in flags.items()})
+            for method, flags in self.earlier_flags.items()
+            if on[method]
         }
+
+    @property
+    def earlier_flags(self) -> dict[str, dict[str, str]]:
+        """Of each of these methods: the flag that each of its settings has."""
+        return {"continual_backprop": {name: name for name in UNIT_FLAGS}, "shrink_perturb": SHRINK_FLAGS}
 
     @property
     def chosen_methods(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
@@ -9,7 +10,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from continual_hackatari.agents.actor_critic import ActorCritic, not_drawn
+from continual_hackatari.agents.actor_critic import not_drawn
+from continual_hackatari.agents.errors import AgentError
 from continual_hackatari.agents.own import is_own, shows_hidden_layers
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Method, acts_at, moments_of
@@ -89,7 +91,7 @@ def complete_methods(args: ArgsT) -> ArgsT:
 def check_methods(
     args: Any, offered: frozenset[str], script: str, refused: Mapping[str, str] = MappingProxyType({})
 ) -> None:
-    """Raise ConfigError or AgentError for methods that cannot work together, with these settings or in this script.
+    """Raise ConfigError for methods that cannot work together, with these settings or in this script.
 
     offered: the moments at which the script calls methods, and what else it has for them; see `Method.needs`. refused:
     methods that make no sense in it, each with why.
@@ -108,9 +110,7 @@ def check_methods(
         raise ConfigError(f"`methods`: {name} is on already, by the flag that it had before; leave one of them out.")
     for name, settings in chosen.items():
         method = methods[name]
-        ranges = {f"{name}.{key}": Range(*limits) for key, limits in method.ranges.items()}
-        check_ranges(SimpleNamespace(**{f"{name}.{key}": value for key, value in vars(settings).items()}), ranges)
-        method.check(settings)
+        check_settings_of(args, name, settings)
         moments = moments_of(method)
         missing = [each for each in (*moments, *sorted(method.needs)) if each not in offered]
         if missing:
@@ -130,28 +130,51 @@ def check_methods(
                 raise ConfigError(f"`{name}` and `{other}`: {why}; leave one of them out.")
 
 
+def check_settings_of(args: Any, name: str, settings: Any) -> None:
+    """Raise ConfigError for settings that a method does not allow, called as the user calls them."""
+    method, names = all_methods()[name], names_of_settings(args, name, settings)
+    ranges = {names[key]: Range(*limits) for key, limits in method.ranges.items()}
+    check_ranges(SimpleNamespace(**{names[key]: value for key, value in vars(settings).items()}), ranges)
+    try:
+        method.check(settings, getattr(args, "learning_rate", 0.0))
+    except AgentError as error:
+        sentence = re.sub("`(\\w+)`", lambda found: f"`{names.get(found[1], found[1])}`", str(error))
+        raise ConfigError(sentence) from None
+
+
+def names_of_settings(args: Any, method: str, settings: Any) -> dict[str, str]:
+    """What a user calls each of a method's settings: by the method's name, or by the flag that it had before."""
+    earlier = args.earlier_flags[method] if method in getattr(args, "earlier_methods", {}) else {}
+    return {key: f"{method}.{key}" for key in vars(settings)} | earlier
+
+
+def late_notes(args: Any, steps: int) -> list[str]:
+    """A line for every method that would act for the first time when a run of so many agent steps is over."""
+    if args.gradient_steps is None:
+        return []
+    made, notes = args.gradient_steps * -(-steps // args.batch_size), []
+    for name, settings in args.chosen_methods.items():
+        setting = all_methods()[name].first_after
+        if setting and getattr(settings, setting) > made:
+            shown = (
+                f"`{names_of_settings(args, name, settings)[setting]}` is {getattr(settings, setting):,} gradient steps"
+            )
+            notes.append(f"note: {shown}, and this run makes at most {made:,}, so {name} will do nothing")
+    return notes
+
+
 def check_drawing(args: Any, build: Callable[[], nn.Module]) -> None:
     """Raise ConfigError where a method draws weights anew and an agent of somebody's own leaves some as they are.
 
     build: makes an untrained one.
     """
     drawing = [name for name, settings in args.chosen_methods.items() if all_methods()[name].draws_anew(settings)]
-    if not drawing or not is_own(args.architecture):
-        return
-    agent = build()
-    for name in drawing:
-        as_agent = all_methods()[name].draws_as_agent
-        if not as_agent and getattr(type(agent), "initialise", None) is not ActorCritic.initialise:
-            raise ConfigError(
-                f"`methods`: {name} draws each layer as this project's agents do, and {args.architecture} has an "
-                f"`initialise` of its own; leave {name} out."
-            )
-        if left := not_drawn(agent):
-            own = "give it an `initialise` of its own, which draws these too, or " if as_agent else ""
-            raise ConfigError(
-                f"`methods`: {name} draws weights anew, and {args.architecture} leaves some as they are "
-                f"({', '.join(left[:3])}{', ...' if left[3:] else ''}); {own}leave {name} out."
-            )
+    if drawing and is_own(args.architecture) and (left := not_drawn(build())):
+        raise ConfigError(
+            f"`methods`: {drawing[0]} draws weights anew, and {args.architecture} leaves some as they are "
+            f"({', '.join(left[:3])}{', ...' if left[3:] else ''}); give it an `initialise` of its own, which draws "
+            f"these too, or leave {drawing[0]} out."
+        )
 
 
 def needs_boundaries(method: type[Method]) -> bool:

@@ -192,6 +192,11 @@ class RunSettings:
         return self.num_envs * self.num_steps
 
     @property
+    def gradient_steps(self) -> int | None:
+        """Gradient steps of a round at most, after each of which methods act; None where nobody has said."""
+        return None
+
+    @property
     def goal_kind(self) -> str:
         """The goals that the games show and report, see `wrappers.goals.goal_kind`."""
         return ""

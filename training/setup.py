@@ -50,6 +50,7 @@ from continual_hackatari.training.method_settings import (
     check_drawing,
     check_methods,
     complete_methods,
+    late_notes,
     needs_boundaries,
     with_methods_part,
 )
@@ -270,6 +271,7 @@ def check_settings(
         notes.append(f"agents saved on the way: {number:,} (`save_agent_every`)")
     notes += filter(None, [regime_warning(schedule, args.num_envs, args.total_timesteps, args.switch_mode)])
     notes += filter(None, [idle_note(args, script.rules, schedule), *script.notes(args, schedule)])
+    notes += late_notes(args, total_timesteps)
 
     notes.append(device_line("training", device, args.device, args.cuda))
     precision, line = choose_precision(args.amp, device)
