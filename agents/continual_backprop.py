@@ -289,7 +289,7 @@ class ContinualBackprop:
     def _select(self, record: UnitRecord) -> Tensor:
         eligible = record.age.numpy() > self.maturity_threshold  # [units], on the CPU
         number = int(eligible.sum())
-        if number == 0:
+        if number == 0 or not record.hidden.trained:
             return torch.empty(0, dtype=torch.int64)
         due = self.replacement_rate * (number if self.count == "eligible" else len(record.age))
         if self.accumulate:

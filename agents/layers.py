@@ -39,6 +39,12 @@ class HiddenLayer:
     def units(self) -> int:
         return self.layer.weight.shape[0]
 
+    @property
+    def trained(self) -> bool:
+        """Whether its units can be replaced: neither what makes them nor what reads them is frozen."""
+        own = [*self.layer.parameters(), *(self.norm.parameters() if self.norm is not None else ())]
+        return all(each.requires_grad for each in (*own, *(consumer.weight for consumer in self.consumers)))
+
     def columns_of(self, consumer: Layer, units: Tensor) -> Tensor:
         """The input columns of a consumer that read these units, int64."""
         if self.halves:

@@ -10,7 +10,7 @@ from continual_hackatari.methods.moments import Boundary, Changed, Method
 
 
 class FromScratch(Method):
-    """Weights are drawn anew; optimizer, reward scale and all other methods are as at the start of a run."""
+    """Weights are drawn anew, but for frozen ones; the optimizer, other methods and `Learner.beside` begin anew."""
 
     needs = frozenset({"initialise"})
     changes_weights = True
@@ -24,7 +24,10 @@ class FromScratch(Method):
         self._fresh = [copy.deepcopy(part.state_dict()) for part in self.learner.beside]
 
     def boundary(self, boundary: Boundary) -> Changed:
+        frozen = [(each, each.clone()) for each in self.learner.agent.parameters() if not each.requires_grad]
         self.learner.agent.initialise(self.learner.generator)
+        for parameter, kept in frozen:
+            parameter.copy_(kept)
         self.learner.optimizer.state.clear()
         for part, fresh in zip(self.learner.beside, self._fresh, strict=True):
             part.load_state_dict(copy.deepcopy(fresh))

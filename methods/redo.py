@@ -54,7 +54,7 @@ class ReDo(Method):
         return found
 
     def dormant_units(self, hidden: Sequence[Tensor]) -> list[Tensor]:
-        """The units of each layer whose score is at most the threshold, int64."""
+        """The units of each layer whose score is at most the threshold, int64; none of layers that are frozen."""
         found = []
         for layer, output in zip(self.layers, hidden, strict=True):
             axis = 1 if isinstance(layer.layer, nn.Conv2d) else -1
@@ -63,7 +63,7 @@ class ReDo(Method):
             score = size / (size.mean() + 1e-9)
             found.append((score <= self.settings.threshold).nonzero().flatten())
         self._dormant = [len(units) / layer.units for units, layer in zip(found, self.layers, strict=True)]
-        return found
+        return [units if layer.trained else units[:0] for units, layer in zip(found, self.layers, strict=True)]
 
     def recycle(self, found: Sequence[Tensor]) -> None:
         """All incoming weights first, then all outgoing: a weight that is both ends at 0."""

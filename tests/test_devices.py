@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import mmap
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -126,8 +127,12 @@ def test_memory_is_locked_as_long_as_the_array_is_there(monkeypatch, capsys):
     array = np.frombuffer(memory, np.uint8)
     pin(array, torch.device("cpu"))
     assert not runtime.locked
+    kept = []
+    finalize = weakref.finalize
+    monkeypatch.setattr(weakref, "finalize", lambda *args: kept.append(finalize(*args)) or kept[-1])
     pin(array, torch.device("cuda"))
     assert runtime.locked == {array.ctypes.data: 4096}
+    assert [each.atexit for each in kept] == [False], "when Python ends, CUDA may have gone before"
     del array
     assert not runtime.locked
     memory.close()  # which raises BufferError while something looks at it

@@ -506,6 +506,10 @@ def test_agents_of_different_kinds_are_refused(two_agents, workdir, capsys):
         ([one, os.path.relpath(one)], ["agent_path", "twice"]),
         ([""], ["`agent_path` is given and empty"]),
         ([one, str(shutil.copy(one, workdir / "copy.cleanrl_model"))], ["agent_path", "copy of", one]),
+        (
+            [one, str(workdir / "two" / "model.cleanrl_model"), str(workdir / "copy.cleanrl_model")],
+            ["agent_path", "copy of", one],
+        ),
         (["random", "random", "--env_id", "ALE/Pong-v5"], ["agent_path", "random twice"]),
         ([one, two], ["frameskip", "4", "2", two]),
         ([one, "nothing"], ["nothing", "does not exist"]),

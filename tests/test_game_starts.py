@@ -18,7 +18,7 @@ from test_lockstep import MODIFICATION_SEED, hackatari_environment, reset_seed, 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
-from continual_hackatari.schedules.factories import decay_note, schedule_from_config
+from continual_hackatari.schedules.factories import decay_note, regime_end, schedule_from_config
 from continual_hackatari.training.annealing import annealing_borders, remaining_share
 from continual_hackatari.training.checkpoint_settings import choose_game
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
@@ -655,6 +655,11 @@ def test_one_regime_needs_no_note():
     schedule = schedule_from_config(REGIMES, seed=0)
     assert "--anneal_lr_per_regime" in str(decay_note(schedule))
     assert decay_note(schedule, 64) is None, "the run ends before the switch"
+    kwargs = {"num_total_steps": 10**7, "modifications": ["a", "b"], "switching_thresholds": [5 * 10**6]}
+    factory = {"modification_factory": "SequentialModificationFactory", "modification_factory_kwargs": kwargs}
+    late = schedule_from_config(factory, seed=0)
+    assert decay_note(late) is not None, "however late the switch comes"
+    assert regime_end(late, 0, 0, 8, 10**7) == 5 * 10**6
 
 
 def test_cleanrls_experiment_can_be_started():

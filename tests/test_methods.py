@@ -19,7 +19,7 @@ import q_learner
 import torch
 from conftest import ROOT, mostly_slow, write_config
 from made_up_game import REGIMES
-from made_up_methods import method_on
+from made_up_methods import BOUNDARY, copy_of, method_on, small_agent
 from pages import headings, section
 from pages import rows as rows_of_table
 from siblings import CLEAR, PPO, Q_LEARNER
@@ -273,6 +273,34 @@ def test_what_is_frozen_stays_as_it_is(tmp_path, monkeypatch):
         own = weights(train_in(tmp_path / first, monkeypatch, *words, config=TWO_REGIMES))
         assert torch.equal(own["layer.weight"], plain["layer.weight"])
         assert not torch.equal(own["actor.weight"], plain["actor.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("redo", {"every": 1, "threshold": 1.0}),
+        ("continual_backprop", {"replacement_rate": 1.0, "maturity_threshold": 0}),
+        ("from_scratch", {}),
+        ("shrink_perturb", {}),
+        ("soft_shrink_perturb", {"factor": 0.5, "noise_scale": 0.5}),
+        ("l2_init", {"form": "decoupled", "strength": 1.0}),
+    ],
+)
+def test_frozen_layers_stay_as_they_are_though_their_units_are_known(name, settings):
+    """Gains of a normaliser as well; l2_init has something to draw back."""
+    agent = small_agent(changes={"layer_norm": True})
+    for frozen in (agent.encoder, agent.norm.get_submodule("encoder1")):
+        frozen.requires_grad_(False)
+    methods = Methods({name: method_on(agent, name, **settings)})
+    with torch.no_grad():
+        for parameter in agent.parameters():
+            parameter.add_(0.1)
+    before = copy_of(agent)
+    methods.weights(agent(torch.rand(6, 2, 3) * 255, True)[2])
+    methods.boundary(*BOUNDARY)
+    same = {each for each, parameter in agent.named_parameters() if torch.equal(parameter, before[each])}
+    assert {each for each, parameter in agent.named_parameters() if not parameter.requires_grad} <= same
+    assert not {"decoder.0.weight", "actor.weight"} & same
 
 
 def test_a_boundary_for_no_method_is_said_to_do_nothing(workdir, capsys):

@@ -145,7 +145,7 @@ def test_what_is_wrong_is_one_sentence_before_anything_is_written(content, sente
     assert sorted(path.name for path in workdir.iterdir()) == ["c.json", "tiny.json"]
 
 
-def test_an_experiment_that_stands_there_twice_goes_on_where_it_has_begun(workdir):
+def test_an_experiment_that_stands_there_twice_goes_on_where_it_has_begun(fake, workdir):
     """Of a version that did not notice."""
     Path("tiny.json").write_text(json.dumps([GOOD, {**GOOD, "notes": "again"}]))
     queue = Queue("tiny.json", str(ROOT / "continual_training_example.py"), workdir / "queue")
@@ -154,6 +154,8 @@ def test_an_experiment_that_stands_there_twice_goes_on_where_it_has_begun(workdi
     run.folder.mkdir(parents=True)
     run.record.write_text('{"command": []}')
     assert repeated(queue) is None
+    write_queue({"seed": 1}, {"seed": 1}, path="other.json")
+    assert repeated(Queue("other.json", "fake.py", workdir / "other")) is None, "a script of which nothing is known"
 
 
 @pytest.mark.parametrize(

@@ -430,6 +430,16 @@ def test_heat_map_is_a_mean_over_runs_and_empty_where_one_is_missing(tmp_path):
     assert np.isfinite(heat.values[:, :6]).all()
 
 
+@pytest.mark.parametrize(("columns", "labelled"), [(12, 12), (16, 16), (17, 12)])
+def test_all_columns_of_a_heat_map_are_labelled_where_there_is_room(columns, labelled):
+    steps = [1000 * number for number in range(columns)]
+    values = np.ones((2, columns))
+    heat = curves.HeatMap(["", "a"], [False] * 2, [0] * columns, steps, [""] * columns, values)
+    with figures.drawing(figures.LIGHT):
+        figure = figures.draw_heat_maps([("g", heat)], figures.Keys(["", "a"]), figures.LIGHT)
+    assert len(figure.axes[0].get_xticks()) == labelled
+
+
 def test_heat_map_joins_evaluations_at_slightly_different_steps():
     steps = {1: (0, 20, 40, 60, 80, 98, 100), 2: (0, 21, 43, 61, 82, 100)}
     runs = [

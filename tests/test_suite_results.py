@@ -471,6 +471,17 @@ def test_the_page_is_made_of_the_committed_files():
     )
 
 
+def test_every_row_is_drawn(committed, tmp_path, monkeypatch):
+    drawn, picture = [], SimpleNamespace(savefig=lambda *args, **options: None)
+    monkeypatch.setattr(suite_results.figures, "draw_heat_maps", lambda maps, *_: drawn.append(len(maps)) or picture)
+    monkeypatch.setattr(suite_results.figures, "draw_returns", lambda *_: picture)
+    rows = [(), *((name,) for name in ("redo", "layer_norm", "crelu", "ewc", "l2_init", "reset_optimizer"))]
+    suite_results.collect([made_up(tmp_path, row) for row in rows])
+    drawn.clear()
+    suite_results.draw_all()
+    assert drawn == [7]
+
+
 @pytest.mark.slow
 def test_the_pictures_can_be_drawn(committed, tmp_path):
     suite_results.collect([made_up(tmp_path), made_up(tmp_path, ("redo",))])
