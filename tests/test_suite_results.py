@@ -433,6 +433,20 @@ def test_what_other_strings_cost_a_string_is_told_in_points(committed, tmp_path)
     assert [cell.strip() for cell in row[2:-1]] == ["4", "5", "13", DASH]
 
 
+def test_what_was_scored_in_training_is_that_of_the_last_quarter_of_each_regime(committed, tmp_path):
+    """Games end every 128 of 1,024 steps: the last quarter has two, which are 64 steps before its end on average."""
+    runs = [
+        made_up(tmp_path, seed=seed, games_every=128, score=lambda step, string, seed=seed: float(seed * step))
+        for seed in (1, 2)
+    ]
+    suite_results.collect([*runs, made_up(tmp_path, ("redo",), games_every=1024, score=lambda step, string: 7.0)])
+    plain, redo = lines_of(suite_results.page().partition(suite_results.TRAINED)[2], "| methods |")[:2]
+    assert [float(cell.replace(",", "")) for cell in plain[2:-1]] == [
+        pytest.approx(1.5 * (end - 64), rel=0.005) for end in (1024, 2048, 3072, 4096)
+    ]
+    assert [cell.strip() for cell in redo[2:-1]] == ["7"] * 4
+
+
 def test_scores_of_several_games_are_compared_by_their_humans(committed, tmp_path):
     games = ("Freeway:", "Breakout:")
     more = {"exp_name": "three-games-cpu-v2", "strings": games, "held_out": (), "full_action_space": True}
