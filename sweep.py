@@ -28,6 +28,7 @@ import tyro
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
+from continual_hackatari.training.method_words import methods_in
 from continual_hackatari.training.queues import Queue, is_queue
 from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script
@@ -48,6 +49,7 @@ SUITES = HERE / "configs" / "suites"
 SINGLE_TASKS = Path("sweeps") / "single-task"
 """of all suites, so that none is run twice"""
 TRAINING = "continual_training_example.py"
+OF_TRAINING = "; flags of the training script come after `--`, as in `--seeds 1 2 -- --num_envs 4`"
 
 
 @dataclass
@@ -96,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     divider = words.index("--") if "--" in words else len(words)
     try:
-        args = parse_command_line(Args, words[:divider], description=__doc__)
+        args = parse_command_line(Args, words[:divider], description=__doc__, elsewhere=OF_TRAINING)
         check_ranges(args, RANGES)
         if args.suite:
             return run_suite(args, words[divider + 1 :])
@@ -222,8 +224,8 @@ def weights_change(methods: str) -> bool:
         return False
     from continual_hackatari.methods import all_methods  # here, because it loads torch, which takes long
 
-    names = {method.partition(":")[0] for method in methods.split("+")}
-    return any(method.changes_weights for name, method in all_methods().items() if name in names)
+    named = {method.name for method in methods_in(methods)}
+    return any(method.changes_weights for name, method in all_methods().items() if name in named)
 
 
 def suite_report(folder: Path, runs: Sequence[str], baselines: Sequence[str]) -> bool:

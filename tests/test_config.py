@@ -126,26 +126,69 @@ def test_command_line_values(argv, name, expected):
     assert changed <= {name, "track"}
 
 
+@dataclass
+class WithPlaces(Args):
+    runs: tyro.conf.Positional[list[str]] = field(default_factory=list)
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "x"
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--env_idd", "X"], ["--env_idd", "--env_id STR"]),
-        (["--num_envs", "eight"], ["num_envs", "eight"]),
-        (["--num_envs", "1.5"], ["num_envs", "1.5"]),
-        (["--backend", "Gim"], ["Gim", "HackAtari"]),
-        (["--encoder_dims=[1, "], ["encoder_dims", "[1,"]),
-        (["--encoder_dims=['a']"], ["encoder_dims", "'a'"]),
-        (["--notes", "x"], ["--notes"]),
-        (["stray"], ["stray"]),
+        (["--env_idd", "X"], "`--env_idd` is no flag here; the nearest is `--env_id`."),
+        (["-env_id", "X"], "`-env_id` is no flag here; the nearest is `--env_id`."),
+        (["--no-trak"], "`--no_trak` is no flag here; the nearest is `--no_track`."),
+        (["--qqq"], "`--qqq` is no flag here; --help lists all."),
+        (["--notes", "x"], "`--notes` is no flag, but a key of the JSON file that `--config` names."),
+        (["num_envs", "3"], "`num_envs` belongs to no flag; the nearest is `--num_envs`."),
+        (["--num_envs", "3", "4"], "`4` belongs to no flag; flags begin with --, and --help lists them."),
+        (["--num_envs", "eight"], "`--num_envs` is `eight`, but it must be a whole number."),
+        (["--num_envs=1.5"], "`--num_envs` is `1.5`, but it must be a whole number."),
+        (["--num_envs", "None"], "`--num_envs` is `None`, but it must be a whole number."),
+        (["--target_kl", "x"], "`--target_kl` is `x`, but it must be a number."),
+        (["--num_envs", "--track"], "`--num_envs` is given without its value, a whole number."),
+        (["--backend", "Gim"], 'must be one of "HackAtari", "OCAtari", "Gym"; the nearest is `Gym`.'),
+        (["--encoder_dims=[1, "], "`--encoder_dims` has `[1, `, but each of its values must be a whole number."),
+        (["--encoder_dims=['a']"], "`--encoder_dims` has `a`, but each of its values must be a whole number."),
+        (["--encoder_dims", "1,2"], "write spaces between them, `--encoder_dims 1 2`."),
+        (["--track=False"], "`--track` takes no value, but is given False; write `--no_track`."),
+        (["--no_track", "true"], "`--no_track` takes no value, but is given true; write `--track`."),
     ],
 )
-def test_wrong_command_line_exits_with_2_and_names_the_flag(argv, words, capsys):
-    with pytest.raises(SystemExit) as caught:
+def test_a_wrong_command_line_is_one_sentence(argv, words):
+    with pytest.raises(ConfigError) as caught:
         parse_command_line(Args, argv)
-    assert caught.value.code == 2
-    printed = capsys.readouterr().err
-    for word in words:
-        assert word in printed
+    assert str(caught.value).endswith(words)
+
+
+def test_words_without_a_flag_stand_in_one_row():
+    args = parse_command_line(WithPlaces, ["-o", "y", "a", "b", "--track"])
+    assert (args.runs, args.output, args.track) == (["a", "b"], "y", True)
+    with pytest.raises(ConfigError, match=r"`b` belongs to no flag; give all of `runs` in one row."):
+        parse_command_line(WithPlaces, ["a", "-o", "y", "b"])
+
+
+def test_a_list_twice_is_refused_with_how_to_give_all_of_it():
+    """The last would count alone. Of a single value the last counts, as everywhere."""
+    with pytest.raises(ConfigError) as caught:
+        parse_command_line(Args, ["--eval_modifs", "a b", "--track", "--eval-modifs=c", "d"])
+    assert str(caught.value) == (
+        "`--eval_modifs` is given twice; give it once, with all its values: `--eval_modifs 'a b' c d`."
+    )
+    assert parse_command_line(Args, ["--num_envs", "3", "--num_envs", "4"]).num_envs == 4
+
+
+def test_the_sentence_on_an_unknown_flag_may_say_where_it_belongs():
+    with pytest.raises(ConfigError) as caught:
+        parse_command_line(Args, ["--qqq"], elsewhere="; it is one of another program")
+    assert str(caught.value) == "`--qqq` is no flag here; it is one of another program."
+
+
+def test_a_list_of_a_fixed_length_is_left_to_tyro(capsys):
+    assert parse_command_line(Args, ["--pair", "3", "0.25"]).pair == (3, 0.25)
+    with pytest.raises(SystemExit):
+        parse_command_line(Args, ["--pair", "3"])
+    assert "--pair" in capsys.readouterr().err
 
 
 def test_help_shows_the_field_docstrings_and_hides_suppressed_fields(capsys):
@@ -174,8 +217,8 @@ def test_script_uses_its_own_command_line_and_prints_one_line_errors(tmp_path):
                 config: str = ""
                 num_envs: int = 8
 
-            args = parse_command_line(Args)
             try:
+                args = parse_command_line(Args)
                 args, lines = apply_config_file(args, args.config)
             except ConfigError as error:
                 print(f"error: {{error}}", file=sys.stderr)
@@ -195,7 +238,8 @@ def test_script_uses_its_own_command_line_and_prints_one_line_errors(tmp_path):
     bad = run("--config", "bad.json")
     assert bad.returncode == 2
     assert bad.stderr == "error: `num_env` in bad.json is not a known argument; the nearest is `num_envs`.\n"
-    assert run("--num_envs", "x").returncode == 2
+    wrong = run("--num_envs", "x")
+    assert (wrong.returncode, wrong.stderr) == (2, "error: `--num_envs` is `x`, but it must be a whole number.\n")
 
 
 # ------------------------------------------------------------------------------------------------------- JSON file
@@ -436,7 +480,7 @@ def test_a_whole_number_may_have_an_exponent():
     words = ["--steps=1e6", "--text", "1e6", "--sizes", "1.5e1", "7"]
     assert parse_command_line(Lists, words) == Lists((), "1e6", 1_000_000, (15, 7))
     for wrong in ("1.5", "1e-1", "1.25e1", "1e400"):
-        with pytest.raises(SystemExit):
+        with pytest.raises(ConfigError):
             parse_command_line(Lists, ["--steps", wrong])
 
 

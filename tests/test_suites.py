@@ -201,6 +201,35 @@ def test_methods_are_a_list_for_the_training_script():
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        (
+            "layer_norm,redo",
+            "`layer_norm+redo` for one run with all of them, or `layer_norm redo` for one run with each",
+        ),
+        (
+            "layer_norm redo",
+            "`layer_norm+redo` for one run with all of them, or `layer_norm redo` for one run with each",
+        ),
+        ("layer_norm + redo", "write `layer_norm+redo`"),
+        ("redo:every:50", "write `redo:every=50`"),
+        ("ewc:strength", "write `ewc:strength=VALUE`"),
+        ("layer_norm+ewc:strength=", "write `layer_norm+ewc:strength=VALUE`"),
+        (
+            "ewc:strength=10,redo",
+            "write `ewc:strength=10+redo` for one run with all of them, or `ewc:strength=10 redo`",
+        ),
+        (":strength=10", "a method is its name and then its settings, as in `ewc:strength=10`, and + stands between"),
+    ],
+)
+def test_methods_that_are_written_otherwise_are_refused_with_how_a_sweep_wants_them(text, advice):
+    with pytest.raises(ConfigError) as caught:
+        methods_flag(text)
+    assert str(caught.value).startswith(f"`methods` has `{text}`, which cannot be read; ")
+    assert advice in str(caught.value)
+
+
 @pytest.fixture
 def fake(workdir, monkeypatch):
     """The stand-in of the training script, and what is reported in the end."""
