@@ -368,6 +368,48 @@ def test_broken_files_are_one_sentence(config_file, content, words):
         assert word in sentence
 
 
+@pytest.mark.parametrize(
+    ("content", "place", "remedy"),
+    [
+        (" \n", "line 1, column 1", "the file is empty; {} is an object without keys"),
+        ('{\n "seed": 3,\n}', "line 2, column 11", "no comma may stand before }; leave it out"),
+        ('{"a": [1, 2, ]}', "line 1, column 12", "no comma may stand before ]; leave it out"),
+        ('{"seed": 3\n "b": 4}', "line 2, column 2", "a comma is missing before this"),
+        ('{"seed" 3}', "line 1, column 9", "a colon is missing between a key and its value"),
+        ('{\n "a": "b,\n "c": 4}', "line 2, column 10", 'the string in this line has no closing "'),
+        ('{"a": "b}', "line 1, column 7", 'the string that begins here has no closing "'),
+        (
+            '{\n // say\n "a": 3}',
+            "line 2, column 2",
+            "JSON has no comments; leave it out, or write it as the text of a k",
+        ),
+        ("{'a': 3}", "line 1, column 2", 'JSON has double quotes only, "'),
+        ('{"a": True}', "line 1, column 7", "True is Python's; in JSON it is true"),
+        ('{"a": None}', "line 1, column 7", "None is Python's; in JSON it is null"),
+        ("{seed: 3}", "line 1, column 2", 'a key in double quotes belongs here, as in "seed"'),
+        ('{"a": .5}', "line 1, column 7", "a value belongs here: a number, text in double quotes"),
+        ('{"a": {"b": 3}\n', "line 1, column 15", "the file ends too early; a closing bracket, } or ], is missing"),
+        ('{"a": 3}}', "line 1, column 9", "the value of the file has ended before this"),
+        ('{"a": "C:\\data"}', "line 1, column 10", "write a backslash in a string twice"),
+    ],
+)
+def test_a_mistake_in_json_is_told_with_its_place_and_what_to_do(config_file, content, place, remedy):
+    assert error_of(config_file(content)).startswith(f"run_config.json is not valid JSON at {place}: {remedy}")
+
+
+def test_a_key_twice_is_told_with_its_lines(config_file):
+    twice = "the key `a` appears twice in one object"
+    assert f"{twice} (lines 2 and 3); keep one of them." in error_of(config_file('{\n "a": 1,\n "a" : 2}'))
+    assert f"{twice}; keep one of them." in error_of(config_file('{"b": {"a": 0},\n "a": 1,\n "a": 2}')), "which two?"
+    phases = '{"modification_factory_kwargs": {"AFactory": {}, "AFactory": {}}}'
+    assert "to use a factory twice, give a list of" in error_of(config_file(phases))
+
+
+def test_a_file_that_is_not_there_has_a_nearest_one(config_file):
+    other = config_file("{}").with_name("run_confg.json")
+    assert error_of(other).endswith(f"No such file or directory; the nearest is {other.parent / 'run_config.json'}.")
+
+
 def test_missing_file_folder_and_null_byte(tmp_path):
     assert "No such file" in error_of(tmp_path / "absent.json")
     assert "directory" in error_of(tmp_path)

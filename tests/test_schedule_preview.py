@@ -184,7 +184,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path, reason in (("missing.json", "No such file"), (".", "directory"), ("binary.json", "UTF-8")):
         result = _run(path, cwd=tmp_path)
         assert (result.returncode, result.stdout) == (2, "")
-        assert re.fullmatch(rf"error: `{re.escape(path)}` .*{reason}.*\n", result.stderr)
+        assert re.fullmatch(rf"error: `config` names {re.escape(path)}, which .*{reason}.*\n", result.stderr)
 
 
 @pytest.mark.parametrize("option", ["--every=0", "--seed=-1", "--num_envs=0", "--num-steps=0", "--sed=1", "--every=x"])
@@ -192,6 +192,8 @@ def test_bad_options_exit_with_2(option: str) -> None:
     result = _run("run_config.json", option)
     assert (result.returncode, result.stdout) == (2, "")
     assert "Traceback" not in result.stderr
+    if "sed" in option:
+        assert result.stderr.endswith("; --help lists the options. Did you mean `--seed`?\n")
 
 
 # ------------------------------------------------------------------------------------------- files of the original

@@ -23,6 +23,8 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union
 
 import tyro
 
+from continual_hackatari import json_files
+from continual_hackatari.json_files import shorten as _shorten
 from continual_hackatari.training.help import PREFIXED, Flag, flags_of, help_text
 
 ArgsT = TypeVar("ArgsT")
@@ -59,10 +61,6 @@ class Belonging(NamedTuple):
     is_on: Callable[[Any], bool]
     """whether it is on with these arguments"""
     remedy: str
-
-
-_LARGEST_FILE = 10_000_000  # characters
-_MAX_DEPTH = 200  # of a file; whatever looks into its values calls itself as often, which Python allows 1000 times
 
 
 # ---------------------------------------------------------------------------------------------------- command line
@@ -184,9 +182,7 @@ def _check_flags(cls: type, words: Sequence[str], prefix: str = "", elsewhere: s
             split = [
                 f"; give all of `{flag.name}` in one row" for flag in flags_of(cls) if flag.positional and flag.is_list
             ]
-            advice = (
-                _nearest_flag(rest[0], flags, 0.8) or "".join(split) or "; flags begin with --, and --help lists them"
-            )
+            advice = _nearest_flag(rest[0], flags) or "".join(split) or "; flags begin with --, and --help lists them"
             raise ConfigError(f"`{_shorten(rest[0])}` belongs to no flag{advice}.")
 
 
@@ -210,8 +206,8 @@ def _refuse_flag(cls: type, name: str, flags: Iterable[str], elsewhere: str) -> 
     raise ConfigError(f"`{_shorten(name)}` is no flag here{advice}.")
 
 
-def _nearest_flag(word: str, flags: Iterable[str], likeness: float = 0.6) -> str:
-    return nearest(word, [flag[2:] for flag in flags if flag.startswith("--")], likeness).replace("`", "`--", 1)
+def _nearest_flag(word: str, flags: Iterable[str]) -> str:
+    return nearest(word, [flag[2:] for flag in flags if flag.startswith("--")], 0.7).replace("`", "`--", 1)
 
 
 def _without_own(written: str, flag: Flag, words: list[str]) -> list[str]:
@@ -432,78 +428,11 @@ def _read_json_object(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path, argument: str = "config") -> Any:
-    """What a JSON file holds that was named by `argument`: finite numbers, and no key twice in one object.
-
-    Raises ConfigError where it holds anything else, or cannot be read.
-    """
-    place = _shorten(str(path))
+    """`json_files.read_json` of a file that a setting names; raises ConfigError."""
     try:
-        with path.open(encoding="utf-8-sig") as file:  # some editors put a byte order mark in front
-            text = file.read(_LARGEST_FILE + 1)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"`{argument}` names {place}, which is not a text file in UTF-8: {error.reason}.") from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"`{argument}` names {place}, which cannot be read: {reason}.") from None
-    if len(text) > _LARGEST_FILE:  # a device, or a file of another kind
-        raise ConfigError(f"`{argument}` names {place}, which is too large to be a configuration.")
-    try:
-        parsed = json.loads(
-            text,
-            object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_constant,
-            parse_float=_finite_float,
-            parse_int=_finite_int,
-        )
-        json.dumps(parsed, ensure_ascii=False).encode("utf-8")
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"{path.name} is not valid JSON at {place}: {error.msg}.") from None
-    except UnicodeEncodeError:
-        raise ConfigError(f"{path.name} holds half of a surrogate pair (\\ud800 to \\udfff).") from None
-    except RecursionError:
-        raise ConfigError(f"{path.name} is nested too deeply to be a configuration.") from None
-    except ValueError as error:  # of the functions below: duplicate keys, NaN, huge numbers
-        raise ConfigError(f"{path.name} cannot be used: {error}.") from None
-    if _depth(parsed) > _MAX_DEPTH:
-        raise ConfigError(f"{path.name} is nested too deeply to be a configuration.")
-    return parsed
-
-
-def _depth(value: Any) -> int:
-    """How many lists and objects are inside each other."""
-    depth, layer = 0, [value]
-    while layer := [item for item in layer if isinstance(item, (dict, list))]:
-        depth += 1
-        layer = [inner for item in layer for inner in (item.values() if isinstance(item, dict) else item)]
-    return depth
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # json would silently keep the last of two equal keys: two phases of the same factory would become one.
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"the key `{_shorten(key)}` appears twice in one object, and only one of them could count")
-        result[key] = value
-    return result
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number; numbers must be finite")
-
-
-def _finite_float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {_shorten(text)} is too large")
-    return value
-
-
-def _finite_int(text: str) -> int:
-    if len(text) > 300:  # it would not fit a float, and Python itself stops at some thousand digits
-        raise ValueError(f"the number {_shorten(text)} is too large")
-    return int(text)
+        return json_files.read_json(path, argument)
+    except json_files.JSONFileError as error:
+        raise ConfigError(str(error)) from None
 
 
 # --------------------------------------------------------------------------------------------------- types of fields
@@ -638,11 +567,6 @@ def shown(value: Any) -> str:
     if isinstance(value, str) and value.isprintable() and value.strip():
         return _shorten(value)
     return _shorten(json.dumps(_plain(value), ensure_ascii=False))
-
-
-def _shorten(text: str, limit: int = 100) -> str:
-    text = "".join(character if character.isprintable() else "?" for character in text)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 # ------------------------------------------------------------------------------------------ settings with a prefix

@@ -95,7 +95,8 @@ def read_sweep(path: str) -> dict[str, Any]:
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"`file` names {path}, which cannot be read: {error}.") from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"`file` names {path}, which cannot be read: {reason}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(config, dict):
