@@ -1228,13 +1228,16 @@ def _print_converted(config: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     )
 
 
-def _not_checked(path: str, flags: Mapping[str, Any]) -> tuple[list[str], Callable[[str], str]]:
+Checked = tuple[Sequence[str], Callable[[str], str], Mapping[str, int]]
+"""Lines about what else is in a file, what is for `Schedule.rewrite`, and `num_envs` and `num_steps` as the training
+script of the file has them by default."""
+Check = Callable[[str, Mapping[str, Any]], Checked]
+"""(a JSON file, what flags say of the run) -> what is known of it."""
+
+
+def _not_checked(path: str, flags: Mapping[str, Any]) -> Checked:
     """Schedules need neither the keys of a training nor the names of a game, so who knows these hands in a check."""
-    return [], str
-
-
-Check = Callable[[str, Mapping[str, Any]], tuple[Sequence[str], Callable[[str], str]]]
-"""(a JSON file, what flags say of the run): lines about what else is in the file, and for `Schedule.rewrite`."""
+    return [], str, {}
 
 
 def _run_command(options: argparse.Namespace, check: Check) -> None:
@@ -1254,7 +1257,8 @@ def _run_command(options: argparse.Namespace, check: Check) -> None:
         config, seed=settings["seed"], total_timesteps=total_timesteps, modifs=config.get("modifs", "")
     )
     flags = {name: settings[name] for name in ("total_timesteps", *_OF_THE_GAME) if settings[name] is not None}
-    notes, form = check(options.config, flags)
+    notes, form, rollout = check(options.config, flags)
+    settings |= {name: n for name, n in rollout.items() if name not in config and getattr(options, name) is None}
     factory.rewrite(form)
     preview = _Preview(
         title=Path(options.config).name,

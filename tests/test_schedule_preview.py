@@ -408,6 +408,26 @@ def test_what_training_says_of_names_the_preview_says(tmp_path: Path, capsys: py
     assert re.search(r"^  a  \S", out, re.M)
 
 
+@pytest.mark.parametrize(
+    ("more", "flags", "games", "rollout"),
+    [
+        ({}, [], 8, 1024),
+        ({"clip_coef": 0.1}, [], 8, 1024),
+        ({"replay_ratio": 1.0}, [], 16, 320),
+        ({"replay_ratio": 1.0, "num_envs": 4}, [], 4, 80),
+        ({"replay_ratio": 1.0}, ["--num_steps", "40"], 16, 640),
+        ({"replay_ratio": 1.0, "setting_of_nobody": 1}, [], 8, 1024),
+    ],
+)
+def test_games_and_rollouts_are_those_of_the_script_whose_settings_the_file_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: dict[str, Any], flags: list[str], games: int, rollout: int
+) -> None:
+    assert modification_factories.main([_write(tmp_path, {**FREEWAY, **more}), *flags]) == 0
+    assert re.search(
+        rf"^Run of 6,000 steps.*: {games} games, .* rollouts of {rollout:,}$", capsys.readouterr().out, re.M
+    )
+
+
 def test_the_unmodified_game_has_one_name_wherever_a_string_is() -> None:
     assert mf.normalise_modification(" no_modif ") == ""
     assert schedule_from(["no_modif", "a"]).possible_modifications() == ["", "a"]
