@@ -230,6 +230,20 @@ def test_methods_that_are_written_otherwise_are_refused_with_how_a_sweep_wants_t
     assert advice in str(caught.value)
 
 
+def test_the_plan_has_the_rounds_of_the_script_and_of_its_flags(fake, capsys):
+    """Evaluations share games where no round was between them."""
+    words = ["--suite", "freeway-dynamics", "--seeds", "1", "--dry_run"]
+    hours = []
+    for more in ([], ["--program", CLEAR], ["--program", CLEAR, "--", "--num_envs", "8", "--num_steps", "128"]):
+        assert sweep.main([*words, *more]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("none ")]
+        hours.append(line.split()[4])
+    assert hours == ["0.46", "0.38", "0.46"]
+
+
+CLEAR = str(ROOT / "continual_clear.py")
+
+
 @pytest.fixture
 def fake(workdir, monkeypatch):
     """The stand-in of the training script, and what is reported in the end."""
