@@ -99,8 +99,7 @@ def run(args: Args) -> None:
     if not args.runs:
         raise ConfigError("`runs` is empty; give at least one run folder")
     check_not_empty(args, {"runs": "a run folder", "single_task": "a run folder", "output": "a name"})
-    if not os.path.isdir(Path(args.output).parent) or not Path(args.output).name:
-        raise ConfigError(f"`output` is {args.output!r}, but there is no such folder; create it or choose another")
+    check_output(args.output)
     if args.normalise == "single_task" and not args.single_task:
         raise ConfigError("`normalise` is single_task, but no single-task run is given; add `--single_task <folders>`")
     if args.rolling != WINDOW and args.tables != "cora":
@@ -124,6 +123,20 @@ def run(args: Args) -> None:
         print(f"error: {args.output}.json and .csv could not be written: {refused}", file=sys.stderr)
         raise SystemExit(1)
     print(f"\nfiles: {args.output}.json, {args.output}.csv", file=beside_tables)
+
+
+def check_output(name: str) -> None:
+    """Raise ConfigError for what cannot be the beginning of both files' names, or would look odd in them."""
+    path = Path(name)
+    if name.endswith("/") or not path.name:
+        raise ConfigError(f"`output` is `{name}`, a folder; name the files in it, as in `{path / 'metrics'}`")
+    if path.suffix.lower() in (".csv", ".json", ".html", ".md", ".tex", ".tsv", ".txt", ".xlsx"):
+        raise ConfigError(
+            f"`output` is `{name}`; leave out the ending, `{path.with_suffix('')}`: the files are <output>.json and "
+            "<output>.csv, and `--format` with > makes another table"
+        )
+    if not os.path.isdir(path.parent):
+        raise ConfigError(f"`output` is `{name}`, but there is no folder `{path.parent}`; create it or choose another")
 
 
 if __name__ == "__main__":

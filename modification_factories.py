@@ -6,7 +6,7 @@ python modification_factories.py old.json --from_original         # convert a fi
 """
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from continual_hackatari.schedules import factories
@@ -18,16 +18,16 @@ def main(argv: Sequence[str] | None = None) -> int:  # type: ignore[no-redef]  #
     return factories.main(argv, check)
 
 
-def check(path: str, flags: Mapping[str, Any]) -> tuple[list[str], Callable[[str], str]]:
-    """Lines about the file's settings and names, and how its game writes these; what training would refuse in it is a
-    ScheduleError.
+def check(path: str, flags: Mapping[str, Any]) -> factories.Checked:
+    """See `factories.Check`; what training would refuse in the file is a ScheduleError.
 
     What knows them loads torch, and whoever imports a schedule from here needs none of it.
     """
+    from continual_hackatari.training.script_files import script_with
     from continual_hackatari.training.setup import USER_ERRORS, check_file
 
     try:
-        notes, form = check_file(path, flags)
+        notes, form, foreign = check_file(path, flags)
     except USER_ERRORS as error:
         raise factories.ScheduleError(str(error)) from None
 
@@ -37,7 +37,9 @@ def check(path: str, flags: Mapping[str, Any]) -> tuple[list[str], Callable[[str
         except USER_ERRORS:  # from a class of somebody's own that lists none: refused when a run meets it
             return string
 
-    return notes, written
+    script = script_with(foreign) if foreign else None
+    usual = None if script is None else script.settings()
+    return notes, written, {name: getattr(usual, name) for name in ("num_envs", "num_steps") if usual is not None}
 
 
 if __name__ == "__main__":

@@ -62,13 +62,13 @@ def check(args: Args) -> tuple[list[Run], list[Run], Path]:
 def check_output(name: str) -> Path:
     """The path of the HTML file, which can be written."""
     output = Path(name)
+    if os.path.isdir(output) or name.endswith("/"):  # unlike `output.is_dir`, no error where no file can be called so
+        raise ConfigError(
+            f"`output` is `{name}`, which is a folder; name a file in it, such as `{output / 'report.html'}`"
+        )
     if output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(
             f"`output` is `{name}`; it must end in .html, as in `{output.with_suffix('').name or 'report'}.html`"
-        )
-    if os.path.isdir(output):  # unlike `output.is_dir`, no error where no file can have such a name
-        raise ConfigError(
-            f"`output` is `{name}`, which is a folder; name a file in it, such as `{output / 'report.html'}`"
         )
     for place in (output.parent, figures_folder(output)):
         existing = next(parent for parent in (place, *place.parents) if os.path.exists(parent))

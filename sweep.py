@@ -28,10 +28,11 @@ import tyro
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
+from continual_hackatari.training.method_words import methods_in
 from continual_hackatari.training.queues import Queue, is_queue
 from continual_hackatari.training.runner import Job
-from continual_hackatari.training.script_files import is_training_script
-from continual_hackatari.training.suites import cost_of, plan_table, suite_file, write_single_tasks
+from continual_hackatari.training.script_files import is_training_script, load_script
+from continual_hackatari.training.suites import PPO_ROUND, cost_of, plan_table, suite_file, write_single_tasks
 from continual_hackatari.training.sweep_checks import check
 from continual_hackatari.training.sweeps import (
     Batch,
@@ -48,6 +49,7 @@ SUITES = HERE / "configs" / "suites"
 SINGLE_TASKS = Path("sweeps") / "single-task"
 """of all suites, so that none is run twice"""
 TRAINING = "continual_training_example.py"
+OF_TRAINING = "; flags of the training script come after `--`, as in `--seeds 1 2 -- --num_envs 4`"
 
 
 @dataclass
@@ -96,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     divider = words.index("--") if "--" in words else len(words)
     try:
-        args = parse_command_line(Args, words[:divider], description=__doc__)
+        args = parse_command_line(Args, words[:divider], description=__doc__, elsewhere=OF_TRAINING)
         check_ranges(args, RANGES)
         if args.suite:
             return run_suite(args, words[divider + 1 :])
@@ -185,7 +187,7 @@ def run_suite(args: Args, flags: list[str]) -> int:
     runs_alone = alone.planned()
     if flags:  # such as a setting of a method, which runs without methods refuse
         check(alone, runs_alone)
-    print_plan(config, runs, runs_alone)
+    print_plan(config, runs, runs_alone, usual_round(program, flags) if args.program or flags else PPO_ROUND)
     if args.only is not None or args.dry_run:
         chosen = this_job([*runs_alone, *runs], args.only)
         if args.dry_run:
@@ -198,20 +200,32 @@ def run_suite(args: Args, flags: list[str]) -> int:
     return max(code, sweep.run(runs, args.jobs, True, lambda folders: suite_report(folder, folders, baselines)))
 
 
-def print_plan(config: dict[str, Any], runs: list[Job], runs_alone: list[Job]) -> None:
+def usual_round(program: str, flags: list[str]) -> dict[str, int]:
+    """Games and steps between two updates of this training script, with these flags: the weights change so often."""
+    if not is_training_script(program):
+        return PPO_ROUND
+    args = parse_command_line(load_script(program).settings, flags)
+    return {name: getattr(args, name) for name in PPO_ROUND}
+
+
+def print_plan(
+    config: dict[str, Any], runs: list[Job], runs_alone: list[Job], usual_round: dict[str, int] = PPO_ROUND
+) -> None:
     """What a suite will take, roughly."""
     for run in (*runs, *runs_alone):
         run.collect()
     rows = []
     for methods in dict.fromkeys(run.parameters["methods"] for run in runs):
         own = [run for run in runs if run.parameters["methods"] == methods]
-        cost = cost_of(config, weights_change(methods))
+        cost = cost_of(config, weights_change(methods), usual_round)
         rows.append((methods, len(own), sum(run.state == "finished" for run in own), cost))
     for file in dict.fromkeys(run.parameters["config"] for run in runs_alone):
         own = [run for run in runs_alone if run.parameters["config"] == file]
         of_task = json.loads(Path(file).read_text(encoding="utf-8"))
         name = f"only {of_task['modifs'] or UNMODIFIED}"
-        rows.append((name, len(own), sum(run.state == "finished" for run in own), cost_of(of_task)))
+        rows.append(
+            (name, len(own), sum(run.state == "finished" for run in own), cost_of(of_task, usual_round=usual_round))
+        )
     print(format_table(plan_table(rows)))
     print("hours: roughly, of plain PPO on two cores, one run after the other; a method costs more", flush=True)
 
@@ -222,8 +236,8 @@ def weights_change(methods: str) -> bool:
         return False
     from continual_hackatari.methods import all_methods  # here, because it loads torch, which takes long
 
-    names = {method.partition(":")[0] for method in methods.split("+")}
-    return any(method.changes_weights for name, method in all_methods().items() if name in names)
+    named = {method.name for method in methods_in(methods)}
+    return any(method.changes_weights for name, method in all_methods().items() if name in named)
 
 
 def suite_report(folder: Path, runs: Sequence[str], baselines: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Sequence
 from typing import Any
@@ -20,15 +21,23 @@ def is_own(architecture: str) -> bool:
 def imported_class(name: str) -> Any:
     """The class that `package.module:Class` names. Raises AgentError where there is none."""
     module_name, _, class_name = name.partition(":")
+    if module_name.endswith(".py"):
+        right = f"{module_name.removesuffix('.py').strip('./').replace('/', '.')}:{class_name}"
+        raise AgentError(f"`architecture` {name!r} names a file, and a module is wanted; write `{right}`.")
     try:
-        found = getattr(importlib.import_module(module_name), class_name, None)
+        module = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:
         raise AgentError(
             f"`architecture` {name!r}: importing `{module_name}` failed ({error}); is its folder in PYTHONPATH (for "
             "the current folder: `PYTHONPATH=. python ...`)?"
         ) from None
+    found = getattr(module, class_name, None)
     if not isinstance(found, type):
-        raise AgentError(f"`architecture` {name!r}: `{module_name}` holds no class `{class_name}`.")
+        own = {each: value for each, value in vars(module).items() if isinstance(value, type)}
+        classes = [each for each, value in own.items() if value.__module__ == module.__name__]
+        near = difflib.get_close_matches(class_name, classes, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"it holds {', '.join(classes) or 'none at all'}"
+        raise AgentError(f"`architecture` {name!r}: `{module_name}` holds no class `{class_name}`; {advice}")
     return found
 
 

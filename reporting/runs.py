@@ -319,9 +319,13 @@ def check_run_folder(path: str, argument: str = "runs") -> Path:
     what = "is no run folder: it holds neither args.json nor episodes.csv" if folder.is_dir() else "does not exist"
     if folder.is_file():
         what = "is a file; a run folder is needed"
+    raise RunFolderError(f"`{argument}` names `{path}`, which {what}; {advice_on(folder)}")
+
+
+def advice_on(folder: Path) -> str:
+    """The ending of a sentence on what is no run folder: the nearest one, or where they are."""
     near = _nearest_run_folder(folder)
-    advice = f"did you mean `{near}`?" if near else "run folders are made by training, in `runs/`"
-    raise RunFolderError(f"`{argument}` names `{path}`, which {what}; {advice}")
+    return f"did you mean `{near}`?" if near else "run folders are made by training, in `runs/`, and none is there"
 
 
 def _nearest_run_folder(folder: Path) -> str:

@@ -30,13 +30,13 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from continual_hackatari.json_files import JSONFileError, read_json
 from continual_hackatari.names import UNMODIFIED, parse
 
 Segment = tuple[int, int, str]  # first step, first step after it, modification string
 
 _CHUNK = 4096  # blocks whose random numbers are computed together; a multiple of 4, the words per Philox counter
 _MAX_COMBINATIONS = 100_000  # a larger product is a mistake in the file: every combination is validated before training
-_LARGEST_FILE = 10_000_000  # characters
 _MAX_DEPTH = 50
 _MAX_STEPS = 10**15  # more could not be counted one by one in floating point
 _SUM_TOLERANCE = 1e-5  # on the sum of probabilities, so that three times 0.333333 passes
@@ -866,41 +866,12 @@ def schedule_from_config(
 def load_config(path: str | Path) -> dict[str, Any]:
     """Read a JSON object; raise ScheduleError when the file is missing, not JSON, no object, or names a key twice."""
     try:
-        with Path(path).open(encoding="utf-8-sig") as file:  # some editors put a byte order mark in front
-            text = file.read(_LARGEST_FILE + 1)
-        if len(text) > _LARGEST_FILE:  # a device, or a file of another kind
-            raise ScheduleError("it is too large to be a configuration.")
-        config = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
-    except OSError as error:
-        raise ScheduleError(f"`{path}` cannot be read: {error.strerror or error}.") from None
-    except UnicodeDecodeError:
-        raise ScheduleError(f"`{path}` must be a JSON file in UTF-8, but is not even text.") from None
-    except json.JSONDecodeError as error:
-        raise ScheduleError(f"`{path}` is not valid JSON: {error}.") from None
-    except ScheduleError as error:
-        raise ScheduleError(f"`{path}`: {error}") from None
-    except RecursionError:
-        raise ScheduleError(f"`{path}` is nested too deeply to be a configuration.") from None
-    except ValueError as error:  # a number with thousands of digits
-        raise ScheduleError(f"`{path}` cannot be used: {error}.") from None
+        config = read_json(Path(path), "config")
+    except JSONFileError as error:
+        raise ScheduleError(str(error)) from None
     if not isinstance(config, dict):
         raise ScheduleError(f"`{path}` must hold one JSON object {{...}}, got {_show(config)}.")
     return config
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ScheduleError(f"{name} is not a JSON number; numbers must be finite.")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # json keeps the last of two equal keys: a phase that uses the same class again would silently replace the first.
-    for key, count in Counter(key for key, _ in pairs).items():
-        if count > 1:
-            raise ScheduleError(
-                f"the key `{key}` appears twice in one object; to use a factory twice, give a list of"
-                ' {"modification_factory": ..., "modification_factory_kwargs": ...}.'
-            )
-    return dict(pairs)
 
 
 # ------------------------------------------------------------------------------- what a run sees, and the warning on it
@@ -1182,7 +1153,10 @@ class _Parser(argparse.ArgumentParser):
     """A wrong option is one sentence, as everything else that is wrong."""
 
     def error(self, message: str) -> NoReturn:
-        raise ScheduleError(f"{message}; --help lists the options.")
+        known = [option for action in self._actions for option in action.option_strings]
+        unknown = message.partition("unrecognized arguments: ")[2].split("=")[0].split()
+        near = _nearest(unknown[0], known) if unknown else ""
+        raise ScheduleError(f"{message}; --help lists the options.{near}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -1254,13 +1228,16 @@ def _print_converted(config: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     )
 
 
-def _not_checked(path: str, flags: Mapping[str, Any]) -> tuple[list[str], Callable[[str], str]]:
+Checked = tuple[Sequence[str], Callable[[str], str], Mapping[str, int]]
+"""Lines about what else is in a file, what is for `Schedule.rewrite`, and `num_envs` and `num_steps` as the training
+script of the file has them by default."""
+Check = Callable[[str, Mapping[str, Any]], Checked]
+"""(a JSON file, what flags say of the run) -> what is known of it."""
+
+
+def _not_checked(path: str, flags: Mapping[str, Any]) -> Checked:
     """Schedules need neither the keys of a training nor the names of a game, so who knows these hands in a check."""
-    return [], str
-
-
-Check = Callable[[str, Mapping[str, Any]], tuple[Sequence[str], Callable[[str], str]]]
-"""(a JSON file, what flags say of the run): lines about what else is in the file, and for `Schedule.rewrite`."""
+    return [], str, {}
 
 
 def _run_command(options: argparse.Namespace, check: Check) -> None:
@@ -1280,7 +1257,8 @@ def _run_command(options: argparse.Namespace, check: Check) -> None:
         config, seed=settings["seed"], total_timesteps=total_timesteps, modifs=config.get("modifs", "")
     )
     flags = {name: settings[name] for name in ("total_timesteps", *_OF_THE_GAME) if settings[name] is not None}
-    notes, form = check(options.config, flags)
+    notes, form, rollout = check(options.config, flags)
+    settings |= {name: n for name, n in rollout.items() if name not in config and getattr(options, name) is None}
     factory.rewrite(form)
     preview = _Preview(
         title=Path(options.config).name,

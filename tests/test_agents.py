@@ -266,6 +266,13 @@ def test_low_precision_gives_float32_and_nearly_the_same(name: str, how: str, re
         (("PPO", (4, 64, 64), 6), r"\(4, 64, 64\)"),
         (("PPO_OBJ", (4, 84, 84), 6), r"\(window, features\).*obs_mode obj"),
         (("PPO", (4, 84, 84), 0), r"`num_actions` is 0"),
+        (
+            ("own_network:OwnNetwrk", (4, 84, 84), 6),
+            r"`own_network` holds no class `OwnNetwrk`; did you mean OwnNetwork\?",
+        ),
+        (("own_network:Q", (4, 84, 84), 6), r"holds no class `Q`; it holds OwnNetwork, OverTime, .*, DrawnRecurrent$"),
+        (("own_network.py:OverTime", (4, 84, 84), 6), r"names a file, .*; write `own_network:OverTime`\.$"),
+        (("./nets/own.py:Mine", (4, 84, 84), 6), r"; write `nets\.own:Mine`\.$"),
     ],
 )
 def test_impossible_agents_are_refused_in_one_sentence(arguments: tuple, message: str) -> None:

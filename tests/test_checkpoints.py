@@ -102,7 +102,7 @@ def test_an_old_style_file_without_zip_loads(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    assert "does not exist" in refused(tmp_path / "absent.cleanrl_model")
+    assert "does not exist; give a .cleanrl_model file or a run folder" in refused(tmp_path / "absent.cleanrl_model")
     assert "is a folder" in refused(tmp_path)
 
 

@@ -126,26 +126,69 @@ def test_command_line_values(argv, name, expected):
     assert changed <= {name, "track"}
 
 
+@dataclass
+class WithPlaces(Args):
+    runs: tyro.conf.Positional[list[str]] = field(default_factory=list)
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "x"
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--env_idd", "X"], ["--env_idd", "--env_id STR"]),
-        (["--num_envs", "eight"], ["num_envs", "eight"]),
-        (["--num_envs", "1.5"], ["num_envs", "1.5"]),
-        (["--backend", "Gim"], ["Gim", "HackAtari"]),
-        (["--encoder_dims=[1, "], ["encoder_dims", "[1,"]),
-        (["--encoder_dims=['a']"], ["encoder_dims", "'a'"]),
-        (["--notes", "x"], ["--notes"]),
-        (["stray"], ["stray"]),
+        (["--env_idd", "X"], "`--env_idd` is no flag here; the nearest is `--env_id`."),
+        (["-env_id", "X"], "`-env_id` is no flag here; the nearest is `--env_id`."),
+        (["--no-trak"], "`--no_trak` is no flag here; the nearest is `--no_track`."),
+        (["--qqq"], "`--qqq` is no flag here; --help lists all."),
+        (["--notes", "x"], "`--notes` is no flag, but a key of the JSON file that `--config` names."),
+        (["num_envs", "3"], "`num_envs` belongs to no flag; the nearest is `--num_envs`."),
+        (["--num_envs", "3", "4"], "`4` belongs to no flag; flags begin with --, and --help lists them."),
+        (["--num_envs", "eight"], "`--num_envs` is `eight`, but it must be a whole number."),
+        (["--num_envs=1.5"], "`--num_envs` is `1.5`, but it must be a whole number."),
+        (["--num_envs", "None"], "`--num_envs` is `None`, but it must be a whole number."),
+        (["--target_kl", "x"], "`--target_kl` is `x`, but it must be a number."),
+        (["--num_envs", "--track"], "`--num_envs` is given without its value, a whole number."),
+        (["--backend", "Gim"], 'must be one of "HackAtari", "OCAtari", "Gym"; the nearest is `Gym`.'),
+        (["--encoder_dims=[1, "], "`--encoder_dims` has `[1, `, but each of its values must be a whole number."),
+        (["--encoder_dims=['a']"], "`--encoder_dims` has `a`, but each of its values must be a whole number."),
+        (["--encoder_dims", "1,2"], "write spaces between them, `--encoder_dims 1 2`."),
+        (["--track=False"], "`--track` takes no value, but is given False; write `--no_track`."),
+        (["--no_track", "true"], "`--no_track` takes no value, but is given true; write `--track`."),
     ],
 )
-def test_wrong_command_line_exits_with_2_and_names_the_flag(argv, words, capsys):
-    with pytest.raises(SystemExit) as caught:
+def test_a_wrong_command_line_is_one_sentence(argv, words):
+    with pytest.raises(ConfigError) as caught:
         parse_command_line(Args, argv)
-    assert caught.value.code == 2
-    printed = capsys.readouterr().err
-    for word in words:
-        assert word in printed
+    assert str(caught.value).endswith(words)
+
+
+def test_words_without_a_flag_stand_in_one_row():
+    args = parse_command_line(WithPlaces, ["-o", "y", "a", "b", "--track"])
+    assert (args.runs, args.output, args.track) == (["a", "b"], "y", True)
+    with pytest.raises(ConfigError, match=r"`b` belongs to no flag; give all of `runs` in one row."):
+        parse_command_line(WithPlaces, ["a", "-o", "y", "b"])
+
+
+def test_a_list_twice_is_refused_with_how_to_give_all_of_it():
+    """The last would count alone. Of a single value the last counts, as everywhere."""
+    with pytest.raises(ConfigError) as caught:
+        parse_command_line(Args, ["--eval_modifs", "a b", "--track", "--eval-modifs=c", "d"])
+    assert str(caught.value) == (
+        "`--eval_modifs` is given twice; give it once, with all its values: `--eval_modifs 'a b' c d`."
+    )
+    assert parse_command_line(Args, ["--num_envs", "3", "--num_envs", "4"]).num_envs == 4
+
+
+def test_the_sentence_on_an_unknown_flag_may_say_where_it_belongs():
+    with pytest.raises(ConfigError) as caught:
+        parse_command_line(Args, ["--qqq"], elsewhere="; it is one of another program")
+    assert str(caught.value) == "`--qqq` is no flag here; it is one of another program."
+
+
+def test_a_list_of_a_fixed_length_is_left_to_tyro(capsys):
+    assert parse_command_line(Args, ["--pair", "3", "0.25"]).pair == (3, 0.25)
+    with pytest.raises(SystemExit):
+        parse_command_line(Args, ["--pair", "3"])
+    assert "--pair" in capsys.readouterr().err
 
 
 def test_help_shows_the_field_docstrings_and_hides_suppressed_fields(capsys):
@@ -174,8 +217,8 @@ def test_script_uses_its_own_command_line_and_prints_one_line_errors(tmp_path):
                 config: str = ""
                 num_envs: int = 8
 
-            args = parse_command_line(Args)
             try:
+                args = parse_command_line(Args)
                 args, lines = apply_config_file(args, args.config)
             except ConfigError as error:
                 print(f"error: {{error}}", file=sys.stderr)
@@ -195,7 +238,8 @@ def test_script_uses_its_own_command_line_and_prints_one_line_errors(tmp_path):
     bad = run("--config", "bad.json")
     assert bad.returncode == 2
     assert bad.stderr == "error: `num_env` in bad.json is not a known argument; the nearest is `num_envs`.\n"
-    assert run("--num_envs", "x").returncode == 2
+    wrong = run("--num_envs", "x")
+    assert (wrong.returncode, wrong.stderr) == (2, "error: `--num_envs` is `x`, but it must be a whole number.\n")
 
 
 # ------------------------------------------------------------------------------------------------------- JSON file
@@ -324,6 +368,48 @@ def test_broken_files_are_one_sentence(config_file, content, words):
         assert word in sentence
 
 
+@pytest.mark.parametrize(
+    ("content", "place", "remedy"),
+    [
+        (" \n", "line 1, column 1", "the file is empty; {} is an object without keys"),
+        ('{\n "seed": 3,\n}', "line 2, column 11", "no comma may stand before }; leave it out"),
+        ('{"a": [1, 2, ]}', "line 1, column 12", "no comma may stand before ]; leave it out"),
+        ('{"seed": 3\n "b": 4}', "line 2, column 2", "a comma is missing before this"),
+        ('{"seed" 3}', "line 1, column 9", "a colon is missing between a key and its value"),
+        ('{\n "a": "b,\n "c": 4}', "line 2, column 10", 'the string in this line has no closing "'),
+        ('{"a": "b}', "line 1, column 7", 'the string that begins here has no closing "'),
+        (
+            '{\n // say\n "a": 3}',
+            "line 2, column 2",
+            "JSON has no comments; leave it out, or write it as the text of a k",
+        ),
+        ("{'a': 3}", "line 1, column 2", 'JSON has double quotes only, "'),
+        ('{"a": True}', "line 1, column 7", "True is Python's; in JSON it is true"),
+        ('{"a": None}', "line 1, column 7", "None is Python's; in JSON it is null"),
+        ("{seed: 3}", "line 1, column 2", 'a key in double quotes belongs here, as in "seed"'),
+        ('{"a": .5}', "line 1, column 7", "a value belongs here: a number, text in double quotes"),
+        ('{"a": {"b": 3}\n', "line 1, column 15", "the file ends too early; a closing bracket, } or ], is missing"),
+        ('{"a": 3}}', "line 1, column 9", "the value of the file has ended before this"),
+        ('{"a": "C:\\data"}', "line 1, column 10", "write a backslash in a string twice"),
+    ],
+)
+def test_a_mistake_in_json_is_told_with_its_place_and_what_to_do(config_file, content, place, remedy):
+    assert error_of(config_file(content)).startswith(f"run_config.json is not valid JSON at {place}: {remedy}")
+
+
+def test_a_key_twice_is_told_with_its_lines(config_file):
+    twice = "the key `a` appears twice in one object"
+    assert f"{twice} (lines 2 and 3); keep one of them." in error_of(config_file('{\n "a": 1,\n "a" : 2}'))
+    assert f"{twice}; keep one of them." in error_of(config_file('{"b": {"a": 0},\n "a": 1,\n "a": 2}')), "which two?"
+    phases = '{"modification_factory_kwargs": {"AFactory": {}, "AFactory": {}}}'
+    assert "to use a factory twice, give a list of" in error_of(config_file(phases))
+
+
+def test_a_file_that_is_not_there_has_a_nearest_one(config_file):
+    other = config_file("{}").with_name("run_confg.json")
+    assert error_of(other).endswith(f"No such file or directory; the nearest is {other.parent / 'run_config.json'}.")
+
+
 def test_missing_file_folder_and_null_byte(tmp_path):
     assert "No such file" in error_of(tmp_path / "absent.json")
     assert "directory" in error_of(tmp_path)
@@ -436,7 +522,7 @@ def test_a_whole_number_may_have_an_exponent():
     words = ["--steps=1e6", "--text", "1e6", "--sizes", "1.5e1", "7"]
     assert parse_command_line(Lists, words) == Lists((), "1e6", 1_000_000, (15, 7))
     for wrong in ("1.5", "1e-1", "1.25e1", "1e400"):
-        with pytest.raises(SystemExit):
+        with pytest.raises(ConfigError):
             parse_command_line(Lists, ["--steps", wrong])
 
 

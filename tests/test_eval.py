@@ -498,8 +498,8 @@ def test_object_agents_do_not_play_frames_nor_other_layers(workdir, capsys):
 
 
 def test_files_that_are_no_checkpoints(checkpoint, workdir, capsys):
-    missing = workdir / "nothing.cleanrl_model"
-    assert "does not exist" in refused(capsys, missing)
+    missing = checkpoint.with_name(f"{checkpoint.stem}l.cleanrl_model")
+    assert f"`{missing}` does not exist; did you mean `{checkpoint}`?" in refused(capsys, missing)
     (workdir / "empty").mkdir()
     assert "not the folder of a run" in refused(capsys, workdir / "empty")
     whole = checkpoint.read_bytes()

@@ -354,18 +354,14 @@ def run(main, words):
 
 
 def assert_one_sentence(err):
-    """One line `error: ...`, or the one box with a title in which tyro and argparse say what is wrong with a flag."""
+    """One line `error: ...`."""
     assert "Traceback" not in err
     assert not re.search(r"[^\n\x20-\x7e\u00a0-\uffff\U00010000-\U0010ffff]", err), "control characters"
-    if err.startswith("╭"):
-        assert err.count("╭") == err.count("╰") == 1
-        assert err.endswith("╯\n")
-    else:
-        lines = [line for line in err.splitlines() if not line.startswith(("note: ", "warning: "))]
-        assert len(lines) == 1, err
-        assert lines[0].startswith("error: ")
-        assert len(lines[0]) <= len("error: ") + 1000, lines[0]
-        assert len(lines[0]) >= 20, lines[0]
+    lines = [line for line in err.splitlines() if not line.startswith(("note: ", "warning: "))]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    assert len(lines[0]) <= len("error: ") + 1000, lines[0]
+    assert len(lines[0]) >= 20, lines[0]
 
 
 def check(main, words, content=None):

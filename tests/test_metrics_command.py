@@ -412,11 +412,14 @@ def test_what_is_no_run(workdir, capsys, three_seeds):
 def test_settings_that_cannot_work(workdir, capsys, three_seeds):
     assert "`runs` names `runs/s1` twice" in error_of(capsys, "runs/s1", "runs/../runs/s1")
     assert "give at least one run folder" in error_of(capsys, "--mode", "greedy")
-    assert "there is no such folder" in error_of(capsys, "runs/s1", "-o", "not/there")
+    assert "there is no folder `not`; create it" in error_of(capsys, "runs/s1", "-o", "not/there")
+    assert "a folder; name the files in it, as in `runs/metrics`" in error_of(capsys, "runs/s1", "-o", "runs/")
+    for name in ("x.csv", "x.xlsx"):
+        assert f"`output` is `{name}`; leave out the ending, `x`:" in error_of(capsys, "runs/s1", "-o", name)
     assert "`runs` is given and empty" in error_of(capsys, "runs/s1", "")
     assert "`single_task` is given and empty" in error_of(capsys, "runs/s1", "--single_task", "")
     assert "the agents of these runs are one player" in error_of(capsys, "runs/s1", "--agent", "ac")
-    assert "there is no such folder" in error_of(capsys, "runs/s1", "-o", f"{'x' * 300}/m")
+    assert "there is no folder `xxx" in error_of(capsys, "runs/s1", "-o", f"{'x' * 300}/m")
     assert "add `--single_task" in error_of(capsys, "runs/s1", "--normalise", "single_task")
     assert "`recovery` is 0.0" in error_of(capsys, "runs/s1", "--recovery", "0")
     assert "`recovery` is 1.5" in error_of(capsys, "runs/s1", "--recovery", "1.5")

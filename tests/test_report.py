@@ -815,6 +815,7 @@ def test_the_nearest_run_folder_is_named(workdir, capsys):
     [
         ("report.pdf", "must end in .html"),
         ("folder.html", "is a folder"),
+        ("file/", "is a folder; name a file in it, such as `file/report.html`"),
         ("file/report.html", "is no folder"),
         ("closed/report.html", "cannot be written"),
     ],

@@ -230,8 +230,10 @@ def test_a_csv_file_that_has_lost_rows_is_not_continued(folder):
 def test_a_folder_without_state_says_what_it_lacks(tmp_path, folder):
     with pytest.raises(ResumeError, match="ended before its first save"):
         load_state(folder)
-    with pytest.raises(ResumeError, match="not the folder of a run"):
-        load_state(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    for name, fault in (("nowhere", "does not exist"), ("empty", r"is not the folder of a run; it has no args\.json")):
+        with pytest.raises(ResumeError, match=rf"{name}`, which {fault}; did you mean `{tmp_path}`\?"):
+            load_state(tmp_path / name)
 
 
 def test_another_format_is_said(folder, monkeypatch):

@@ -73,7 +73,15 @@ def test_a_run_folder_stands_for_its_last_agent(run, tmp_path, capsys):
     setup = training.prepare(["--env_id", "ALE/Breakout-v5", "--no_cuda", "--start_from", str(folder)])
     assert setup.args.start_from == str(first)
     first.unlink()
-    for path, words in ((folder, "holds no agent yet: a run saves it"), (tmp_path, "is not the folder of a run; give")):
+    (tmp_path / "out" / "args.json").unlink(missing_ok=True)
+    beside = folder.with_name(f"{folder.name}x")
+    meant = f"did you mean `{folder}`?"
+    for path, words in (
+        (folder, "holds no agent yet: a run saves it"),
+        (folder.parent, f"is not the folder of a run; give that, or the path of a .cleanrl_model file; {meant}"),
+        (beside, f"`{beside}` does not exist; give a .cleanrl_model file or a run folder; {meant}"),
+        (beside / "model.cleanrl_model", f"does not exist; give a .cleanrl_model file or a run folder; {meant}"),
+    ):
         with pytest.raises(SystemExit) as refused:
             evaluate("--agent_path", str(path))
         assert refused.value.code == 2

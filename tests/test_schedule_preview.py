@@ -184,7 +184,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path, reason in (("missing.json", "No such file"), (".", "directory"), ("binary.json", "UTF-8")):
         result = _run(path, cwd=tmp_path)
         assert (result.returncode, result.stdout) == (2, "")
-        assert re.fullmatch(rf"error: `{re.escape(path)}` .*{reason}.*\n", result.stderr)
+        assert re.fullmatch(rf"error: `config` names {re.escape(path)}, which .*{reason}.*\n", result.stderr)
 
 
 @pytest.mark.parametrize("option", ["--every=0", "--seed=-1", "--num_envs=0", "--num-steps=0", "--sed=1", "--every=x"])
@@ -192,6 +192,8 @@ def test_bad_options_exit_with_2(option: str) -> None:
     result = _run("run_config.json", option)
     assert (result.returncode, result.stdout) == (2, "")
     assert "Traceback" not in result.stderr
+    if "sed" in option:
+        assert result.stderr.endswith("; --help lists the options. Did you mean `--seed`?\n")
 
 
 # ------------------------------------------------------------------------------------------- files of the original
@@ -404,6 +406,26 @@ def test_what_training_says_of_names_the_preview_says(tmp_path: Path, capsys: py
     assert "not checked here, as only the training script knows them: replay_size\n" in out
     assert "`disable_all_cars` is played as `disable_cars`" in out
     assert re.search(r"^  a  \S", out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("more", "flags", "games", "rollout"),
+    [
+        ({}, [], 8, 1024),
+        ({"clip_coef": 0.1}, [], 8, 1024),
+        ({"replay_ratio": 1.0}, [], 16, 320),
+        ({"replay_ratio": 1.0, "num_envs": 4}, [], 4, 80),
+        ({"replay_ratio": 1.0}, ["--num_steps", "40"], 16, 640),
+        ({"replay_ratio": 1.0, "setting_of_nobody": 1}, [], 8, 1024),
+    ],
+)
+def test_games_and_rollouts_are_those_of_the_script_whose_settings_the_file_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: dict[str, Any], flags: list[str], games: int, rollout: int
+) -> None:
+    assert modification_factories.main([_write(tmp_path, {**FREEWAY, **more}), *flags]) == 0
+    assert re.search(
+        rf"^Run of 6,000 steps.*: {games} games, .* rollouts of {rollout:,}$", capsys.readouterr().out, re.M
+    )
 
 
 def test_the_unmodified_game_has_one_name_wherever_a_string_is() -> None:

@@ -201,6 +201,49 @@ def test_methods_are_a_list_for_the_training_script():
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        (
+            "layer_norm,redo",
+            "`layer_norm+redo` for one run with all of them, or `layer_norm redo` for one run with each",
+        ),
+        (
+            "layer_norm redo",
+            "`layer_norm+redo` for one run with all of them, or `layer_norm redo` for one run with each",
+        ),
+        ("layer_norm + redo", "write `layer_norm+redo`"),
+        ("redo:every:50", "write `redo:every=50`"),
+        ("ewc:strength", "write `ewc:strength=VALUE`"),
+        ("layer_norm+ewc:strength=", "write `layer_norm+ewc:strength=VALUE`"),
+        (
+            "ewc:strength=10,redo",
+            "write `ewc:strength=10+redo` for one run with all of them, or `ewc:strength=10 redo`",
+        ),
+        (":strength=10", "a method is its name and then its settings, as in `ewc:strength=10`, and + stands between"),
+    ],
+)
+def test_methods_that_are_written_otherwise_are_refused_with_how_a_sweep_wants_them(text, advice):
+    with pytest.raises(ConfigError) as caught:
+        methods_flag(text)
+    assert str(caught.value).startswith(f"`methods` has `{text}`, which cannot be read; ")
+    assert advice in str(caught.value)
+
+
+def test_the_plan_has_the_rounds_of_the_script_and_of_its_flags(fake, capsys):
+    """Evaluations share games where no round was between them."""
+    words = ["--suite", "freeway-dynamics", "--seeds", "1", "--dry_run"]
+    hours = []
+    for more in ([], ["--program", CLEAR], ["--program", CLEAR, "--", "--num_envs", "8", "--num_steps", "128"]):
+        assert sweep.main([*words, *more]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("none ")]
+        hours.append(line.split()[4])
+    assert hours == ["0.46", "0.38", "0.46"]
+
+
+CLEAR = str(ROOT / "continual_clear.py")
+
+
 @pytest.fixture
 def fake(workdir, monkeypatch):
     """The stand-in of the training script, and what is reported in the end."""

@@ -291,6 +291,14 @@ def test_a_file_that_is_no_yaml(fake, capsys):
     assert "must hold a mapping" in capsys.readouterr().err
 
 
+def test_flags_of_training_before_the_divider_are_refused_with_where_they_belong(fake, capsys):
+    assert sweep.main(["--seeds", "1", "2", "--total_timesteps", "1000"]) == 2
+    assert capsys.readouterr().err == (
+        "error: `--total_timesteps` is no flag here; flags of the training script come after `--`, as in "
+        "`--seeds 1 2 -- --num_envs 4`.\n"
+    )
+
+
 def first_fault(parameters, varied=(), flags=(), program=ROOT / "continual_training_example.py"):
     words = sweeps.command_of({"program": "p", "command": COMMAND}, parameters)[2:]
     return sweep_checks.first_fault(program, [(parameters, [*flags, *words])], varied)
@@ -300,7 +308,9 @@ def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
     good = {"env_id": "ALE/Freeway-v5", "total_timesteps": 1000, "modifs": "all_pink_cars"}
     assert first_fault(good) is None
     assert "did you mean all_pink_cars" in first_fault({**good, "modifs": "all_pink_car"})
-    assert "does not accept --lerning_rate=0.1" in first_fault({"lerning_rate": 0.1})
+    wrong = "`--lerning_rate` is no flag here; the nearest is `--learning_rate`. (of the run --lerning_rate=0.1)"
+    assert first_fault({"lerning_rate": 0.1}) == wrong
+    assert "would train nothing with --help" in first_fault({"help": True})
     assert "vary `no_anneal_lr` instead" in first_fault({**good, "anneal_lr": False})
     assert first_fault({**good, "no_anneal_lr": True, "her": False}) is None
     Path("c.json").write_text('{"env_id": "ALE/Freeway-v5", "seed": 5, "total_timesteps": 1000}')
@@ -317,7 +327,7 @@ def test_a_script_outside_the_project_is_asked_as_well(checked_here, workdir, ca
     shutil.copy(ROOT / "tests" / "q_learner.py", "my_q.py")
     rates = {"env_id": {"value": "ALE/Freeway-v5"}, "learning_rat": {"values": [0.001, 0.01]}}
     assert sweep.main([write_sweep(rates, program="my_q.py"), "--dry_run"]) == 2
-    assert "the training script does not accept" in capsys.readouterr().err
+    assert "`--learning_rat` is no flag here" in capsys.readouterr().err
     seeds = ["--seeds", "1", "2", "--program", "my_q.py", "--dry_run", "--", "--total_timesteps", "1000"]
     assert sweep.main([*seeds, "--replay_size", "0"]) == 2
     assert "`replay_size` is 0" in capsys.readouterr().err
@@ -749,7 +759,7 @@ def test_the_search_of_the_page_works(checked_here, fake, optuna, monkeypatch, c
     assert sweep.main([str(folder / "readme.yaml"), "--folder", str(folder / "kept")]) == 0
     (folder / "readme.yaml").write_text(text.replace("update_epochs", "update_epohcs"))
     assert sweep.main([str(folder / "readme.yaml"), "--folder", str(folder / "kept")]) == 2
-    assert "the training script does not accept" in capsys.readouterr().err
+    assert "`--update_epohcs` is no flag here; the nearest is `--update_epochs`" in capsys.readouterr().err
     # The same search of the stand-in, whose best is x = 0.7.
     monkeypatch.undo()
     monkeypatch.chdir(folder)

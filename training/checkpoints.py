@@ -5,6 +5,7 @@ values), `global_step`, and whatever else the run adds. It is read with `weights
 cannot run code.
 """
 
+import difflib
 import io
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from continual_hackatari.reporting.runs import advice_on
 from continual_hackatari.training.files import atomic_path
 
 
@@ -95,7 +97,7 @@ def trained_with(checkpoint: Checkpoint, name: str, default: Any) -> Any:
 
 def _read(path: Path) -> Any:
     if not path.exists():
-        raise CheckpointError(f"`{path}` does not exist; give the path of a .cleanrl_model file.")
+        raise CheckpointError(f"`{path}` does not exist; {_advice_on(path)}")
     if path.is_dir():
         raise CheckpointError(f"`{path}` is a folder; give the path of a .cleanrl_model file in it.")
     if not path.is_file():  # a device may never end
@@ -113,6 +115,15 @@ def _read(path: Path) -> Any:
                 "those could run code."
             ) from error
         raise CheckpointError(f"`{path}` is damaged, cut short, or not a checkpoint at all.") from error
+
+
+def _advice_on(path: Path) -> str:
+    """The nearest file beside it, or the nearest run, where there are any."""
+    beside = {other.name for other in path.parent.glob("*.cleanrl_model")}
+    if near := difflib.get_close_matches(path.name, beside, n=1):
+        return f"did you mean `{path.with_name(near[0])}`?"
+    named_a_file = path.suffix == ".cleanrl_model" and not path.parent.exists()
+    return f"give a .cleanrl_model file or a run folder; {advice_on(path.parent if named_a_file else path)}"
 
 
 def _require_plain(name: str, value: Any) -> None:

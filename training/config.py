@@ -1,7 +1,7 @@
 """Configuration: one flat dataclass, filled from the command line, then from a JSON file, then checked.
 
-Precedence: defaults < command line < JSON file. What a user can get wrong in the JSON file, or a number out of its
-range, ends in a `ConfigError` with one sentence; a wrong command line ends in tyro's message and exit code 2.
+Precedence: defaults < command line < JSON file. What a user can get wrong in one of them, or a number out of its range,
+ends in a `ConfigError` with one sentence.
 """
 
 import ast
@@ -11,18 +11,21 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 import types
 import typing
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union
 
 import tyro
 
-from continual_hackatari.training.help import PREFIXED, help_text
+from continual_hackatari import json_files
+from continual_hackatari.json_files import shorten as _shorten
+from continual_hackatari.training.help import PREFIXED, Flag, flags_of, help_text
 
 ArgsT = TypeVar("ArgsT")
 
@@ -60,10 +63,6 @@ class Belonging(NamedTuple):
     remedy: str
 
 
-_LARGEST_FILE = 10_000_000  # characters
-_MAX_DEPTH = 200  # of a file; whatever looks into its values calls itself as often, which Python allows 1000 times
-
-
 # ---------------------------------------------------------------------------------------------------- command line
 
 
@@ -74,15 +73,17 @@ def parse_command_line(
     description: str | None = None,
     default: ArgsT | None = None,
     gone: Mapping[str, str] = MappingProxyType({}),
+    elsewhere: str = "",
 ) -> ArgsT:
     """Fill the dataclass `cls` from `argv` (default: the command line of this process).
 
     What `argv` does not say comes from `default`, or else from the defaults of the fields.
 
-    `--env_id X`, `--env-id X` and `--env_id=X` are the same; booleans are flags (`--track`, `--no-track`). Unknown
-    flags and values of a wrong type end the process with exit code 2 and tyro's message, which names the nearest flags.
+    `--env_id X`, `--env-id X` and `--env_id=X` are the same; booleans are flags (`--track`, `--no-track`).
     `--<prefix>.<name> X` is a setting of one of `sections_of(cls)`.
-    Raises ConfigError for words that are no text, and for flags that are `gone`, each with what to do instead.
+    elsewhere: ends the sentence on an unknown flag, which may be one of another program.
+    Raises ConfigError for what is no text, no flag or no value of its flag, for a list that is given twice, and for
+    flags that are `gone`, each with what to do instead.
     """
     own, prefixed = _split_prefixed(sys.argv[1:] if argv is None else argv)
     words = _checked_words(cls, own, gone)
@@ -92,11 +93,12 @@ def parse_command_line(
             sections = {name: section for name, section in sections_of(cls).items() if name in words}
             print(help_text(cls, description, sections))
             raise SystemExit(0)
+        _check_flags(cls, words, elsewhere=elsewhere)
         parsed = tyro.cli(cls, args=words, description=description, use_underscores=True, **given)
         if prefixed:
             changes = {name: value for each in prefixed.items() for name, value in _parse_section(cls, *each).items()}
             parsed = with_prefixed(parsed, changes)
-    except SystemExit:  # after --help, or what is wrong
+    except SystemExit:  # after --help
         flush_or_drop()
         raise
     except BrokenPipeError:
@@ -150,11 +152,97 @@ def _parse_section(cls: type, prefix: str, words: list[str]) -> dict[str, Any]:
             _known_setting(section, prefix, name)
         is_flag = name.replace("-", "_") in bools and value in ("True", "False")
         plain.append(f"--{'no_' if value == 'False' else ''}{name}" if is_flag else word)
-    # Below a field with the name of the prefix, so that tyro's messages name the flags as they were given.
-    words = [re.sub("^--", f"--{prefix}.", word) for word in _checked_words(section, plain)]
-    sections: Any = dataclasses.make_dataclass("Sections", [(prefix, section)])
-    parsed = tyro.cli(sections, args=words, use_underscores=True)
-    return {f"{prefix}.{name}": getattr(getattr(parsed, prefix), name) for name in given_flags(section, plain)}
+    words = _checked_words(section, plain)
+    _check_flags(section, words, prefix)
+    parsed: Any = tyro.cli(section, args=words, use_underscores=True)
+    return {f"{prefix}.{name}": getattr(parsed, name) for name in given_flags(section, plain)}
+
+
+def _check_flags(cls: type, words: Sequence[str], prefix: str = "", elsewhere: str = "") -> None:
+    """Raise ConfigError for what tyro would refuse in a box of its own, and for a list that is given twice.
+
+    Of such a list tyro would keep the last in silence. prefix: of these flags, as they were given.
+    """
+    flags = {spelling: flag for flag in flags_of(cls) for spelling in flag.spellings}
+    places = [flag for flag in flags_of(cls) if flag.positional]
+    lists: dict[str, list[str]] = {}
+    for name, words_after in _by_flag(words):
+        rest = words_after
+        if name:
+            flag = flags.get(name) or _refuse_flag(cls, name, flags, elsewhere)
+            written = f"--{prefix}.{name[2:]}" if prefix else name
+            if flag.is_list and flag.name in lists:
+                once = _shorten(shlex.join([written, *lists[flag.name], *words_after]))
+                raise ConfigError(f"`{written}` is given twice; give it once, with all its values: `{once}`.")
+            lists[flag.name] = words_after
+            rest = _without_own(written, flag, words_after)
+        if rest and places:
+            rest = _without_own(places[0].name, places.pop(0), rest)
+        if rest:
+            split = [
+                f"; give all of `{flag.name}` in one row" for flag in flags_of(cls) if flag.positional and flag.is_list
+            ]
+            advice = _nearest_flag(rest[0], flags) or "".join(split) or "; flags begin with --, and --help lists them"
+            raise ConfigError(f"`{_shorten(rest[0])}` belongs to no flag{advice}.")
+
+
+def _by_flag(words: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Each flag, spelt as its field is, and the words after it; those before the first one belong to none, ""."""
+    found: list[tuple[str, list[str]]] = [("", [])]
+    for word in words:
+        if re.match(r"-[^\d.]", word):
+            name, equals, value = word.partition("=")
+            name = f"--{name[2:].replace('-', '_')}" if name.startswith("--") else name
+            found.append((name, [value] if equals else []))
+        else:
+            found[-1][1].append(word)
+    return found
+
+
+def _refuse_flag(cls: type, name: str, flags: Iterable[str], elsewhere: str) -> NoReturn:
+    if is_hidden(cls, name.removeprefix("--")):
+        raise ConfigError(f"`{_shorten(name)}` is no flag, but a key of the JSON file that `--config` names.")
+    advice = _nearest_flag(name, flags) + elsewhere or "; --help lists all"
+    raise ConfigError(f"`{_shorten(name)}` is no flag here{advice}.")
+
+
+def _nearest_flag(word: str, flags: Iterable[str]) -> str:
+    return nearest(word, [flag[2:] for flag in flags if flag.startswith("--")], 0.7).replace("`", "`--", 1)
+
+
+def _without_own(written: str, flag: Flag, words: list[str]) -> list[str]:
+    """What is left of the words after a flag when it has taken its own; raises ConfigError where these are none."""
+    if flag.is_list and typing.get_origin(flag.kind) is tuple and typing.get_args(flag.kind)[-1] is not Ellipsis:
+        return []  # of a fixed length, each item of a type of its own: left to tyro
+    is_switch = flag.kind is bool and flag.default is not None
+    number = len(words) if flag.is_list else int(not is_switch)
+    if len(words) < number:
+        raise ConfigError(f"`{written}` is given without its value, {_describe(flag.item)}.")
+    if is_switch and words and words[0].lower() in ("true", "false"):
+        right = f"--{'no_' if words[0].lower() == 'false' else ''}{flag.name}"
+        raise ConfigError(f"`{written}` takes no value, but is given {words[0]}; write `{right}`.")
+    for word in words[:number]:
+        if not _is_written(word, flag.item) and not (word == "None" and flag.default is None):
+            given = f"`{_shorten(word)}`"
+            said = f"has {given}, but each of its values" if flag.is_list else f"is {given}, but it"
+            near = nearest(word, map(str, flag.choices)) if flag.choices else ""
+            apart = [part for part in word.split(",") if part]
+            if flag.is_list and len(apart) > 1 and all(_is_written(part, flag.item) for part in apart):
+                near = f"; write spaces between them, `{_shorten(shlex.join([written, *apart]))}`"
+            raise ConfigError(f"`{written}` {said} must be {_describe(flag.item)}{near}.")
+    return words[number:]
+
+
+def _is_written(word: str, kind: Any) -> bool:
+    """Whether a word of a command line is a value of this type."""
+    if typing.get_origin(kind) is Literal:
+        return word in map(str, typing.get_args(kind))
+    if kind is bool:
+        return word in ("True", "False")
+    try:
+        return kind not in (int, float) or kind(word) is not None
+    except ValueError:
+        return False
 
 
 def _known_section(cls: type, prefix: str, given: str) -> type:
@@ -340,78 +428,11 @@ def _read_json_object(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path, argument: str = "config") -> Any:
-    """What a JSON file holds that was named by `argument`: finite numbers, and no key twice in one object.
-
-    Raises ConfigError where it holds anything else, or cannot be read.
-    """
-    place = _shorten(str(path))
+    """`json_files.read_json` of a file that a setting names; raises ConfigError."""
     try:
-        with path.open(encoding="utf-8-sig") as file:  # some editors put a byte order mark in front
-            text = file.read(_LARGEST_FILE + 1)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"`{argument}` names {place}, which is not a text file in UTF-8: {error.reason}.") from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"`{argument}` names {place}, which cannot be read: {reason}.") from None
-    if len(text) > _LARGEST_FILE:  # a device, or a file of another kind
-        raise ConfigError(f"`{argument}` names {place}, which is too large to be a configuration.")
-    try:
-        parsed = json.loads(
-            text,
-            object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_constant,
-            parse_float=_finite_float,
-            parse_int=_finite_int,
-        )
-        json.dumps(parsed, ensure_ascii=False).encode("utf-8")
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"{path.name} is not valid JSON at {place}: {error.msg}.") from None
-    except UnicodeEncodeError:
-        raise ConfigError(f"{path.name} holds half of a surrogate pair (\\ud800 to \\udfff).") from None
-    except RecursionError:
-        raise ConfigError(f"{path.name} is nested too deeply to be a configuration.") from None
-    except ValueError as error:  # of the functions below: duplicate keys, NaN, huge numbers
-        raise ConfigError(f"{path.name} cannot be used: {error}.") from None
-    if _depth(parsed) > _MAX_DEPTH:
-        raise ConfigError(f"{path.name} is nested too deeply to be a configuration.")
-    return parsed
-
-
-def _depth(value: Any) -> int:
-    """How many lists and objects are inside each other."""
-    depth, layer = 0, [value]
-    while layer := [item for item in layer if isinstance(item, (dict, list))]:
-        depth += 1
-        layer = [inner for item in layer for inner in (item.values() if isinstance(item, dict) else item)]
-    return depth
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # json would silently keep the last of two equal keys: two phases of the same factory would become one.
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"the key `{_shorten(key)}` appears twice in one object, and only one of them could count")
-        result[key] = value
-    return result
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number; numbers must be finite")
-
-
-def _finite_float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {_shorten(text)} is too large")
-    return value
-
-
-def _finite_int(text: str) -> int:
-    if len(text) > 300:  # it would not fit a float, and Python itself stops at some thousand digits
-        raise ValueError(f"the number {_shorten(text)} is too large")
-    return int(text)
+        return json_files.read_json(path, argument)
+    except json_files.JSONFileError as error:
+        raise ConfigError(str(error)) from None
 
 
 # --------------------------------------------------------------------------------------------------- types of fields
@@ -532,7 +553,7 @@ def _json_type(value: Any) -> str:
     return "null" if value is None else "a list" if isinstance(value, list) else "an object"
 
 
-def nearest(name: str, known: typing.Iterable[str], likeness: float = 0.6) -> str:
+def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """The ending of an error sentence that names the known name nearest to `name`; empty when none is near."""
     known = list(known)
     wanted = name.strip().lstrip("-").replace("-", "_").lower()
@@ -546,11 +567,6 @@ def shown(value: Any) -> str:
     if isinstance(value, str) and value.isprintable() and value.strip():
         return _shorten(value)
     return _shorten(json.dumps(_plain(value), ensure_ascii=False))
-
-
-def _shorten(text: str, limit: int = 100) -> str:
-    text = "".join(character if character.isprintable() else "?" for character in text)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 # ------------------------------------------------------------------------------------------ settings with a prefix

@@ -46,6 +46,12 @@ class Flag(NamedTuple):
         return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else ()
 
     @property
+    def spellings(self) -> tuple[str, ...]:
+        """On the command line."""
+        off = (f"--no_{self.name}",) if self.kind is bool else ()
+        return () if self.positional or self.hidden else (f"--{self.name}", *off, *self.aliases)
+
+    @property
     def item(self) -> Any:
         """The type of one value."""
         return typing.get_args(self.kind)[0] if self.is_list else self.kind
@@ -58,14 +64,15 @@ class Flag(NamedTuple):
 def groups_of(cls: type) -> dict[str, list[Flag]]:
     """Title -> flags; a group without a comment above it has the title ""."""
     groups: dict[str, list[Flag]] = {}
-    flags = {flag.name: flag for flag in _flags(cls)}
+    flags = {flag.name: flag for flag in flags_of(cls)}
     for name, (title, text) in _described(cls).items():
         if name in flags:
             groups.setdefault(title, []).append(flags[name]._replace(text=text))
     return dict(sorted(groups.items(), key=lambda group: group[0].startswith(LAST)))
 
 
-def _flags(cls: type) -> Iterator[Flag]:
+def flags_of(cls: type) -> Iterator[Flag]:
+    """All flags, without their texts."""
     hints = typing.get_type_hints(cls, include_extras=True)
     for field in (field for field in dataclasses.fields(cls) if field.name != PREFIXED):
         hint, marks = hints[field.name], getattr(hints[field.name], "__metadata__", ())

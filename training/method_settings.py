@@ -16,6 +16,7 @@ from continual_hackatari.agents.own import is_own, shows_hidden_layers
 from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.moments import Method, acts_at, moments_of
 from continual_hackatari.training.config import ConfigError, Range, check_ranges, nearest, with_prefixed
+from continual_hackatari.training.method_words import apart
 
 ArgsT = TypeVar("ArgsT")
 
@@ -74,7 +75,7 @@ def complete_methods(args: ArgsT) -> ArgsT:
     methods = all_methods()
     for name in names:
         if name not in methods:
-            near = nearest(name, methods) or f"; there are {', '.join(methods)}"
+            near = apart(" ".join(names), methods) or nearest(name, methods) or f"; there are {', '.join(methods)}"
             raise ConfigError(f"`methods` names `{name}`, which is none{near}.")
         if names.count(name) > 1:
             raise ConfigError(f"`methods` names `{name}` twice; name it once.")

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from continual_hackatari.reporting.rows import ARGS, PREVIOUS, RESUME
+from continual_hackatari.reporting.runs import advice_on
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.files import atomic_path, try_lock
 from continual_hackatari.training.run_folder import saved_agents
@@ -138,7 +139,8 @@ def load_state(folder: str | Path, *, files: bool = True) -> tuple[dict[str, Any
     """
     folder = Path(folder)
     if not (folder / ARGS).is_file():
-        raise ResumeError(f"`resume` names `{folder}`, which is not the folder of a run; it has no args.json.")
+        what = "is not the folder of a run; it has no args.json" if folder.exists() else "does not exist"
+        raise ResumeError(f"`resume` names `{folder}`, which {what}; {advice_on(folder)}")
     problems: list[str] = []
     for name in (RESUME, PREVIOUS):
         try:

@@ -19,7 +19,7 @@ from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.asked import still_to_do
 from continual_hackatari.reporting.plan import PLAN, Label, Plan, read_plan
 from continual_hackatari.reporting.rows import FINAL, RESULTS, SPLITS, read_results
-from continual_hackatari.reporting.runs import Run
+from continual_hackatari.reporting.runs import Run, check_run_folder
 from continual_hackatari.training.checkpoint_settings import choose_game, complete_settings
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint, trained_with
 from continual_hackatari.training.config import ConfigError, Range, check_not_empty, check_ranges
@@ -121,14 +121,11 @@ def settings_of(folder: Path) -> dict[str, Any]:
     """The settings of the run in this folder.
 
     Raises:
-        ConfigError: it is not that of a run.
+        ConfigError, RunFolderError: it is not that of a run.
     """
-    run = Run(folder)
+    run = Run(check_run_folder(str(folder), "run"))
     if run.args_problem:
-        raise ConfigError(
-            f"`run` names `{folder}`, which is not the folder of a run; its args.json cannot be read "
-            f"({run.args_problem})."
-        )
+        raise ConfigError(f"`run` names `{folder}`, and its args.json cannot be read ({run.args_problem})")
     return run.args
 
 

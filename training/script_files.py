@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
+from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,10 @@ from continual_hackatari.training.config import ConfigError, sentence
 if TYPE_CHECKING:
     from continual_hackatari.training.setup import Script
 
+HERE = Path(__file__).parent.parent  # beside the scripts, in a clone and installed
 SCRIPT = "SCRIPT"
 """The name by which a training script says what it is."""
+PPO = "continual_training_example"
 
 
 def is_training_script(path: str | Path) -> bool:
@@ -52,3 +56,12 @@ def load_script(path: str | Path) -> Script[Any]:
         sys.path.remove(str(file.parent))
     script: Script[Any] = module.SCRIPT
     return script
+
+
+def script_with(names: Collection[str]) -> Script[Any] | None:
+    """The first training script of this project, PPO's before the others, that has all these settings."""
+    for file in sorted(HERE.glob("continual_*.py"), key=lambda file: (file.stem != PPO, file.stem)):
+        script = load_script(file)
+        if set(names) <= {field.name for field in fields(script.settings)}:
+            return script
+    return None

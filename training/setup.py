@@ -334,11 +334,11 @@ def games_of(strings: Sequence[str], game: GameConfig) -> list[str]:
     return list(dict.fromkeys(parse(string).game or game.game for string in strings))
 
 
-def check_file(path: str | Path, flags: Mapping[str, Any]) -> tuple[list[str], Callable[[str], str]]:
+def check_file(path: str | Path, flags: Mapping[str, Any]) -> tuple[list[str], Callable[[str], str], list[str]]:
     """Check keys and names of a config file as a run with it and these flags would, whatever its other flags.
 
-    Returns lines for the user, and how the game of this file writes a task string. The file may be of any script: of
-    the settings that not every script has a line says that they are not checked.
+    Returns lines for the user, how the game of this file writes a task string, and the settings that not every script
+    has, as the file may be of any: a line says that these are not checked.
 
     Raises:
         USER_ERRORS: one sentence.
@@ -352,7 +352,7 @@ def check_file(path: str | Path, flags: Mapping[str, Any]) -> tuple[list[str], C
         notes += canonical_strings(name, getattr(args, name), game)[1]
     if foreign:
         notes.append(f"not checked here, as only the training script knows them: {', '.join(foreign)}")
-    return list(dict.fromkeys(notes)), written_in(game)
+    return list(dict.fromkeys(notes)), written_in(game), foreign
 
 
 def check_ranks(args: RunSettings, saved: dict[str, Any] | None, ranks: Ranks) -> None:

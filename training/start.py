@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from continual_hackatari.reporting.groups import experiment_settings
 from continual_hackatari.reporting.rows import ARGS, FINAL
+from continual_hackatari.reporting.runs import advice_on
 from continual_hackatari.training.checkpoint_settings import NETWORK_SETTINGS
 from continual_hackatari.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint, trained_with
 from continual_hackatari.training.config import ConfigError
@@ -48,7 +49,9 @@ def last_agent(folder: Path) -> Path:
         raise CheckpointError(
             f"`{folder}` holds no agent yet: a run saves it at its end, and on the way with `--save_agent_every`"
         )
-    raise CheckpointError(f"`{folder}` is not the folder of a run; give that, or the path of a .cleanrl_model file")
+    raise CheckpointError(
+        f"`{folder}` is not the folder of a run; give that, or the path of a .cleanrl_model file; {advice_on(folder)}"
+    )
 
 
 def read_start(args: ArgsT) -> tuple[ArgsT, Checkpoint | None]:

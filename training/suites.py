@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,10 +106,10 @@ class Cost(NamedTuple):
         return (self.steps / STEPS_PER_SECOND + self.game_steps / GAME_STEPS_PER_SECOND) / 3600
 
 
-def cost_of(config: dict[str, Any], weights_change: bool = False) -> Cost:
+def cost_of(config: dict[str, Any], weights_change: bool = False, usual_round: Mapping[str, int] = PPO_ROUND) -> Cost:
     """A rough cost of one run of a configuration that is evaluated on all that it trains on.
 
-    weights_change: by one of its methods, at switches.
+    weights_change: by one of its methods, at switches. usual_round: of a training script, where the file has none.
     """
     schedule = schedule_from_config(
         config, seed=0, total_timesteps=config.get("total_timesteps"), modifs=config.get("modifs", "")
@@ -119,7 +119,7 @@ def cost_of(config: dict[str, Any], weights_change: bool = False) -> Cost:
         total_timesteps=schedule.num_total_steps,
         every=config["eval_every"],
         weights_change=weights_change,
-        **{name: config.get(name, usual) for name, usual in PPO_ROUND.items()},
+        **{name: config.get(name, usual) for name, usual in usual_round.items()},
     )
     strings = {*config.get("eval_modifs", ()), *config.get("held_out_modifs", ())}
     if not config.get("eval_modifs"):

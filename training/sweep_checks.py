@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import multiprocessing
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -98,16 +97,13 @@ def refusal(script: Script[Any], flags: Sequence[str], whose: str) -> str | None
     """Why the training script does not take these flags; None where it does."""
     from continual_hackatari.training.setup import USER_ERRORS, prepare
 
-    said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             prepare(script, flags, tell=False)
     except USER_ERRORS as error:
         return f"{error} ({whose})"
-    except SystemExit:  # the command line itself is wrong
-        reason = said.getvalue().partition("For full helptext")[0]
-        reason = " ".join(re.sub(r"[^ -~]|-{3,}", " ", reason).split())  # without the frame around it
-        return f"the training script does not accept {shlex.join(flags)}: {reason}"
+    except SystemExit:
+        return f"the training script would train nothing with {shlex.join(flags)}; leave out what asks for its help."
     return None
 
 

@@ -23,6 +23,7 @@ import yaml
 
 from continual_hackatari.reporting.groups import experiment_settings
 from continual_hackatari.reporting.tables import format_table
+from continual_hackatari.training import method_words
 from continual_hackatari.training.config import ConfigError, nearest, shown
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.run_folder import safe_name
@@ -94,7 +95,8 @@ def read_sweep(path: str) -> dict[str, Any]:
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"`file` names {path}, which cannot be read: {error}.") from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"`file` names {path}, which cannot be read: {reason}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(config, dict):
@@ -185,11 +187,18 @@ def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
 
 
 def methods_flag(value: str) -> list[str]:
-    """The words of the training script for `none`, `redo`, `layer_norm+redo`, or with settings `ewc:strength=10`."""
+    """The words of the training script for `none`, `redo`, `layer_norm+redo`, or with settings `ewc:strength=10`.
+
+    Raises:
+        ConfigError: it is not written so; which methods there are says the training script.
+    """
     if value == "none":
         return []
-    parts = [method.split(":") for method in value.split("+")]
-    return ["--methods", *(name for name, *_ in parts), *(f"--{name}.{s}" for name, *given in parts for s in given)]
+    if fault := method_words.fault_of(value):
+        raise ConfigError(fault)
+    methods = method_words.methods_in(value)
+    settings = [f"--{name}.{key}={given}" for name, with_it in methods for key, given in with_it]
+    return ["--methods", *(name for name, _ in methods), *settings]
 
 
 def without_wandb(words: Sequence[str]) -> list[str]:
