@@ -16,10 +16,12 @@ _REMEDIES = (
     ("Illegal trailing comma", "no comma may stand before the closing bracket; leave it out"),
     ("Expecting ',' delimiter", "a comma is missing before this"),
     ("Expecting ':' delimiter", "a colon is missing between a key and its value"),
-    ("Invalid control character", 'the string in this line has no closing "'),
+    ("Invalid control character", 'a string ends in its line, with ", and a tab in it is written as \\t'),
     ("Unterminated string", 'the string that begins here has no closing "'),
+    ("Invalid \\u", "after \\u stand four hexadecimal digits, as in \\u00e9"),
     ("Invalid \\", "write a backslash in a string twice, \\\\"),
     ("Extra data", "the value of the file has ended before this; a file holds one, and brackets come in pairs"),
+    ("Unexpected UTF-8 BOM", "the file begins with two byte order marks; leave them out"),
     ("Expecting property name", 'a key in double quotes belongs here, as in "seed"'),
     (
         "Expecting value",
@@ -106,6 +108,11 @@ def _remedy(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
         return position, "JSON has no comments; leave it out, or write it as the text of a key `notes`"
     if rest[:1] == "'":
         return position, 'JSON has double quotes only, "'
+    if error.msg.startswith("Expecting ',' delimiter"):
+        if rest[:1] in ("}", "]", ":"):
+            return position, f"a closing bracket is missing before {rest[0]}"
+        if re.search(r"[\[:,]\s*-?\d+(\.\d+)?$", text[:position]) and re.match(r"[\w.]", text[position:]):
+            return position, "this is no number of JSON, where 5.0, 10 and 1e-4 are"
     if word := re.match(r"True\b|False\b|None\b", rest):
         right = {"True": "true", "False": "false", "None": "null"}[word[0]]
         return position, f"{word[0]} is Python's; in JSON it is {right}"
@@ -126,9 +133,9 @@ def _unique_keys(pairs: list[tuple[str, Any]], text: str) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            places = [found.start() for found in re.finditer(rf"{re.escape(json.dumps(key))}\s*:", text)]
-            lines = [text.count("\n", 0, place) + 1 for place in places]
-            where = f" (lines {lines[0]} and {lines[1]})" if len(lines) == 2 else ""
+            written = "|".join({re.escape(json.dumps(key, ensure_ascii=ascii)) for ascii in (True, False)})
+            lines = [text.count("\n", 0, found.start()) + 1 for found in re.finditer(rf"(?:{written})\s*:", text)]
+            where = f" (lines {lines[0]} and {lines[1]})" if len(lines) == len({*lines}) == 2 else ""
             remedy = "keep one of them"
             if key.endswith("Factory"):
                 remedy = (
