@@ -197,6 +197,8 @@ class Results(NamedTuple):
     """runs on one task alone"""
     one: OneAction | None
     """beside the agents, where it was measured"""
+    returns: dict[Path, Sequence[Sequence[float]]]
+    """of each run's record, by its folder"""
 
     @property
     def labels(self) -> list[str]:
@@ -272,7 +274,8 @@ def results_of(name: str, config: dict[str, Any], content: Mapping[str, Sequence
     order = sorted(range(len(above)), key=lambda i: (above[i].group.runs[0].args.get("methods", []), i))
     above, points = ([each[i] for i in order] for each in (above, points))
     one = best_action(above[0], of_several_games(config)) if above else None
-    return Results(name, config, above, points, [transfer[i] for i in order], alone, one)
+    returns = {run.folder: record["returns"] for run, record in zip(runs, content["runs"], strict=True)}
+    return Results(name, config, above, points, [transfer[i] for i in order], alone, one, returns)
 
 
 def best_action(result: GroupResult, several_games: bool) -> OneAction | None:
@@ -390,20 +393,35 @@ def string_table(results: Results, mode: Mode) -> str:
 
 
 def trained_table(results: Results) -> str:
-    """Raw scores in training, of whole games of the last quarter of each regime: mean over these, and over seeds."""
-    regimes = results.runs[0].regimes
-    rows = [["methods", *(f"`{name_of(regime.modification)}`" for regime in regimes)]]
+    """Raw scores in training, of whole games of the last quarter of each regime: mean over these, and over seeds.
+
+    With a sentence above it that says of how many games.
+    """
+    regimes = range(len(results.runs[0].regimes))
+    rows, games = [["methods", *(f"`{name_of(regime.modification)}`" for regime in results.runs[0].regimes)]], []
     for group in results.groups:
-        means = [[last_quarter(run, regime) for run in group.runs] for regime in range(len(regimes))]
-        rows.append([f"`{group.label}`", *(number(sum(of_runs) / len(of_runs)) for of_runs in means)])
-    return format_table(rows, "markdown")
+        found = [[last_quarter(run, regime, results.returns[run.folder]) for run in group.runs] for regime in regimes]
+        games += [number_of_games for of_regime in found for _, number_of_games in of_regime]
+        rows.append([f"`{group.label}`", *(number(sum(m for m, _ in each) / len(each)) for each in found)])
+    how_many = str(min(games)) if min(games) == max(games) else f"{min(games)} to {max(games)}"
+    twice = any("player" in run.args for run in results.runs)
+    return f"{TRAINED}, {how_many} of each run.{SAME_RETURNS * twice}\n\n{format_table(rows, 'markdown')}"
 
 
-def last_quarter(run: Run, regime: int) -> float:
-    """The mean score of whole games that ended in the last quarter of a regime, by its number; NaN: none did."""
+def last_quarter(run: Run, regime: int, returns: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """The mean score of the games of a regime's last quarter (NaN: there are none), and how many they are.
+
+    returns: of the run's record, where neighbouring games are one row: rows that begin before the quarter do not count.
+    """
     begin, end, _ = run.regimes[regime]
-    inside = run.scored() & (run.games.step > end - (end - begin) // 4) & (run.games.step <= end)
-    return float(run.games.score[inside].mean()) if inside.any() else math.nan
+    last = end - (end - begin) // 4
+    inside = [
+        (score, games)
+        for (before, *_), (step, score, games) in zip([(0,), *returns[:-1]], returns, strict=True)
+        if last < step <= end and (before >= last or games == 1)
+    ]
+    total = int(sum(games for _, games in inside))
+    return (sum(score * games for score, games in inside) / total if total else math.nan), total
 
 
 def lost_table(results: Results) -> str:
@@ -523,7 +541,7 @@ def section_of(results: Results) -> str:
         blocks += [string_table(results, "sampled")]
         blocks += ["The same in greedy games, in which the most probable action is always taken:"]
         blocks += [string_table(results, "greedy")]
-        blocks += [TRAINED + SAME_RETURNS * twice, trained_table(results)]
+        blocks += [trained_table(results)]
         if not choice:
             blocks += [LOST, lost_table(results)]
         several = of_several_games(results.config)
@@ -550,10 +568,7 @@ EVALUATION = "Evaluated scores: strings in rows, evaluations in columns. A frame
 COLOURS_OF_GAMES = " Colours: from the lowest to the highest score of each game."
 
 
-TRAINED = (
-    "In training, the games that ended in the last quarter of each regime, as the game counts them. Where games are "
-    "short, as in Breakout, these are a hundred or more, and an evaluation has a few."
-)
+TRAINED = "Scores in training, as the game counts them: mean of the whole games of the last quarter of each regime"
 LOST = (
     "Points that a regime of another string has cost each string, on average (`forgetting_isolated`; below 0: gained; "
     "a dash: never learned, nothing came after it, or no score of a random player is known):"

@@ -445,6 +445,12 @@ def test_what_was_scored_in_training_is_that_of_the_last_quarter_of_each_regime(
         pytest.approx(1.5 * (end - 64), rel=0.005) for end in (1024, 2048, 3072, 4096)
     ]
     assert [cell.strip() for cell in redo[2:-1]] == ["7"] * 4
+    assert f"{suite_results.TRAINED}, 1 to 2 of each run." in suite_results.page()
+    several = [[700, 1.0, 10], [900, 5.0, 10], [1000, 8.0, 30], [1024, 2.0, 10], [1100, 9.0, 10]]
+    run = Run(runs[0], events=False)
+    assert suite_results.last_quarter(run, 0, several) == (6.5, 40), "those to 900 began before the quarter, at 768"
+    assert suite_results.last_quarter(run, 0, [[700, 1.0, 1], [900, 5.0, 1]]) == (5.0, 1)
+    assert math.isnan(suite_results.last_quarter(run, 1, several[:-1])[0])
 
 
 def test_scores_of_several_games_are_compared_by_their_humans(committed, tmp_path):
