@@ -146,10 +146,6 @@ class Args(RunSettings):
         return True
 
     @property
-    def gradient_steps(self) -> int:
-        return 2  # where a phase ends within a round
-
-    @property
     def has_fixed_length(self) -> bool:
         return self.anneal_lr or self.progress_steps == 0 or super().has_fixed_length
 

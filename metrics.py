@@ -128,12 +128,12 @@ def run(args: Args) -> None:
 def check_output(name: str) -> None:
     """Raise ConfigError for what cannot be the beginning of both files' names, or would look odd in them."""
     path = Path(name)
-    if name.endswith("/") or not path.name:
+    if name.endswith("/") or path.name in ("", "..") or path.is_dir():
         raise ConfigError(f"`output` is `{name}`, a folder; name the files in it, as in `{path / 'metrics'}`")
     if path.suffix.lower() in (".csv", ".json", ".html", ".md", ".tex", ".tsv", ".txt", ".xlsx"):
         raise ConfigError(
             f"`output` is `{name}`; leave out the ending, `{path.with_suffix('')}`: the files are <output>.json and "
-            "<output>.csv, and `--format` with > makes another table"
+            "<output>.csv; for another table `--format markdown > table.md`"
         )
     if not os.path.isdir(path.parent):
         raise ConfigError(f"`output` is `{name}`, but there is no folder `{path.parent}`; create it or choose another")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -22,8 +23,11 @@ def imported_class(name: str) -> Any:
     """The class that `package.module:Class` names. Raises AgentError where there is none."""
     module_name, _, class_name = name.partition(":")
     if module_name.endswith(".py"):
-        right = f"{module_name.removesuffix('.py').strip('./').replace('/', '.')}:{class_name}"
-        raise AgentError(f"`architecture` {name!r} names a file, and a module is wanted; write `{right}`.")
+        path = PurePath(module_name.removesuffix(".py"))
+        inside = not path.is_absolute() and ".." not in path.parts
+        right = f"{'.'.join(path.parts) if inside else path.name}:{class_name}"
+        folder = "" if inside else f", with PYTHONPATH={path.parent}"
+        raise AgentError(f"`architecture` {name!r} names a file, and a module is wanted; write `{right}`{folder}.")
     try:
         module = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:

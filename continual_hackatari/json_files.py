@@ -89,9 +89,9 @@ def _text_of(path: Path, what: str) -> str:
 
 def _nearest_file(path: Path) -> str:
     with suppress(OSError):
-        there = [each.name for each in path.parent.iterdir() if each.suffix == ".json"]
-        if near := difflib.get_close_matches(path.name, there, n=1):
-            return f"; the nearest is {shorten(str(path.with_name(near[0])))}"
+        there = {each.stem: each for each in path.parent.iterdir() if each.suffix == ".json"}
+        if near := difflib.get_close_matches(path.stem, there, n=1):
+            return f"; the nearest is {shorten(str(there[near[0]]))}"
     return ""
 
 

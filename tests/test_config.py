@@ -15,6 +15,7 @@ import tyro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from continual_hackatari.continual_training_example import Args as TrainingArgs
 from continual_hackatari.training.config import (
     ConfigError,
     Range,
@@ -152,7 +153,10 @@ class WithPlaces(Args):
         (["--encoder_dims=['a']"], "`--encoder_dims` has `a`, but each of its values must be a whole number."),
         (["--encoder_dims", "1,2"], "write spaces between them, `--encoder_dims 1 2`."),
         (["--track=False"], "`--track` takes no value, but is given False; write `--no_track`."),
-        (["--no_track", "true"], "`--no_track` takes no value, but is given true; write `--track`."),
+        (["--no_track", "true"], "`--no_track` takes no value, but is given true; write `--no_track`."),
+        (["--no_track=False"], "`--no_track` takes no value, but is given False; write `--track`."),
+        (["--track=1"], "`--track` takes no value, but is given 1; write `--track` or `--no_track`."),
+        (["--env_id", "-x"], "without its value, a string; one that begins with - follows a =, as in `--env_id=-x`."),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(argv, words):
@@ -164,8 +168,29 @@ def test_a_wrong_command_line_is_one_sentence(argv, words):
 def test_words_without_a_flag_stand_in_one_row():
     args = parse_command_line(WithPlaces, ["-o", "y", "a", "b", "--track"])
     assert (args.runs, args.output, args.track) == (["a", "b"], "y", True)
+    args = parse_command_line(WithPlaces, ["-oy", "--track", "--", "a", "b"])
+    assert (args.runs, args.output, args.track) == (["a", "b"], "y", True)
     with pytest.raises(ConfigError, match=r"`b` belongs to no flag; give all of `runs` in one row."):
         parse_command_line(WithPlaces, ["a", "-o", "y", "b"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["0.9"], "`--adam_betas` takes 2 values, as in `--adam_betas 0.9 0.999`, but is given 1."),
+        (["0.9", "x"], "`--adam_betas` has `x`, but each of its values must be a number."),
+        (["0.9", "0.99", "--adam_betas", "0.8", "0.9"], "`--adam_betas` is given twice; give it once."),
+        (["0.9", "0.99", "--methods", "ewc", "--no_ewc.strength"],
+         "`--no_ewc.strength` is no flag here; the nearest is `--ewc.strength`."),
+        (["0.9", "0.99", "--methods", "continual_backprop", "--continual_backprop.accumulate", "on"],
+         "`--continual_backprop.accumulate` takes no value, but is given on; write `--continual_backprop.accumulate` "
+         "or `--no_continual_backprop.accumulate`."),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_flags_of_the_training_script_is_one_sentence(argv, sentence):
+    with pytest.raises(ConfigError) as caught:
+        parse_command_line(TrainingArgs, ["--adam_betas", *argv])
+    assert str(caught.value) == sentence
 
 
 def test_a_list_twice_is_refused_with_how_to_give_all_of_it():

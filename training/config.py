@@ -169,12 +169,17 @@ def _check_flags(cls: type, words: Sequence[str], prefix: str = "", elsewhere: s
     for name, words_after in _by_flag(words):
         rest = words_after
         if name:
-            flag = flags.get(name) or _refuse_flag(cls, name, flags, elsewhere)
-            written = f"--{prefix}.{name[2:]}" if prefix else name
+            if name not in flags and name[:2] in flags:  # -oNAME
+                name, words_after = name[:2], [name[2:], *words_after]
+            flag = flags.get(name) or _refuse_flag(cls, name, flags, elsewhere, prefix)
+            written = _spelt(name[2:], prefix) if name.startswith("--") else name
             if flag.is_list and flag.name in lists:
-                once = _shorten(shlex.join([written, *lists[flag.name], *words_after]))
-                raise ConfigError(f"`{written}` is given twice; give it once, with all its values: `{once}`.")
+                together = [] if _fixed_length(flag) else [*lists[flag.name], *words_after]
+                once = f", with all its values: `{_shorten(shlex.join([written, *together]))}`" if together else ""
+                raise ConfigError(f"`{written}` is given twice; give it once{once}.")
             lists[flag.name] = words_after
+            if flag.is_switch and words_after and (not places or words_after[0].lower() in ("true", "false")):
+                _refuse_value(name, written, flag, words_after[0], prefix)
             rest = _without_own(written, flag, words_after)
         if rest and places:
             rest = _without_own(places[0].name, places.pop(0), rest)
@@ -190,7 +195,9 @@ def _by_flag(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Each flag, spelt as its field is, and the words after it; those before the first one belong to none, ""."""
     found: list[tuple[str, list[str]]] = [("", [])]
     for word in words:
-        if re.match(r"-[^\d.]", word):
+        if word == "--":  # only words without a flag follow
+            found.append(("", []))
+        elif re.match(r"-[^\d.]", word):
             name, equals, value = word.partition("=")
             name = f"--{name[2:].replace('-', '_')}" if name.startswith("--") else name
             found.append((name, [value] if equals else []))
@@ -199,28 +206,49 @@ def _by_flag(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _refuse_flag(cls: type, name: str, flags: Iterable[str], elsewhere: str) -> NoReturn:
-    if is_hidden(cls, name.removeprefix("--")):
+def _spelt(name: str, prefix: str) -> str:
+    """`--ewc.strength` for `strength`, and `--no_ewc.normalise` for `no_normalise`."""
+    off = "no_" if name.startswith("no_") else ""
+    return f"--{off}{prefix}.{name.removeprefix(off)}" if prefix else f"--{name}"
+
+
+def _refuse_flag(cls: type, name: str, flags: Iterable[str], elsewhere: str, prefix: str) -> NoReturn:
+    if name != f"--{PREFIXED}" and is_hidden(cls, name.removeprefix("--")):
         raise ConfigError(f"`{_shorten(name)}` is no flag, but a key of the JSON file that `--config` names.")
-    advice = _nearest_flag(name, flags) + elsewhere or "; --help lists all"
-    raise ConfigError(f"`{_shorten(name)}` is no flag here{advice}.")
+    advice = _nearest_flag(name, flags, prefix) + elsewhere or "; --help lists all"
+    raise ConfigError(f"`{_shorten(_spelt(name[2:], prefix) if prefix else name)}` is no flag here{advice}.")
 
 
-def _nearest_flag(word: str, flags: Iterable[str]) -> str:
-    return nearest(word, [flag[2:] for flag in flags if flag.startswith("--")], 0.7).replace("`", "`--", 1)
+def _nearest_flag(word: str, flags: Iterable[str], prefix: str = "") -> str:
+    known = [flag[2:] for flag in flags if flag.startswith("--")]
+    return nearest(word, known, 0.7).replace("`", f"`{_spelt('', prefix)}", 1)
+
+
+def _refuse_value(name: str, written: str, flag: Flag, value: str, prefix: str) -> NoReturn:
+    """Of a switch, which has none."""
+    on, off = _spelt(flag.name, prefix), _spelt(f"no_{flag.name}", prefix)
+    right = f"`{on}` or `{off}`"
+    if value.lower() in ("true", "false"):
+        right = f"`{on if (value.lower() == 'true') == (name == f'--{flag.name}') else off}`"
+    raise ConfigError(f"`{written}` takes no value, but is given {_shorten(value)}; write {right}.")
+
+
+def _fixed_length(flag: Flag) -> int:
+    """How many values it takes where that is fixed, as of two decays; else 0."""
+    items = typing.get_args(flag.kind) if typing.get_origin(flag.kind) is tuple else ()
+    return 0 if Ellipsis in items else len(items)
 
 
 def _without_own(written: str, flag: Flag, words: list[str]) -> list[str]:
     """What is left of the words after a flag when it has taken its own; raises ConfigError where these are none."""
-    if flag.is_list and typing.get_origin(flag.kind) is tuple and typing.get_args(flag.kind)[-1] is not Ellipsis:
-        return []  # of a fixed length, each item of a type of its own: left to tyro
-    is_switch = flag.kind is bool and flag.default is not None
-    number = len(words) if flag.is_list else int(not is_switch)
+    fixed = _fixed_length(flag)
+    if fixed and len(words) != fixed:
+        usual = f", as in `{shlex.join([written, *map(str, flag.default)])}`" if flag.default else ""
+        raise ConfigError(f"`{written}` takes {fixed} values{usual}, but is given {len(words)}.")
+    number = len(words) if flag.is_list else int(not flag.is_switch)
     if len(words) < number:
-        raise ConfigError(f"`{written}` is given without its value, {_describe(flag.item)}.")
-    if is_switch and words and words[0].lower() in ("true", "false"):
-        right = f"--{'no_' if words[0].lower() == 'false' else ''}{flag.name}"
-        raise ConfigError(f"`{written}` takes no value, but is given {words[0]}; write `{right}`.")
+        dash = f"; one that begins with - follows a =, as in `{written}=-x`" if flag.item is str else ""
+        raise ConfigError(f"`{written}` is given without its value, {_describe(flag.item)}{dash}.")
     for word in words[:number]:
         if not _is_written(word, flag.item) and not (word == "None" and flag.default is None):
             given = f"`{_shorten(word)}`"

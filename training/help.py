@@ -46,6 +46,11 @@ class Flag(NamedTuple):
         return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else ()
 
     @property
+    def is_switch(self) -> bool:
+        """Given without a value."""
+        return self.kind is bool and self.default is not None
+
+    @property
     def spellings(self) -> tuple[str, ...]:
         """On the command line."""
         off = (f"--no_{self.name}",) if self.kind is bool else ()
