@@ -132,7 +132,8 @@ hour (Freeway) or 40 minutes (Breakout) of two cores, and each command goes on w
 ```bash
 python sweep.py --suite freeway-dynamics --methods none layer_norm redo:every=50 layer_norm+redo:every=50 --seeds 1 2 3
 python sweep.py --suite freeway-dynamics --methods none from_scratch ewc:strength=1 --seeds 1 2 3
-python sweep.py --suite breakout-dynamics --methods none layer_norm redo:every=50 from_scratch --seeds 1 2 3
+python sweep.py --suite breakout-dynamics --methods none layer_norm redo:every=50 layer_norm+redo:every=50 --seeds 1 2 3
+python sweep.py --suite breakout-dynamics --methods none from_scratch ewc:strength=0.01 --seeds 1 2 3
 ```
 
 Hard, milder and soft [shrink and perturb](methods/shrink-and-perturb.md) beside each other:
