@@ -249,15 +249,20 @@ def _without_own(written: str, flag: Flag, words: list[str]) -> list[str]:
     if len(words) < number:
         dash = f"; one that begins with - follows a =, as in `{written}=-x`" if flag.item is str else ""
         raise ConfigError(f"`{written}` is given without its value, {_describe(flag.item)}{dash}.")
-    for word in words[:number]:
-        if not _is_written(word, flag.item) and not (word == "None" and flag.default is None):
+    kinds = typing.get_args(flag.kind) if fixed else [flag.item] * number
+    for word, kind in zip(words, kinds, strict=False):
+        if not _is_written(word, kind) and not (word == "None" and flag.default is None):
             given = f"`{_shorten(word)}`"
-            said = f"has {given}, but each of its values" if flag.is_list else f"is {given}, but it"
+            said = (
+                f"has {given}, but {'this' if fixed else 'each'} of its values"
+                if flag.is_list
+                else f"is {given}, but it"
+            )
             near = nearest(word, map(str, flag.choices)) if flag.choices else ""
             apart = [part for part in word.split(",") if part]
-            if flag.is_list and len(apart) > 1 and all(_is_written(part, flag.item) for part in apart):
+            if flag.is_list and len(apart) > 1 and all(_is_written(part, kind) for part in apart):
                 near = f"; write spaces between them, `{_shorten(shlex.join([written, *apart]))}`"
-            raise ConfigError(f"`{written}` {said} must be {_describe(flag.item)}{near}.")
+            raise ConfigError(f"`{written}` {said} must be {_describe(kind)}{near}.")
     return words[number:]
 
 
