@@ -178,7 +178,7 @@ def test_words_without_a_flag_stand_in_one_row():
     ("argv", "sentence"),
     [
         (["0.9"], "`--adam_betas` takes 2 values, as in `--adam_betas 0.9 0.999`, but is given 1."),
-        (["0.9", "x"], "`--adam_betas` has `x`, but this of its values must be a number."),
+        (["0.9", "x"], "`--adam_betas` has `x`, which must be a number."),
         (["0.9", "0.99", "--adam_betas", "0.8", "0.9"], "`--adam_betas` is given twice; give it once."),
         (["0.9", "0.99", "--methods", "ewc", "--no_ewc.strength"],
          "`--no_ewc.strength` is no flag here; the nearest is `--ewc.strength`."),
@@ -213,7 +213,7 @@ def test_each_value_of_a_list_of_a_fixed_length_has_its_own_type():
     assert parse_command_line(Args, ["--pair", "3", "0.25"]).pair == (3, 0.25)
     for words, fault in (
         (["3"], "takes 2 values"),
-        (["0.5", "0.25"], "has `0.5`, but this of its values must be a whole number"),
+        (["0.5", "0.25"], "has `0.5`, which must be a whole number"),
     ):
         with pytest.raises(ConfigError, match=f"`--pair` {fault}"):
             parse_command_line(Args, ["--pair", *words])

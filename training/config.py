@@ -253,11 +253,8 @@ def _without_own(written: str, flag: Flag, words: list[str]) -> list[str]:
     for word, kind in zip(words, kinds, strict=False):
         if not _is_written(word, kind) and not (word == "None" and flag.default is None):
             given = f"`{_shorten(word)}`"
-            said = (
-                f"has {given}, but {'this' if fixed else 'each'} of its values"
-                if flag.is_list
-                else f"is {given}, but it"
-            )
+            said = f"has {given}, but each of its values" if flag.is_list else f"is {given}, but it"
+            said = f"has {given}, which" if fixed else said
             near = nearest(word, map(str, flag.choices)) if flag.choices else ""
             apart = [part for part in word.split(",") if part]
             if flag.is_list and len(apart) > 1 and all(_is_written(part, kind) for part in apart):
