@@ -178,6 +178,9 @@ def test_words_without_a_flag_stand_in_one_row():
     ("argv", "sentence"),
     [
         (["0.9"], "`--adam_betas` takes 2 values, as in `--adam_betas 0.9 0.999`, but is given 1."),
+        (["0.9", "0.99", "--max_pool=true"], "`--max_pool` takes no value, but is given true; write `--max_pool`."),
+        (["0.9", "0.99", "--no_max_pool=True"], "`--no_max_pool` takes no value, but is given True; write "
+         "`--no_max_pool`."),
         (["0.9", "x"], "`--adam_betas` has `x`, which must be a number."),
         (["0.9", "0.99", "--adam_betas", "0.8", "0.9"], "`--adam_betas` is given twice; give it once."),
         (["0.9", "0.99", "--methods", "ewc", "--no_ewc.strength"],

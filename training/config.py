@@ -165,7 +165,7 @@ def _check_flags(cls: type, words: Sequence[str], prefix: str = "", elsewhere: s
     """
     flags = {spelling: flag for flag in flags_of(cls) for spelling in flag.spellings}
     places = [flag for flag in flags_of(cls) if flag.positional]
-    lists: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for name, words_after in _by_flag(words):
         rest = words_after
         if name:
@@ -173,12 +173,15 @@ def _check_flags(cls: type, words: Sequence[str], prefix: str = "", elsewhere: s
                 name, words_after = name[:2], [name[2:], *words_after]
             flag = flags.get(name) or _refuse_flag(cls, name, flags, elsewhere, prefix)
             written = _spelt(name[2:], prefix) if name.startswith("--") else name
-            if flag.is_list and flag.name in lists:
-                together = [] if _fixed_length(flag) else [*lists[flag.name], *words_after]
+            if flag.is_list and flag.name in values:
+                together = [] if _fixed_length(flag) else [*values[flag.name], *words_after]
                 once = f", with all its values: `{_shorten(shlex.join([written, *together]))}`" if together else ""
                 raise ConfigError(f"`{written}` is given twice; give it once{once}.")
-            lists[flag.name] = words_after
-            if flag.is_switch and words_after and (not places or words_after[0].lower() in ("true", "false")):
+            values[flag.name] = words_after
+            # A switch that may be unset has been spelt out as `--name True` or `--name False`.
+            spelt_out = not flag.is_switch and not name.startswith("--no_") and words_after[:1] in (["True"], ["False"])
+            is_word = words_after and (not places or words_after[0].lower() in ("true", "false"))
+            if flag.kind is bool and is_word and not spelt_out:
                 _refuse_value(name, written, flag, words_after[0], prefix)
             rest = _without_own(written, flag, words_after)
         if rest and places:
