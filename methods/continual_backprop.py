@@ -39,7 +39,7 @@ class ContinualBackpropMethod(Method):
     ranges: ClassVar = {"replacement_rate": (0, 1), "maturity_threshold": (0, 10**15), "decay_rate": (0, 1)}
     needs = frozenset({"hidden"})
     restarts = True
-    first_after = "maturity_threshold"
+    first_after = ("maturity_threshold", 1)
     not_with: ClassVar[Mapping[str, str]] = {
         "crelu": "a unit of CReLU has two outputs, and a utility is defined for one",
         "cuda_graphs": "a recorded gradient step cannot decide anew which units to replace",

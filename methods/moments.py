@@ -116,8 +116,9 @@ class Method:
     """It holds on to what earlier tasks were, for which an agent that begins anew has no use."""
     begins_anew: ClassVar[bool] = False
     """At boundaries the agent begins anew, see `Changed.everything`: refused with methods that remember."""
-    first_after: ClassVar[str] = ""
-    """The setting, if there is one, that says after how many gradient steps it acts for the first time."""
+    first_after: ClassVar[tuple[str, int] | None] = None
+    """The setting, if there is one, that says how many gradient steps there are before it acts for the first time, and
+    in which step after these that is."""
     not_with: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Methods, architectures and flags with which it cannot work, each with why: the end of "`a` and `b`: ..."."""
 

@@ -33,7 +33,7 @@ class ReDo(Method):
     ranges: ClassVar = {"every": (1, 10**15), "threshold": (0, 1)}
     needs = frozenset({"hidden"})
     restarts = True
-    first_after = "every"
+    first_after = ("every", 0)
     not_with: ClassVar[Mapping[str, str]] = {
         "crelu": "a unit of CReLU gives its positive or its negative part, so none is ever dormant",
         "cuda_graphs": "a recorded gradient step cannot decide anew which units to recycle",

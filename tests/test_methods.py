@@ -266,6 +266,11 @@ def test_a_boundary_that_never_falls_or_not_where_it_was_asked_for_is_said(steps
             "`maturity_threshold` is 1,000 gradient steps, {} 32, so continual_backprop",
         ),
         (PPO, ["--architecture", "PPO_CBP", "--maturity_threshold", "31"], None),
+        (
+            PPO,
+            ["--architecture", "PPO_CBP", "--maturity_threshold", "32"],
+            "`maturity_threshold` is 32 gradient steps, {} 32, so continual_backprop",
+        ),
         (CLEAR, ["--methods", "redo", "--redo.every", "3"], "`redo.every` is 3 gradient steps, {} 2, so redo"),
     ],
 )

@@ -155,11 +155,9 @@ def late_notes(args: Any, steps: int) -> list[str]:
         return []
     made, notes = args.gradient_steps * -(-steps // args.batch_size), []
     for name, settings in args.chosen_methods.items():
-        setting = all_methods()[name].first_after
-        if setting and getattr(settings, setting) > made:
-            shown = (
-                f"`{names_of_settings(args, name, settings)[setting]}` is {getattr(settings, setting):,} gradient steps"
-            )
+        setting, later = all_methods()[name].first_after or ("", 0)
+        if setting and (given := getattr(settings, setting)) + later > made:
+            shown = f"`{names_of_settings(args, name, settings)[setting]}` is {given:,} gradient steps"
             notes.append(f"note: {shown}, and this run makes at most {made:,}, so {name} will do nothing")
     return notes
 
