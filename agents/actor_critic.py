@@ -172,14 +172,17 @@ class ActorCritic(nn.Module, ABC):
     def initialise(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew: orthogonal with the gains above, biases zero. `generator` is a CPU generator.
 
-        A class with other layers than `DRAWN` draws theirs in an `initialise` of its own.
+        What is frozen (`requires_grad` False) stays as it is, such as features that were trained elsewhere. A class
+        with other layers than `DRAWN` draws theirs in an `initialise` of its own.
         """
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 gain = {id(self.actor): ACTOR_GAIN, id(self.critic): CRITIC_GAIN}.get(id(layer), HIDDEN_GAIN)
                 draw(layer, gain, generator)
             elif isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
-                layer.reset_parameters()  # gain 1, offset 0
+                for parameter, value in ((layer.weight, 1.0), (layer.bias, 0.0)):
+                    if parameter is not None and parameter.requires_grad:
+                        parameter.fill_(value)
 
     def fresh_copy(self: Self, generator: torch.Generator | None = None) -> Self:
         """A newly initialised agent of the same sizes, dtype and device; this one is left as it is."""
@@ -194,11 +197,13 @@ def initialises_itself(agent: nn.Module) -> bool:
 
 
 def not_drawn(agent: nn.Module) -> list[str]:
-    """The weights that `ActorCritic.initialise` leaves as they are; none where the agent's class has another one."""
+    """The trained weights that `ActorCritic.initialise` does not draw; none where the agent's class has another one."""
     if initialises_itself(agent):
         return []
     drawn = {id(p) for layer in agent.modules() if isinstance(layer, DRAWN) for p in layer.parameters(recurse=False)}
-    return [name for name, parameter in agent.named_parameters() if id(parameter) not in drawn]
+    return [
+        name for name, parameter in agent.named_parameters() if parameter.requires_grad and id(parameter) not in drawn
+    ]
 
 
 def read_policy(
@@ -246,9 +251,10 @@ def choose_actions(probs: Tensor, uniform: Tensor) -> Tensor:
 
 @torch.no_grad()
 def draw(layer: nn.Conv2d | nn.Linear, gain: float, generator: torch.Generator | None = None) -> None:
-    """Draw a layer anew: orthogonal weights times `gain`, biases zero."""
-    layer.weight.copy_(gain * orthogonal(layer.weight.shape, generator))
-    if layer.bias is not None:
+    """Draw a layer anew: orthogonal weights times `gain`, biases zero; not those of them that are frozen."""
+    if layer.weight.requires_grad:
+        layer.weight.copy_(gain * orthogonal(layer.weight.shape, generator))
+    if layer.bias is not None and layer.bias.requires_grad:
         layer.bias.zero_()
 
 

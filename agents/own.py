@@ -13,6 +13,9 @@ import torch
 from continual_hackatari.agents.actor_critic import ActorCritic
 from continual_hackatari.agents.errors import AgentError
 
+_OTHER_NUMBERS = 0x5EED
+"""Makes of a seed another one, so that frozen weights are not made of the numbers that trained ones are drawn from."""
+
 
 def is_own(architecture: str) -> bool:
     """Whether this names a class, and none of this project's agents."""
@@ -64,9 +67,14 @@ def shows_hidden_layers(name: str) -> bool:
 def own_actor_critic(
     name: str, observation_shape: Sequence[int], num_actions: int, generator: torch.Generator | None
 ) -> ActorCritic:
-    """An agent of this class, with weights that its `initialise` draws; see `make_agent`."""
+    """An agent of this class, with weights that its `initialise` draws; see `make_agent`.
+
+    What its class has frozen stays as `__init__` made it: the same for the same generator, of which it takes nothing.
+    """
     build: Any = actor_critic_class(name)
     with torch.random.fork_rng(devices=()):
+        if generator is not None:
+            torch.default_generator.manual_seed(generator.initial_seed() ^ _OTHER_NUMBERS)
         agent: ActorCritic = build(tuple(observation_shape), num_actions)
     agent.initialise(generator)
     return agent

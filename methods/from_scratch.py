@@ -24,10 +24,7 @@ class FromScratch(Method):
         self._fresh = [copy.deepcopy(part.state_dict()) for part in self.learner.beside]
 
     def boundary(self, boundary: Boundary) -> Changed:
-        frozen = [(each, each.clone()) for each in self.learner.agent.parameters() if not each.requires_grad]
         self.learner.agent.initialise(self.learner.generator)
-        for parameter, kept in frozen:
-            parameter.copy_(kept)
         self.learner.optimizer.state.clear()
         for part, fresh in zip(self.learner.beside, self._fresh, strict=True):
             part.load_state_dict(copy.deepcopy(fresh))

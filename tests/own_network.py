@@ -49,11 +49,17 @@ class Recurrent(OwnNetwork):
 
 
 class Frozen(OwnNetwork):
-    """Its layer stays as it was drawn."""
+    """Its layer stays as it was drawn, a normaliser as it was loaded; a frozen layer of another kind is no matter."""
 
     def __init__(self, shape, num_actions):
         super().__init__(shape, num_actions)
         self.layer.requires_grad_(False)
+        self.norm, self.cell = nn.LayerNorm(16).requires_grad_(False), nn.GRUCell(16, 16).requires_grad_(False)
+        nn.init.constant_(self.norm.weight, 3)
+        nn.init.constant_(self.norm.bias, 2)
+
+    def hidden(self, x):
+        return self.norm(self.cell(super().hidden(x)))
 
 
 class DrawnRecurrent(Recurrent):

@@ -1,5 +1,6 @@
 """The networks: names, shapes, initial weights, precision, sampling; compared with a plain second implementation."""
 
+import copy
 import math
 import re
 
@@ -184,6 +185,26 @@ def test_initial_weights_follow_the_generator_alone() -> None:
     other = make_agent("PPO", (4, 84, 84), 6, generator=seeded(3))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.actor.weight, other.actor.weight)
+
+
+def test_what_a_class_freezes_stays_as_it_made_it() -> None:
+    """Drawn ones follow the generator alone, which gives the trained ones the numbers that it always gives."""
+    made = []
+    for seed in (1, 1, 2):
+        torch.rand(1)  # PyTorch's own generator has nothing to say
+        generator = torch.Generator().manual_seed(seed)
+        made.append(make_agent("own_network:Frozen", (2, 84, 84), 4, generator=generator))
+    first, again, other = made
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+    assert not torch.equal(first.layer.weight, other.layer.weight)
+    assert not torch.equal(first.actor.weight, other.actor.weight)
+    assert {*first.norm.weight.tolist(), *first.norm.bias.tolist()} == {3.0, 2.0}
+    before = copy.deepcopy(first.state_dict())
+    first.initialise(torch.Generator().manual_seed(3))
+    same = {name for name, value in first.state_dict().items() if torch.equal(value, before[name])}
+    assert same == {name for name in before if not name.startswith(("actor", "critic"))} | {"actor.bias", "critic.bias"}
+    plain = make_agent("own_network:OwnNetwork", (2, 84, 84), 4, generator=torch.Generator().manual_seed(1))
+    assert torch.corrcoef(torch.stack([first.layer.weight.flatten(), plain.layer.weight.flatten()]))[0, 1].abs() < 0.1
 
 
 def test_fresh_copy_is_another_agent_of_the_same_kind(ppo: PPO) -> None:

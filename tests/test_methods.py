@@ -286,9 +286,9 @@ def test_what_is_frozen_stays_as_it_is(tmp_path, monkeypatch):
     more = ["soft_shrink_perturb", "shrink_perturb", "l2_init", "reset_optimizer", "cloning", "a_gem"]
     architecture = ["--architecture", "own_network:Frozen"]
     plain = weights(train_in(tmp_path / "plain", monkeypatch, *architecture, config=TWO_REGIMES))
-    for first in ("ewc", "online_ewc"):
-        words = [*architecture, "--soft_shrink_perturb.factor", "0.9", "--methods", first, *more]
-        own = weights(train_in(tmp_path / first, monkeypatch, *words, config=TWO_REGIMES))
+    for methods in (["ewc", *more], ["online_ewc", *more], ["from_scratch", "soft_shrink_perturb", "l2_init"]):
+        words = [*architecture, "--soft_shrink_perturb.factor", "0.9", "--methods", *methods]
+        own = weights(train_in(tmp_path / methods[0], monkeypatch, *words, config=TWO_REGIMES))
         assert torch.equal(own["layer.weight"], plain["layer.weight"])
         assert not torch.equal(own["actor.weight"], plain["actor.weight"])
 
