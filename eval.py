@@ -45,14 +45,8 @@ from continual_hackatari.training import run_evaluation, watching
 from continual_hackatari.training.checkpoint_settings import HOW_TO_PLAY
 from continual_hackatari.training.checkpoints import CheckpointError
 from continual_hackatari.training.chosen_agents import PLAYING_RANGES, PlayingSettings, choose_agents
-from continual_hackatari.training.config import (
-    ConfigError,
-    Range,
-    as_plain_dict,
-    check_ranges,
-    parse_command_line,
-    sentence,
-)
+from continual_hackatari.training.command_line import parse_command_line
+from continual_hackatari.training.config import ConfigError, Range, as_plain_dict, check_ranges, sentence
 from continual_hackatari.training.evaluation_files import (
     Evaluation,
     mean_and_std,

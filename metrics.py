@@ -36,14 +36,8 @@ from continual_hackatari.reporting.metrics_tables import (
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import run_folders
 from continual_hackatari.reporting.statistics import Resample
-from continual_hackatari.training.config import (
-    ConfigError,
-    Range,
-    check_not_empty,
-    check_ranges,
-    flush_or_drop,
-    parse_command_line,
-)
+from continual_hackatari.training.command_line import flush_or_drop, parse_command_line
+from continual_hackatari.training.config import ConfigError, Range, check_not_empty, check_ranges
 from continual_hackatari.training.files import atomic_path
 
 

@@ -22,7 +22,8 @@ import tyro
 from continual_hackatari.reporting.report import compose, gather
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run, run_folders
-from continual_hackatari.training.config import ConfigError, check_not_empty, parse_command_line
+from continual_hackatari.training.command_line import parse_command_line
+from continual_hackatari.training.config import ConfigError, check_not_empty
 from continual_hackatari.training.files import atomic_path
 
 

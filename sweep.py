@@ -27,7 +27,8 @@ import tyro
 
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.tables import format_table
-from continual_hackatari.training.config import ConfigError, Range, check_ranges, parse_command_line
+from continual_hackatari.training.command_line import parse_command_line
+from continual_hackatari.training.config import ConfigError, Range, check_ranges
 from continual_hackatari.training.method_words import methods_in
 from continual_hackatari.training.queues import Queue, is_queue
 from continual_hackatari.training.runner import Job

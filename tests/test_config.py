@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continual_hackatari.continual_training_example import Args as TrainingArgs
+from continual_hackatari.training.command_line import given_flags, parse_command_line
 from continual_hackatari.training.config import (
     ConfigError,
     Range,
@@ -23,8 +24,6 @@ from continual_hackatari.training.config import (
     as_plain_dict,
     check_ranges,
     from_plain_dict,
-    given_flags,
-    parse_command_line,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -241,7 +240,8 @@ def test_script_uses_its_own_command_line_and_prints_one_line_errors(tmp_path):
             import sys
             sys.path.insert(0, {str(REPOSITORY)!r})
             from dataclasses import dataclass
-            from continual_hackatari.training.config import ConfigError, apply_config_file, parse_command_line
+            from continual_hackatari.training.command_line import parse_command_line
+            from continual_hackatari.training.config import ConfigError, apply_config_file
 
             @dataclass
             class Args:

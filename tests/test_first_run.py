@@ -21,7 +21,7 @@ from continual_hackatari import report
 from continual_hackatari.reporting import picture
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.training import ending
-from continual_hackatari.training.config import parse_command_line
+from continual_hackatari.training.command_line import parse_command_line
 
 CONFIG = json.loads((ROOT / "configs" / "first_run.json").read_text())
 # One game, seen every fortieth frame: each regime of 200 steps holds a whole game or more, in few seconds.

@@ -23,7 +23,8 @@ from continual_hackatari.training.annealing import annealing_borders, remaining_
 from continual_hackatari.training.checkpoint_settings import choose_game
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint
 from continual_hackatari.training.chosen_agents import checked_settings
-from continual_hackatari.training.config import apply_config_file, parse_command_line
+from continual_hackatari.training.command_line import parse_command_line
+from continual_hackatari.training.config import apply_config_file
 from continual_hackatari.wrappers.agent_game import AgentGame
 from continual_hackatari.wrappers.config import BLINKING, game_config
 from continual_hackatari.wrappers.errors import GameError

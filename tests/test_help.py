@@ -16,7 +16,7 @@ from continual_hackatari import (
     sweep,
 )
 from continual_hackatari import eval as evaluation
-from continual_hackatari.training.config import parse_command_line
+from continual_hackatari.training.command_line import parse_command_line
 from continual_hackatari.training.help import groups_of, help_text
 
 

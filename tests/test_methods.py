@@ -37,14 +37,8 @@ from continual_hackatari.methods.together import Methods
 from continual_hackatari.schedules.factories import regime_end, schedule_from_config
 from continual_hackatari.training import sweep_checks
 from continual_hackatari.training.checkpoints import load_checkpoint
-from continual_hackatari.training.config import (
-    ConfigError,
-    Range,
-    apply_config_file,
-    as_plain_dict,
-    from_plain_dict,
-    parse_command_line,
-)
+from continual_hackatari.training.command_line import parse_command_line
+from continual_hackatari.training.config import ConfigError, Range, apply_config_file, as_plain_dict, from_plain_dict
 from continual_hackatari.training.evaluations import ContinualEvaluation, saved_weights
 from continual_hackatari.training.help import groups_of, prefixed_flags
 from continual_hackatari.training.method_settings import check_methods, complete_methods, with_methods_part

@@ -22,7 +22,8 @@ from processes import command_of, descendants
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
 from continual_hackatari.training import runner
-from continual_hackatari.training.config import apply_values, parse_command_line
+from continual_hackatari.training.command_line import parse_command_line
+from continual_hackatari.training.config import apply_values
 from continual_hackatari.training.queues import Queue, words_of
 from continual_hackatari.training.runner import exclusive_lock
 from continual_hackatari.training.sweep_checks import repeated

@@ -32,7 +32,8 @@ from continual_hackatari.schedules import factories as modification_factories
 from continual_hackatari.schedules.factories import ScheduleError, make_factory
 from continual_hackatari.training import ending, run_evaluation, setup, summary, sweeps, watching
 from continual_hackatari.training.checkpoints import load_checkpoint
-from continual_hackatari.training.config import check_ranges, parse_command_line
+from continual_hackatari.training.command_line import parse_command_line
+from continual_hackatari.training.config import check_ranges
 from continual_hackatari.training.settings import ranges_of
 from continual_hackatari.training.strings import canonical_strings
 from continual_hackatari.wrappers.config import check_string, game_config

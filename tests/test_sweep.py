@@ -25,7 +25,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
 from continual_hackatari.training import runner, sweep_checks, sweeps
-from continual_hackatari.training.config import parse_command_line
+from continual_hackatari.training.command_line import parse_command_line
 from continual_hackatari.training.runner import Runner
 from continual_hackatari.training.search import DISTRIBUTIONS
 from continual_hackatari.training.sweeps import Sweep

@@ -33,6 +33,7 @@ from continual_hackatari.schedules.factories import (
     steps_to_ask,
 )
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
+from continual_hackatari.training.command_line import given_flags, parse_command_line
 from continual_hackatari.training.config import (
     ConfigError,
     apply_config_file,
@@ -40,8 +41,6 @@ from continual_hackatari.training.config import (
     check_not_empty,
     check_ranges,
     from_plain_dict,
-    given_flags,
-    parse_command_line,
 )
 from continual_hackatari.training.cost import cost_of_games, plan_continual_evaluation
 from continual_hackatari.training.devices import choose_device, device_line
