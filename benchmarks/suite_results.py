@@ -54,7 +54,7 @@ from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import as_plain_dict
 from continual_hackatari.training.game import choose_game
 from continual_hackatari.training.script_files import load_script
-from continual_hackatari.training.suites import first_regimes
+from continual_hackatari.training.suites import first_regimes, game_of
 
 PAGE = ROOT / "docs" / "suite-results.md"
 STRENGTHS = "strengths-"
@@ -221,10 +221,14 @@ def label_of(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """
     words = [label] if (label := script_label(args, config)) else []
     for name in args.get("methods", []):
-        defaults = dataclasses.asdict(all_methods()[name].Settings())
-        given = {key: args.get(f"{name}.{key}", default) for key, default in defaults.items()}
-        words.append(with_settings(name, given, defaults))
+        words.append(with_settings(name, *settings_of_method(name, args)))
     return "+".join(words) or PLAIN
+
+
+def settings_of_method(name: str, args: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a run had, and what it has by default."""
+    defaults = dataclasses.asdict(all_methods()[name].Settings())
+    return {key: args.get(f"{name}.{key}", default) for key, default in defaults.items()}, defaults
 
 
 def script_label(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -481,20 +485,39 @@ def by_task_alone(runs: Sequence[Run], config: Mapping[str, Any]) -> dict[tuple[
     return found
 
 
-def strength_table(results: Results) -> str:
-    """One row per value; of each method the best mean score at the end is chosen, the first of equals."""
+class Strength(NamedTuple):
+    """A row of the table of strengths."""
+
+    methods: str
+    varied: dict[str, Any]
+    """the settings that are not the same in all rows of these methods, as `ewc.strength`"""
+    chosen: bool
+    """the best mean score at the end, the first of equals"""
+
+
+def strengths_of(results: Results) -> list[Strength]:
+    """In the order of the groups."""
     means = [result.summaries["average_performance"].mean for result in results.above]
-    lists = [tuple(result.group.runs[0].args["methods"]) for result in results.above]
+    lists = ["+".join(result.group.runs[0].args["methods"]) for result in results.above]
     settings = [experiment_settings(result.group.runs[0].args) for result in results.above]
-    rows = [["methods", "setting", "seeds", "at the end", "minus none", "chosen"]]
-    for i, result in enumerate(results.above):
+    found = []
+    for i, own in enumerate(settings):
         same = [j for j in range(len(lists)) if lists[j] == lists[i]]
-        varied = [key for key in differences([settings[j] for j in same]) if key in settings[i]]
-        setting = ", ".join(f"`{key}` {short(settings[i][key])}" for key in varied)
+        varied = {key: own[key] for key in differences([settings[j] for j in same]) if key in own}
         best = max(same, key=lambda j: means[j]) == i and len(same) > 1
+        found.append(Strength(lists[i], varied, best))
+    return found
+
+
+def strength_table(results: Results) -> str:
+    """One row per value of each method."""
+    rows = [["methods", "setting", "seeds", "at the end", "minus none", "chosen"]]
+    for label, result, strength in zip(results.labels, results.above, strengths_of(results), strict=True):
+        setting = ", ".join(f"`{key}` {short(value)}" for key, value in strength.varied.items())
         seeds = ", ".join(run.seed for run in result.group.runs)
-        cells = [setting, seeds, number(means[i]), minus_plain(results, results.labels[i]), "yes" * best]
-        rows.append([f"`{'+'.join(lists[i]) or PLAIN}`", *cells])
+        end = number(result.summaries["average_performance"].mean)
+        cells = [setting, seeds, end, minus_plain(results, label), "yes" * strength.chosen]
+        rows.append([f"`{strength.methods or PLAIN}`", *cells])
     return format_table(rows, "markdown")
 
 
@@ -503,15 +526,54 @@ def strength_table(results: Results) -> str:
 
 def page() -> str:
     """All of docs/suite-results.md."""
-    sections = []
-    for name, config in known_sequences().items():
-        content = read(FOLDER / f"{name}.json")
-        if not any(content.values()):
-            continue
-        with tempfile.TemporaryDirectory() as place:
-            results = results_of(name, config, content, Path(place))
-            sections.append(section_of(results))
-    return "\n".join([INTRODUCTION, *sections, PLAN])
+    with tempfile.TemporaryDirectory() as place:
+        contents = {name: read(FOLDER / f"{name}.json") for name in known_sequences()}
+        every = [
+            results_of(name, config, contents[name], Path(place) / name)
+            for name, config in known_sequences().items()
+            if any(contents[name].values())
+        ]
+        chosen = [
+            Choice(game_of(results.config), results.name, strength.varied)
+            for results in every
+            if results.name.startswith(STRENGTHS)
+            for strength in strengths_of(results)
+            if strength.chosen
+        ]
+        return "\n".join([INTRODUCTION, *(section_of(results, chosen) for results in every), PLAN])
+
+
+class Choice(NamedTuple):
+    """What was chosen on a sequence for strengths."""
+
+    game: str
+    sequence: str
+    settings: dict[str, Any]
+
+
+def choice_of_settings(results: Results, chosen: Sequence[Choice]) -> list[str]:
+    """What is to be said of the settings of methods: which were chosen on another game, or otherwise."""
+    lines = ["Settings that a label does not name are the defaults; they were not chosen for this game."]
+    for name, key, value in dict.fromkeys(named for run in results.runs for named in named_settings(run.args)):
+        setting = f"{name}.{key}"
+        here = [each for each in chosen if each.game == game_of(results.config) and setting in each.settings]
+        if not here:
+            elsewhere = [each.game for each in chosen if each.settings.get(setting) == value]
+            why = f"was chosen on {' and '.join(elsewhere)}, not on this game" if elsewhere else "is no measured choice"
+            lines.append(f"`{setting}` {short(value)} {why}.")
+        elif value not in (each.settings[setting] for each in here):
+            links = [f"{short(each.settings[setting])} [was](#{each.sequence})" for each in here]
+            lines.append(f"`{setting}` {short(value)} was not chosen for this game; {' and '.join(links)}.")
+    return lines
+
+
+def named_settings(args: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """Method, setting, value of those that a label names."""
+    found = []
+    for name in args.get("methods", []):
+        given, defaults = settings_of_method(name, args)
+        found += [(name, key, value) for key, value in given.items() if value != defaults[key]]
+    return found
 
 
 def not_run(results: Results) -> list[str]:
@@ -531,7 +593,7 @@ def not_run(results: Results) -> list[str]:
     return [*lines, f"Not run yet on one task alone, of the same seeds: {'; '.join(left)}"] if left else lines
 
 
-def section_of(results: Results) -> str:
+def section_of(results: Results, chosen: Sequence[Choice]) -> str:
     """What one file's runs came to."""
     blocks = [f"## {results.name}", sequence_in_words(results.config)]
     if results.above:
@@ -552,7 +614,7 @@ def section_of(results: Results) -> str:
         }
         for kind, words in captions.items():
             blocks.append(f"![{words}](../benchmarks/results/suites/{results.name}-{kind}.png)\n{words}")
-        blocks += ["What this does **not** show:", "\n".join(f"- {line}" for line in limits_of(results))]
+        blocks += ["What this does **not** show:", "\n".join(f"- {line}" for line in limits_of(results, chosen))]
     if results.alone:
         words = "Runs on one task alone, as the game counts their scores:"
         blocks += [words, alone_table(results.alone, results.config)]
@@ -583,7 +645,7 @@ def sequence_in_words(config: Mapping[str, Any]) -> str:
     return f"{config['env_id']}: {', then '.join(parts)}."
 
 
-def limits_of(results: Results) -> list[str]:
+def limits_of(results: Results, chosen: Sequence[Choice]) -> list[str]:
     """What a reader must not conclude."""
     lines = how_far_to_trust(Report(results.groups, figures.Keys([]), {}, "sampled", []))
     steps = schedule_from_config(dict(results.config), seed=0).num_total_steps
@@ -603,7 +665,14 @@ def limits_of(results: Results) -> list[str]:
             lines.append(f"`{label}`: forgetting is undefined: {forgetting.reason}.")
     lines += [*what_one_action_says(results), *barely_learned(results)]
     if not results.name.startswith(STRENGTHS):
-        lines.append("Settings that a label does not name are the defaults; they were not chosen for this game.")
+        lines += choice_of_settings(results, chosen)
+    processors = sorted({run.args["processor"] for run in results.runs})
+    if len(processors) > 1:
+        lines.append(
+            f"The runs were made on different processors, {' and '.join(processors)}. These round differently, and so "
+            "do versions that sum in another order: runs of one seed then part within the first updates, and a "
+            "difference to `none` of the same seed has no less luck in it than one to another seed."
+        )
     if mixed := mixed_versions([run.args for run in results.runs]):
         lines.append(f"{mixed[0].upper()}{mixed[1:]}.")
     return lines
@@ -669,10 +738,14 @@ def what_was_run(results: Results) -> list[str]:
 
 
 def made_by(runs: Sequence[Run]) -> str:
-    """Seeds, commit, processor, and the command of the first."""
-    args = runs[0].args
-    seeds = f"{'seed' if len(runs) == 1 else 'seeds'} {', '.join(run.seed for run in runs)}"
-    return f"{seeds}: commit {args['versions']['commit'][:12]}, {args['processor']}, `{args['command']}`"
+    """Seeds, with the commits and the processor that made them, and the command of the first."""
+    seeds: dict[str, list[str]] = {}
+    for run in runs:
+        commits = [part["versions"]["commit"][:12] for part in (run.args, *run.args.get("resumed", []))]
+        made = f"commit {', then '.join(dict.fromkeys(commits))}, {run.args['processor']}"
+        seeds.setdefault(made, []).append(run.seed)
+    told = [f"{'seed' if len(own) == 1 else 'seeds'} {', '.join(own)}: {made}" for made, own in seeds.items()]
+    return f"{'; '.join(told)}; `{runs[0].args['command']}`"
 
 
 def draw(results: Results) -> None:

@@ -479,6 +479,39 @@ def test_of_three_strengths_the_best_is_marked(committed, tmp_path):
     ]
 
 
+def test_the_page_says_of_each_setting_whether_it_was_chosen_on_this_game(committed, tmp_path):
+    sequence = {"exp_name": "strengths-freeway-v1", "strings": ("disable_cars", "reverse_car_speed_top")}
+    for strength, gain in ((1.0, 1.0), (10000.0, 0.5)):
+        more = {"held_out": (), "ewc.strength": strength}
+        suite_results.collect([made_up(tmp_path / str(strength), ("ewc",), gain=gain, **sequence, **more)])
+    breakout = json.loads((ROOT / "configs" / "suites" / "breakout-dynamics" / "cpu.json").read_text())
+    strings = tuple(breakout["modification_factory_kwargs"]["modifications"])
+    elsewhere = {"exp_name": breakout["exp_name"], "strings": strings, "env_id": breakout["env_id"], "held_out": ()}
+    for place, of, strength in (("a", {}, 1.0), ("b", {}, 2.0), ("c", elsewhere, 1.0)):
+        more = {**of, "ewc.strength": strength, "redo.every": 7}
+        suite_results.collect([made_up(tmp_path / place, ("redo", "ewc"), **more)])
+    page = suite_results.page()
+    of_freeway = page.partition(f"## {SUITE}\n")[2].partition("\n## ")[0]
+    of_breakout = page.partition(f"## {breakout['exp_name']}\n")[2].partition("\n## ")[0]
+    assert "- `ewc.strength` 2 was not chosen for this game; 1 [was](#strengths-freeway-v1).\n" in of_freeway
+    assert "- `ewc.strength` 1 was" not in of_freeway
+    assert "- `ewc.strength` 1 was chosen on Freeway, not on this game.\n" in of_breakout
+    assert "- `redo.every` 7 is no measured choice.\n" in of_freeway
+    assert "- `redo.every` 7 is no measured choice.\n" in of_breakout
+
+
+def test_what_made_the_runs_is_told_of_each(committed, tmp_path):
+    later = {"versions": {**VERSIONS, "commit": "f" * 16}}
+    for seed, more in ((1, {}), (2, {"resumed": [later]}), (3, {}), (4, {"processor": "another one"})):
+        suite_results.collect([made_up(tmp_path, seed=seed, **more)])
+    page = suite_results.page()
+    assert (
+        "- `none`, seeds 1, 3: commit 0123456789ab, a processor; seed 2: commit 0123456789ab, then ffffffffffff, a "
+        "processor; seed 4: commit 0123456789ab, another one; `python train.py --seed=1`\n" in page
+    )
+    assert "- The runs were made on different processors, a processor and another one. " in page
+
+
 def lines_of(page, head):
     """The cells of the rows of the table with this head."""
     table = page.partition(f"{head} ")[2].partition("\n\n")[0]
