@@ -122,7 +122,7 @@ def run(args: Args) -> None:
 def check_output(name: str) -> None:
     """Raise ConfigError for what cannot be the beginning of both files' names, or would look odd in them."""
     path = Path(name)
-    if name.endswith("/") or path.name in ("", "..") or os.path.isdir(path):
+    if name.endswith(("/", "..")) or os.path.isdir(path):
         raise ConfigError(f"`output` is `{name}`, a folder; name the files in it, as in `{path / 'metrics'}`")
     if path.suffix.lower() in (".csv", ".json", ".html", ".md", ".tex", ".tsv", ".txt", ".xlsx"):
         raise ConfigError(

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,13 +28,20 @@ import tyro
 
 from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.tables import format_table
-from continual_hackatari.training.command_line import parse_command_line
+from continual_hackatari.training.command_line import given_flags, parse_command_line
 from continual_hackatari.training.config import ConfigError, Range, check_ranges
 from continual_hackatari.training.method_words import methods_in
 from continual_hackatari.training.queues import Queue, is_queue
 from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script, load_script
-from continual_hackatari.training.suites import PPO_ROUND, cost_of, plan_table, suite_file, write_single_tasks
+from continual_hackatari.training.suites import (
+    PPO_ROUND,
+    cost_of,
+    first_regimes,
+    plan_table,
+    suite_file,
+    write_single_tasks,
+)
 from continual_hackatari.training.sweep_checks import check
 from continual_hackatari.training.sweeps import (
     Batch,
@@ -181,6 +189,8 @@ def run_suite(args: Args, flags: list[str]) -> int:
     folder = Path(args.folder or Path("sweeps") / f"{args.suite}-{args.size}{other}")
     sweep = Sweep(sweep_of_suite(program, os.path.relpath(path), methods, args.seeds, flags), folder)
     runs = sweep.planned()
+    check_only(args.only, len(runs) + len(first_regimes(config)) * len(args.seeds))
+    check_no_settings_of_methods(flags)
     check(sweep, runs)
     # The commands name the files of single-task runs, so these are written even where nothing is started.
     files = write_single_tasks(config, SINGLE_TASKS / "configs")
@@ -188,7 +198,7 @@ def run_suite(args: Args, flags: list[str]) -> int:
     runs_alone = alone.planned()
     if flags:  # such as a setting of a method, which runs without methods refuse
         check(alone, runs_alone)
-    print_plan(config, runs, runs_alone, usual_round(program, flags) if args.program or flags else PPO_ROUND)
+    print_plan(config, runs, runs_alone, told_by_flags(program, flags) if args.program or flags else {})
     if args.only is not None or args.dry_run:
         chosen = this_job([*runs_alone, *runs], args.only)
         if args.dry_run:
@@ -201,32 +211,29 @@ def run_suite(args: Args, flags: list[str]) -> int:
     return max(code, sweep.run(runs, args.jobs, True, lambda folders: suite_report(folder, folders, baselines)))
 
 
-def usual_round(program: str, flags: list[str]) -> dict[str, int]:
-    """Games and steps between two updates of this training script, with these flags: the weights change so often."""
+def told_by_flags(program: str, flags: list[str]) -> dict[str, Any]:
+    """What these flags say, and how often the weights change: games and steps between updates of this script."""
     if not is_training_script(program):
-        return PPO_ROUND
-    args = parse_command_line(load_script(program).settings, flags)
-    return {name: getattr(args, name) for name in PPO_ROUND}
+        return {}
+    settings = load_script(program).settings
+    args = parse_command_line(settings, flags)
+    return {name: getattr(args, name) for name in {*PPO_ROUND, *given_flags(settings, flags)} if hasattr(args, name)}
 
 
-def print_plan(
-    config: dict[str, Any], runs: list[Job], runs_alone: list[Job], usual_round: dict[str, int] = PPO_ROUND
-) -> None:
-    """What a suite will take, roughly."""
+def print_plan(config: dict[str, Any], runs: list[Job], runs_alone: list[Job], told: Mapping[str, Any]) -> None:
+    """What a suite will take, roughly. told: by flags, where the file does not say it."""
     for run in (*runs, *runs_alone):
         run.collect()
     rows = []
     for methods in dict.fromkeys(run.parameters["methods"] for run in runs):
         own = [run for run in runs if run.parameters["methods"] == methods]
-        cost = cost_of(config, weights_change(methods), usual_round)
+        cost = cost_of({**told, **config}, weights_change(methods))
         rows.append((methods, len(own), sum(run.state == "finished" for run in own), cost))
     for file in dict.fromkeys(run.parameters["config"] for run in runs_alone):
         own = [run for run in runs_alone if run.parameters["config"] == file]
         of_task = json.loads(Path(file).read_text(encoding="utf-8"))
         name = f"only {of_task['modifs'] or UNMODIFIED}"
-        rows.append(
-            (name, len(own), sum(run.state == "finished" for run in own), cost_of(of_task, usual_round=usual_round))
-        )
+        rows.append((name, len(own), sum(run.state == "finished" for run in own), cost_of({**told, **of_task})))
     print(format_table(plan_table(rows)))
     print("hours: roughly, of plain PPO on two cores, one run after the other; a method costs more", flush=True)
 
@@ -276,11 +283,25 @@ def this_job(runs: list[Job], only: int | None) -> list[Job]:
     Raises:
         ConfigError: there is no run of this number.
     """
-    if only is None:
-        return runs
-    if only >= len(runs):
-        raise ConfigError(f"`only` (or `resume_id`) is {only}, but the runs of this sweep are 0 to {len(runs) - 1}.")
-    return [runs[only]]
+    check_only(only, len(runs))
+    return runs if only is None else [runs[only]]
+
+
+def check_only(only: int | None, number: int) -> None:
+    """Raise ConfigError unless there are so many runs that one is called `only`."""
+    if only is not None and only >= number:
+        raise ConfigError(f"`only` (or `resume_id`) is {only}, but the runs of this sweep are 0 to {number - 1}.")
+
+
+def check_no_settings_of_methods(flags: list[str]) -> None:
+    """Raise ConfigError for flags of all runs of a suite that those without the method would refuse."""
+    for word in flags:
+        if found := re.match(r"--(no[-_])?([a-z]\w*)\.([\w-]+)", word):
+            method, setting = found[2], found[3].replace("-", "_")
+            raise ConfigError(
+                f"`{found[0]}` after `--` would go to every run, and those on one task alone have no methods; write "
+                f"`{method}:{setting}={False if found[1] else 'VALUE'}` in `--methods`."
+            )
 
 
 def report(folder: Path, runs: Sequence[str]) -> bool:

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 _LARGEST_FILE = 10_000_000  # characters
 _MAX_DEPTH = 200  # whatever looks into the values calls itself as often, which Python allows 1000 times
 _REMEDIES = (
-    ("Illegal trailing comma", "no comma may stand before the closing bracket; leave it out"),
     ("Expecting ',' delimiter", "a comma is missing before this"),
     ("Expecting ':' delimiter", "a colon is missing between a key and its value"),
     ("Invalid control character", 'a string ends in its line, with ", and a tab in it is written as \\t'),
@@ -97,7 +96,8 @@ def _nearest_file(path: Path) -> str:
 
 def _remedy(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
     """Where the mistake is, and what to do."""
-    position, rest, before = error.pos, text[error.pos :].lstrip(), text[: error.pos].rstrip()
+    position = error.pos + error.msg.startswith("Illegal trailing comma")  # where Python 3.13 points at the comma
+    rest, before = text[position:].lstrip(), text[:position].rstrip()
     if not text.strip():
         return 0, "the file is empty; {} is an object without keys"
     if not rest and error.msg.startswith("Expecting"):
@@ -111,7 +111,9 @@ def _remedy(text: str, error: json.JSONDecodeError) -> tuple[int, str]:
     if error.msg.startswith("Expecting ',' delimiter"):
         if rest[:1] in ("}", "]", ":"):
             return position, f"a closing bracket is missing before {rest[0]}"
-        if re.search(r"[\[:,]\s*-?\d+(\.\d+)?$", text[:position]) and re.match(r"[\w.]", text[position:]):
+        if re.search(r"[\[:,]\s*-?\d+(\.\d+)?([eE][+-]?\d+)?$", text[:position]) and re.match(
+            r"[\w.]", text[position:]
+        ):
             return position, "this is no number of JSON, where 5.0, 10 and 1e-4 are"
     if word := re.match(r"True\b|False\b|None\b", rest):
         right = {"True": "true", "False": "false", "None": "null"}[word[0]]

@@ -278,6 +278,8 @@ def test_low_precision_gives_float32_and_nearly_the_same(name: str, how: str, re
             r"`architecture`: 'PPO_OJB' is none of PPO, PPO_OBJ, PPO_CBP, .* Did you mean PPO_OBJ\?",
         ),
         (("ppo", (4, 84, 84), 6), r"Did you mean PPO\?"),
+        (("/x/nets/own.py:Mine", (4, 84, 84), 6), r"write `own:Mine`, with PYTHONPATH=/x/nets\.$"),
+        (("../nets/own.py:Mine", (4, 84, 84), 6), r"write `own:Mine`, with PYTHONPATH=\.\./nets\.$"),
         (
             ("transformer", (4, 84, 84), 6),
             r"'transformer' is none of PPO, PPO_OBJ, PPO_CBP, and no `package.module:Class`\.$",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -169,8 +170,15 @@ def test_words_without_a_flag_stand_in_one_row():
     assert (args.runs, args.output, args.track) == (["a", "b"], "y", True)
     args = parse_command_line(WithPlaces, ["-oy", "--track", "--", "a", "b"])
     assert (args.runs, args.output, args.track) == (["a", "b"], "y", True)
-    with pytest.raises(ConfigError, match=r"`b` belongs to no flag; give all of `runs` in one row."):
-        parse_command_line(WithPlaces, ["a", "-o", "y", "b"])
+    args = parse_command_line(WithPlaces, ["--track", "a", "b"])
+    assert (args.runs, args.track) == (["a", "b"], True)
+    for words, fault in (
+        (["a", "-o", "y", "b"], "`b` belongs to no flag; give all of `runs` in one row."),
+        (["--track", "true"], "`--track` takes no value, but is given true; write `--track`."),
+        (["a", "-o"], "`-o` is given without its value, a string; one that begins with - follows a =, as in `-o=-x`."),
+    ):
+        with pytest.raises(ConfigError, match=rf"^{re.escape(fault)}$"):
+            parse_command_line(WithPlaces, words)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +188,10 @@ def test_words_without_a_flag_stand_in_one_row():
         (["0.9", "0.99", "--max_pool=true"], "`--max_pool` takes no value, but is given true; write `--max_pool`."),
         (["0.9", "0.99", "--no_max_pool=True"], "`--no_max_pool` takes no value, but is given True; write "
          "`--no_max_pool`."),
+        (["0.9,0.99"], "`--adam_betas` takes 2 values, as in `--adam_betas 0.9 0.999`, but is given 1; write spaces "
+         "between them, `--adam_betas 0.9 0.99`."),
+        (["0.9", "0.99", "--methods", "ewc", "--ewc.no_normalize"],
+         "`ewc.no_normalize` is not a setting of ewc; the nearest is `ewc.normalise`."),
         (["0.9", "x"], "`--adam_betas` has `x`, which must be a number."),
         (["0.9", "0.99", "--adam_betas", "0.8", "0.9"], "`--adam_betas` is given twice; give it once."),
         (["0.9", "0.99", "--methods", "ewc", "--no_ewc.strength"],
@@ -425,6 +437,10 @@ def test_broken_files_are_one_sentence(config_file, content, words):
         ),
         ("{'a': 3}", "line 1, column 2", 'JSON has double quotes only, "'),
         ('{"a": True}', "line 1, column 7", "True is Python's; in JSON it is true"),
+        ('{"a": False}', "line 1, column 7", "False is Python's; in JSON it is false"),
+        ('{"a": 3 # say\n}', "line 1, column 9", "JSON has no comments"),
+        ('{/* say */ "a": 1}', "line 1, column 2", "JSON has no comments"),
+        ("[1e5.]", "line 1, column 5", "this is no number of JSON"),
         ('{"a": None}', "line 1, column 7", "None is Python's; in JSON it is null"),
         ("{seed: 3}", "line 1, column 2", 'a key in double quotes belongs here, as in "seed"'),
         ('{"a": .5}', "line 1, column 7", "a value belongs here: a number, text in double quotes"),
@@ -440,6 +456,7 @@ def test_a_mistake_in_json_is_told_with_its_place_and_what_to_do(config_file, co
 def test_a_key_twice_is_told_with_its_lines(config_file):
     twice = "the key `a` appears twice in one object"
     assert f"{twice} (lines 2 and 3); keep one of them." in error_of(config_file('{\n "a": 1,\n "a" : 2}'))
+    assert f"{twice}; keep one of them." in error_of(config_file('{"a": 1, "a": 2}')), "all in one line"
     assert f"{twice}; keep one of them." in error_of(config_file('{"b": {"a": 0},\n "a": 1,\n "a": 2}')), "which two?"
     phases = '{"modification_factory_kwargs": {"AFactory": {}, "AFactory": {}}}'
     assert "to use a factory twice, give a list of" in error_of(config_file(phases))
@@ -447,6 +464,7 @@ def test_a_key_twice_is_told_with_its_lines(config_file):
 
 def test_a_file_that_is_not_there_has_a_nearest_one(config_file):
     other = config_file("{}").with_name("run_confg.json")
+    other.with_suffix(".png").touch()
     assert error_of(other).endswith(f"No such file or directory; the nearest is {other.parent / 'run_config.json'}.")
 
 

@@ -806,7 +806,7 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_starts(config, word
     ("flags", "words"),
     [
         ([], ["agent_path", "--run"]),
-        (["--run", "nowhere"], ["nowhere", "does not exist", "run folders are made by training"]),
+        (["--run", "nowhere"], ["`run` names", "nowhere", "does not exist", "run folders are made by training"]),
         (["--run", "RUN", "--deterministic"], ["deterministic", "one checkpoint"]),
         (["--run", "RUN", "--agent_path", "x"], ["agent_path", "one checkpoint"]),
         (["--run", "RUN", "--eval_games", "2"], ["eval_games", "evals.csv", "1 and 1"]),

@@ -109,10 +109,35 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
         (["--methods", "layer_norm,rego"], {}, "nearest is `layer_norm`"),
         (["--methods", "shrink_pertub"], {}, "`methods` names `shrink_pertub`.*nearest is `shrink_perturb`"),
         (["--methods", "shrink_perturb", "shrink_perturb"], {}, "twice"),
-        (["--shrink_perturb.factor", "1"], {}, "`shrink_perturb.factor` is a setting of a method that is off; add"),
+        (
+            ["--shrink_perturb.factor", "1"],
+            {},
+            "`shrink_perturb.factor` is a setting of a method that is off: `methods` is empty; add `shrink_perturb` to",
+        ),
+        (
+            ["--methods", "shrink_perturb", "--shrink_perturb.factor", "1"],
+            {"methods": ["redo", "ewc"]},
+            "`shrink_perturb.factor` is a setting of a method that is off: `methods` is redo ewc; add",
+        ),
         ([], {"shrink_perturb": {"factor": 1}}, "`shrink_perturb.factor` is a setting of a method that is off"),
+        (["--methods", "none"], {}, "`methods` names `none`, which is none; leave `methods` out for a run without any"),
+        (
+            ["--methods", "redo", "--redo-every", "5"],
+            {},
+            "`--redo_every` is no flag here; the nearest is `--redo.every`",
+        ),
+        (
+            ["--methods", "shrink_perturb", "--shrink_factor", "0.9"],
+            {},
+            "add `--shrink_and_perturb`, or give the method of `--methods` `--shrink_perturb.factor`, or leave",
+        ),
+        (
+            ["--methods", "continual_backprop", "--maturity_threshold", "9"],
+            {},
+            "or give the method of `--methods` `--continual_backprop.maturity_threshold`, or leave",
+        ),
         (["--shrink_perturb.facto", "1"], {}, "`shrink_perturb.facto` is not a .* nearest is `shrink_perturb.factor`"),
-        ([], {"shrink_perturb": {"facto": 1}}, "`shrink_perturb.facto` is not a setting of shrink_perturb"),
+        ([], {"shrink_perturb": {"facto": 1}}, "`shrink_perturb.facto` in config.json is not a setting of shrink"),
         (["--shrink_pertub.factor", "1"], {}, "`--shrink_pertub.factor`: nothing.*the nearest is `shrink_perturb`"),
         ([], {"shrink_perturb": {"factor": "x"}}, "`shrink_perturb.factor` in config.json must be a number"),
         (
@@ -137,7 +162,11 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
         (["--methods", "shrink_perturb", "--boundary", "never"], {}, "`boundary` is 'never'; allowed are schedule"),
         (["--methods", "shrink_perturb", "--boundary", "every:0"], {}, "`boundary` is 'every:0'"),
         *(
-            (["--methods", name, "--boundary", "none"], {}, f"{name} needs to know where a task ends")
+            (
+                ["--methods", name, "--boundary", "none"],
+                {},
+                f"{name} needs to know where a task ends.*; leave `boundary` at schedule, or {name} out",
+            )
             for name in ("shrink_perturb", "from_scratch", "reset_optimizer", "ewc", "online_ewc", "a_gem")
         ),
         (["--methods", "continual_backprop", "--cuda_graphs"], {}, "`continual_backprop` and `cuda_graphs`: "),
@@ -298,11 +327,20 @@ def test_what_is_frozen_stays_as_it_is(tmp_path, monkeypatch):
         ("l2_init", {"form": "decoupled", "strength": 1.0}),
     ],
 )
-def test_frozen_layers_stay_as_they_are_though_their_units_are_known(name, settings):
-    """Gains of a normaliser as well; l2_init has something to draw back."""
+@pytest.mark.parametrize(
+    ("frozen", "trained"),
+    [
+        (["encoder", "norm.encoder1"], {"decoder.0.weight", "actor.weight"}),
+        (["norm.encoder1"], {"decoder.0.weight", "actor.weight"}),
+        (["actor", "critic"], {"encoder.0.weight"}),
+    ],
+    ids=str,
+)
+def test_frozen_layers_stay_as_they_are_though_their_units_are_known(name, settings, frozen, trained):
+    """Gains of a normaliser and what reads a unit as well; l2_init has something to draw back."""
     agent = small_agent(changes={"layer_norm": True})
-    for frozen in (agent.encoder, agent.norm.get_submodule("encoder1")):
-        frozen.requires_grad_(False)
+    for part in frozen:
+        agent.get_submodule(part).requires_grad_(False)
     methods = Methods({name: method_on(agent, name, **settings)})
     with torch.no_grad():
         for parameter in agent.parameters():
@@ -312,7 +350,7 @@ def test_frozen_layers_stay_as_they_are_though_their_units_are_known(name, setti
     methods.boundary(*BOUNDARY)
     same = {each for each, parameter in agent.named_parameters() if torch.equal(parameter, before[each])}
     assert {each for each, parameter in agent.named_parameters() if not parameter.requires_grad} <= same
-    assert not {"decoder.0.weight", "actor.weight"} & same
+    assert not trained & same
 
 
 def test_a_boundary_for_no_method_is_said_to_do_nothing(workdir, capsys):

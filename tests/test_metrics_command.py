@@ -414,6 +414,7 @@ def test_settings_that_cannot_work(workdir, capsys, three_seeds):
     assert "give at least one run folder" in error_of(capsys, "--mode", "greedy")
     assert "there is no folder `not`; create it" in error_of(capsys, "runs/s1", "-o", "not/there")
     assert "a folder; name the files in it, as in `runs/metrics`" in error_of(capsys, "runs/s1", "-o", "runs/")
+    assert "a folder; name the files in it, as in `new/metrics`" in error_of(capsys, "runs/s1", "-o", "new/")
     for name in ("x.csv", "x.xlsx"):
         assert f"`output` is `{name}`; leave out the ending, `x`:" in error_of(capsys, "runs/s1", "-o", name)
     assert "`runs` is given and empty" in error_of(capsys, "runs/s1", "")

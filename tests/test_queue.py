@@ -121,7 +121,8 @@ GOOD = {"env_id": "ALE/Freeway-v5", "total_timesteps": 1000, "num_workers": 0}
         ([{**GOOD, "seed": "1"}], '`seed` in experiment 0 of tiny.json must be a whole number, but it is "1"'),
         ([{**GOOD, "num_envs": 0}], "`num_envs` is 0"),
         ([GOOD, {**GOOD, "modifs": "all_pink_car"}], "did you mean all_pink_cars"),
-        ([{**GOOD, "methods": ["ewc"], "ewc": {"strenght": 3}}], "the nearest is `ewc.strength`"),
+        ([{**GOOD, "methods": ["ewc"], "ewc": {"strenght": 3}}], "`ewc.strenght` in experiment 0 of tiny.json is not a "
+         "setting of ewc; the nearest is `ewc.strength`"),
         ([{**GOOD, "methods": ["ewk"]}], "ewc"),
         ([{**GOOD, "resume": "runs/x"}], "`resume` cannot stand in experiment 0 of tiny.json"),
         ([{"modification_factory": "NoModificationFactory"}], "`modification_factory` of experiment 0 of tiny.json "

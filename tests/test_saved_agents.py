@@ -79,6 +79,7 @@ def test_a_run_folder_stands_for_its_last_agent(run, tmp_path, capsys):
     for path, words in (
         (folder, "holds no agent yet: a run saves it"),
         (folder.parent, f"is not the folder of a run; give that, or the path of a .cleanrl_model file; {meant}"),
+        ("Random", "`Random` does not exist; the random player is written `random`."),
         (beside, f"`{beside}` does not exist; give a .cleanrl_model file or a run folder; {meant}"),
         (beside / "model.cleanrl_model", f"does not exist; give a .cleanrl_model file or a run folder; {meant}"),
     ):

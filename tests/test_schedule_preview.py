@@ -413,6 +413,7 @@ def test_what_training_says_of_names_the_preview_says(tmp_path: Path, capsys: py
     [
         ({}, [], 8, 1024),
         ({"clip_coef": 0.1}, [], 8, 1024),
+        ({"plasticity_every": 5}, [], 8, 1024),  # PPO and CLEAR have it
         ({"replay_ratio": 1.0}, [], 16, 320),
         ({"replay_ratio": 1.0, "num_envs": 4}, [], 4, 80),
         ({"replay_ratio": 1.0}, ["--num_steps", "40"], 16, 640),

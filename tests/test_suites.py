@@ -12,8 +12,11 @@ from pages import section
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
+from continual_hackatari.methods import all_methods
 from continual_hackatari.schedules.factories import schedule_from_config
-from continual_hackatari.training.config import ConfigError, apply_config_file
+from continual_hackatari.training import method_words
+from continual_hackatari.training.command_line import parse_command_line
+from continual_hackatari.training.config import ConfigError, apply_config_file, prefixed_of
 from continual_hackatari.training.suites import (
     Cost,
     cost_of,
@@ -26,6 +29,7 @@ from continual_hackatari.training.suites import (
 from continual_hackatari.training.sweeps import command_of, methods_flag, read_sweep
 from continual_hackatari.wrappers.config import check_string, game_config
 
+A_METHOD_IS = "a method is its name and then its settings, as in `ewc:strength=10`, and + stands between methods"
 SIZES = ("cpu", "full")
 FOLDER = ROOT / "configs" / "suites"
 NAMES = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
@@ -199,6 +203,49 @@ def test_methods_are_a_list_for_the_training_script():
     assert command_of(file, {"methods": "a+b", "her": True, "seed": 1}) == [
         *("python", "train.py", "--methods", "a", "b", "--her", "--seed=1")
     ]
+    del file["command"]
+    assert command_of(file, {"methods": ["a", "b"], "her": True}) == [
+        *("python", "train.py", "--methods", "a", "b", "--her=True")
+    ]
+    assert command_of(file, {"methods": "none"}) == ["python", "train.py"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fault"),
+    [
+        (
+            {"methods": "redo+ewc:strength=3", "ewc.strength": 1},
+            "`methods` has `redo+ewc:strength=3`, and `ewc.strength` is a parameter of its own too; leave one of them "
+            "out.",
+        ),
+        ({"methods": "ewc:strength=1:strength=2"}, "which says `ewc.strength` twice; say it once."),
+    ],
+)
+def test_a_setting_that_would_not_be_what_the_methods_say_is_refused(parameters, fault):
+    """The last value would count, under a label with the other."""
+    with pytest.raises(ConfigError) as caught:
+        command_of({"program": "train.py"}, parameters)
+    assert str(caught.value).endswith(fault)
+    assert command_of({"program": "train.py"}, {"methods": "ewc:strength=3", "ewc.samples": 1})
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--only", "5"], "`only` (or `resume_id`) is 5, but the runs of this sweep are 0 to 4."),
+        (
+            ["--methods", "ewc", "--", "--ewc.strength", "5"],
+            "`--ewc.strength` after `--` would go to every run, and those on one task alone have no methods; write "
+            "`ewc:strength=VALUE` in `--methods`.",
+        ),
+        (["--", "--no-ewc.normalise"], "write `ewc:normalise=False` in `--methods`."),
+    ],
+)
+def test_a_suite_is_refused_before_anything_is_written(fake, workdir, capsys, words, fault):
+    before = sorted(workdir.iterdir())
+    assert sweep.main(["--suite", "freeway-dynamics", "--seeds", "1", *words]) == 2
+    assert capsys.readouterr().err.endswith(f"{fault}\n")
+    assert sorted(workdir.iterdir()) == before
 
 
 @pytest.mark.parametrize(
@@ -206,11 +253,11 @@ def test_methods_are_a_list_for_the_training_script():
     [
         (
             "layer_norm,redo",
-            "`layer_norm+redo` for one run with all of them, or `layer_norm redo` for one run with each",
+            "write `layer_norm+redo` for one run with all of them, or `layer_norm redo` for one run with each",
         ),
         (
             "layer_norm redo",
-            "`layer_norm+redo` for one run with all of them, or `layer_norm redo` for one run with each",
+            "write `layer_norm+redo` for one run with all of them, or `layer_norm redo` for one run with each",
         ),
         ("layer_norm + redo", "write `layer_norm+redo`"),
         ("redo:every:50", "write `redo:every=50`"),
@@ -218,27 +265,62 @@ def test_methods_are_a_list_for_the_training_script():
         ("layer_norm+ewc:strength=", "write `layer_norm+ewc:strength=VALUE`"),
         (
             "ewc:strength=10,redo",
-            "write `ewc:strength=10+redo` for one run with all of them, or `ewc:strength=10 redo`",
+            "write `ewc:strength=10+redo` for one run with all of them, or `ewc:strength=10 redo` for one run "
+            "with each",
         ),
-        (":strength=10", "a method is its name and then its settings, as in `ewc:strength=10`, and + stands between"),
+        *((text, A_METHOD_IS) for text in (":strength=10", "", "+", ",", "ewc=10", "ewc:10")),
+        ("ewc:strength=1,10", "write `ewc:strength=1 ewc:strength=10` for one run with each value"),
+        ("ewc.strength=1+redo", "write `ewc:strength=1+redo`"),
+        ("ewc:strength=1,samples=5", "write `ewc:strength=1:samples=5`"),
+        *(
+            (text, "write `none redo` for one run with each, of which `none` has no method")
+            for text in ("none,redo", "none+redo")
+        ),
     ],
 )
 def test_methods_that_are_written_otherwise_are_refused_with_how_a_sweep_wants_them(text, advice):
     with pytest.raises(ConfigError) as caught:
         methods_flag(text)
-    assert str(caught.value).startswith(f"`methods` has `{text}`, which cannot be read; ")
-    assert advice in str(caught.value)
+    assert str(caught.value) == f"`methods` has `{text}`, which cannot be read; {advice}."
 
 
-def test_the_plan_has_the_rounds_of_the_script_and_of_its_flags(fake, capsys):
+@pytest.mark.parametrize(
+    "text", ["shrink_perturb:noise=initialiser", "continual_backprop:accumulate=True+redo", "ewc:normalise=False"]
+)
+def test_what_is_written_as_in_a_sweep_is_told_as_flags_and_as_json_that_can_be_used(text, tmp_path):
+    words = method_words.apart(text, all_methods()).partition("write `")[2].partition("`")[0]
+    inside_braces = method_words.apart(text, all_methods()).partition("in a JSON file `")[2].removesuffix("`")
+    (tmp_path / "run.json").write_text(f"{{{inside_braces}}}")
+    by_flags = parse_command_line(training.Args, words.split())
+    by_file, _ = apply_config_file(training.Args(), tmp_path / "run.json")
+    assert by_flags == by_file
+    assert [*by_file.methods] == [name for name, _ in method_words.methods_in(text)]
+    assert len(prefixed_of(by_file)) == 1
+    assert method_words.apart(f"{text}+nobody", all_methods()) == ""
+
+
+def test_the_plan_has_the_rounds_of_the_script_and_of_its_flags(fake, capsys, monkeypatch):
     """Evaluations share games where no round was between them."""
+    monkeypatch.setattr(sweep, "TRAINING", str(ROOT / "continual_training_example.py"))
     words = ["--suite", "freeway-dynamics", "--seeds", "1", "--dry_run"]
+    of_clear = ["--num_envs", "16", "--num_steps", "20"]
+    of_ppo = ["--program", CLEAR, "--", "--num_envs", "8", "--num_steps", "128"]
     hours = []
-    for more in ([], ["--program", CLEAR], ["--program", CLEAR, "--", "--num_envs", "8", "--num_steps", "128"]):
+    for more in ([], ["--", *of_clear], ["--program", CLEAR], of_ppo):
         assert sweep.main([*words, *more]) == 0
-        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("none ")]
-        hours.append(line.split()[4])
-    assert hours == ["0.46", "0.38", "0.46"]
+        lines = capsys.readouterr().out.splitlines()
+        (together,) = [line.split()[4] for line in lines if line.startswith("none ")]
+        hours.append(together)
+    assert hours == ["0.46", "0.38", "0.38", "0.46"]
+
+
+def test_the_plan_has_the_steps_that_flags_give_where_the_file_does_not(fake, capsys, monkeypatch):
+    monkeypatch.setattr(sweep, "TRAINING", str(ROOT / "continual_training_example.py"))
+    words = ["--suite", "freeway-dynamics", "--seeds", "1", "--dry_run", "--", "--total_timesteps", "2000"]
+    assert sweep.main([*words, "--eval_games", "50"]) == 0
+    (together,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("none ")]
+    assert together[3] == "2,000"
+    assert float(together[4]) < 0.1, "the file has the number of games, and wins"
 
 
 CLEAR = str(ROOT / "continual_clear.py")
@@ -363,7 +445,7 @@ def test_a_small_suite_from_the_command_to_its_report(workdir, monkeypatch, capf
 def test_the_plan_knows_which_methods_are_evaluated_twice_at_a_switch(capsys):
     names = ("none", "redo", "redo+from_scratch", "shrink_perturb:shrink_factor=0.5")
     runs = [SimpleNamespace(parameters={"methods": name}, state="waiting", collect=lambda: None) for name in names]
-    sweep.print_plan(CONFIGS["freeway-dynamics", "cpu"], runs, [])
+    sweep.print_plan(CONFIGS["freeway-dynamics", "cpu"], runs, [], {})
     hours = {line.split()[0]: line.split()[-2] for line in capsys.readouterr().out.splitlines()}
     plain, redo, scratch, shrunk = (float(hours[name]) for name in names)
     assert plain == redo < scratch == shrunk

@@ -313,6 +313,14 @@ def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
     assert "would train nothing with --help" in first_fault({"help": True})
     assert "vary `no_anneal_lr` instead" in first_fault({**good, "anneal_lr": False})
     assert first_fault({**good, "no_anneal_lr": True, "her": False}) is None
+    assert first_fault({**good, "methods": "ewc:normalise=false"}) is None
+    program = str(ROOT / "continual_training_example.py")
+    twice = [(good, ["--env_id", "ALE/Freeway-v5", "--methods", "redo", *more]) for more in ([], ["--redo.every=1000"])]
+    assert sweep_checks.first_fault(program, twice, []) is None, "a search may draw the same again"
+    same = sweep_checks.first_fault(program, twice, [], distinct=True)
+    assert same.endswith("--redo.every=1000 would be the same training twice; leave one of them out.")
+    twice[1][1][-1] = "--redo.every=999"
+    assert sweep_checks.first_fault(program, twice, [], distinct=True) is None
     Path("c.json").write_text('{"env_id": "ALE/Freeway-v5", "seed": 5, "total_timesteps": 1000}')
     assert "`seed` is varied, but the config file holds it too" in first_fault(
         {"config": "c.json", "seed": 1}, ["seed"]

@@ -119,6 +119,8 @@ def _read(path: Path) -> Any:
 
 def _advice_on(path: Path) -> str:
     """The nearest file beside it, or the nearest run, where there are any."""
+    if str(path).lower() == "random":
+        return "the random player is written `random`."
     beside = {other.name for other in path.parent.glob("*.cleanrl_model")}
     if near := difflib.get_close_matches(path.name, beside, n=1):
         return f"did you mean `{path.with_name(near[0])}`?"

@@ -117,8 +117,8 @@ def _parse_section(cls: type, prefix: str, words: list[str]) -> dict[str, Any]:
         off = name.removeprefix("no_").removeprefix("no-").replace("-", "_")
         if word.startswith("--") and {name.replace("-", "_"), off}.isdisjoint(type_hints(section)):
             known_setting(section, prefix, name)
-        is_flag = name.replace("-", "_") in bools and value in ("True", "False")
-        plain.append(f"--{'no_' if value == 'False' else ''}{name}" if is_flag else word)
+        is_flag = name.replace("-", "_") in bools and value.lower() in ("true", "false")
+        plain.append(f"--{'no_' if value.lower() == 'false' else ''}{name}" if is_flag else word)
     words = _checked_words(section, plain)
     _check_flags(section, words, prefix)
     parsed: Any = tyro.cli(section, args=words, use_underscores=True)
@@ -130,15 +130,17 @@ def _check_flags(cls: type, words: Sequence[str], prefix: str = "", elsewhere: s
 
     Of such a list tyro would keep the last in silence. prefix: of these flags, as they were given.
     """
-    flags = {spelling: flag for flag in flags_of(cls) for spelling in flag.spellings}
-    places = [flag for flag in flags_of(cls) if flag.positional]
+    fields = [*flags_of(cls)]
+    flags = {spelling: flag for flag in fields for spelling in flag.spellings}
+    places = [flag for flag in fields if flag.positional]
+    in_one_row = next((f"; give all of `{flag.name}` in one row" for flag in places if flag.is_list), "")
     values: dict[str, list[str]] = {}
     for name, words_after in _by_flag(words):
         rest = words_after
         if name:
             if name not in flags and name[:2] in flags:  # -oNAME
                 name, words_after = name[:2], [name[2:], *words_after]
-            flag = flags.get(name) or _refuse_flag(cls, name, flags, elsewhere, prefix)
+            flag = flags.get(name) or _refuse_flag(cls, name, [*flags], elsewhere, prefix)
             written = _spelt(name[2:], prefix) if name.startswith("--") else name
             if flag.is_list and flag.name in values:
                 together = [] if _fixed_length(flag) else [*values[flag.name], *words_after]
@@ -154,10 +156,8 @@ def _check_flags(cls: type, words: Sequence[str], prefix: str = "", elsewhere: s
         if rest and places:
             rest = _without_own(places[0].name, places.pop(0), rest)
         if rest:
-            split = [
-                f"; give all of `{flag.name}` in one row" for flag in flags_of(cls) if flag.positional and flag.is_list
-            ]
-            advice = _nearest_flag(rest[0], flags) or "".join(split) or "; flags begin with --, and --help lists them"
+            near = _nearest_flag(rest[0], flags, prefix)
+            advice = near or in_one_row or "; flags begin with --, and --help lists them"
             raise ConfigError(f"`{_shorten(rest[0])}` belongs to no flag{advice}.")
 
 
@@ -182,16 +182,19 @@ def _spelt(name: str, prefix: str) -> str:
     return f"--{off}{prefix}.{name.removeprefix(off)}" if prefix else f"--{name}"
 
 
-def _refuse_flag(cls: type, name: str, flags: Iterable[str], elsewhere: str, prefix: str) -> NoReturn:
+def _refuse_flag(cls: type, name: str, flags: list[str], elsewhere: str, prefix: str) -> NoReturn:
     if name != f"--{PREFIXED}" and is_hidden(cls, name.removeprefix("--")):
         raise ConfigError(f"`{_shorten(name)}` is no flag, but a key of the JSON file that `--config` names.")
-    advice = _nearest_flag(name, flags, prefix) + elsewhere or "; --help lists all"
-    raise ConfigError(f"`{_shorten(_spelt(name[2:], prefix) if prefix else name)}` is no flag here{advice}.")
+    written = _spelt(name[2:], prefix) if prefix else name
+    of_sections = [
+        f"--{each}.{setting}" for each, section in sections_of(cls).items() for setting in type_hints(section)
+    ]
+    advice = _nearest_flag(written, flags + of_sections, prefix) + elsewhere or "; --help lists all"
+    raise ConfigError(f"`{_shorten(written)}` is no flag here{advice}.")
 
 
-def _nearest_flag(word: str, flags: Iterable[str], prefix: str = "") -> str:
-    known = [flag[2:] for flag in flags if flag.startswith("--")]
-    return nearest(word, known, 0.7).replace("`", f"`{_spelt('', prefix)}", 1)
+def _nearest_flag(word: str, flags: Iterable[str], prefix: str) -> str:
+    return nearest(word, [_spelt(flag[2:], prefix) for flag in flags if flag.startswith("--")], 0.7)
 
 
 def _refuse_value(name: str, written: str, flag: Flag, value: str, prefix: str) -> NoReturn:
@@ -214,7 +217,8 @@ def _without_own(written: str, flag: Flag, words: list[str]) -> list[str]:
     fixed = _fixed_length(flag)
     if fixed and len(words) != fixed:
         usual = f", as in `{shlex.join([written, *map(str, flag.default)])}`" if flag.default else ""
-        raise ConfigError(f"`{written}` takes {fixed} values{usual}, but is given {len(words)}.")
+        spaces = _with_spaces(written, flag, words)
+        raise ConfigError(f"`{written}` takes {fixed} values{usual}, but is given {len(words)}{spaces}.")
     number = len(words) if flag.is_list else int(not flag.is_switch)
     if len(words) < number:
         dash = f"; one that begins with - follows a =, as in `{written}=-x`" if flag.item is str else ""
@@ -222,15 +226,21 @@ def _without_own(written: str, flag: Flag, words: list[str]) -> list[str]:
     kinds = typing.get_args(flag.kind) if fixed else [flag.item] * number
     for word, kind in zip(words, kinds, strict=False):
         if not _is_written(word, kind) and not (word == "None" and flag.default is None):
-            given = f"`{_shorten(word)}`"
-            said = f"has {given}, but each of its values" if flag.is_list else f"is {given}, but it"
-            said = f"has {given}, which" if fixed else said
+            what = "which" if fixed else "but each of its values" if flag.is_list else "but it"
             near = nearest(word, map(str, flag.choices)) if flag.choices else ""
-            apart = [part for part in word.split(",") if part]
-            if flag.is_list and len(apart) > 1 and all(_is_written(part, kind) for part in apart):
-                near = f"; write spaces between them, `{_shorten(shlex.join([written, *apart]))}`"
-            raise ConfigError(f"`{written}` {said} must be {describe(kind)}{near}.")
+            near = _with_spaces(written, flag, words) or near
+            has = "has" if flag.is_list else "is"
+            raise ConfigError(f"`{written}` {has} `{_shorten(word)}`, {what} must be {describe(kind)}{near}.")
     return words[number:]
+
+
+def _with_spaces(written: str, flag: Flag, words: list[str]) -> str:
+    """The ending of a sentence, if these are the values of a list with commas between them: how to write it."""
+    apart = [part for word in words for part in word.split(",") if part]
+    kinds = typing.get_args(flag.kind) if _fixed_length(flag) else [flag.item] * len(apart)
+    if not flag.is_list or len(apart) != len(kinds) or not all(map(_is_written, apart, kinds)):
+        return ""
+    return f"; write spaces between them, `{_shorten(shlex.join([written, *apart]))}`"
 
 
 def _is_written(word: str, kind: Any) -> bool:

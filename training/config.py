@@ -136,18 +136,20 @@ def _without_sections(content: Mapping[str, Any], sections: Mapping[str, type], 
         for name, each in inner.items():
             prefix, _, setting = name.partition(".")
             if prefix in sections and setting:
-                known_setting(sections[prefix], prefix, setting)
+                known_setting(sections[prefix], prefix, setting, file)
             if name in flat:
                 raise ConfigError(f"{file} says `{name}` twice; say it once.")
             flat[name] = each
     return flat
 
 
-def known_setting(section: type, prefix: str, name: str) -> None:
+def known_setting(section: type, prefix: str, name: str, file: str = "") -> None:
+    """Raise ConfigError for what is no setting of this section; `file` is what sentences call where it stands."""
     if name not in type_hints(section):
         names = [f"{prefix}.{known}" for known in type_hints(section)]
         near = nearest(f"{prefix}.{name}", names) or (f"; it has {', '.join(names)}" if names else "; it has none")
-        raise ConfigError(f"`{_shorten(f'{prefix}.{name}')}` is not a setting of {prefix}{near}.")
+        where = f" in {file}" if file else ""
+        raise ConfigError(f"`{_shorten(f'{prefix}.{name}')}`{where} is not a setting of {prefix}{near}.")
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:
@@ -287,7 +289,7 @@ def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """The ending of an error sentence that names the known name nearest to `name`; empty when none is near."""
     known = list(known)
     wanted = name.strip().lstrip("-").replace("-", "_").lower()
-    by_spelling = {option.lower(): option for option in known}
+    by_spelling = {option.lstrip("-").lower(): option for option in known}
     near = difflib.get_close_matches(wanted, by_spelling, n=1, cutoff=likeness)
     return f"; the nearest is `{by_spelling[near[0]]}`" if near else ""
 

@@ -75,24 +75,31 @@ SHRINK_FLAGS = {
     "noise": "perturb_noise",
     "optimizer": "perturb_optimizer",
 }
-UNITS = Belonging(
-    "says how PPO_CBP replaces units, which is another architecture",
-    lambda args: args.architecture == "PPO_CBP",
-    "choose `--architecture PPO_CBP`",
-)
-SHRINKING = Belonging(
-    "says how shrink and perturb works, which is off",
-    lambda args: args.shrink_and_perturb,
-    "add `--shrink_and_perturb`",
-)
+UNITS = {
+    flag: Belonging(
+        "says how PPO_CBP replaces units, which is another architecture",
+        lambda args: args.architecture == "PPO_CBP",
+        f"choose `--architecture PPO_CBP`, or give the method of `--methods` `--continual_backprop.{flag}`",
+    )
+    for flag in UNIT_FLAGS
+}
+SHRINKING = {
+    flag: Belonging(
+        "says how shrink and perturb works, which is off",
+        lambda args: args.shrink_and_perturb,
+        f"add `--shrink_and_perturb`, or give the method of `--methods` `--shrink_perturb.{name}`",
+    )
+    for name, flag in SHRINK_FLAGS.items()
+}
+RANGES = {
+    "replacement_rate": Range(0, 1),
+    "maturity_threshold": Range(0, MANY),
+    "decay_rate": Range(0, 1),
+    "shrink_factor": Range(0, 1),
+    "noise_scale": Range(0, LARGE),
+}
 EARLIER_RULES = {
     **RULES,
-    "replacement_rate": Rule(Range(0, 1), of=UNITS),
-    "maturity_threshold": Rule(Range(0, MANY), of=UNITS),
-    "decay_rate": Rule(Range(0, 1), of=UNITS),
-    **dict.fromkeys(("init", "utility", "accumulate", "count"), Rule(of=UNITS)),
     "shrink_and_perturb": Rule(at_switches=True),
-    "shrink_factor": Rule(Range(0, 1), of=SHRINKING),
-    "noise_scale": Rule(Range(0, LARGE), of=SHRINKING),
-    **dict.fromkeys(("perturb_noise", "perturb_optimizer"), Rule(of=SHRINKING)),
+    **{flag: Rule(RANGES.get(flag), of=belonging) for flag, belonging in (UNITS | SHRINKING).items()},
 }

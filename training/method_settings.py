@@ -76,6 +76,7 @@ def complete_methods(args: ArgsT) -> ArgsT:
     for name in names:
         if name not in methods:
             near = apart(" ".join(names), methods) or nearest(name, methods) or f"; there are {', '.join(methods)}"
+            near = "; leave `methods` out for a run without any" if name == "none" else near
             raise ConfigError(f"`methods` names `{name}`, which is none{near}.")
         if names.count(name) > 1:
             raise ConfigError(f"`methods` names `{name}` twice; name it once.")
@@ -83,7 +84,8 @@ def complete_methods(args: ArgsT) -> ArgsT:
         name = key.partition(".")[0]
         if name not in names:
             raise ConfigError(
-                f"`{key}` is a setting of a method that is off; add `{name}` to `methods`, or leave it out."
+                f"`{key}` is a setting of a method that is off: `methods` is {' '.join(names) or 'empty'}; add "
+                f"`{name}` to it, or leave the setting out."
             )
     every = {f"{name}.{key}": value for name in names for key, value in vars(settings_of(name, given)).items()}
     return with_prefixed(args, every)
@@ -122,7 +124,8 @@ def check_methods(
             raise ConfigError(f"`methods`: {name} looks at hidden layers, and {args.architecture} names none.")
         if args.boundary == "none" and needs_boundaries(method):
             raise ConfigError(
-                f"`methods`: {name} needs to know where a task ends, and with `boundary` none it is told of no end."
+                f"`methods`: {name} needs to know where a task ends, and with `boundary` none it is told of no end; "
+                f"leave `boundary` at schedule, or {name} out."
             )
         memories = [other for other in chosen if method.begins_anew and methods[other].remembers]
         clashes = dict.fromkeys(memories, "an agent that begins anew has nothing to remember") | {**method.not_with}

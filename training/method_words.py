@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-_TOGETHER = re.compile(r"[^\s,+:=]+(?::\w+=[^\s,+:=]+)*")
+_NAME, _VALUE = r"[^\W\d]\w*", r"[^\s,+:=]+"
+_TOGETHER = re.compile(rf"{_NAME}(?::{_NAME}={_VALUE})*")
+_SEVERAL_VALUES = re.compile(rf"({_NAME}:{_NAME}=)([\d.eE-]+(?:,[\d.eE-]+)+)")
 
 
 class Written(NamedTuple):
@@ -20,23 +23,32 @@ class Written(NamedTuple):
 
 def methods_in(text: str) -> list[Written]:
     """What somebody means, with whatever between the methods; a setting without a value has VALUE."""
-    words = [re.split("[:=]", word) for word in re.split(r"[\s,+]+", text) if word]
-    return [
-        Written(name, [(key, value or "VALUE") for key, value in zip_longest(rest[::2], rest[1::2])])
-        for name, *rest in words
-    ]
+    methods: list[Written] = []
+    for word in filter(None, re.split(r"[\s,+]+", text)):
+        name, *rest = re.split("[:=]", re.sub(rf"^({_NAME})\.(?={_NAME}=)", r"\1:", word))  # ewc.strength=10
+        if methods and re.fullmatch(f"{_NAME}={_VALUE}", word) and "." not in word.partition("=")[0]:
+            methods[-1].settings.append((name, rest[0]))  # ewc:strength=10,samples=5
+        else:
+            settings = [(key, value or "VALUE") for key, value in zip_longest(rest[::2], rest[1::2])]
+            methods.append(Written(name, settings))
+    return methods
 
 
 def fault_of(text: str) -> str:
     """What is wrong with the methods of a run of a sweep, and what to write; empty where nothing is."""
-    if all(map(_TOGETHER.fullmatch, text.split("+"))):
+    if all(map(_TOGETHER.fullmatch, text.split("+"))) and "none" not in text.split("+"):
         return ""
     methods = [name + "".join(f":{key}={value}" for key, value in settings) for name, settings in methods_in(text)]
-    together = "+".join(methods)
-    if not all(map(_TOGETHER.fullmatch, methods)):
+    together, each = "+".join(methods), " ".join(methods)
+    if several := _SEVERAL_VALUES.fullmatch(text):
+        runs = " ".join(several[1] + value for value in several[2].split(","))
+        advice = f"write `{runs}` for one run with each value"
+    elif not methods or not all(map(_TOGETHER.fullmatch, methods)):
         advice = "a method is its name and then its settings, as in `ewc:strength=10`, and + stands between methods"
+    elif len(methods) > 1 and "none" in methods:
+        advice = f"write `{each}` for one run with each, of which `none` has no method"
     elif len(methods) > 1 and "+" not in text:
-        advice = f"write `{together}` for one run with all of them, or `{' '.join(methods)}` for one run with each"
+        advice = f"write `{together}` for one run with all of them, or `{each}` for one run with each"
     else:
         advice = f"write `{together}`"
     return f"`methods` has `{text}`, which cannot be read; {advice}."
@@ -48,8 +60,20 @@ def apart(text: str, known: Collection[str]) -> str:
     names = [name for name, _ in methods]
     if not set(names) <= set(known):
         return ""
-    flags = [f" --{name}.{key} {value}" for name, settings in methods for key, value in settings]
-    listed = ", ".join(f'"{name}"' for name in names)
-    inner = [(name, ", ".join(f'"{key}": {value}' for key, value in settings)) for name, settings in methods]
-    objects = "".join(f', "{name}": {{{settings}}}' for name, settings in inner if settings)
-    return f'; write `--methods {" ".join(names)}{"".join(flags)}`, in a JSON file `"methods": [{listed}]{objects}`'
+    flags = [_flag(f"{name}.{key}", value) for name, settings in methods for key, value in settings]
+    words = " ".join(["--methods", *names, *flags])
+    objects = {name: {key: _value(value) for key, value in settings} for name, settings in methods if settings}
+    inside_braces = json.dumps({"methods": names, **objects})[1:-1]
+    return f"; write `{words}`, in a JSON file `{inside_braces}`"
+
+
+def _flag(name: str, value: str) -> str:
+    return {"True": f"--{name}", "False": f"--no_{name}"}.get(value, f"--{name} {value}")
+
+
+def _value(text: str) -> Any:
+    """What a setting that is written in a sweep is in JSON: a number, true or false, or else text."""
+    try:
+        return json.loads({"True": "true", "False": "false"}.get(text, text))
+    except json.JSONDecodeError:
+        return text

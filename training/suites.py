@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,20 +106,21 @@ class Cost(NamedTuple):
         return (self.steps / STEPS_PER_SECOND + self.game_steps / GAME_STEPS_PER_SECOND) / 3600
 
 
-def cost_of(config: dict[str, Any], weights_change: bool = False, usual_round: Mapping[str, int] = PPO_ROUND) -> Cost:
+def cost_of(config: dict[str, Any], weights_change: bool = False) -> Cost:
     """A rough cost of one run of a configuration that is evaluated on all that it trains on.
 
-    weights_change: by one of its methods, at switches. usual_round: of a training script, where the file has none.
+    weights_change: by one of its methods, at switches.
     """
     schedule = schedule_from_config(
         config, seed=0, total_timesteps=config.get("total_timesteps"), modifs=config.get("modifs", "")
     )
+    steps = config.get("total_timesteps") or schedule.num_total_steps
     places = place_evaluations(
-        schedule.segments(),
-        total_timesteps=schedule.num_total_steps,
+        schedule.segments(0, steps),
+        total_timesteps=steps,
         every=config["eval_every"],
         weights_change=weights_change,
-        **{name: config.get(name, usual) for name, usual in usual_round.items()},
+        **{name: config.get(name, usual) for name, usual in PPO_ROUND.items()},
     )
     strings = {*config.get("eval_modifs", ()), *config.get("held_out_modifs", ())}
     if not config.get("eval_modifs"):
@@ -127,7 +128,7 @@ def cost_of(config: dict[str, Any], weights_change: bool = False, usual_round: M
         strings |= {*trained_on, *(str(parse(string)._replace(names=())) for string in trained_on)}
     games = [parse(string).game or game_of(config) for string in strings]
     length = sum(GAME_STEPS.get(game, SOME_STEPS) * 4 // config.get("frameskip", 4) for game in games)
-    return Cost(schedule.num_total_steps, 2 * places.played * config["eval_games"] * length)
+    return Cost(steps, 2 * places.played * config["eval_games"] * length)
 
 
 def plan_table(rows: Sequence[tuple[str, int, int, Cost]]) -> list[list[str]]:

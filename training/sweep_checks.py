@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from continual_hackatari.training.config import ConfigError, apply_values, is_hidden
+from continual_hackatari.training.config import ConfigError, apply_values, as_plain_dict, is_hidden
 from continual_hackatari.training.queues import NO_FLAGS, Queue, flat_names, without_notes
 from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script, load_script
@@ -70,11 +70,17 @@ def check_commands(sweep: Sweep, runs: Sequence[Job]) -> str | None:
                 file=sys.stderr,
             )
     flags = [(run.parameters, run.command[run.command.index(program) + 1 :]) for run in runs]
-    return in_another_process(first_fault, len(runs), program, flags, sweep.varied)
+    return in_another_process(first_fault, len(runs), program, flags, sweep.varied, sweep.config["method"] == "grid")
 
 
-def first_fault(program: str, runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str]) -> str | None:
-    """See `check_commands`; `runs` are the parameters and the training flags of each."""
+def first_fault(
+    program: str, runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str], distinct: bool = False
+) -> str | None:
+    """See `check_commands`; `runs` are the parameters and the training flags of each.
+
+    distinct: no two may come to the same settings: the same training twice is one sample, and would count as two.
+    """
+    seen: dict[str, str] = {}
     try:
         script = load_script(program)
     except ConfigError as error:
@@ -86,25 +92,29 @@ def first_fault(program: str, runs: Sequence[tuple[dict[str, Any], list[str]]], 
                     f"`{name}` false would pass no flag, and without a flag it is on; "
                     f"vary `no_{name}` instead, where true passes `--no_{name}`."
                 )
-        if refused := refusal(script, flags, f"of the run {shlex.join(flags)}"):
+        prepared, refused = settings_or_refusal(script, flags, f"of the run {shlex.join(flags)}")
+        if refused:
             return refused
+        same = seen.setdefault(json.dumps(prepared, sort_keys=True), shlex.join(flags))
+        if distinct and same != shlex.join(flags):
+            return f"the runs {same} and {shlex.join(flags)} would be the same training twice; leave one of them out."
         for name in also_in_file(flags, varied):
             return f"`{name}` is varied, but the config file holds it too and would win; remove it from one of them."
     return None
 
 
-def refusal(script: Script[Any], flags: Sequence[str], whose: str) -> str | None:
-    """Why the training script does not take these flags; None where it does."""
+def settings_or_refusal(script: Script[Any], flags: Sequence[str], whose: str) -> tuple[dict[str, Any], str]:
+    """The settings that a run with these flags has, or why the training script does not take them."""
     from continual_hackatari.training.setup import USER_ERRORS, prepare
 
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            prepare(script, flags, tell=False)
+            return as_plain_dict(prepare(script, flags, tell=False).args), ""
     except USER_ERRORS as error:
-        return f"{error} ({whose})"
+        return {}, f"{error} ({whose})"
     except SystemExit:
-        return f"the training script would train nothing with {shlex.join(flags)}; leave out what asks for its help."
-    return None
+        advice = "leave out what asks for its help."
+        return {}, f"the training script would train nothing with {shlex.join(flags)}; {advice}"
 
 
 def also_in_file(flags: Sequence[str], names: Iterable[str]) -> Iterable[str]:
@@ -152,7 +162,7 @@ def first_faulty_experiment(asked: Sequence[tuple[str, str, dict[str, Any], list
             check_flags(script, entry, where)
         except ConfigError as error:
             return str(error)
-        if refused := refusal(script, flags, where):
+        if refused := settings_or_refusal(script, flags, where)[1]:
             return refused
         for name in also_in_file(flags, flat_names(without_notes(entry))):
             return f"`{name}` of {where} stands in its config file too, which would win; remove it from one of them."

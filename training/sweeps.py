@@ -161,13 +161,15 @@ def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
     Raises:
         ConfigError: a macro that is not known here.
     """
-    flags = [f"--{name}={value}" for name, value in parameters.items()]
+    flags: list[str] = []
     switches: list[str] = []
-    for flag, (name, value) in zip(flags, parameters.items(), strict=True):
+    for name, value in parameters.items():
+        given = [f"--{name}={value}"]
         if name == "methods":
-            switches += methods_flag(str(value))
-        elif value is not False:
-            switches.append(f"--{name}" if value is True else flag)
+            given = methods_flag("+".join(map(str, value)) if isinstance(value, list) else str(value))
+            check_settings_once(str(value), given, parameters)
+        flags += given
+        switches += [f"--{name}"] if value is True else [] if value is False else given
     macros = {
         "${env}": [],
         "${interpreter}": ["python"],
@@ -199,6 +201,21 @@ def methods_flag(value: str) -> list[str]:
     methods = method_words.methods_in(value)
     settings = [f"--{name}.{key}={given}" for name, with_it in methods for key, given in with_it]
     return ["--methods", *(name for name, _ in methods), *settings]
+
+
+def check_settings_once(methods: str, words: Sequence[str], parameters: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a setting that stands twice with the methods of a run, or with them and by itself.
+
+    words: the flags of these methods. The last value would count alone, under a label that says another.
+    """
+    settings = [word.removeprefix("--").partition("=")[0] for word in words if "." in word.partition("=")[0]]
+    for setting in settings:
+        if settings.count(setting) > 1:
+            raise ConfigError(f"`methods` has `{methods}`, which says `{setting}` twice; say it once.")
+        if setting in parameters:
+            raise ConfigError(
+                f"`methods` has `{methods}`, and `{setting}` is a parameter of its own too; leave one of them out."
+            )
 
 
 def without_wandb(words: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -172,6 +173,8 @@ def require_playable(game: str, name: str, argument: str = "modifs", file: UserF
     if name in NO_KNOWN_MEANING.get(game, {}):
         raise ModificationError(f"{start}: the name {NO_KNOWN_MEANING[game][name]}; {advice}")
     near = difflib.get_close_matches(name, [other for other in known if not known[other].refused], n=3, cutoff=0.5)
+    if of_console := re.fullmatch(r"(mode|difficulty)\W?(\d+)", name.lower().replace("_", "-")):
+        near = ["_".join(of_console.groups())]
     nearest = f"; did you mean {' or '.join(near)}?" if near else ";"
     of_hackatari = f"; {hackatari_missing}" if hackatari_missing else ""
     raise ModificationError(f"{start}: {game} has no modification of this name{nearest} {advice}{of_hackatari}")
