@@ -430,6 +430,9 @@ def test_a_name_is_checked_against_its_own_game(workdir, capsys):
     kwargs = {"modifications": ["Freeway: mode_7", "Pong: mode_7"], "steps": 64, "num_cycles": 1}
     words = ["Pong has no such mode", "modification_factory_kwargs.modifications[1]"]
     assert_refused(training.main, {**CYCLES, "modification_factory_kwargs": kwargs}, words, workdir, capsys)
+    kwargs["modifications"] = ["Freeway: mode_7", "Pong: mode_0 mode_1"]
+    words = ["a game has one mode: keep one", "modification_factory_kwargs.modifications[1]"]
+    assert_refused(training.main, {**CYCLES, "modification_factory_kwargs": kwargs}, words, workdir, capsys)
 
 
 @pytest.fixture(scope="module")

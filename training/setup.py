@@ -311,14 +311,16 @@ def choose_schedule(args: RunSettings, game: GameConfig) -> tuple[Any, list[str]
         modifs=args.modifs,
     )
     strings = schedule.possible_modifications()
+
+    def place_of(task: Task) -> str:
+        keys = (key_of(kwargs, each, "modification_factory_kwargs") for each in (str(task), *task.names, task.game))
+        return next(filter(None, keys), "modification_factory") if has_schedule else "modifs"
+
     # One by one, so that an error names no more than what is wrong.
     single = (Task(of, names[i : i + 1]) for of, names in map(parse, strings) for i in range(len(names) or 1))
     for task in dict.fromkeys(single):
-        wanted = (str(task), *task.names, task.game)
-        places = (key_of(kwargs, each, "modification_factory_kwargs") for each in wanted)
-        key = next(filter(None, places), "modification_factory")
-        check_string(game, str(task), key if has_schedule else "modifs")
-    checked = [check_string(game, string) for string in strings]
+        check_string(game, str(task), place_of(task))
+    checked = [check_string(game, string, place_of(parse(string))) for string in strings]
     schedule.rewrite(written_in(game))
     return schedule, [string for string, _ in checked], [line for _, lines in checked for line in lines]
 
