@@ -26,7 +26,7 @@ def methods_in(text: str) -> list[Written]:
     methods: list[Written] = []
     for word in filter(None, re.split(r"[\s,+]+", text)):
         name, *rest = re.split("[:=]", re.sub(rf"^({_NAME})\.(?={_NAME}=)", r"\1:", word))  # ewc.strength=10
-        if methods and re.fullmatch(f"{_NAME}={_VALUE}", word) and "." not in word.partition("=")[0]:
+        if methods and re.fullmatch(f"{_NAME}={_VALUE}", word):
             methods[-1].settings.append((name, rest[0]))  # ewc:strength=10,samples=5
         else:
             settings = [(key, value or "VALUE") for key, value in zip_longest(rest[::2], rest[1::2])]
