@@ -330,9 +330,9 @@ def test_what_is_frozen_stays_as_it_is(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("frozen", "trained"),
     [
-        (["encoder", "norm.encoder1"], {"decoder.0.weight", "actor.weight"}),
-        (["norm.encoder1"], {"decoder.0.weight", "actor.weight"}),
-        (["actor", "critic"], {"encoder.0.weight"}),
+        (["encoder", "norm.encoder1"], ["decoder.0.weight", "actor.weight"]),
+        (["norm.encoder1"], ["decoder.0.weight", "actor.weight"]),
+        (["actor", "critic"], ["encoder.0.weight"]),
     ],
     ids=str,
 )
@@ -350,7 +350,7 @@ def test_frozen_layers_stay_as_they_are_though_their_units_are_known(name, setti
     methods.boundary(*BOUNDARY)
     same = {each for each, parameter in agent.named_parameters() if torch.equal(parameter, before[each])}
     assert {each for each, parameter in agent.named_parameters() if not parameter.requires_grad} <= same
-    assert not trained & same
+    assert not {*trained} & same
 
 
 def test_a_boundary_for_no_method_is_said_to_do_nothing(workdir, capsys):
