@@ -296,11 +296,12 @@ def check_only(only: int | None, number: int) -> None:
 def check_no_settings_of_methods(flags: list[str]) -> None:
     """Raise ConfigError for flags of all runs of a suite that those without the method would refuse."""
     for word in flags:
-        if found := re.match(r"--(no[-_])?([a-z]\w*)\.([\w-]+)", word):
-            method, setting = found[2], found[3].replace("-", "_")
+        if found := re.match(r"(--(no[-_])?([a-z]\w*)\.([\w-]+))(?:=(.+))?", word):
+            flag, off, method, setting, value = found.groups()
+            written = f"{method}:{setting.replace('-', '_')}={'False' if off else value or 'VALUE'}"
             raise ConfigError(
-                f"`{found[0]}` after `--` would go to every run, and those on one task alone have no methods; write "
-                f"`{method}:{setting}={False if found[1] else 'VALUE'}` in `--methods`."
+                f"`{flag}` after `--` would go to every run, and those on one task alone have no methods; write "
+                f"`{written}` in `--methods`."
             )
 
 
