@@ -819,7 +819,8 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_starts(config, word
     ],
     ids=str,
 )
-def test_flags_of_evaluating_a_run(flags, words, evaluated, capsys):
+def test_flags_of_evaluating_a_run(flags, words, evaluated, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where no run is that could be meant
     before = (evaluated / "evals.csv").read_bytes()
     with pytest.raises(SystemExit) as stopped:
         evaluation.main([flag.replace("RUN", str(evaluated)) for flag in flags])
