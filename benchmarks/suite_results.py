@@ -670,8 +670,8 @@ def limits_of(results: Results, chosen: Sequence[Choice]) -> list[str]:
     if len(processors) > 1:
         lines.append(
             f"The runs were made on different processors, {' and '.join(processors)}. These round differently, and so "
-            "do versions that sum in another order: runs of one seed then part within the first updates, and a "
-            "difference to `none` of the same seed has no less luck in it than one to another seed."
+            "do versions that sum in another order: runs of one seed need not stay alike, and a difference to "
+            "`none` of the same seed may have as much luck in it as one to another seed."
         )
     if mixed := mixed_versions([run.args for run in results.runs]):
         lines.append(f"{mixed[0].upper()}{mixed[1:]}.")
