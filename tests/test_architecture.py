@@ -4,6 +4,7 @@ import ast
 import graphlib
 import itertools
 import os
+import re
 import sys
 
 import pytest
@@ -195,6 +196,14 @@ def test_the_benchmarks_are_all_named():
     files = (ROOT / "benchmarks").glob("*.py")
     commands = {path.stem for path in files if '__name__ == "__main__"' in path.read_text()}
     assert commands - set(benchmarks.__doc__.split()) == set()
+
+
+def test_the_modules_of_suites_results_use_only_those_before_them():
+    order = ["records", "labels", "results", "tables", "page"]
+    assert {path.stem for path in files_of("benchmarks/suites")} == {"__init__", *order}
+    for place, name in enumerate(order):
+        text = (ROOT / "benchmarks" / "suites" / f"{name}.py").read_text()
+        assert set(re.findall(r"from benchmarks\.suites\.(\w+) import", text)) <= set(order[:place]), name
 
 
 @pytest.fixture(scope="module")

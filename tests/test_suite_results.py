@@ -9,7 +9,9 @@ import pytest
 from conftest import ROOT
 from made_up_runs import make_run
 
-from benchmarks import one_action, suite_records, suite_results
+from benchmarks import one_action, suite_results
+from benchmarks.suites import labels, page, records, results, tables
+from continual_hackatari.reporting.floor import floors_of
 from continual_hackatari.reporting.metrics_tables import Settings, evaluate_groups
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
@@ -63,21 +65,21 @@ def made_up(
 
 
 def metrics(runs, alone=(), normalise="floor"):
-    results = evaluate_groups(runs, alone, Settings(normalise=normalise))
-    return [{name: (m.value, m.reason, m.units) for name, m in of_run.items()} for r in results for of_run in r.metrics]
+    found = evaluate_groups(runs, alone, Settings(normalise=normalise))
+    return [{name: (m.value, m.reason, m.units) for name, m in of_run.items()} for r in found for of_run in r.metrics]
 
 
 def test_a_record_says_what_its_run_folder_says(tmp_path):
     folders = [made_up(tmp_path, seed=seed, gain=1 + seed, games_every=128) for seed in (1, 2)]
     runs = [Run(folder, events=False) for folder in folders]
     alone = made_up(tmp_path / "alone", strings=("",), exp_name="single-task", held_out=(), num_steps=64)
-    records = [record for run in [*runs, Run(alone, events=False)] for record in suite_records.records_of(run)]
+    kept = [record for run in [*runs, Run(alone, events=False)] for record in records.records_of(run)]
     path = tmp_path / "file.json"
-    suite_records.write(path, {"runs": records[:2], "single_task": records[2:]})
-    read = suite_records.read(path)
-    assert read == {"runs": records[:2], "single_task": records[2:]}
-    again = [suite_records.as_folder(record, tmp_path / "again", i) for i, record in enumerate(read["runs"])]
-    alone_again = suite_records.as_folder(read["single_task"][0], tmp_path / "again", 2)
+    records.write(path, {"runs": kept[:2], "single_task": kept[2:]})
+    read = records.read(path)
+    assert read == {"runs": kept[:2], "single_task": kept[2:]}
+    again = [records.as_folder(record, tmp_path / "again", i) for i, record in enumerate(read["runs"])]
+    alone_again = records.as_folder(read["single_task"][0], tmp_path / "again", 2)
     assert str(metrics(again)) == str(metrics(runs))  # as text, since NaN is not NaN
     transfer = [metrics(*each, "single_task") for each in ((runs, [Run(alone)]), (again, [alone_again]))]
     assert str(transfer[0]) == str(transfer[1])
@@ -86,15 +88,15 @@ def test_a_record_says_what_its_run_folder_says(tmp_path):
     assert games[0] == games[1], "the last game of a regime belongs to it"
     whole = runs[0].games.score[~runs[0].games.cut].tolist()
     assert again[0].games.score[~again[0].games.cut].tolist() == whole, "so few games are kept one by one"
-    assert records[0]["command"] == "python train.py --seed=1"
+    assert kept[0]["command"] == "python train.py --seed=1"
     assert str(tmp_path) not in path.read_text(), "where somebody's files lay is nobody's business"
 
 
 def test_many_games_are_averaged_neighbour_by_neighbour_within_a_regime(tmp_path):
     folder = made_up(tmp_path, games_every=4, score=lambda step, string: float(step))
-    returns = suite_records.records_of(Run(folder, events=False))[0]["returns"]
+    returns = records.records_of(Run(folder, events=False))[0]["returns"]
     assert sum(count for *_, count in returns) == 4 * 1024 // 4
-    assert len(returns) <= suite_records.MOST_GAMES + len(STRINGS)
+    assert len(returns) <= records.MOST_GAMES + len(STRINGS)
     assert all((step - 1) // 1024 == (step - 4 * (count - 1) - 1) // 1024 for step, _, count in returns)
     assert all(mean == pytest.approx(step - 4 * (count - 1) / 2) for step, mean, count in returns)
 
@@ -102,12 +104,12 @@ def test_many_games_are_averaged_neighbour_by_neighbour_within_a_regime(tmp_path
 def test_what_is_not_finished_or_not_evaluated_is_refused(tmp_path):
     unfinished = Run(made_up(tmp_path / "a", finished=False), events=False)
     with pytest.raises(RunFolderError, match="is not finished"):
-        suite_records.records_of(unfinished)
+        records.records_of(unfinished)
     folder = made_up(tmp_path / "b")
     lines = (folder / "evals.csv").read_text().splitlines(keepends=True)
     (folder / "evals.csv").write_text("".join(line for line in lines if ",4096," not in line))
     with pytest.raises(RunFolderError, match="is not evaluated wholly"):
-        suite_records.records_of(Run(folder, events=False))
+        records.records_of(Run(folder, events=False))
 
 
 @pytest.mark.parametrize("missing", ["versions", "processor", "command", "seed", "exp_name"])
@@ -117,16 +119,16 @@ def test_a_run_that_does_not_say_what_made_it_is_refused(tmp_path, missing):
         json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != missing})
     )
     with pytest.raises(RunFolderError, match=rf"args\.json does not say {missing}; a run of this version"):
-        suite_records.records_of(Run(path.parent, events=False))
+        records.records_of(Run(path.parent, events=False))
     path.write_text("{")
     with pytest.raises(RunFolderError, match=r"args\.json cannot be read"):
-        suite_records.records_of(Run(path.parent, events=False))
+        records.records_of(Run(path.parent, events=False))
 
 
 @pytest.fixture
 def committed(tmp_path, monkeypatch):
     """An empty folder in the place of the committed files, and a page of nobody."""
-    monkeypatch.setattr(suite_results, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(records, "FOLDER", tmp_path / "results")
     monkeypatch.setattr(one_action, "FILE", tmp_path / "one_action.json")
     return tmp_path / "results"
 
@@ -140,11 +142,11 @@ def test_runs_are_added_and_a_repeated_one_takes_the_place_of_the_old(committed,
     suite_results.collect([sweep])
     path = committed / f"{SUITE}.json"
     first = path.read_text()
-    suite_results.collect(suite_records.run_folders_of(sweep)[::-1])
+    suite_results.collect(records.run_folders_of(sweep)[::-1])
     assert path.read_text() == first, "neither order nor repetition changes the file"
     shutil.rmtree(runs[0])
     suite_results.collect([made_up(tmp_path / "runs", gain=2.0), made_up(tmp_path / "runs", seed=2)])
-    assert [each["args"]["seed"] for each in suite_records.read(path)["runs"]] == [1, 2, 1]
+    assert [each["args"]["seed"] for each in records.read(path)["runs"]] == [1, 2, 1]
     assert path.read_text() != first
     suite_results.collect([made_up(tmp_path / "other", exp_name="my-own")])
     assert "`my-own`, which is no suite" in capsys.readouterr().out
@@ -162,14 +164,14 @@ def test_what_is_neither_a_sweep_nor_a_run_is_left_out_with_a_sentence(committed
 
 
 def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path):
-    (record,) = suite_records.records_of(
+    (record,) = records.records_of(
         Run(made_up(tmp_path, strings=("",), exp_name="single-task", held_out=(), num_steps=64), events=False)
     )
     record["steps"] = 40_000
     record["args"] |= {"modifs": "", "anneal_lr": False, "eval_every": 20_000, "eval_games": 5}
 
     def suites():
-        return [n for n, config in suite_records.known_sequences().items() if suite_records.is_baseline(record, config)]
+        return [n for n, config in records.known_sequences().items() if records.is_baseline(record, config)]
 
     assert suites() == [f"freeway-{name}-cpu-v2" for name in ("dynamics", "looks", "mixed")]
     right = record
@@ -184,7 +186,7 @@ def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path
 def test_runs_on_one_task_alone_are_shown_before_and_after_training(tmp_path):
     alone = {"strings": ("",), "exp_name": "single-task", "held_out": ()}
     runs = [Run(made_up(tmp_path / str(seed), seed=seed, **alone), events=False) for seed in (1, 2)]
-    (row,) = suite_results.alone_table(runs, CONFIG).splitlines()[2:]
+    (row,) = tables.alone_table(runs, CONFIG).splitlines()[2:]
     assert [cell.strip() for cell in row.split("|")[1:-1]] == ["`no_modif`", "1,024", "1, 2", "0", "21.5"]
 
 
@@ -194,9 +196,9 @@ def test_the_table_has_pairs_of_the_same_seed_and_says_what_one_seed_is_worth(co
     folders += [made_up(tmp_path, ("redo",), seed=seed, gain=1 + 0.1 * seed) for seed in (2, 3, 4)]
     folders += [made_up(tmp_path, ("ewc",), seed=1, **{"ewc.strength": 7.0})]
     suite_results.collect(folders)
-    page = suite_results.page()
-    assert "Runs on one task alone, as the game" not in page
-    table = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in lines_of(page, "| methods | seeds")}
+    text = page.page()
+    assert "Runs on one task alone, as the game" not in text
+    table = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in lines_of(text, "| methods | seeds")}
     assert list(table) == ["`none`", "`ewc:strength=7`", "`redo`"]
     assert table["`none`"][0] == "1, 2, 3"
     assert table["`none`"][3] == ""
@@ -204,9 +206,9 @@ def test_the_table_has_pairs_of_the_same_seed_and_says_what_one_seed_is_worth(co
     assert table["`ewc:strength=7`"][3] == "0 (1 pair)"
     assert "[" in table["`none`"][1]
     assert "[" not in table["`ewc:strength=7`"][1], "one seed has no interval"
-    assert "One seed says what happened in one run. It is no evidence" in page
+    assert "One seed says what happened in one run. It is no evidence" in text
     assert (
-        "seeds 1, 2, 3: `layer_norm` 1, 2, 3; `redo` 1; `layer_norm+redo` 1, 2, 3; `ewc` 2, 3; `from_scratch`" in page
+        "seeds 1, 2, 3: `layer_norm` 1, 2, 3; `redo` 1; `layer_norm+redo` 1, 2, 3; `ewc` 2, 3; `from_scratch`" in text
     )
 
 
@@ -217,14 +219,14 @@ def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
     cells = [row.split(",") for row in rows]
     other = [",".join([*each[:9], str(float(each[9]) - 2), *each[10:], "ac"]) for each in cells]
     (folder / "evals.csv").write_text("\n".join([f"{head},agent", *(f"{row},kb" for row in rows), *other, ""]))
-    knowledge_base, active = suite_records.records_of(Run(folder, events=False))
+    knowledge_base, active = records.records_of(Run(folder, events=False))
     for mode in ("sampled", "greedy"):
         for string, scores in knowledge_base[mode].items():
             assert active[mode][string] == [score - 2 for score in scores]
     assert active["args"] | {"player": "kb"} == knowledge_base["args"]
     assert knowledge_base["args"]["script"] == "continual_progress_compress.py"
     suite_results.collect([folder, made_up(tmp_path / "ppo")])
-    table = lines_of(suite_results.page(), "| methods | seeds")
+    table = lines_of(page.page(), "| methods | seeds")
     ends = {row[1].strip(): float(row[3]) for row in table}
     name = "`progress_compress:num_envs=8:num_steps=128:ewc_strength=7 ({})`".format
     assert sorted(ends) == ["`none`", name("active column"), name("knowledge base")]
@@ -249,15 +251,15 @@ def test_a_record_for_each_player_of_an_agent(committed, tmp_path):
     ],
 )
 def test_a_label_names_every_setting_that_the_sequence_does_not_say(args, config, label):
-    assert suite_results.label_of({"script": "continual_clear.py", **args}, CONFIG | config) == label
+    assert labels.label_of({"script": "continual_clear.py", **args}, CONFIG | config) == label
 
 
 def test_the_scaling_of_rewards_follows_from_the_games():
-    config = suite_records.known_sequences()["three-games-cpu-v2"]
+    config = records.known_sequences()["three-games-cpu-v2"]
     without = {name: value for name, value in config.items() if name != "reward_scaling"}
     for own in (config, without):
-        assert suite_results.label_of({**PPO, "reward_scaling": "clip"}, own) == "none"
-    assert suite_results.label_of({**PPO, "reward_scaling": "normalize"}, without) == "ppo:reward_scaling=normalize"
+        assert labels.label_of({**PPO, "reward_scaling": "clip"}, own) == "none"
+    assert labels.label_of({**PPO, "reward_scaling": "normalize"}, without) == "ppo:reward_scaling=normalize"
 
 
 def test_runs_of_one_label_with_other_settings_are_left_out(committed, tmp_path, capsys):
@@ -272,24 +274,22 @@ def test_runs_of_one_label_with_other_settings_are_left_out(committed, tmp_path,
         "others unknown; take those out" in capsys.readouterr().out
     )
     suite_results.collect([made_up(tmp_path / "named", seed=2, amp="bf16")])
-    labels = [row[1].strip() for row in lines_of(suite_results.page(), "| methods | seeds")]
-    assert sorted(labels) == ["`none`", "`ppo:amp=bf16`"]
+    named = [row[1].strip() for row in lines_of(page.page(), "| methods | seeds")]
+    assert sorted(named) == ["`none`", "`ppo:amp=bf16`"]
 
 
 def test_no_two_groups_of_the_committed_runs_have_one_label():
-    for name, config in suite_records.known_sequences().items():
-        content = suite_records.read(suite_records.FOLDER / f"{name}.json")
+    for name, config in records.known_sequences().items():
+        content = records.read(records.file_of(name))
         found = {suite_results.unlike(record, content, config) for kind in content.values() for record in kind}
         assert found <= {""}
 
 
 def test_the_usual_script_is_not_recorded_and_a_foreign_one_refused(tmp_path):
-    (record,) = suite_records.records_of(
-        Run(made_up(tmp_path, script="/x/continual_training_example.py"), events=False)
-    )
+    (record,) = records.records_of(Run(made_up(tmp_path, script="/x/continual_training_example.py"), events=False))
     assert "script" not in record["args"]
     with pytest.raises(RunFolderError, match=r"made by mine\.py, which is no script of this project"):
-        suite_records.records_of(Run(made_up(tmp_path / "mine", script="/x/mine.py"), events=False))
+        records.records_of(Run(made_up(tmp_path / "mine", script="/x/mine.py"), events=False))
 
 
 def test_transfer_is_beside_runs_on_one_task_of_the_same_script(tmp_path):
@@ -301,14 +301,14 @@ def test_transfer_is_beside_runs_on_one_task_of_the_same_script(tmp_path):
     ]
     own = {**clear, "replay_ratio": 0.0}
     runs = [Run(made_up(tmp_path / name, **more), events=False) for name, more in (("ppo", {}), ("clear", own))]
-    assert suite_results.forward_transfer(runs[:1], alone, CONFIG) == DASH
+    assert results.forward_transfer(runs[:1], alone, CONFIG) == DASH
     (only,) = evaluate_groups(runs[1:], alone[1:], Settings(normalise="single_task"))
     expected = only.summaries["forward_transfer"].mean
     assert not math.isnan(expected)
-    assert suite_results.forward_transfer(runs[1:], alone, CONFIG) == f"{number(expected)} (1 of 4 tasks)"
+    assert results.forward_transfer(runs[1:], alone, CONFIG) == f"{number(expected)} (1 of 4 tasks)"
     both = [*runs[1:], Run(made_up(tmp_path / "more", seed=2, **own), events=False)]
-    assert suite_results.forward_transfer(both, alone, CONFIG).endswith(" (2 of 8 tasks)")
-    rows = [row.split("|")[1].strip() for row in suite_results.alone_table(alone, CONFIG).splitlines()[2:]]
+    assert results.forward_transfer(both, alone, CONFIG).endswith(" (2 of 8 tasks)")
+    rows = [row.split("|")[1].strip() for row in tables.alone_table(alone, CONFIG).splitlines()[2:]]
     assert rows == [f"`no_modif`, `clear:num_envs=8:num_steps=128{own}`" for own in ("", ":replay_ratio=0")]
 
 
@@ -317,7 +317,7 @@ def test_a_switch_with_nothing_to_recover_is_not_counted_and_the_table_says_so(c
     scores = {STRINGS[0]: 0.0, STRINGS[1]: 10.0, STRINGS[2]: 20.0, STRINGS[3]: 15.0}
     folder = made_up(tmp_path, score_of=lambda string, step: scores.get(string, 0.0) if step else 0.0)
     suite_results.collect([folder])
-    (row,) = lines_of(suite_results.page(), "| methods | seeds")
+    (row,) = lines_of(page.page(), "| methods | seeds")
     assert row[8].strip() == "0.5 (0; 2 of 3 switches)"
 
 
@@ -329,7 +329,7 @@ def test_what_was_hardly_learned_is_named(committed, tmp_path):
         for methods, own in (((), {}), (("redo",), low))
     ]
     suite_results.collect(folders)
-    lines = [line for line in suite_results.page().splitlines() if "how-low-this-bar-is" in line]
+    lines = [line for line in page.page().splitlines() if "how-low-this-bar-is" in line]
     assert len(lines) == 1
     assert lines[0].startswith("- `redo`, seed 1: `no_modif` counts as [learned]")
     assert "with at best 1.9 points above a random player in its first regime; others came to 20." in lines[0]
@@ -350,18 +350,18 @@ def test_a_player_with_one_button_stands_beside_the_agents(committed, tmp_path, 
     equal = {"score_of": lambda string, step: 20.0 * gain if step else 0.0}
     others = [made_up(tmp_path, (name,), **equal) for name in ("redo", "layer_norm")]
     suite_results.collect([made_up(tmp_path), *others])
-    page = suite_results.page()
-    row = lines_of(page, "| methods | seeds")[-1]
-    floor = sum(suite_results.floors_of("ALE/Freeway-v5", {}, STRINGS)[string].mean for string in STRINGS) / 4
+    text = page.page()
+    row = lines_of(text, "| methods | seeds")[-1]
+    floor = sum(floors_of("ALE/Freeway-v5", {}, STRINGS)[string].mean for string in STRINGS) / 4
     assert row[1].strip() == "always `UP`"
     assert float(row[3]) == pytest.approx((30.24 + 3 * 20) / 4 - floor, abs=0.06)
-    after = page.partition("after the last regime, as the game counts them:")[2]
+    after = text.partition("after the last regime, as the game counts them:")[2]
     sampled, greedy = lines_of(after, "| methods |"), lines_of(after.partition("in greedy games")[2], "| methods |")
     assert [cell.strip() for cell in sampled[-1][1:-1]] == ["always `UP`", "30.2", "20", "20", "20", DASH]
     assert [cell.strip() for cell in greedy[-1][1:-1]] == ["always `UP`", "30.2", "20", "20", "20", DASH]
     assert float(sampled[1][2]) == 20 * gain
     assert float(greedy[1][2]) == 20 * gain - 1
-    (line,) = (line for line in page.splitlines() if line.startswith("- A player that always presses"))
+    (line,) = (line for line in text.splitlines() if line.startswith("- A player that always presses"))
     assert words in line
     assert ("It does not show which method remembers more" in line) == (gain == 1)
 
@@ -380,13 +380,13 @@ def test_solved_is_nine_tenths_of_the_best_row_above_the_random_player_under_eve
             evaluations=played, group=SimpleNamespace(runs=[SimpleNamespace(args={"env_id": "ALE/Breakout-v5"})])
         )
 
-    floor = suite_results.floors_of("ALE/Breakout-v5", {}, [""])[""].mean
+    floor = floors_of("ALE/Breakout-v5", {}, [""])[""].mean
     assert floor > 1
     rows = [row(5.0, 5.0), row(floor + 10, floor + 30)]  # the best one: 20 above
     for above, answer in ((17.9, False), (18.1, True)):
-        one = suite_results.OneAction("LEFT", {"": floor + above, "nobody knows": 99.0}, 0.0)
-        assert suite_results.solved(one, rows) == answer
-    assert not suite_results.solved(one, [row(5.0, tasks=("nobody knows",))]), "whose random player is not known"
+        one = results.OneAction("LEFT", {"": floor + above, "nobody knows": 99.0}, 0.0)
+        assert results.solved(one, rows) == answer
+    assert not results.solved(one, [row(5.0, tasks=("nobody knows",))]), "whose random player is not known"
 
 
 def test_a_button_that_is_nearly_as_good_solves_the_sequence_too_and_one_measured_under_some_tasks_is_left_out(
@@ -395,7 +395,7 @@ def test_a_button_that_is_nearly_as_good_solves_the_sequence_too_and_one_measure
     scores = {STRINGS[0]: {"UP": 19.0, "DOWN": 99.0}, **{key: {"UP": 19.0} for key in STRINGS[1:]}}
     one_button(tmp_path, "ALE/Freeway-v5", scores)
     suite_results.collect([made_up(tmp_path, score_of=lambda string, step: 20.0 if step else 0.0)])
-    (line,) = (line for line in suite_results.page().splitlines() if line.startswith("- A player that always presses"))
+    (line,) = (line for line in page.page().splitlines() if line.startswith("- A player that always presses"))
     assert line.startswith("- A player that always presses `UP`")
     assert "at the end, less than every row. What one action solves" in line
 
@@ -408,7 +408,7 @@ def test_of_several_games_the_best_button_is_the_one_of_the_human_scale(committe
     measured = {env_id: {"4": {game: of_game}} for (env_id, of_game), game in zip(scores.items(), games, strict=True)}
     (tmp_path / "one_action.json").write_text(json.dumps({"scores": measured}))
     suite_results.collect([made_up(tmp_path, **more)])
-    row = lines_of(suite_results.page(), "| methods | seeds")[-1]
+    row = lines_of(page.page(), "| methods | seeds")[-1]
     assert [cell.strip() for cell in row[1:4]] == ["always `FIRE`", "", "0.25"]
 
 
@@ -418,17 +418,17 @@ def test_what_was_not_learned_alone_is_said(tmp_path):
     runs = [made_up(tmp_path / "1", strings=("",), **alone, **low), made_up(tmp_path / "2", strings=("",), **alone)]
     first, second = (Run(run, events=False) for run in runs)
     breakout = {**alone, "env_id": "ALE/Breakout-v5"}
-    floor = suite_results.floors_of("ALE/Breakout-v5", {}, [""])[""]
+    floor = floors_of("ALE/Breakout-v5", {}, [""])[""]
     for where, score, nothing in (("low", floor.high - 0.01, True), ("high", floor.high + 0.01, False)):
         one = made_up(tmp_path / where, strings=("",), **breakout, score_of=lambda string, step, score=score: score)
-        assert bool(suite_results.learned_nothing([Run(one, events=False)])) == nothing, "within the floor's interval"
-    assert "nothing was learned of `no_modif` (no better" in suite_results.learned_nothing([first, second])
-    assert suite_results.learned_nothing([second]) == ""
+        assert bool(page.learned_nothing([Run(one, events=False)])) == nothing, "within the floor's interval"
+    assert "nothing was learned of `no_modif` (no better" in page.learned_nothing([first, second])
+    assert page.learned_nothing([second]) == ""
 
 
 def test_what_other_strings_cost_a_string_is_told_in_points(committed, tmp_path):
     suite_results.collect([made_up(tmp_path)])
-    (row,) = lines_of(suite_results.page().partition(suite_results.LOST)[2], "| methods |")
+    (row,) = lines_of(page.page().partition(tables.LOST)[2], "| methods |")
     # 21 points when it is learned, then 15, 12 and 9; 21, then 14 and 11; 21, then 8; and the last one
     assert [cell.strip() for cell in row[2:-1]] == ["4", "5", "13", DASH]
 
@@ -440,30 +440,30 @@ def test_what_was_scored_in_training_is_that_of_the_last_quarter_of_each_regime(
         for seed in (1, 2)
     ]
     suite_results.collect([*runs, made_up(tmp_path, ("redo",), games_every=1024, score=lambda step, string: 7.0)])
-    plain, redo = lines_of(suite_results.page().partition(suite_results.TRAINED)[2], "| methods |")[:2]
+    plain, redo = lines_of(page.page().partition(tables.TRAINED)[2], "| methods |")[:2]
     assert [float(cell.replace(",", "")) for cell in plain[2:-1]] == [
         pytest.approx(1.5 * (end - 64), rel=0.005) for end in (1024, 2048, 3072, 4096)
     ]
     assert [cell.strip() for cell in redo[2:-1]] == ["7"] * 4
-    assert f"{suite_results.TRAINED}, 1 to 2 of each run." in suite_results.page()
+    assert f"{tables.TRAINED}, 1 to 2 of each run." in page.page()
     several = [[700, 1.0, 10], [900, 5.0, 10], [1000, 8.0, 30], [1024, 2.0, 10], [1100, 9.0, 10]]
     run = Run(runs[0], events=False)
-    assert suite_results.last_quarter(run, 0, several) == (6.5, 40), "those to 900 began before the quarter, at 768"
-    assert suite_results.last_quarter(run, 0, [[700, 1.0, 1], [900, 5.0, 1]]) == (5.0, 1)
-    assert math.isnan(suite_results.last_quarter(run, 1, several[:-1])[0])
+    assert results.last_quarter(run, 0, several) == (6.5, 40), "those to 900 began before the quarter, at 768"
+    assert results.last_quarter(run, 0, [[700, 1.0, 1], [900, 5.0, 1]]) == (5.0, 1)
+    assert math.isnan(results.last_quarter(run, 1, several[:-1])[0])
 
 
 def test_scores_of_several_games_are_compared_by_their_humans(committed, tmp_path):
     games = ("Freeway:", "Breakout:")
     more = {"exp_name": "three-games-cpu-v2", "strings": games, "held_out": (), "full_action_space": True}
     suite_results.collect([made_up(tmp_path, **more), made_up(tmp_path / "other", seed=2, **more)])
-    (row,) = lines_of(suite_results.page(), "| methods | seeds")
+    (row,) = lines_of(page.page(), "| methods | seeds")
     freeway, breakout = 14 / 29.6, (21.5 - 1.7) / (30.5 - 1.7)  # 14 points, and 21 and 22
     assert float(row[3]) == pytest.approx((freeway + breakout) / 2, abs=0.001)
-    page = suite_results.page()
-    (lost,) = lines_of(page.partition(suite_results.LOST)[2], "| methods |")
+    text = page.page()
+    (lost,) = lines_of(text.partition(tables.LOST)[2], "| methods |")
     assert lost[2].strip() == "7.5", "points, 21 - 14 and 22 - 14, and not shares of a human's"
-    assert "of 4 rows and seeds 1, 2, 3: `clear:replay_ratio=0` 1, 2, 3; `clear` 1, 2, 3;" in page
+    assert "of 4 rows and seeds 1, 2, 3: `clear:replay_ratio=0` 1, 2, 3; `clear` 1, 2, 3;" in text
 
 
 def test_of_three_strengths_the_best_is_marked(committed, tmp_path):
@@ -471,7 +471,7 @@ def test_of_three_strengths_the_best_is_marked(committed, tmp_path):
     for strength, gain in ((1.0, 1.0), (100.0, 1.3), (10000.0, 0.5)):
         folder = made_up(tmp_path / str(strength), ("ewc",), gain=gain, **more, **{"ewc.strength": strength})
         suite_results.collect([folder])
-    rows = lines_of(suite_results.page(), "| methods | setting")
+    rows = lines_of(page.page(), "| methods | setting")
     assert [(row[2].strip(), row[-2].strip()) for row in rows] == [
         ("`ewc.strength` 1", ""),
         ("`ewc.strength` 100", "yes"),
@@ -490,9 +490,9 @@ def test_the_page_says_of_each_setting_whether_it_was_chosen_on_this_game(commit
     for place, of, strength in (("a", {}, 1.0), ("b", {}, 2.0), ("c", elsewhere, 1.0)):
         more = {**of, "ewc.strength": strength, "redo.every": 7}
         suite_results.collect([made_up(tmp_path / place, ("redo", "ewc"), **more)])
-    page = suite_results.page()
-    of_freeway = page.partition(f"## {SUITE}\n")[2].partition("\n## ")[0]
-    of_breakout = page.partition(f"## {breakout['exp_name']}\n")[2].partition("\n## ")[0]
+    text = page.page()
+    of_freeway = text.partition(f"## {SUITE}\n")[2].partition("\n## ")[0]
+    of_breakout = text.partition(f"## {breakout['exp_name']}\n")[2].partition("\n## ")[0]
     assert "- `ewc.strength` 2 was not chosen for this game; 1 [was](#strengths-freeway-v1).\n" in of_freeway
     assert "- `ewc.strength` 1 was" not in of_freeway
     assert "- `ewc.strength` 1 was chosen on Freeway, not on this game.\n" in of_breakout
@@ -504,12 +504,12 @@ def test_what_made_the_runs_is_told_of_each(committed, tmp_path):
     later = {"versions": {**VERSIONS, "commit": "f" * 16}}
     for seed, more in ((1, {}), (2, {"resumed": [later]}), (3, {}), (4, {"processor": "another one"})):
         suite_results.collect([made_up(tmp_path, seed=seed, **more)])
-    page = suite_results.page()
+    text = page.page()
     assert (
         "- `none`, seeds 1, 3: commit 0123456789ab, a processor; seed 2: commit 0123456789ab, then ffffffffffff, a "
-        "processor; seed 4: commit 0123456789ab, another one; `python train.py --seed=1`\n" in page
+        "processor; seed 4: commit 0123456789ab, another one; `python train.py --seed=1`\n" in text
     )
-    assert "- The runs were made on different processors, a processor and another one. " in page
+    assert "- The runs were made on different processors, a processor and another one. " in text
 
 
 def lines_of(page, head):
@@ -519,7 +519,7 @@ def lines_of(page, head):
 
 
 def test_the_page_is_made_of_the_committed_files():
-    assert (ROOT / "docs" / "suite-results.md").read_text(encoding="utf-8") == suite_results.page(), (
+    assert (ROOT / "docs" / "suite-results.md").read_text(encoding="utf-8") == page.page(), (
         "`python -m benchmarks.suite_results` makes the page anew"
     )
 
@@ -544,7 +544,7 @@ def test_the_pictures_can_be_drawn(committed, tmp_path):
 
 def test_a_record_says_who_went_on_with_its_run(tmp_path):
     resumed = [{"global_step": 7, "versions": {"torch": "3"}}]
-    (record,) = suite_records.records_of(Run(made_up(tmp_path, resumed=resumed), events=False))
+    (record,) = records.records_of(Run(made_up(tmp_path, resumed=resumed), events=False))
     assert record["args"]["resumed"] == [{"versions": {"torch": "3"}}]
 
 
@@ -552,5 +552,5 @@ def test_collected_runs_on_one_task_are_kept_apart(committed, tmp_path, monkeypa
     monkeypatch.setattr(suite_results, "is_baseline", lambda record, config: config["exp_name"] == SUITE)
     alone = made_up(tmp_path / "alone", strings=("",), exp_name="single-task", held_out=(), num_steps=64)
     suite_results.collect([made_up(tmp_path), alone])
-    content = suite_records.read(committed / f"{SUITE}.json")
+    content = records.read(committed / f"{SUITE}.json")
     assert [len(content[kind]) for kind in ("runs", "single_task")] == [1, 1]

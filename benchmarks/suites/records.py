@@ -32,7 +32,7 @@ from continual_hackatari.reporting.runs import Run, check_run_folder
 from continual_hackatari.training.files import atomic_path
 from continual_hackatari.training.suites import first_regimes, single_task_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks" / "results" / "suites"
 MEASURING = ("eval_every", "eval_games", "eval_modifs", "held_out_modifs")
 """settings that are kept, besides those of the experiment: what was asked for"""
@@ -50,6 +50,11 @@ def known_sequences() -> dict[str, dict[str, Any]]:
     paths = [*(ROOT / "configs" / "suites").glob("*/*.json"), *(ROOT / "configs" / "strengths").glob("*.json")]
     configs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths)]
     return {config["exp_name"]: config for config in configs}
+
+
+def file_of(name: str, ending: str = ".json") -> Path:
+    """Where the records of the sequence of this name and version lie, or what is drawn of them."""
+    return FOLDER / (name + ending)
 
 
 # ------------------------------------------------------------------------------------------------- from runs to files
