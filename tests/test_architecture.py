@@ -4,7 +4,6 @@ import ast
 import graphlib
 import itertools
 import os
-import re
 import sys
 
 import pytest
@@ -202,8 +201,9 @@ def test_the_modules_of_suites_results_use_only_those_before_them():
     order = ["records", "labels", "results", "tables", "page"]
     assert {path.stem for path in files_of("benchmarks/suites")} == {"__init__", *order}
     for place, name in enumerate(order):
-        text = (ROOT / "benchmarks" / "suites" / f"{name}.py").read_text()
-        assert set(re.findall(r"from benchmarks\.suites\.(\w+) import", text)) <= set(order[:place]), name
+        modules = imported_modules(ROOT / "benchmarks" / "suites" / f"{name}.py")
+        used = {module.split(".")[2] for module in modules if module.startswith("benchmarks.suites.")}
+        assert used <= set(order[:place]), name
 
 
 @pytest.fixture(scope="module")
