@@ -45,7 +45,7 @@ from continual_hackatari.agents.restartable_rmsprop import RestartableRMSprop
 from continual_hackatari.methods.moments import MOMENTS
 from continual_hackatari.methods.together import NO_METHODS, Methods
 from continual_hackatari.replay import Replay
-from continual_hackatari.schedules.factories import decay_note
+from continual_hackatari.schedules.survey import decay_note
 from continual_hackatari.training import scripts
 from continual_hackatari.training import setup as setups
 from continual_hackatari.training.annealing import annealing_borders, remaining_share, set_learning_rate

@@ -9,17 +9,17 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from continual_hackatari.schedules import factories
+from continual_hackatari.schedules import preview
 from continual_hackatari.schedules.factories import *  # noqa: F403  (`from modification_factories import ...`)
 
 
-def main(argv: Sequence[str] | None = None) -> int:  # type: ignore[no-redef]  # in place of the one that checks less
+def main(argv: Sequence[str] | None = None) -> int:
     """The preview, which refuses a file that training would refuse."""
-    return factories.main(argv, check)
+    return preview.main(argv, check)
 
 
-def check(path: str, flags: Mapping[str, Any]) -> factories.Checked:
-    """See `factories.Check`; what training would refuse in the file is a ScheduleError.
+def check(path: str, flags: Mapping[str, Any]) -> preview.Checked:
+    """See `preview.Check`; what training would refuse in the file is a ScheduleError.
 
     What knows them loads torch, and whoever imports a schedule from here needs none of it.
     """
@@ -29,7 +29,7 @@ def check(path: str, flags: Mapping[str, Any]) -> factories.Checked:
     try:
         notes, form, foreign = check_file(path, flags)
     except USER_ERRORS as error:
-        raise factories.ScheduleError(str(error)) from None
+        raise preview.ScheduleError(str(error)) from None
 
     def written(string: str) -> str:
         try:

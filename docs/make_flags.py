@@ -27,7 +27,7 @@ from continual_hackatari import (
 )
 from continual_hackatari import eval as evaluation
 from continual_hackatari.methods import all_methods
-from continual_hackatari.schedules import factories
+from continual_hackatari.schedules import preview
 from continual_hackatari.training import run_evaluation, watching
 from continual_hackatari.training.help import Flag, groups_of, prefixed_flags
 from continual_hackatari.training.settings import RULES, RunSettings, ranges_of
@@ -94,7 +94,7 @@ def page() -> str:
             limits = {f"{name}.{key}": limit for key, limit in method.ranges.items()}
             parts.append(table([row_of(flag, limits.get(flag.name), []) for flag in flags]))
     for title, parser in (
-        ("Preview: modification_factories.py", factories._parser()),
+        ("Preview: modification_factories.py", preview._parser()),
         ("Modifications: wrappers.modifications", modifications._parser()),
     ):
         parts += [f"## {title}\n", table(rows_of(parser))]

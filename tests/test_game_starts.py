@@ -18,7 +18,8 @@ from test_lockstep import MODIFICATION_SEED, hackatari_environment, reset_seed, 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import eval as evaluation
 from continual_hackatari.agents import make_agent
-from continual_hackatari.schedules.factories import decay_note, regime_end, schedule_from_config
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.schedules.survey import decay_note, regime_end
 from continual_hackatari.training.annealing import annealing_borders, remaining_share
 from continual_hackatari.training.checkpoint_settings import choose_game
 from continual_hackatari.training.checkpoints import load_checkpoint, save_checkpoint

@@ -34,7 +34,8 @@ from continual_hackatari.methods import all_methods
 from continual_hackatari.methods.ewc import EWC
 from continual_hackatari.methods.moments import Boundary, Changed, Clock, Method, moments_of
 from continual_hackatari.methods.together import Methods
-from continual_hackatari.schedules.factories import regime_end, schedule_from_config
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.schedules.survey import regime_end
 from continual_hackatari.training import sweep_checks
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.command_line import parse_command_line

@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from continual_hackatari.schedules import draws, survey
 from continual_hackatari.schedules import factories as mf
-from continual_hackatari.schedules.factories import ScheduleError, make_factory, schedule_from_config
+from continual_hackatari.schedules.arguments import ScheduleError, normalise_modification
+from continual_hackatari.schedules.factories import make_factory, schedule_from_config
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ["", "a", "b", "c d", "e", "f", "g", "h"]
@@ -136,7 +138,7 @@ def test_possible_modifications_hold_everything_played_once_and_normalised(confi
     possible = factory.possible_modifications()
     assert set(_timeline(factory)) <= set(possible)
     assert len(set(possible)) == len(possible)
-    assert all(mf.normalise_modification(string) == string for string in possible)
+    assert all(normalise_modification(string) == string for string in possible)
 
 
 def test_global_random_state_is_neither_read_nor_changed() -> None:
@@ -147,7 +149,7 @@ def test_global_random_state_is_neither_read_nor_changed() -> None:
         np.random.seed(seed)  # noqa: NPY002 - the global generator is what this test watches
         before = random.getstate(), pickle.dumps(np.random.get_state())  # noqa: NPY002
         factory = schedule_from_config(config, seed=5)
-        timelines.append((_timeline(factory), list(factory.segments()), mf.regime_warning(factory, 8)))
+        timelines.append((_timeline(factory), list(factory.segments()), survey.regime_warning(factory, 8)))
         assert (random.getstate(), pickle.dumps(np.random.get_state())) == before  # noqa: NPY002
     assert timelines[0] == timelines[1]
 
@@ -233,8 +235,8 @@ def test_no_modification_and_constant_schedules() -> None:
 
 
 def test_normalise_keeps_the_order_of_names() -> None:
-    assert mf.normalise_modification("  z \t a\n z ") == "z a z"
-    assert mf.normalise_modification(" ") == ""
+    assert normalise_modification("  z \t a\n z ") == "z a z"
+    assert normalise_modification(" ") == ""
 
 
 def test_all_combinations_are_the_product_in_the_order_of_the_lists() -> None:
@@ -288,25 +290,25 @@ def _brute_force(config: dict[str, Any], seed: int) -> list[str]:
     epsilon, hold = kwargs.pop("epsilon", 0.05), kwargs.pop("num_repetitions", 1)
     if "Combined" in name:
         entries = list(enumerate(kwargs["modification_factory_kwargs"]))
-        pieces = [_brute_force(entry, mf._phase_seed(seed, position)) for position, entry in entries]
+        pieces = [_brute_force(entry, draws.phase_seed(seed, position)) for position, entry in entries]
         parts = [part for part, piece in enumerate(pieces) for _ in piece]
         scheduled = [modification for piece in pieces for modification in piece]
     elif name == "EpsSequentialModificationFactory":
         total, begins = kwargs["num_total_steps"], kwargs["switching_thresholds"]
         begins = begins[: len(kwargs["modifications"]) - 1]
         parts = [sum(begin <= step for begin in begins) for step in range(total)]
-        scheduled = [mf.normalise_modification(kwargs["modifications"][part]) for part in parts]
+        scheduled = [normalise_modification(kwargs["modifications"][part]) for part in parts]
     else:
         return _timeline(make_factory(name, config["modification_factory_kwargs"], seed=seed))
     if not name.startswith("Eps"):
         return scheduled
-    coins, choices = (_uniform(seed, stream, len(scheduled)) for stream in (mf._REPLAY_COIN, mf._REPLAY_CHOICE))
+    coins, choices = (_uniform(seed, stream, len(scheduled)) for stream in (draws.REPLAY_COIN, draws.REPLAY_CHOICE))
     played: list[str] = []
     earlier: dict[int, list[str]] = {}  # of each part
     for step, due in enumerate(scheduled):
         if parts[step] not in earlier:  # its first step
             if name == "EpsSequentialModificationFactory":
-                strings = [mf.normalise_modification(entry) for entry in kwargs["modifications"][: parts[step]]]
+                strings = [normalise_modification(entry) for entry in kwargs["modifications"][: parts[step]]]
             else:
                 strings = list(dict.fromkeys(played))
             earlier[parts[step]] = strings
@@ -431,7 +433,7 @@ def test_thousands_of_strings_are_looked_through_once() -> None:
     begin = factory.num_total_steps - 2_000_000
     replayed = {factory.get_modification(step) for step in range(begin, begin + 200_000)} - {""}
     assert 4000 < len(replayed) <= len(seen) == len(factory._earlier) == 7999
-    assert seen.lookups < 4 * 8000 + 30 * mf._CHUNK
+    assert seen.lookups < 4 * 8000 + 30 * draws.CHUNK
 
 
 def test_epsilon_zero_is_the_plain_factory_of_the_same_seed() -> None:
@@ -780,29 +782,29 @@ def test_a_custom_class_without_length_or_with_a_typo(custom: str) -> None:
 def test_warning_gives_the_arithmetic() -> None:
     config = _entry(SEQ, {"num_total_steps": 4000, "modifications": ["a", "b"], "switching_thresholds": [2000]})
     factory = schedule_from_config(config, seed=0)
-    warning = mf.regime_warning(factory, 8)
+    warning = survey.regime_warning(factory, 8)
     assert warning is not None
     for part in ("2,000.0 steps on average", "8 games", "250.0 steps per game", "switch_mode episode", "2,400 steps"):
         assert part in warning
     assert "most games are cut by a switch" in warning
-    live = mf.regime_warning(factory, 8, switch_mode="live")
+    live = survey.regime_warning(factory, 8, switch_mode="live")
     assert live is not None
     assert "most games are played under several strings" in live
     assert "cut" not in live
-    assert mf.regime_warning(factory, 6) is None  # 333 steps per game
-    assert mf.regime_warning(factory, 8, switch_mode="episode") is None
-    assert mf.regime_warning(factory, 8, total_timesteps=2000) is None  # nothing switches
-    assert mf.regime_warning(mf.NoModificationFactory(10), 8) is None
+    assert survey.regime_warning(factory, 6) is None  # 333 steps per game
+    assert survey.regime_warning(factory, 8, switch_mode="episode") is None
+    assert survey.regime_warning(factory, 8, total_timesteps=2000) is None  # nothing switches
+    assert survey.regime_warning(mf.NoModificationFactory(10), 8) is None
 
 
 def test_regimes_between_two_questions_do_not_count() -> None:
     factory = mf.SequentialModificationFactory(24, ["a", "b", "a"], [9, 15])
-    assert list(mf._as_asked(factory.segments(), 8)) == [(0, 24, "a")]
-    assert list(mf._as_asked(factory.segments(), 3)) == [(0, 9, "a"), (9, 15, "b"), (15, 24, "a")]
+    assert list(survey.as_asked(factory.segments(), 8)) == [(0, 24, "a")]
+    assert list(survey.as_asked(factory.segments(), 3)) == [(0, 9, "a"), (9, 15, "b"), (15, 24, "a")]
     timeline = _timeline(mf.RandomModificationFactory(1000, NAMES, num_repetitions=7, seed=2))
     random_factory = mf.RandomModificationFactory(1000, NAMES, num_repetitions=7, seed=2)
     asked = [timeline[step] for step in range(0, 1000, 8)]
-    assert _expand(mf._as_asked(random_factory.segments(), 8))[::8] == asked
+    assert _expand(survey.as_asked(random_factory.segments(), 8))[::8] == asked
 
 
 ADVERSARIAL = [
@@ -826,7 +828,7 @@ ADVERSARIAL = [
 def test_fifty_million_steps_are_no_burden(name: str, kwargs: dict[str, Any]) -> None:
     factory = make_factory(name, kwargs, seed=1)
     begin = time.process_time()
-    mf.regime_warning(factory, 8)
+    survey.regime_warning(factory, 8)
     assert time.process_time() - begin < 5  # about 0.5 s
     late = make_factory(name, kwargs, seed=1)
     begin = time.process_time()
@@ -837,9 +839,9 @@ def test_fifty_million_steps_are_no_burden(name: str, kwargs: dict[str, Any]) ->
 
 def test_sampled_surveys_estimate_the_mean() -> None:
     factory = mf.RandomModificationFactory(5_000_000, ["a", "b"], num_repetitions=10, seed=1)
-    survey = mf._survey(factory, 5_000_000, 10)
-    assert not survey.complete
-    assert abs(survey.mean_length - 20) < 1  # a hold is continued by an equal draw with probability one half
+    found = survey.survey_of(factory, 5_000_000, 10)
+    assert not found.complete
+    assert abs(found.mean_length - 20) < 1  # a hold is continued by an equal draw with probability one half
 
 
 # ------------------------------------------------------------------------------------------------- shipped configs
@@ -917,7 +919,7 @@ def test_shipped_experiments_walk_from_end_to_end(path: Path, seed: int) -> None
             assert factory.get_modification(step) == modification
     asked = range(0, factory.num_total_steps, 1000)
     assert {factory.get_modification(step) for step in asked} == {modification for _, _, modification in segments}
-    assert mf.regime_warning(factory, config.get("num_envs", 8)) is None
+    assert survey.regime_warning(factory, config.get("num_envs", 8)) is None
 
 
 def test_whole_numbers_may_be_written_as_json_writes_large_ones() -> None:

@@ -29,7 +29,8 @@ from continual_hackatari import (
 )
 from continual_hackatari import eval as evaluation
 from continual_hackatari.schedules import factories as modification_factories
-from continual_hackatari.schedules.factories import ScheduleError, make_factory
+from continual_hackatari.schedules.arguments import ScheduleError
+from continual_hackatari.schedules.factories import make_factory
 from continual_hackatari.training import ending, run_evaluation, setup, summary, sweeps, watching
 from continual_hackatari.training.checkpoints import load_checkpoint
 from continual_hackatari.training.command_line import parse_command_line

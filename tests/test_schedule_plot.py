@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, write_config
 
-from continual_hackatari.schedules import factories as mf
 from continual_hackatari.schedules import plot as schedule_plot
+from continual_hackatari.schedules import preview
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.schedules.survey import survey_of
 
 COMBINED = {
     "modification_factory": "EpsCombinedModificationFactory",
@@ -55,8 +57,8 @@ def random_config(num_modifications, steps, hold):
 
 
 def regimes_of(config, num_envs, seed=42):
-    factory = mf.schedule_from_config(config, seed=seed)
-    return factory, mf._survey(factory, factory.num_total_steps, num_envs).regimes
+    factory = schedule_from_config(config, seed=seed)
+    return factory, survey_of(factory, factory.num_total_steps, num_envs).regimes
 
 
 def as_played(factory, num_envs):
@@ -123,14 +125,14 @@ def test_rows_beyond_the_limit_become_one_that_loses_no_step():
 
 
 def test_phases_are_numbered_as_in_the_preview(tmp_path, capsys):
-    factory = mf.schedule_from_config(COMBINED, seed=42)
-    assert list(mf._leaf_phases(factory, 1200)) == [
+    factory = schedule_from_config(COMBINED, seed=42)
+    assert list(preview._leaf_phases(factory, 1200)) == [
         (0, 400, "1 Sequential"),
         (400, 600, "2.1 No"),
         (600, 1200, "2.2 Random"),
     ]
-    assert list(mf._leaf_phases(factory, 500)) == [(0, 400, "1 Sequential"), (400, 500, "2.1 No")]
-    assert mf.main([write_config(tmp_path, **COMBINED)]) == 0
+    assert list(preview._leaf_phases(factory, 500)) == [(0, 400, "1 Sequential"), (400, 500, "2.1 No")]
+    assert preview.main([write_config(tmp_path, **COMBINED)]) == 0
     assert "  2.2             600 ..         1,199   RandomModificationFactory" in capsys.readouterr().out
 
 
@@ -139,7 +141,7 @@ def test_phases_are_numbered_as_in_the_preview(tmp_path, capsys):
 
 def plotted(tmp_path, config, *flags, name="timeline.png"):
     path = tmp_path / name
-    assert mf.main([write_config(tmp_path, **config), "--plot", str(path), *flags]) == 0
+    assert preview.main([write_config(tmp_path, **config), "--plot", str(path), *flags]) == 0
     return path
 
 
@@ -212,7 +214,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, ca
     (tmp_path / "folder.png").mkdir()
     config = write_config(tmp_path, **COMBINED)
     before = sorted(tmp_path.rglob("*"))
-    assert mf.main([config, "--plot", path]) == 2
+    assert preview.main([config, "--plot", path]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: `plot`")
@@ -230,12 +232,12 @@ def test_a_full_disk_leaves_the_old_picture(tmp_path, monkeypatch, capsys):
     config = write_config(tmp_path, **COMBINED)
     (tmp_path / "a.png").write_text("old")
     monkeypatch.setattr(Path, "write_bytes", fail)
-    assert mf.main([config, "--plot", str(tmp_path / "a.png")]) == 2
+    assert preview.main([config, "--plot", str(tmp_path / "a.png")]) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert (tmp_path / "a.png").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_plot_and_conversion_exclude_each_other(tmp_path, capsys):
-    assert mf.main([write_config(tmp_path, **COMBINED), "--plot", str(tmp_path / "a.png"), "--from_original"]) == 2
+    assert preview.main([write_config(tmp_path, **COMBINED), "--plot", str(tmp_path / "a.png"), "--from_original"]) == 2
     assert "`--plot` previews and `--from_original` converts" in capsys.readouterr().err

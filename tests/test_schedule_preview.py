@@ -16,7 +16,10 @@ from conftest import PATIENCE
 import modification_factories
 from continual_hackatari import continual_training_example as training
 from continual_hackatari.names import UNMODIFIED
-from continual_hackatari.schedules import factories as mf
+from continual_hackatari.schedules.arguments import normalise_modification
+from continual_hackatari.schedules.base import Schedule
+from continual_hackatari.schedules.factories import make_factory, schedule_from_config
+from continual_hackatari.schedules.preview import main
 from continual_hackatari.training.run_folder import slug
 from continual_hackatari.wrappers import modifications
 from continual_hackatari.wrappers.errors import ModificationError
@@ -42,7 +45,7 @@ def _run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def _output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert mf.main(arguments) == 0
+    assert main(arguments) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
     return captured.out
@@ -64,7 +67,7 @@ def test_switches_and_shares_are_those_of_the_questions_of_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], num_envs: int
 ) -> None:
     out = _output(capsys, _write(tmp_path, RANDOM), "--num-envs", str(num_envs), "--seed", "5")
-    factory = mf.schedule_from_config(RANDOM, seed=5)
+    factory = schedule_from_config(RANDOM, seed=5)
     asked = [factory.get_modification(step) for step in range(0, 4000, num_envs)]
     switches = sum(left != right for left, right in itertools.pairwise(asked))
     assert re.search(rf"switches +{switches}\b", out)
@@ -75,7 +78,7 @@ def test_switches_and_shares_are_those_of_the_questions_of_a_run(
 
 def test_every_prints_the_string_of_each_nth_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = _output(capsys, _write(tmp_path, RANDOM), "--every", "250", "--seed", "3")
-    factory = mf.schedule_from_config(RANDOM, seed=3)
+    factory = schedule_from_config(RANDOM, seed=3)
     lines = out.split("Every 250 steps\n")[1].splitlines()
     expected = [(step, factory.get_modification(step) or "no_modif") for step in range(0, 4000, 250)]
     assert [(int(line[:14].replace(",", "")), line[14:].strip()) for line in lines[:16]] == expected
@@ -171,7 +174,7 @@ def test_custom_classes_that_import_this_module_work_from_the_shell(tmp_path: Pa
 def test_a_bad_file_is_one_sentence_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, expected: str
 ) -> None:
-    assert mf.main([_write(tmp_path, content)]) == 2
+    assert main([_write(tmp_path, content)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -234,8 +237,8 @@ def test_the_converter_counts_rollouts_in_steps(tmp_path: Path) -> None:
 def test_a_converted_hold_lasts_as_many_rollouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kwargs = {"num_total_steps": 12_800, "modifications": [f"m{i}" for i in range(1000)], "num_repetitions": 5}
     original = {"modification_factory": "RandomModificationFactory", "modification_factory_kwargs": kwargs}
-    assert mf.main([_write(tmp_path, original), "--from_original"]) == 0  # the original's defaults: 1 game, 128 steps
-    factory = mf.schedule_from_config(json.loads(capsys.readouterr().out), seed=1)
+    assert main([_write(tmp_path, original), "--from_original"]) == 0  # the original's defaults: 1 game, 128 steps
+    factory = schedule_from_config(json.loads(capsys.readouterr().out), seed=1)
     borders = [start for start, _, _ in factory.segments()]
     assert borders == list(range(0, 12_800, 5 * 128))
 
@@ -243,7 +246,7 @@ def test_a_converted_hold_lasts_as_many_rollouts(tmp_path: Path, capsys: pytest.
 def test_the_converter_takes_the_file_s_own_games_and_copies_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert mf.main([_write(tmp_path, {**RANDOM, "num_envs": 3, "gamma": 0.9}), "--from_original", "--num_envs=2"]) == 0
+    assert main([_write(tmp_path, {**RANDOM, "num_envs": 3, "gamma": 0.9}), "--from_original", "--num_envs=2"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["modification_factory_kwargs"]["num_repetitions"] == 80 * 3 * 128
     assert json.loads(captured.out)["gamma"] == 0.9
@@ -280,7 +283,7 @@ def test_the_converter_takes_the_file_s_own_games_and_copies_the_rest(
 def test_what_cannot_be_converted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], config: Any, options: list[str], expected: str
 ) -> None:
-    assert mf.main([_write(tmp_path, config), "--from_original", *options]) == 2
+    assert main([_write(tmp_path, config), "--from_original", *options]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert expected in captured.err
@@ -430,7 +433,7 @@ def test_games_and_rollouts_are_those_of_the_script_whose_settings_the_file_has(
 
 
 def test_the_unmodified_game_has_one_name_wherever_a_string_is() -> None:
-    assert mf.normalise_modification(" no_modif ") == ""
+    assert normalise_modification(" no_modif ") == ""
     assert schedule_from(["no_modif", "a"]).possible_modifications() == ["", "a"]
     assert slug("") == UNMODIFIED
     assert modifications.split_modifications(" no_modif") == ()
@@ -438,6 +441,6 @@ def test_the_unmodified_game_has_one_name_wherever_a_string_is() -> None:
         modifications.check_modifications("Freeway", "all_pink_cars no_modif")
 
 
-def schedule_from(modifications: list[str]) -> mf.Schedule:
+def schedule_from(modifications: list[str]) -> Schedule:
     kwargs = {"num_total_steps": 10, "modifications": modifications}
-    return mf.make_factory("RandomModificationFactory", kwargs, seed=1)
+    return make_factory("RandomModificationFactory", kwargs, seed=1)

@@ -22,7 +22,8 @@ from continual_hackatari.reporting.figures import OKABE_ITO, Keys
 from continual_hackatari.reporting.metrics import metrics_of
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.statistics import human_normalised
-from continual_hackatari.schedules.factories import ModificationFactory, make_factory
+from continual_hackatari.schedules.base import ModificationFactory
+from continual_hackatari.schedules.factories import make_factory
 from continual_hackatari.training import setup as settings_of_runs
 from continual_hackatari.training.playing import evaluate
 from continual_hackatari.training.setup import written_in

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from continual_hackatari.schedules.factories import regime_starts
+from continual_hackatari.schedules.survey import regime_starts
 
 
 def annealing_borders(schedule: Any, total_timesteps: int, num_envs: int, *, per_regime: bool) -> list[int]:

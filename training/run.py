@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from continual_hackatari.agents.finite import NotFiniteError, not_finite
 from continual_hackatari.methods.moments import Clock
 from continual_hackatari.reporting.rows import FINAL
-from continual_hackatari.schedules.factories import regime_end
+from continual_hackatari.schedules.survey import regime_end
 from continual_hackatari.training import ending
 from continual_hackatari.training.checkpoints import CheckpointError, save_checkpoint
 from continual_hackatari.training.config import ConfigError, as_plain_dict

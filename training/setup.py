@@ -25,13 +25,9 @@ from continual_hackatari.names import Task, parse
 from continual_hackatari.reporting.plan import Plan
 from continual_hackatari.reporting.rows import FINAL, PREVIOUS, RESUME, RunFolderError
 from continual_hackatari.reporting.runs import Run as RunFolder
-from continual_hackatari.schedules.factories import (
-    ScheduleError,
-    key_of,
-    regime_warning,
-    schedule_from_config,
-    steps_to_ask,
-)
+from continual_hackatari.schedules.arguments import ScheduleError, key_of
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.schedules.survey import regime_warning, steps_to_ask
 from continual_hackatari.training.checkpoints import Checkpoint, load_checkpoint
 from continual_hackatari.training.command_line import given_flags, parse_command_line
 from continual_hackatari.training.config import (
