@@ -29,7 +29,7 @@ class EWC(Method):
 
     @dataclass(frozen=True)
     class Settings:
-        strength: float = 100.0
+        strength: float = 0.01
         """how strongly weights are held"""
         samples: int = 1024
         """the last observations of a task, from which its Fisher information is measured (of each process)"""

@@ -24,7 +24,7 @@ class OnlineEWC(Method):
 
     @dataclass(frozen=True)
     class Settings:
-        strength: float = 100.0
+        strength: float = 0.01
         """how strongly weights are held"""
         decay: float = 0.99
         """what is left of the Fisher information of earlier tasks when another one ends"""

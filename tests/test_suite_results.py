@@ -11,6 +11,7 @@ from made_up_runs import make_run
 
 from benchmarks import one_action, suite_results
 from benchmarks.suites import labels, page, records, results, tables
+from continual_hackatari.methods.ewc import EWC
 from continual_hackatari.reporting.floor import floors_of
 from continual_hackatari.reporting.metrics_tables import Settings, evaluate_groups
 from continual_hackatari.reporting.rows import RunFolderError
@@ -498,6 +499,20 @@ def test_the_page_says_of_each_setting_whether_it_was_chosen_on_this_game(commit
     assert "- `ewc.strength` 1 was chosen on Freeway, not on this game.\n" in of_breakout
     assert "- `redo.every` 7 is no measured choice.\n" in of_freeway
     assert "- `redo.every` 7 is no measured choice.\n" in of_breakout
+    defaults = "- Settings that a label does not name are the defaults; they were not chosen for this game"
+    assert f"{defaults}.\n" in of_freeway
+
+
+def test_the_page_says_which_default_was_chosen_on_this_game(committed, tmp_path):
+    default = EWC.Settings().strength
+    sequence = {"exp_name": "strengths-freeway-v1", "strings": ("disable_cars", "reverse_car_speed_top")}
+    for strength, gain in ((default, 1.0), (default * 10, 0.5)):
+        more = {"held_out": (), "ewc.strength": strength}
+        suite_results.collect([made_up(tmp_path / str(strength), ("ewc",), gain=gain, **sequence, **more)])
+    suite_results.collect([made_up(tmp_path, ("ewc",), **{"ewc.strength": default})])
+    of_freeway = page.page().partition(f"## {SUITE}\n")[2].partition("\n## ")[0]
+    assert f"game, but `ewc.strength` {default} [was](#strengths-freeway-v1).\n" in of_freeway
+    assert of_freeway.count("`ewc.strength`") == 1
 
 
 def test_what_made_the_runs_is_told_of_each(committed, tmp_path):

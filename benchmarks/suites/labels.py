@@ -41,12 +41,12 @@ def settings_of_method(name: str, args: Mapping[str, Any]) -> tuple[dict[str, An
     return {key: args.get(f"{name}.{key}", default) for key, default in defaults.items()}, defaults
 
 
-def named_settings(args: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
-    """Method, setting, value of those that a label names."""
+def settings_of_methods(args: Mapping[str, Any]) -> list[tuple[str, Any, bool]]:
+    """Setting (`ewc.strength`), value, and whether a label names it, which it does unless it is the default."""
     found = []
     for name in args.get("methods", []):
         given, defaults = settings_of_method(name, args)
-        found += [(name, key, value) for key, value in given.items() if value != defaults[key]]
+        found += [(f"{name}.{key}", value, value != defaults[key]) for key, value in given.items()]
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.suites.labels import PLAIN, PLAYERS, named_settings, of_several_games, short
+from benchmarks.suites.labels import PLAIN, PLAYERS, of_several_games, settings_of_methods, short
 from benchmarks.suites.records import file_of, known_sequences, read
 from benchmarks.suites.results import STRENGTHS, Results, by_task_alone, results_of, solved, strengths_of
 from benchmarks.suites.tables import (
@@ -94,7 +94,7 @@ hour (Freeway) or 40 minutes (Breakout) of two cores, and each command goes on w
 python sweep.py --suite freeway-dynamics --methods none layer_norm redo:every=50 layer_norm+redo:every=50 --seeds 1 2 3
 python sweep.py --suite freeway-dynamics --methods none from_scratch ewc:strength=1 --seeds 1 2 3
 python sweep.py --suite breakout-dynamics --methods none layer_norm redo:every=50 layer_norm+redo:every=50 --seeds 1 2 3
-python sweep.py --suite breakout-dynamics --methods none from_scratch ewc:strength=0.01 --seeds 1 2 3
+python sweep.py --suite breakout-dynamics --methods none from_scratch ewc --seeds 1 2 3
 ```
 
 Hard, milder and soft [shrink and perturb](methods/shrink-and-perturb.md) beside each other:
@@ -234,18 +234,21 @@ def limits_of(results: Results, chosen: Sequence[Choice]) -> list[str]:
 
 def choice_of_settings(results: Results, chosen: Sequence[Choice]) -> list[str]:
     """What is to be said of the settings of methods: which were chosen on another game, or otherwise."""
-    lines = ["Settings that a label does not name are the defaults; they were not chosen for this game."]
-    for name, key, value in dict.fromkeys(named for run in results.runs for named in named_settings(run.args)):
-        setting = f"{name}.{key}"
+    lines, chosen_defaults = [], []
+    for setting, value, named in dict.fromkeys(each for run in results.runs for each in settings_of_methods(run.args)):
         here = [each for each in chosen if each.game == game_of(results.config) and setting in each.settings]
-        if not here:
+        fitting = [each for each in here if each.settings[setting] == value]
+        if not named:
+            chosen_defaults += [f"`{setting}` {short(value)} [was](#{each.sequence})" for each in fitting]
+        elif not here:
             elsewhere = [each.game for each in chosen if each.settings.get(setting) == value]
             why = f"was chosen on {' and '.join(elsewhere)}, not on this game" if elsewhere else "is no measured choice"
             lines.append(f"`{setting}` {short(value)} {why}.")
-        elif value not in (each.settings[setting] for each in here):
+        elif not fitting:
             links = [f"{short(each.settings[setting])} [was](#{each.sequence})" for each in here]
             lines.append(f"`{setting}` {short(value)} was not chosen for this game; {' and '.join(links)}.")
-    return lines
+    but = f", but {' and '.join(chosen_defaults)}" if chosen_defaults else ""
+    return [f"Settings that a label does not name are the defaults; they were not chosen for this game{but}.", *lines]
 
 
 def what_one_action_says(results: Results) -> list[str]:
