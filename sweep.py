@@ -30,7 +30,7 @@ from continual_hackatari.names import UNMODIFIED
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training.command_line import given_flags, parse_command_line
 from continual_hackatari.training.config import ConfigError, Range, check_ranges
-from continual_hackatari.training.method_words import methods_in
+from continual_hackatari.training.method_words import methods_in, setting_of
 from continual_hackatari.training.queues import Queue, is_queue
 from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script, load_script
@@ -182,15 +182,19 @@ def run_suite(args: Args, flags: list[str]) -> int:
             if args.file
             else "`suite` needs `--seeds`, such as `--seeds 1 2 3`."
         )
+    for name in ("max_runs", "search_seed"):
+        if getattr(args, name) != getattr(Args, name):
+            raise ConfigError(f"`{name}` is of sweep files, and of a suite there are all runs; leave it.")
     program, methods = training_program(args), args.methods or ("none",)
     config = json.loads(path.read_text(encoding="utf-8"))
+    check_flags_of_suite(flags)
+    told = told_by_flags(program, flags, config) if args.program or flags else {}
     # As with seeds: what another script or other flags say must not replace the report of those before.
     other = f"~{digest_of([program, *flags])}" if args.program or flags else ""
     folder = Path(args.folder or Path("sweeps") / f"{args.suite}-{args.size}{other}")
     sweep = Sweep(sweep_of_suite(program, os.path.relpath(path), methods, args.seeds, flags), folder)
     runs = sweep.planned()
     check_only(args.only, len(runs) + len(first_regimes(config)) * len(args.seeds))
-    check_no_settings_of_methods(flags)
     check(sweep, runs)
     # The commands name the files of single-task runs, so these are written even where nothing is started.
     files = write_single_tasks(config, SINGLE_TASKS / "configs")
@@ -198,7 +202,7 @@ def run_suite(args: Args, flags: list[str]) -> int:
     runs_alone = alone.planned()
     if flags:  # such as a setting of a method, which runs without methods refuse
         check(alone, runs_alone)
-    print_plan(config, runs, runs_alone, told_by_flags(program, flags) if args.program or flags else {})
+    print_plan(config, runs, runs_alone, told)
     if args.only is not None or args.dry_run:
         chosen = this_job([*runs_alone, *runs], args.only)
         if args.dry_run:
@@ -211,13 +215,20 @@ def run_suite(args: Args, flags: list[str]) -> int:
     return max(code, sweep.run(runs, args.jobs, True, lambda folders: suite_report(folder, folders, baselines)))
 
 
-def told_by_flags(program: str, flags: list[str]) -> dict[str, Any]:
-    """What these flags say, and how often the weights change: games and steps between updates of this script."""
+def told_by_flags(program: str, flags: list[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What these flags say, and how often the weights change: games and steps between updates of this script.
+
+    Raises:
+        ConfigError: the suite's `config` says something else, and would win.
+    """
     if not is_training_script(program):
         return {}
     settings = load_script(program).settings
+    given = given_flags(settings, flags)
+    for name in sorted(given & config.keys()):
+        raise ConfigError(f"`--{name}` stands in the suite's file, which would win; leave it out.")
     args = parse_command_line(settings, flags)
-    return {name: getattr(args, name) for name in {*PPO_ROUND, *given_flags(settings, flags)} if hasattr(args, name)}
+    return {name: getattr(args, name) for name in {*PPO_ROUND, *given} if hasattr(args, name)}
 
 
 def print_plan(config: dict[str, Any], runs: list[Job], runs_alone: list[Job], told: Mapping[str, Any]) -> None:
@@ -293,15 +304,21 @@ def check_only(only: int | None, number: int) -> None:
         raise ConfigError(f"`only` (or `resume_id`) is {only}, but the runs of this sweep are 0 to {number - 1}.")
 
 
-def check_no_settings_of_methods(flags: list[str]) -> None:
-    """Raise ConfigError for flags of all runs of a suite that those without the method would refuse."""
+def check_flags_of_suite(flags: list[str]) -> None:
+    """Raise ConfigError for flags that not all runs of a suite can have."""
+    everywhere = "after `--` would go to every run, and those on one task alone have no methods"
     for word in flags:
-        if found := re.match(r"(--(no[-_])?([a-z]\w*)\.([\w-]+))(?:=(.+))?", word):
-            flag, off, method, setting, value = found.groups()
-            written = f"{method}:{setting.replace('-', '_')}={'False' if off else value or 'VALUE'}"
+        flag, _, value = word.partition("=")
+        if word.startswith("--") and (setting := setting_of(word)):
+            off = re.match(r"--no[-_]|.*\.no[-_]", flag)
+            written = f"{setting.replace('.', ':')}={'False' if off else value or 'VALUE'}"
+            raise ConfigError(f"`{flag}` {everywhere}; write `{written}` in `--methods`.")
+        if flag == "--methods":
+            raise ConfigError(f"`--methods` {everywhere}; name them before it.")
+        if flag == "--config":
             raise ConfigError(
-                f"`{flag}` after `--` would go to every run, and those on one task alone have no methods; write "
-                f"`{written}` in `--methods`."
+                "`--config` after `--` would take the place of the suite's file; for one of your own write "
+                "`python sweep.py --seeds ... -- --config FILE`, without `--suite`."
             )
 
 

@@ -106,6 +106,11 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
             "`redo crelu`, which is none; write `--methods layer_norm redo c",
         ),
         (["--methods", "redo:every:50"], {}, "write `--methods redo --redo.every 50`, in"),
+        (
+            ["--methods", "redo:every=5+redo:threshold=1"],
+            {},
+            r'write `--methods redo --redo.every 5 --redo.threshold 1`, .* `"methods": \["redo"\], "redo": {"every": 5',
+        ),
         (["--methods", "ewc:strength"], {}, "write `--methods ewc --ewc.strength VALUE`, in"),
         (["--methods", "layer_norm,rego"], {}, "nearest is `layer_norm`"),
         (["--methods", "shrink_pertub"], {}, "`methods` names `shrink_pertub`.*nearest is `shrink_perturb`"),
@@ -363,7 +368,10 @@ def test_a_boundary_for_no_method_is_said_to_do_nothing(workdir, capsys):
 
 
 def test_a_sweep_varies_a_setting_unless_the_file_holds_it(workdir):
-    for content, fault in (({}, None), ({"shrink_perturb": {"factor": 0.3}}, "`shrink_perturb.factor` is varied, but")):
+    for content, fault in (
+        ({}, None),
+        ({"shrink_perturb": {"factor": 0.3}}, "a run is told `shrink_perturb.factor`, but"),
+    ):
         path = write_config(workdir, **FREEWAY, **content)
         words = ["--config", path, "--methods", "shrink_perturb", "--shrink_perturb.factor=0.5"]
         found = sweep_checks.first_fault(

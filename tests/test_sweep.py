@@ -322,10 +322,15 @@ def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
     twice[1][1][-1] = "--redo.every=999"
     assert sweep_checks.first_fault(program, twice, [], distinct=True) is None
     Path("c.json").write_text('{"env_id": "ALE/Freeway-v5", "seed": 5, "total_timesteps": 1000}')
-    assert "`seed` is varied, but the config file holds it too" in first_fault(
+    assert "a run is told `seed`, but the config file holds it too" in first_fault(
         {"config": "c.json", "seed": 1}, ["seed"]
     )
     assert first_fault({"config": "c.json", "seed": 1}) is None, "not varied: the usual rule, the file wins"
+    Path("c.json").write_text('{"env_id": "ALE/Freeway-v5", "ewc": {"strength": 7}, "total_timesteps": 1000}')
+    assert "a run is told `ewc.strength`, but the config file holds it too" in first_fault(
+        {"config": "c.json", "methods": "ewc:strength=3"}, ["methods"]
+    )
+    assert first_fault({"config": "c.json", "methods": "ewc:samples=3"}, ["methods"]) is None
     Path("c.json").write_text("{")
     assert "not valid JSON" in first_fault({"config": "c.json", "seed": 1}, ["seed"])
 

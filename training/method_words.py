@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 _NAME, _VALUE = r"[^\W\d]\w*", r"[^\s,+:=]+"
 _TOGETHER = re.compile(rf"{_NAME}(?::{_NAME}={_VALUE})*")
-_SEVERAL_VALUES = re.compile(rf"({_NAME}:{_NAME}=)([\d.eE-]+(?:,[\d.eE-]+)+)")
+_NUMBERS, _WORDS = r"[\d.eE-]+(?:,[\d.eE-]+)+", rf"{_NAME}(?:,{_NAME})+"
+_SEVERAL_VALUES = re.compile(rf"(.+:{_NAME}=)({_NUMBERS}|{_WORDS})")
+"""at the end of the methods; a word after a number, `redo:every=50,ewc`, is another method"""
 
 
 class Written(NamedTuple):
@@ -34,13 +36,21 @@ def methods_in(text: str) -> list[Written]:
     return methods
 
 
+def setting_of(flag: str) -> str:
+    """`ewc.normalise` of `--no-ewc.normalise` and of `ewc.no_normalise=True`; empty of what is no method's setting."""
+    name = flag.partition("=")[0].removeprefix("--").replace("-", "_")
+    method, _, setting = name.removeprefix("no_").partition(".")
+    return f"{method}.{setting.removeprefix('no_')}" if setting else ""
+
+
 def fault_of(text: str) -> str:
     """What is wrong with the methods of a run of a sweep, and what to write; empty where nothing is."""
     if all(map(_TOGETHER.fullmatch, text.split("+"))) and "none" not in text.split("+"):
         return ""
     methods = [name + "".join(f":{key}={value}" for key, value in settings) for name, settings in methods_in(text)]
     together, each = "+".join(methods), " ".join(methods)
-    if several := _SEVERAL_VALUES.fullmatch(text):
+    several = _SEVERAL_VALUES.fullmatch(text)
+    if several and all(map(_TOGETHER.fullmatch, f"{several[1]}1".split("+"))):
         runs = " ".join(several[1] + value for value in several[2].split(","))
         advice = f"write `{runs}` for one run with each value"
     elif not methods or not all(map(_TOGETHER.fullmatch, methods)):
@@ -56,8 +66,10 @@ def fault_of(text: str) -> str:
 
 def apart(text: str, known: Collection[str]) -> str:
     """The ending of a sentence, how the training script wants what was written as in a sweep; empty where it is not."""
-    methods = methods_in(text)
-    names = [name for name, _ in methods]
+    by_name: dict[str, list[tuple[str, str]]] = {}
+    for name, settings in methods_in(text):  # redo:every=5+redo:threshold=1
+        by_name.setdefault(name, []).extend(settings)
+    names, methods = [*by_name], by_name.items()
     if not set(names) <= set(known):
         return ""
     flags = [_flag(f"{name}.{key}", value) for name, settings in methods for key, value in settings]

@@ -17,11 +17,12 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from continual_hackatari.training.config import ConfigError, apply_values, as_plain_dict, is_hidden
+from continual_hackatari.training.method_words import setting_of
 from continual_hackatari.training.queues import NO_FLAGS, Queue, flat_names, without_notes
 from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script, load_script
 from continual_hackatari.training.search import draw, examples
-from continual_hackatari.training.sweeps import Batch, Sweep, text_of_config
+from continual_hackatari.training.sweeps import Batch, Sweep, methods_of, text_of_config
 
 if TYPE_CHECKING:
     from continual_hackatari.training.setup import Script
@@ -95,11 +96,14 @@ def first_fault(
         prepared, refused = settings_or_refusal(script, flags, f"of the run {shlex.join(flags)}")
         if refused:
             return refused
+        settings = map(setting_of, methods_of(parameters))
+        for name in also_in_file(flags, [*varied, *filter(None, settings)]):
+            return (
+                f"a run is told `{name}`, but the config file holds it too and would win; remove it from one of them."
+            )
         same = seen.setdefault(json.dumps(prepared, sort_keys=True), shlex.join(flags))
         if distinct and same != shlex.join(flags):
             return f"the runs {same} and {shlex.join(flags)} would be the same training twice; leave one of them out."
-        for name in also_in_file(flags, varied):
-            return f"`{name}` is varied, but the config file holds it too and would win; remove it from one of them."
     return None
 
 

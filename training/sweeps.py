@@ -166,8 +166,8 @@ def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
     for name, value in parameters.items():
         given = [f"--{name}={value}"]
         if name == "methods":
-            given = methods_flag("+".join(map(str, value)) if isinstance(value, list) else str(value))
-            check_settings_once(str(value), given, parameters)
+            given = methods_of(parameters)
+            check_settings_once(str(value), given, parameters, config.get("command", []))
         flags += given
         switches += [f"--{name}"] if value is True else [] if value is False else given
     macros = {
@@ -188,6 +188,12 @@ def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
     return words
 
 
+def methods_of(parameters: Mapping[str, Any]) -> list[str]:
+    """The words of the training script for the methods of a run, and for the settings that stand with them."""
+    value = parameters.get("methods", "none")
+    return methods_flag("+".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
 def methods_flag(value: str) -> list[str]:
     """The words of the training script for `none`, `redo`, `layer_norm+redo`, or with settings `ewc:strength=10`.
 
@@ -203,19 +209,22 @@ def methods_flag(value: str) -> list[str]:
     return ["--methods", *(name for name, _ in methods), *settings]
 
 
-def check_settings_once(methods: str, words: Sequence[str], parameters: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a setting that stands twice with the methods of a run, or with them and by itself.
+def check_settings_once(
+    methods: str, words: Sequence[str], parameters: Mapping[str, Any], command: Sequence[Any]
+) -> None:
+    """Raise ConfigError for a setting that stands twice with the methods of a run, or with them and elsewhere.
 
     words: the flags of these methods. The last value would count alone, under a label that says another.
     """
-    settings = [word.removeprefix("--").partition("=")[0] for word in words if "." in word.partition("=")[0]]
+    settings = list(filter(None, map(method_words.setting_of, words)))
+    elsewhere = {method_words.setting_of(name): f"`{name}` is a parameter of its own" for name in parameters}
+    flags = [word for word in map(str, command) if word.startswith("--")]
+    elsewhere |= {method_words.setting_of(word): f"`command` has `{word}`" for word in flags}
     for setting in settings:
         if settings.count(setting) > 1:
             raise ConfigError(f"`methods` has `{methods}`, which says `{setting}` twice; say it once.")
-        if setting in parameters:
-            raise ConfigError(
-                f"`methods` has `{methods}`, and `{setting}` is a parameter of its own too; leave one of them out."
-            )
+        if setting in elsewhere:
+            raise ConfigError(f"`methods` has `{methods}`, and {elsewhere[setting]} too; leave one of them out.")
 
 
 def without_wandb(words: Sequence[str]) -> list[str]:
