@@ -128,3 +128,7 @@ def main() -> None:
     draw_all()
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
