@@ -200,8 +200,6 @@ def run_suite(args: Args, flags: list[str]) -> int:
     files = write_single_tasks(config, SINGLE_TASKS / "configs")
     alone = Sweep(single_task_sweep(program, files, args.seeds, flags), SINGLE_TASKS)
     runs_alone = alone.planned()
-    if flags:  # such as a setting of a method, which runs without methods refuse
-        check(alone, runs_alone)
     print_plan(config, runs, runs_alone, told)
     if args.only is not None or args.dry_run:
         chosen = this_job([*runs_alone, *runs], args.only)

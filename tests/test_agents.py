@@ -175,14 +175,15 @@ def test_orthogonal_draws_have_no_preferred_sign() -> None:
     assert 150 < positive < 250  # five standard deviations around 200
 
 
-def test_initial_weights_follow_the_generator_alone() -> None:
+@pytest.mark.parametrize("architecture", ["PPO", "own_network:OwnNetwork", "own_network:Frozen"])
+def test_initial_weights_follow_the_generator_alone(architecture: str) -> None:
     torch.manual_seed(1)
-    first = make_agent("PPO", (4, 84, 84), 6, generator=seeded(2))
+    first = make_agent(architecture, (4, 84, 84), 6, generator=seeded(2))
     following = torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(1), following), "building an agent with its own generator drew global numbers"
-    second = make_agent("PPO", (4, 84, 84), 6, generator=seeded(2))
-    other = make_agent("PPO", (4, 84, 84), 6, generator=seeded(3))
+    second = make_agent(architecture, (4, 84, 84), 6, generator=seeded(2))
+    other = make_agent(architecture, (4, 84, 84), 6, generator=seeded(3))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.actor.weight, other.actor.weight)
 
@@ -200,6 +201,10 @@ def test_what_a_class_freezes_stays_as_it_made_it() -> None:
     assert not torch.equal(first.actor.weight, other.actor.weight)
     assert {*first.norm.weight.tolist(), *first.norm.bias.tolist()} == {3.0, 2.0}
     before = copy.deepcopy(first.state_dict())
+    drawn = torch.Generator().manual_seed(1)
+    again.initialise(drawn)
+    for name in ("actor.weight", "critic.weight"):
+        assert torch.equal(again.state_dict()[name], first.state_dict()[name]), "it takes nothing of the generator"
     first.initialise(torch.Generator().manual_seed(3))
     same = {name for name, value in first.state_dict().items() if torch.equal(value, before[name])}
     assert same == {name for name in before if not name.startswith(("actor", "critic"))} | {"actor.bias", "critic.bias"}

@@ -185,6 +185,9 @@ def test_words_without_a_flag_stand_in_one_row():
     ("argv", "sentence"),
     [
         (["0.9"], "`--adam_betas` takes 2 values, as in `--adam_betas 0.9 0.999`, but is given 1."),
+        (["0.9", "0.99", "0.999"], "`--adam_betas` takes 2 values, as in `--adam_betas 0.9 0.999`, but is given 3."),
+        (["0.9", "0.99", "--methods", "ewc", "--ewc.samples", "5", "strength"],
+         "`strength` belongs to no flag; the nearest is `--ewc.strength`."),
         (["0.9", "0.99", "--max_pool=true"], "`--max_pool` takes no value, but is given true; write `--max_pool`."),
         (["0.9", "0.99", "--no_max_pool=True"], "`--no_max_pool` takes no value, but is given True; write "
          "`--no_max_pool`."),
@@ -221,6 +224,15 @@ def test_the_sentence_on_an_unknown_flag_may_say_where_it_belongs():
     with pytest.raises(ConfigError) as caught:
         parse_command_line(Args, ["--qqq"], elsewhere="; it is one of another program")
     assert str(caught.value) == "`--qqq` is no flag here; it is one of another program."
+    with pytest.raises(ConfigError) as caught:
+        parse_command_line(Args, ["--num_env", "3"], elsewhere="; it is one of another program")
+    both = "; the nearest is `--num_envs`; it is one of another program."
+    assert str(caught.value) == f"`--num_env` is no flag here{both}"
+
+
+def test_values_that_look_like_flags_or_span_lines_are_values():
+    assert parse_command_line(Args, ["--learning_rate", "-.5"]).learning_rate == -0.5
+    assert parse_command_line(Args, ["--env_id", "a\n\tb"]).env_id == "a\n\tb"
 
 
 def test_each_value_of_a_list_of_a_fixed_length_has_its_own_type():
@@ -309,6 +321,7 @@ def test_a_given_flag_that_the_file_overrides_is_a_warning(config_file):
     argv = ["--num-envs=8", "--no-track", "--learning_rate", "1e-3", "--backend", "Gym"]
     given = given_flags(Args, argv)
     assert given == {"num_envs", "track", "learning_rate", "backend"}
+    assert given_flags(Args, ["--no_ewc.normalise", "--ewc.strength=3"]) == {"ewc.normalise", "ewc.strength"}
     _, lines = apply_config_file(parse_command_line(Args, argv), path, given)
     assert lines == [
         "run_config.json overrides --env_id: ALE/Pong-v5 -> ALE/Freeway-v5",
@@ -441,6 +454,8 @@ def test_broken_files_are_one_sentence(config_file, content, words):
         ('{"a": 3 # say\n}', "line 1, column 9", "JSON has no comments"),
         ('{/* say */ "a": 1}', "line 1, column 2", "JSON has no comments"),
         ("[1e5.]", "line 1, column 5", "this is no number of JSON"),
+        ("[1e-5.]", "line 1, column 6", "this is no number of JSON"),
+        ("[-5.]", "line 1, column 4", "this is no number of JSON"),
         ('{"a": None}', "line 1, column 7", "None is Python's; in JSON it is null"),
         ("{seed: 3}", "line 1, column 2", 'a key in double quotes belongs here, as in "seed"'),
         ('{"a": .5}', "line 1, column 7", "a value belongs here: a number, text in double quotes"),

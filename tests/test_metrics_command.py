@@ -413,6 +413,7 @@ def test_settings_that_cannot_work(workdir, capsys, three_seeds):
     assert "`runs` names `runs/s1` twice" in error_of(capsys, "runs/s1", "runs/../runs/s1")
     assert "give at least one run folder" in error_of(capsys, "--mode", "greedy")
     assert "there is no folder `not`; create it" in error_of(capsys, "runs/s1", "-o", "not/there")
+    assert "`new/..`" in error_of(capsys, "runs/s1", "-o", "new/..")
     assert "a folder; name the files in it, as in `runs/metrics`" in error_of(capsys, "runs/s1", "-o", "runs/")
     assert "a folder; name the files in it, as in `new/metrics`" in error_of(capsys, "runs/s1", "-o", "new/")
     for name in ("x.csv", "x.xlsx"):

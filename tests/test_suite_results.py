@@ -469,11 +469,13 @@ def test_scores_of_several_games_are_compared_by_their_humans(committed, tmp_pat
 
 def test_of_three_strengths_the_best_is_marked(committed, tmp_path):
     more = {"exp_name": "strengths-freeway-v1", "strings": ("disable_cars", "reverse_car_speed_top"), "held_out": ()}
-    for strength, gain in ((1.0, 1.0), (100.0, 1.3), (10000.0, 0.5)):
+    for strength, gain in ((1.0, 1.0), (100.0, 1.3), (10000.0, 1.3)):
         folder = made_up(tmp_path / str(strength), ("ewc",), gain=gain, **more, **{"ewc.strength": strength})
         suite_results.collect([folder])
+    suite_results.collect([made_up(tmp_path / "plain", gain=2.0, **more)])
     rows = lines_of(page.page(), "| methods | setting")
     assert [(row[2].strip(), row[-2].strip()) for row in rows] == [
+        ("", ""),
         ("`ewc.strength` 1", ""),
         ("`ewc.strength` 100", "yes"),
         ("`ewc.strength` 10000", ""),
@@ -488,7 +490,7 @@ def test_the_page_says_of_each_setting_whether_it_was_chosen_on_this_game(commit
     breakout = json.loads((ROOT / "configs" / "suites" / "breakout-dynamics" / "cpu.json").read_text())
     strings = tuple(breakout["modification_factory_kwargs"]["modifications"])
     elsewhere = {"exp_name": breakout["exp_name"], "strings": strings, "env_id": breakout["env_id"], "held_out": ()}
-    for place, of, strength in (("a", {}, 1.0), ("b", {}, 2.0), ("c", elsewhere, 1.0)):
+    for place, of, strength in (("a", {}, 1.0), ("b", {}, 2.0), ("c", elsewhere, 1.0), ("d", elsewhere, 2.0)):
         more = {**of, "ewc.strength": strength, "redo.every": 7}
         suite_results.collect([made_up(tmp_path / place, ("redo", "ewc"), **more)])
     text = page.page()
@@ -497,6 +499,7 @@ def test_the_page_says_of_each_setting_whether_it_was_chosen_on_this_game(commit
     assert "- `ewc.strength` 2 was not chosen for this game; 1 [was](#strengths-freeway-v1).\n" in of_freeway
     assert "- `ewc.strength` 1 was" not in of_freeway
     assert "- `ewc.strength` 1 was chosen on Freeway, not on this game.\n" in of_breakout
+    assert "- `ewc.strength` 2 is no measured choice.\n" in of_breakout
     assert "- `redo.every` 7 is no measured choice.\n" in of_freeway
     assert "- `redo.every` 7 is no measured choice.\n" in of_breakout
     defaults = "- Settings that a label does not name are the defaults; they were not chosen for this game"
@@ -517,12 +520,13 @@ def test_the_page_says_which_default_was_chosen_on_this_game(committed, tmp_path
 
 def test_what_made_the_runs_is_told_of_each(committed, tmp_path):
     later = {"versions": {**VERSIONS, "commit": "f" * 16}}
-    for seed, more in ((1, {}), (2, {"resumed": [later]}), (3, {}), (4, {"processor": "another one"})):
+    elsewhere = {"versions": {"torch": "2"}, "processor": "another one"}
+    for seed, more in ((1, {}), (2, {"resumed": [later]}), (3, {}), (4, {"resumed": [elsewhere]})):
         suite_results.collect([made_up(tmp_path, seed=seed, **more)])
     text = page.page()
     assert (
         "- `none`, seeds 1, 3: commit 0123456789ab, a processor; seed 2: commit 0123456789ab, then ffffffffffff, a "
-        "processor; seed 4: commit 0123456789ab, another one; `python train.py --seed=1`\n" in text
+        "processor; seed 4: commit 0123456789ab, then unknown, a processor, then another one; `python train" in text
     )
     assert "- The runs were made on different processors, a processor and another one. " in text
 
@@ -558,9 +562,9 @@ def test_the_pictures_can_be_drawn(committed, tmp_path):
 
 
 def test_a_record_says_who_went_on_with_its_run(tmp_path):
-    resumed = [{"global_step": 7, "versions": {"torch": "3"}}]
+    resumed = [{"global_step": 7, "versions": {"torch": "3"}, "processor": "another one", "command": "python x.py"}]
     (record,) = records.records_of(Run(made_up(tmp_path, resumed=resumed), events=False))
-    assert record["args"]["resumed"] == [{"versions": {"torch": "3"}}]
+    assert record["args"]["resumed"] == [{"versions": {"torch": "3"}, "processor": "another one"}]
 
 
 def test_collected_runs_on_one_task_are_kept_apart(committed, tmp_path, monkeypatch):

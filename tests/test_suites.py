@@ -241,11 +241,19 @@ def test_a_setting_that_would_not_be_what_the_methods_say_is_refused(parameters,
     assert command_of({"program": "train.py"}, {"methods": "ewc:strength=3", "ewc.samples": 1})
 
 
+def test_only_counts_the_runs_on_one_task_with_each_seed(fake, capsys):
+    words = ["--suite", "freeway-dynamics", "--seeds", "1", "2", "--dry_run", "--only"]
+    assert sweep.main([*words, "9"]) == 0
+    assert sweep.main([*words, "10"]) == 2
+    assert capsys.readouterr().err.endswith("is 10, but the runs of this sweep are 0 to 9.\n")
+
+
 def test_a_flag_that_the_file_of_a_suite_would_override_is_refused():
     config = json.loads((ROOT / "configs" / "suites" / "freeway-dynamics" / "cpu.json").read_text())
     program = str(ROOT / "continual_training_example.py")
     told = sweep.told_by_flags(program, ["--num-envs", "4"], config)
     assert told == {"num_envs": 4, "num_steps": 128}
+    assert sweep.told_by_flags(str(ROOT / "tests" / "fake_training.py"), ["--score=1"], config) == {}
     for flag in ("--eval-every=5", "--anneal_lr"):
         name = flag.partition("=")[0].replace("-", "_").replace("__", "--")
         with pytest.raises(ConfigError, match=rf"^`{name}` stands in the suite's file, which would win; leave it out"):
@@ -266,6 +274,7 @@ def test_a_flag_that_the_file_of_a_suite_would_override_is_refused():
         (["--", "--online-ewc.strength=5"], "write `online_ewc:strength=5` in `--methods`."),
         (["--", "--methods", "redo"], "those on one task alone have no methods; name them before it."),
         (["--", "--config=other.json"], "`python sweep.py --seeds ... -- --config FILE`, without `--suite`."),
+        (["--", "--continual_backprop.decay-rate=0.5"], "write `continual_backprop:decay_rate=0.5` in `--methods`."),
         (["--max_runs", "2"], "`max_runs` is of sweep files, and of a suite there are all runs; leave it."),
         (["--search_seed", "2"], "`search_seed` is of sweep files, and of a suite there are all runs; leave it."),
     ],
@@ -298,7 +307,10 @@ def test_a_suite_is_refused_before_anything_is_written(fake, workdir, capsys, wo
             "with each",
         ),
         *((text, A_METHOD_IS) for text in (":strength=10", "", "+", ",", "ewc=10", "ewc:10")),
-        ("ewc:strength=1,10", "write `ewc:strength=1 ewc:strength=10` for one run with each value"),
+        *(
+            (text, "write `ewc:strength=1e-3 ewc:strength=1E2` for one run with each value")
+            for text in ("ewc:strength=1e-3,1E2", "ewc.strength=1e-3,1E2")
+        ),
         (
             "a+b:c=1:d=e,f",
             "write `a+b:c=1:d=e a+b:c=1:d=f` for one run with each value",
@@ -351,9 +363,11 @@ def test_the_plan_has_the_steps_that_flags_give(fake, capsys, monkeypatch):
     monkeypatch.setattr(sweep, "TRAINING", str(ROOT / "continual_training_example.py"))
     words = ["--suite", "freeway-dynamics", "--seeds", "1", "--dry_run", "--", "--total_timesteps", "2000"]
     assert sweep.main(words) == 0
-    (together,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("none ")]
+    out = capsys.readouterr().out.splitlines()
+    (together,) = [line.split() for line in out if line.startswith("none ")]
     assert together[3] == "2,000"
     assert float(together[4]) < 0.1
+    assert all(line.split()[-3] == "40,000" for line in out if line.startswith("only ")), "as their files say"
 
 
 CLEAR = str(ROOT / "continual_clear.py")

@@ -338,6 +338,9 @@ def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
 def test_a_script_outside_the_project_is_asked_as_well(checked_here, workdir, capsys):
     """A sweep file and seeds of it; what merely has its name cannot be asked, and a broken one is said."""
     shutil.copy(ROOT / "tests" / "q_learner.py", "my_q.py")
+    twice = {"env_id": {"value": "ALE/Freeway-v5"}, "methods": {"values": ["redo", "redo:every=1000"]}}
+    assert sweep.main([write_sweep(twice, program=str(ROOT / sweep.TRAINING)), "--dry_run"]) == 2
+    assert "would be the same training twice; leave one of them out" in capsys.readouterr().err
     rates = {"env_id": {"value": "ALE/Freeway-v5"}, "learning_rat": {"values": [0.001, 0.01]}}
     assert sweep.main([write_sweep(rates, program="my_q.py"), "--dry_run"]) == 2
     assert "`--learning_rat` is no flag here" in capsys.readouterr().err

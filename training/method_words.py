@@ -27,13 +27,18 @@ def methods_in(text: str) -> list[Written]:
     """What somebody means, with whatever between the methods; a setting without a value has VALUE."""
     methods: list[Written] = []
     for word in filter(None, re.split(r"[\s,+]+", text)):
-        name, *rest = re.split("[:=]", re.sub(rf"^({_NAME})\.(?={_NAME}=)", r"\1:", word))  # ewc.strength=10
+        name, *rest = re.split("[:=]", _with_colons(word))
         if methods and re.fullmatch(f"{_NAME}={_VALUE}", word):
             methods[-1].settings.append((name, rest[0]))  # ewc:strength=10,samples=5
         else:
             settings = [(key, value or "VALUE") for key, value in zip_longest(rest[::2], rest[1::2])]
             methods.append(Written(name, settings))
     return methods
+
+
+def _with_colons(text: str) -> str:
+    """`ewc:strength=10` for `ewc.strength=10`."""
+    return re.sub(rf"(^|\+)({_NAME})\.(?={_NAME}=)", r"\1\2:", text)
 
 
 def setting_of(flag: str) -> str:
@@ -49,7 +54,7 @@ def fault_of(text: str) -> str:
         return ""
     methods = [name + "".join(f":{key}={value}" for key, value in settings) for name, settings in methods_in(text)]
     together, each = "+".join(methods), " ".join(methods)
-    several = _SEVERAL_VALUES.fullmatch(text)
+    several = _SEVERAL_VALUES.fullmatch(_with_colons(text))
     if several and all(map(_TOGETHER.fullmatch, f"{several[1]}1".split("+"))):
         runs = " ".join(several[1] + value for value in several[2].split(","))
         advice = f"write `{runs}` for one run with each value"

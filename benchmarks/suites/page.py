@@ -220,7 +220,7 @@ def limits_of(results: Results, chosen: Sequence[Choice]) -> list[str]:
     lines += [*what_one_action_says(results), *barely_learned(results)]
     if not results.name.startswith(STRENGTHS):
         lines += choice_of_settings(results, chosen)
-    processors = sorted({run.args["processor"] for run in results.runs})
+    processors = sorted({each for run in results.runs for each in processors_of(run)})
     if len(processors) > 1:
         lines.append(
             f"The runs were made on different processors, {' and '.join(processors)}. These round differently, and so "
@@ -314,12 +314,22 @@ def what_was_run(results: Results) -> list[str]:
     return lines
 
 
+def parts_of(run: Run) -> list[Mapping[str, Any]]:
+    """What made a run: how it began, and how it went on."""
+    return [run.args, *run.args.get("resumed", [])]
+
+
+def processors_of(run: Run) -> list[str]:
+    """In the order in which they worked on it."""
+    return list(dict.fromkeys(part["processor"] for part in parts_of(run) if "processor" in part))
+
+
 def made_by(runs: Sequence[Run]) -> str:
-    """Seeds, with the commits and the processor that made them, and the command of the first."""
+    """Seeds, with the commits and the processors that made them, and the command of the first."""
     seeds: dict[str, list[str]] = {}
     for run in runs:
-        commits = [part["versions"]["commit"][:12] for part in (run.args, *run.args.get("resumed", []))]
-        made = f"commit {', then '.join(dict.fromkeys(commits))}, {run.args['processor']}"
+        commits = dict.fromkeys(part["versions"].get("commit", "unknown")[:12] for part in parts_of(run))
+        made = f"commit {', then '.join(commits)}, {', then '.join(processors_of(run))}"
         seeds.setdefault(made, []).append(run.seed)
     told = [f"{'seed' if len(own) == 1 else 'seeds'} {', '.join(own)}: {made}" for made, own in seeds.items()]
     return f"{'; '.join(told)}; `{runs[0].args['command']}`"

@@ -103,7 +103,8 @@ def _record_of(run: Run, player: str) -> Record:
     if not (ROOT / script).exists():
         raise RunFolderError(f"`{run.folder}` was made by {script}, which is no script of this project")
     made_by = {**({"script": script} if script != USUAL_SCRIPT else {}), **({"player": player} if player else {})}
-    resumed = [{"versions": part["versions"]} for part in run.args.get("resumed", []) if "versions" in part]
+    parts = [part for part in run.args.get("resumed", []) if "versions" in part]
+    resumed = [{name: part[name] for name in ("versions", "processor") if name in part} for part in parts]
     return {
         "args": {"seed": run.args["seed"], **args, **made_by, **versions, **({"resumed": resumed} if resumed else {})},
         "command": re.sub(r"^\S*python\S*", "python", run.args["command"]),
