@@ -115,6 +115,8 @@ def test_settings_come_from_the_command_line_and_from_a_file_which_wins(workdir)
         (["--methods", "layer_norm,rego"], {}, "nearest is `layer_norm`"),
         (["--methods", "shrink_pertub"], {}, "`methods` names `shrink_pertub`.*nearest is `shrink_perturb`"),
         (["--methods", "shrink_perturb", "shrink_perturb"], {}, "twice"),
+        (["--methods", "l2_init", "--l2_init.strength", "-1"], {}, "`l2_init.strength` is -1"),
+        (["--zzz.strength", "1"], {}, "nothing called `zzz` has settings here; these do: a_gem, cloning, "),
         (
             ["--shrink_perturb.factor", "1"],
             {},
