@@ -506,6 +506,18 @@ def test_the_page_says_of_each_setting_whether_it_was_chosen_on_this_game(commit
     assert f"{defaults}.\n" in of_freeway
 
 
+def test_what_was_chosen_on_two_games_was_chosen_on_neither(committed, tmp_path):
+    games = json.loads((ROOT / "configs" / "strengths" / "games.json").read_text())
+    assert (labels.game_in_words(games), labels.game_in_words(CONFIG)) == ("Breakout and Freeway", "Freeway")
+    sequence = {"exp_name": games["exp_name"], "strings": tuple(games["eval_modifs"]), "held_out": ()}
+    for strength, gain in ((1.0, 1.0), (2.0, 0.5)):
+        more = {**sequence, "full_action_space": True, "reward_scaling": "clip", "ewc.strength": strength}
+        suite_results.collect([made_up(tmp_path / str(strength), ("ewc",), gain=gain, **more)])
+    suite_results.collect([made_up(tmp_path, ("ewc",), **{"ewc.strength": 1.0})])
+    of_freeway = page.page().partition(f"## {SUITE}\n")[2].partition("\n## ")[0]
+    assert "- `ewc.strength` 1 was chosen on Breakout and Freeway, not on this game.\n" in of_freeway
+
+
 def test_the_page_says_which_default_was_chosen_on_this_game(committed, tmp_path):
     default = EWC.Settings().strength
     sequence = {"exp_name": "strengths-freeway-v1", "strings": ("disable_cars", "reverse_car_speed_top")}

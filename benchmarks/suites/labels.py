@@ -17,6 +17,7 @@ from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import as_plain_dict
 from continual_hackatari.training.game import choose_game
 from continual_hackatari.training.script_files import load_script
+from continual_hackatari.training.suites import game_of
 
 PLAIN = "none"
 PLAYERS = {"kb": "(knowledge base)", "ac": "(active column)"}
@@ -84,6 +85,11 @@ def with_settings(name: str, given: Mapping[str, Any], expected: Mapping[str, An
 def short(value: Any) -> Any:
     """10000.0 as 10000, as one would type it."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def game_in_words(config: Mapping[str, Any]) -> str:
+    """The game of this sequence, or all of them: `Breakout and Freeway`."""
+    return " and ".join(sorted(name or game_of(dict(config)) for name in games_of(config)))
 
 
 def games_of(config: Mapping[str, Any]) -> set[str]:

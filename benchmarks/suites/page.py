@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.suites.labels import PLAIN, PLAYERS, of_several_games, settings_of_methods, short
+from benchmarks.suites.labels import PLAIN, PLAYERS, game_in_words, of_several_games, settings_of_methods, short
 from benchmarks.suites.records import file_of, known_sequences, read
 from benchmarks.suites.results import STRENGTHS, Results, by_task_alone, results_of, solved, strengths_of
 from benchmarks.suites.tables import (
@@ -28,7 +28,7 @@ from continual_hackatari.reporting.report import Report, how_far_to_trust
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.words import counted, name_of, number
 from continual_hackatari.schedules.factories import schedule_from_config
-from continual_hackatari.training.suites import first_regimes, game_of
+from continual_hackatari.training.suites import first_regimes
 
 INTRODUCTION = """\
 # Results of the suites
@@ -139,6 +139,7 @@ class Choice(NamedTuple):
     """What was chosen on a sequence for strengths."""
 
     game: str
+    """or all games of that sequence, see `game_in_words`"""
     sequence: str
     settings: dict[str, Any]
 
@@ -153,7 +154,7 @@ def page() -> str:
             if any(contents[name].values())
         ]
         chosen = [
-            Choice(game_of(results.config), results.name, strength.varied)
+            Choice(game_in_words(results.config), results.name, strength.varied)
             for results in every
             if results.name.startswith(STRENGTHS)
             for strength in strengths_of(results)
@@ -235,8 +236,9 @@ def limits_of(results: Results, chosen: Sequence[Choice]) -> list[str]:
 def choice_of_settings(results: Results, chosen: Sequence[Choice]) -> list[str]:
     """What is to be said of the settings of methods: which were chosen on another game, or otherwise."""
     lines, chosen_defaults = [], []
+    game = game_in_words(results.config)
     for setting, value, named in dict.fromkeys(each for run in results.runs for each in settings_of_methods(run.args)):
-        here = [each for each in chosen if each.game == game_of(results.config) and setting in each.settings]
+        here = [each for each in chosen if each.game == game and setting in each.settings]
         fitting = [each for each in here if each.settings[setting] == value]
         if not named:
             chosen_defaults += [f"`{setting}` {short(value)} [was](#{each.sequence})" for each in fitting]
