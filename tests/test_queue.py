@@ -403,7 +403,7 @@ def test_the_queue_of_the_page_works_as_its_commands_say(checked_here, workdir, 
         printed.append(capsys.readouterr().out.splitlines())
     assert [len(lines) for lines in printed] == [3, 3, 1]
     assert printed[2] == printed[0][1:2]
-    assert printed[0][1].endswith("--methods ewc --ewc.strength=100")
+    assert printed[0][1].endswith("--methods ewc --ewc.strength=0.1")
 
 
 def test_the_commands_of_the_page_about_cora_are_accepted(fake, capsys):
