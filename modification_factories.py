@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from continual_hackatari.schedules import preview
+from continual_hackatari.schedules.arguments import ScheduleError
 from continual_hackatari.schedules.factories import *  # noqa: F403  (`from modification_factories import ...`)
 
 
@@ -29,7 +30,7 @@ def check(path: str, flags: Mapping[str, Any]) -> preview.Checked:
     try:
         notes, form, foreign = check_file(path, flags)
     except USER_ERRORS as error:
-        raise preview.ScheduleError(str(error)) from None
+        raise ScheduleError(str(error)) from None
 
     def written(string: str) -> str:
         try:
