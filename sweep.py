@@ -36,6 +36,7 @@ from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script, load_script
 from continual_hackatari.training.suites import (
     PPO_ROUND,
+    SEQUENCE,
     cost_of,
     first_regimes,
     plan_table,
@@ -217,7 +218,7 @@ def told_by_flags(program: str, flags: list[str], config: Mapping[str, Any]) -> 
     """What these flags say, and how often the weights change: games and steps between updates of this script.
 
     Raises:
-        ConfigError: the suite's `config` says something else, and would win.
+        ConfigError: the suite's `config` says something else, and would win; or it would be no run of the suite.
     """
     if not is_training_script(program):
         return {}
@@ -225,6 +226,11 @@ def told_by_flags(program: str, flags: list[str], config: Mapping[str, Any]) -> 
     given = given_flags(settings, flags)
     for name in sorted(given & config.keys()):
         raise ConfigError(f"`--{name}` stands in the suite's file, which would win; leave it out.")
+    for name in sorted(given & SEQUENCE):
+        raise ConfigError(
+            f"`--{name}` would make it another sequence than the suite's; leave it out, or train one run of it: "
+            f"`python {program} --config FILE --{name} ...`."
+        )
     args = parse_command_line(settings, flags)
     return {name: getattr(args, name) for name in {*PPO_ROUND, *given} if hasattr(args, name)}
 

@@ -79,18 +79,25 @@ def _text_of(path: Path, what: str) -> str:
         raise JSONFileError(f"{what} is not a text file in UTF-8: {error.reason}.") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        near = _nearest_file(path) if isinstance(error, FileNotFoundError) else ""
-        raise JSONFileError(f"{what} cannot be read: {reason}{near}.") from None
+        raise JSONFileError(f"{what} cannot be read: {reason}{_nearest_file(path)}.") from None
     if len(text) > _LARGEST_FILE:  # a device, or a file of another kind
         raise JSONFileError(f"{what} is too large to be a configuration.")
     return text
 
 
 def _nearest_file(path: Path) -> str:
+    """The ending of a sentence, which file may be meant; empty where none is near, or `path` is one."""
     with suppress(OSError):
-        there = {each.stem: each for each in path.parent.iterdir() if each.suffix == ".json"}
-        if near := difflib.get_close_matches(path.stem, there, n=1):
-            return f"; the nearest is {shorten(str(there[near[0]]))}"
+        if path.is_file():
+            return ""
+        if inside := sorted(each.name for each in path.glob("*.json")):
+            return f"; in it are {shorten(', '.join(inside))}"
+        there = {each.stem: each for each in path.parent.glob("*.json")}
+        for each in sorted(Path("configs").rglob("*.json"), reverse=True):  # `freeway-dynamics`, a suite's folder
+            there |= {each.stem: each, each.parent.name: each, str(each.with_suffix("")): each}
+        for name in (str(path.with_suffix("")), path.stem):
+            if near := difflib.get_close_matches(name, there, n=1):
+                return f"; the nearest is {shorten(str(there[near[0]]))}"
     return ""
 
 

@@ -483,6 +483,28 @@ def test_a_file_that_is_not_there_has_a_nearest_one(config_file):
     assert error_of(other).endswith(f"No such file or directory; the nearest is {other.parent / 'run_config.json'}.")
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("freeway-dynamic", "configs/suites/freeway-dynamics/cpu.json"),
+        ("configs/suites/freeway-dynamic/full.json", "configs/suites/freeway-dynamics/full.json"),
+        ("configs/suites/freeway-dynamics/ful.json", "configs/suites/freeway-dynamics/full.json"),
+        ("freeway_sped", "configs/freeway_speeds.json"),
+    ],
+)
+def test_a_file_of_configs_is_found_by_its_name_and_a_suite_by_its_folder(given, meant, workdir):
+    for file in ("freeway_speeds.json", *(f"suites/{name}/{size}.json" for name in SUITES for size in ("cpu", "full"))):
+        path = workdir / "configs" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert error_of(Path(given)).endswith(f"; the nearest is {Path(meant)}.")
+    assert error_of(Path("zzzzz")).endswith("No such file or directory.")
+    assert error_of(Path("configs/suites/breakout-dynamics")).endswith("; in it are cpu.json, full.json.")
+
+
+SUITES = ("breakout-dynamics", "freeway-dynamics", "freeway-looks")
+
+
 def test_missing_file_folder_and_null_byte(tmp_path):
     assert "No such file" in error_of(tmp_path / "absent.json")
     assert "directory" in error_of(tmp_path)

@@ -359,15 +359,13 @@ def test_the_plan_has_the_rounds_of_the_script_and_of_its_flags(fake, capsys, mo
     assert hours == ["0.46", "0.38", "0.38", "0.46"]
 
 
-def test_the_plan_has_the_steps_that_flags_give(fake, capsys, monkeypatch):
+@pytest.mark.parametrize("flags", [["--total-timesteps", "2000"], ["--modifs=left_drift"]])
+def test_what_a_suite_trains_on_cannot_be_changed(fake, capsys, monkeypatch, flags):
     monkeypatch.setattr(sweep, "TRAINING", str(ROOT / "continual_training_example.py"))
-    words = ["--suite", "freeway-dynamics", "--seeds", "1", "--dry_run", "--", "--total_timesteps", "2000"]
-    assert sweep.main(words) == 0
-    out = capsys.readouterr().out.splitlines()
-    (together,) = [line.split() for line in out if line.startswith("none ")]
-    assert together[3] == "2,000"
-    assert float(together[4]) < 0.1
-    assert all(line.split()[-3] == "40,000" for line in out if line.startswith("only ")), "as their files say"
+    name = flags[0].partition("=")[0].replace("-", "_").replace("__", "--")
+    assert sweep.main(["--suite", "freeway-dynamics", "--seeds", "1", "--dry_run", "--", *flags]) == 2
+    assert f"error: `{name}` would make it another sequence than the suite's; leave it" in capsys.readouterr().err
+    assert not Path("sweeps").exists()
 
 
 CLEAR = str(ROOT / "continual_clear.py")

@@ -25,6 +25,8 @@ STEPS_PER_SECOND = 300
 GAME_STEPS_PER_SECOND = 1_300
 PPO_ROUND = {"num_envs": 8, "num_steps": 128}
 """between which the weights change: a run is evaluated once with the same"""
+SEQUENCE = {"total_timesteps", "modifs", "modification_factory", "modification_factory_kwargs"}
+"""settings that say what is trained on, and nothing of the learner"""
 GAME_STEPS = {"Freeway": 2048, "Pong": 1500}
 """of an evaluation game at frame skip 4; other games: `SOME_STEPS`, more as an agent survives longer"""
 SOME_STEPS = 600

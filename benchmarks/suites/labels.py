@@ -17,12 +17,10 @@ from continual_hackatari.schedules.factories import schedule_from_config
 from continual_hackatari.training.config import as_plain_dict
 from continual_hackatari.training.game import choose_game
 from continual_hackatari.training.script_files import load_script
-from continual_hackatari.training.suites import game_of
+from continual_hackatari.training.suites import SEQUENCE, game_of
 
 PLAIN = "none"
 PLAYERS = {"kb": "(knowledge base)", "ac": "(active column)"}
-SEQUENCE = ("exp_name", "total_timesteps", "modifs", "modification_factory", "modification_factory_kwargs")
-"""settings that say what is trained on, and nothing of the learner"""
 
 
 def label_of(args: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -73,8 +71,8 @@ def expected_settings(script: str, config: str) -> dict[str, Any]:
 
 def learner_settings(args: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the experiment; of a run on one task alone, all but its task and its steps."""
-    alone = args.get("exp_name") == "single-task"
-    return {name: value for name, value in experiment_settings(args).items() if not (alone and name in SEQUENCE)}
+    of_task = {"exp_name", *SEQUENCE} if args.get("exp_name") == "single-task" else set()
+    return {name: value for name, value in experiment_settings(args).items() if name not in of_task}
 
 
 def with_settings(name: str, given: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
