@@ -35,6 +35,7 @@ from continual_hackatari.training.queues import Queue, is_queue
 from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script, load_script
 from continual_hackatari.training.suites import (
+    EVALUATED,
     PPO_ROUND,
     SEQUENCE,
     cost_of,
@@ -59,6 +60,7 @@ SUITES = HERE / "configs" / "suites"
 SINGLE_TASKS = Path("sweeps") / "single-task"
 """of all suites, so that none is run twice"""
 TRAINING = "continual_training_example.py"
+AFTER_DIVIDER = "after `--` would go to every run, and those on one task alone have no methods"
 OF_TRAINING = "; flags of the training script come after `--`, as in `--seeds 1 2 -- --num_envs 4`"
 
 
@@ -226,12 +228,14 @@ def told_by_flags(program: str, flags: list[str], config: Mapping[str, Any]) -> 
     given = given_flags(settings, flags)
     for name in sorted(given & config.keys()):
         raise ConfigError(f"`--{name}` stands in the suite's file, which would win; leave it out.")
-    for name in sorted(given & SEQUENCE):
+    for name in sorted(given & (SEQUENCE | EVALUATED)):
         raise ConfigError(
-            f"`--{name}` would make it another sequence than the suite's; leave it out, or train one run of it: "
-            f"`python {program} --config FILE --{name} ...`."
+            f"`--{name}` would make it another suite, which says what is trained on and evaluated; leave it out, or "
+            f"train one run of it: `python {program} --config FILE --{name} ...`."
         )
     args = parse_command_line(settings, flags)
+    for name in getattr(args, "earlier_methods", ()):
+        raise ConfigError(f"flags {AFTER_DIVIDER}, and these switch on {name}; write `{name}` in `--methods`.")
     return {name: getattr(args, name) for name in {*PPO_ROUND, *given} if hasattr(args, name)}
 
 
@@ -310,15 +314,14 @@ def check_only(only: int | None, number: int) -> None:
 
 def check_flags_of_suite(flags: list[str]) -> None:
     """Raise ConfigError for flags that not all runs of a suite can have."""
-    everywhere = "after `--` would go to every run, and those on one task alone have no methods"
     for word in flags:
         flag, _, value = word.partition("=")
         if word.startswith("--") and (setting := setting_of(word)):
             off = re.match(r"--no[-_]|.*\.no[-_]", flag)
             written = f"{setting.replace('.', ':')}={'False' if off else value or 'VALUE'}"
-            raise ConfigError(f"`{flag}` {everywhere}; write `{written}` in `--methods`.")
+            raise ConfigError(f"`{flag}` {AFTER_DIVIDER}; write `{written}` in `--methods`.")
         if flag == "--methods":
-            raise ConfigError(f"`--methods` {everywhere}; name them before it.")
+            raise ConfigError(f"`--methods` {AFTER_DIVIDER}; name them before it.")
         if flag == "--config":
             raise ConfigError(
                 "`--config` after `--` would take the place of the suite's file; for one of your own write "

@@ -1,5 +1,6 @@
 """PPO on frames: the convolutional network of DQN with a policy and a value head."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import cast
@@ -38,7 +39,7 @@ class PPO(ActorCritic):
         `agents/layers.py`. generator: see `make_agent`."""
         super().__init__()
         self.crelu = bool(crelu)
-        channels = [max(1, round((crelu or 1) * units)) for units in (32, 64, 64, 512)]
+        channels = [max(1, math.ceil((crelu or 1) * units)) for units in (32, 64, 64, 512)]
         activate: Callable[..., nn.Module] = CReLU if crelu else nn.ReLU
         seen = [units * (1 + self.crelu) for units in channels]
         self.network = nn.Sequential(

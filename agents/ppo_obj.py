@@ -1,5 +1,6 @@
 """PPO on object features: small fully connected layers instead of convolutions."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -47,7 +48,7 @@ class PPOObj(ActorCritic):
         self.window, self.crelu = window, bool(crelu)
         if crelu:
             encoder_dims, decoder_dims = (
-                [max(1, round(crelu * units)) for units in dims] for dims in (encoder_dims, decoder_dims)
+                [max(1, math.ceil(crelu * units)) for units in dims] for dims in (encoder_dims, decoder_dims)
             )
         twice = 1 + self.crelu
         self.encoder = _fully_connected(num_features, encoder_dims, self.crelu)

@@ -26,7 +26,7 @@ from continual_hackatari.training.command_line import parse_command_line
 from continual_hackatari.training.config import apply_values
 from continual_hackatari.training.queues import Queue, words_of
 from continual_hackatari.training.runner import exclusive_lock
-from continual_hackatari.training.sweep_checks import repeated
+from continual_hackatari.training.sweep_checks import check_queue
 
 TRAINING = os.path.relpath(ROOT / "continual_training_example.py")
 
@@ -132,6 +132,8 @@ GOOD = {"env_id": "ALE/Freeway-v5", "total_timesteps": 1000, "num_workers": 0}
         ([{"config": "c.json", "ewc": {"strength": 3}}], "`ewc.strength` of experiment 0"),
         ([GOOD, {**GOOD, "seed": 2}, {**GOOD, "notes": "again"}], "experiment 2 of tiny.json is the same as experiment "
          "0; leave it out"),
+        ([{**GOOD, "gamma": 0.5}, {**GOOD, "gamma": 0.99}, {**GOOD, "methods": []}], "experiment 2 of tiny.json is the "
+         "same as experiment 1; leave it out"),
         ([{"config": "absent.json"}], "`config` names absent.json, which cannot be read"),
     ],
 )  # fmt: skip
@@ -147,17 +149,17 @@ def test_what_is_wrong_is_one_sentence_before_anything_is_written(content, sente
     assert sorted(path.name for path in workdir.iterdir()) == ["c.json", "tiny.json"]
 
 
-def test_an_experiment_that_stands_there_twice_goes_on_where_it_has_begun(fake, workdir):
+def test_an_experiment_that_stands_there_twice_goes_on_where_it_has_begun(fake, workdir, checked_here):
     """Of a version that did not notice."""
     Path("tiny.json").write_text(json.dumps([GOOD, {**GOOD, "notes": "again"}]))
     queue = Queue("tiny.json", str(ROOT / "continual_training_example.py"), workdir / "queue")
-    assert "experiment 1 of tiny.json is the same as experiment 0" in repeated(queue)
+    assert "experiment 1 of tiny.json is the same as experiment 0" in check_queue(queue)
     (run,) = queue.planned()[1:]
     run.folder.mkdir(parents=True)
     run.record.write_text('{"command": []}')
-    assert repeated(queue) is None
+    assert check_queue(queue) is None
     write_queue({"seed": 1}, {"seed": 1}, path="other.json")
-    assert repeated(Queue("other.json", "fake.py", workdir / "other")) is None, "a script of which nothing is known"
+    assert check_queue(Queue("other.json", "fake.py", workdir / "other")) is None, "a script of which nothing is known"
 
 
 @pytest.mark.parametrize(

@@ -403,12 +403,28 @@ def test_a_number_of_steps_that_is_none(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_what_training_says_of_names_the_preview_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = {**FREEWAY, "replay_size": 500, "shrink_perturb": {"factor": 0.5}}
+    config = {**FREEWAY, "replay_size": 500, "methods": ["shrink_perturb"], "shrink_perturb": {"factor": 0.5}}
     assert modification_factories.main([_write(tmp_path, config), "--every", "3000"]) == 0
     out = capsys.readouterr().out
     assert "not checked here, as only the training script knows them: replay_size\n" in out
     assert "`disable_all_cars` is played as `disable_cars`" in out
     assert re.search(r"^  a  \S", out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"methods": ["ewcc"]}, "`methods` names `ewcc`, which is none; the nearest is `ewc`."),
+        ({"methods": ["ewc"], "boundary": "none"}, "`methods`: ewc needs to know where a task ends, and with"),
+        ({"boundary": "evry:100"}, "such as every:20000; the nearest is `every:20000`."),
+        ({"ewc": {"strength": 3}}, "`ewc.strength` is a setting of a method that is off"),
+    ],
+)
+def test_what_no_script_would_do_with_methods_the_preview_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, Any], fault: str
+) -> None:
+    assert modification_factories.main([_write(tmp_path, {**FREEWAY, **settings})]) == 2
+    assert fault in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

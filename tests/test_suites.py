@@ -241,6 +241,25 @@ def test_a_setting_that_would_not_be_what_the_methods_say_is_refused(parameters,
     assert command_of({"program": "train.py"}, {"methods": "ewc:strength=3", "ewc.samples": 1})
 
 
+@pytest.mark.parametrize(
+    ("word", "parameters"),
+    [
+        ("--methods=ewc", {"methods": "none"}),
+        ("--ewc.strength", {"ewc.strength": 1}),
+        ("--ewc.no_normalise", {"no_ewc.normalise": True}),
+        ("--no-norm-adv", {"norm_adv": True}),
+        ("--seed=3", {"gamma": 0.9, "seed": 1}),
+    ],
+)
+def test_a_parameter_that_stands_in_the_command_too_is_refused(word, parameters):
+    """The last of them would count, under the label of the parameter."""
+    command = ["python", "${program}", "${args_no_boolean_flags}", word, "--num_envs", "2"]
+    sentence = rf"is a parameter, and `command` has `{word}` too; leave one of them out\.$"
+    with pytest.raises(ConfigError, match=sentence):
+        command_of({"program": "train.py", "command": command}, parameters)
+    assert command_of({"program": "train.py", "command": command}, {"gamma": 0.9})
+
+
 def test_only_counts_the_runs_on_one_task_with_each_seed(fake, capsys):
     words = ["--suite", "freeway-dynamics", "--seeds", "1", "2", "--dry_run", "--only"]
     assert sweep.main([*words, "9"]) == 0
@@ -359,12 +378,28 @@ def test_the_plan_has_the_rounds_of_the_script_and_of_its_flags(fake, capsys, mo
     assert hours == ["0.46", "0.38", "0.38", "0.46"]
 
 
-@pytest.mark.parametrize("flags", [["--total-timesteps", "2000"], ["--modifs=left_drift"]])
-def test_what_a_suite_trains_on_cannot_be_changed(fake, capsys, monkeypatch, flags):
+@pytest.mark.parametrize(
+    "flags", [["--total-timesteps", "2000"], ["--modifs=left_drift"], ["--eval_modifs", "no_modif"]]
+)
+def test_what_a_suite_trains_on_and_evaluates_cannot_be_changed(fake, capsys, monkeypatch, flags):
     monkeypatch.setattr(sweep, "TRAINING", str(ROOT / "continual_training_example.py"))
     name = flags[0].partition("=")[0].replace("-", "_").replace("__", "--")
     assert sweep.main(["--suite", "freeway-dynamics", "--seeds", "1", "--dry_run", "--", *flags]) == 2
-    assert f"error: `{name}` would make it another sequence than the suite's; leave it" in capsys.readouterr().err
+    assert f"error: `{name}` would make it another suite, which says what is trained on" in capsys.readouterr().err
+    assert not Path("sweeps").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "method"),
+    [
+        (["--shrink-and-perturb", "--shrink_factor", "0.9"], "shrink_perturb"),
+        (["--architecture=PPO_CBP"], "continual_backprop"),
+    ],
+)
+def test_the_earlier_flags_of_methods_do_not_go_to_every_run_of_a_suite(fake, capsys, monkeypatch, flags, method):
+    monkeypatch.setattr(sweep, "TRAINING", str(ROOT / "continual_training_example.py"))
+    assert sweep.main(["--suite", "freeway-dynamics", "--seeds", "1", "--dry_run", "--", *flags]) == 2
+    assert capsys.readouterr().err.endswith(f"these switch on {method}; write `{method}` in `--methods`.\n")
     assert not Path("sweeps").exists()
 
 

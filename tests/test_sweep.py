@@ -313,6 +313,10 @@ def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
     assert "would train nothing with --help" in first_fault({"help": True})
     assert "vary `no_anneal_lr` instead" in first_fault({**good, "anneal_lr": False})
     assert first_fault({**good, "no_anneal_lr": True, "her": False}) is None
+    ewc = {**good, "methods": "ewc"}
+    assert "vary `no_ewc.normalise` instead" in first_fault({**ewc, "ewc.normalise": False})
+    assert first_fault({**ewc, "no_ewc.normalise": True}) is None
+    assert "vary `no_` " not in first_fault({**good, "nobody.normalise": False, "modifs": "?"})
     assert first_fault({**good, "methods": "ewc:normalise=false"}) is None
     program = str(ROOT / "continual_training_example.py")
     twice = [(good, ["--env_id", "ALE/Freeway-v5", "--methods", "redo", *more]) for more in ([], ["--redo.every=1000"])]

@@ -34,6 +34,8 @@ WORDS = {
     "initialise": "draws weights as the agent does when it is made",
 }
 """What a method does at a moment, or needs: for sentences."""
+OF_SOME_SCRIPT = frozenset({*WORDS, "every"})
+"""all that one script or another offers to methods"""
 
 
 def settings_of(name: str, prefixed: Mapping[str, Any]) -> Any:
@@ -102,7 +104,8 @@ def check_methods(
     methods, chosen = all_methods(), args.chosen_methods
     if args.boundary not in ("schedule", "none") and args.boundary_every == 0:
         raise ConfigError(
-            f"`boundary` is {args.boundary!r}; allowed are schedule, none, and every:STEPS, such as every:20000."
+            f"`boundary` is {args.boundary!r}; allowed are schedule, none, and every:STEPS, such as every:20000"
+            f"{nearest(args.boundary, ('schedule', 'none', 'every:20000'))}."
         )
     if args.boundary_every and "every" not in offered:
         raise ConfigError(f"`boundary` {args.boundary}: {script} tells methods of switches only; leave it out.")

@@ -42,6 +42,7 @@ from continual_hackatari.training.cost import cost_of_games, plan_continual_eval
 from continual_hackatari.training.devices import choose_device, device_line
 from continual_hackatari.training.game import choose_game
 from continual_hackatari.training.method_settings import (
+    OF_SOME_SCRIPT,
     check_drawing,
     check_methods,
     complete_methods,
@@ -343,6 +344,7 @@ def check_file(path: str | Path, flags: Mapping[str, Any]) -> tuple[list[str], C
     foreign: list[str] = []
     args, _ = apply_config_file(RunSettings(**flags), path, gone=GONE, foreign=foreign)
     check_ranges(args, ranges_of(RULES))
+    check_methods(complete_methods(args), OF_SOME_SCRIPT, "no script")
     game, notes = choose_game(args)
     notes += choose_schedule(args, game)[2]
     for name in ("eval_modifs", "held_out_modifs", "test_modifs"):

@@ -27,6 +27,8 @@ PPO_ROUND = {"num_envs": 8, "num_steps": 128}
 """between which the weights change: a run is evaluated once with the same"""
 SEQUENCE = {"total_timesteps", "modifs", "modification_factory", "modification_factory_kwargs"}
 """settings that say what is trained on, and nothing of the learner"""
+EVALUATED = {"eval_modifs", "held_out_modifs"}
+"""settings that say what is evaluated; how often and how well, every suite's file says"""
 GAME_STEPS = {"Freeway": 2048, "Pong": 1500}
 """of an evaluation game at frame skip 4; other games: `SOME_STEPS`, more as an agent survives longer"""
 SOME_STEPS = 600

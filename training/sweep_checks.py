@@ -14,9 +14,9 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from continual_hackatari.training.config import ConfigError, apply_values, as_plain_dict, is_hidden
+from continual_hackatari.training.config import ConfigError, apply_values, as_plain_dict, is_hidden, sections_of
 from continual_hackatari.training.method_words import setting_of
 from continual_hackatari.training.queues import NO_FLAGS, Queue, flat_names, without_notes
 from continual_hackatari.training.runner import Job
@@ -88,7 +88,7 @@ def first_fault(
         return str(error)
     for parameters, flags in runs:
         for name, value in parameters.items():
-            if value is False and getattr(script.settings, name, None) is True:
+            if value is False and default_of(script.settings, name) is True:
                 return (
                     f"`{name}` false would pass no flag, and without a flag it is on; "
                     f"vary `no_{name}` instead, where true passes `--no_{name}`."
@@ -105,6 +105,12 @@ def first_fault(
         if distinct and same != shlex.join(flags):
             return f"the runs {same} and {shlex.join(flags)} would be the same training twice; leave one of them out."
     return None
+
+
+def default_of(settings: type, name: str) -> Any:
+    """What a flag, or a setting of a method such as `ewc.normalise`, is by default; None: there is no such."""
+    section, _, own = name.partition(".")
+    return getattr(sections_of(settings).get(section), own, None) if own else getattr(settings, name, None)
 
 
 def settings_or_refusal(script: Script[Any], flags: Sequence[str], whose: str) -> tuple[dict[str, Any], str]:
@@ -136,40 +142,49 @@ def also_in_file(flags: Sequence[str], names: Iterable[str]) -> Iterable[str]:
 def check_queue(queue: Queue) -> str | None:
     """What is wrong with one of the experiments; None when all is well."""
     asked = [
-        (queue.where(number), run.program, entry, run.command[2:])
+        Asked(number, queue.where(number), run.program, entry, run.command[2:], begun=bool(run.begun_with()))
         for number, (entry, run) in enumerate(zip(queue.experiments, queue.planned(), strict=True))
         if is_training_script(run.program)
     ]
-    return repeated(queue) or (in_another_process(first_faulty_experiment, len(asked), asked) if asked else None)
+    return in_another_process(first_faulty_experiment, len(asked), asked) if asked else None
 
 
-def repeated(queue: Queue) -> str | None:
-    """What says that an experiment stands there twice: the same training twice is one sample, and would count as two.
+class Asked(NamedTuple):
+    """An experiment of a queue."""
 
-    One that has begun so may go on.
+    number: int
+    where: str
+    """what sentences call it"""
+    program: str
+    entry: dict[str, Any]
+    """its object"""
+    flags: list[str]
+    """its command line"""
+    begun: bool
+
+
+def first_faulty_experiment(asked: Sequence[Asked]) -> str | None:
+    """See `check_queue`.
+
+    No two may come to the same settings: the same training twice is one sample, and would count as two. One that has
+    begun so may go on.
     """
-    seen: dict[str, int] = {}
-    for number, run in enumerate(queue.planned()):
-        settings = json.dumps({**run.parameters, "experiment": 0}, sort_keys=True)
-        first = seen.setdefault(settings, number)
-        if first != number and is_training_script(run.program) and not run.begun_with():
-            return f"{queue.where(number)} is the same as experiment {first}; leave it out, or give it another `seed`."
-    return None
-
-
-def first_faulty_experiment(asked: Sequence[tuple[str, str, dict[str, Any], list[str]]]) -> str | None:
-    """See `check_queue`: what a sentence calls each, its training script, its object and its command line."""
     scripts: dict[str, Script[Any]] = {}
-    for where, program, entry, flags in asked:
+    seen: dict[str, int] = {}
+    for number, where, program, entry, flags, begun in asked:
         try:
             script = scripts[program] = scripts.get(program) or load_script(program)
             check_flags(script, entry, where)
         except ConfigError as error:
             return str(error)
-        if refused := settings_or_refusal(script, flags, where)[1]:
+        prepared, refused = settings_or_refusal(script, flags, where)
+        if refused:
             return refused
         for name in also_in_file(flags, flat_names(without_notes(entry))):
             return f"`{name}` of {where} stands in its config file too, which would win; remove it from one of them."
+        first = seen.setdefault(json.dumps([program, prepared], sort_keys=True), number)
+        if first != number and not begun:
+            return f"{where} is the same as experiment {first}; leave it out, or give it another `seed`."
     return None
 
 

@@ -159,15 +159,19 @@ def command_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
     """The command that W&B's agent would run for these parameters, without `${env}` and with `python`.
 
     Raises:
-        ConfigError: a macro that is not known here.
+        ConfigError: a macro that is not known here, or a parameter that stands there as a flag too: the last would
+            count, under a label with the other.
     """
     flags: list[str] = []
     switches: list[str] = []
+    in_command = {flag_name(word): word for word in map(str, config.get("command", [])) if word.startswith("--")}
     for name, value in parameters.items():
         given = [f"--{name}={value}"]
         if name == "methods":
             given = methods_of(parameters)
-            check_settings_once(str(value), given, parameters, config.get("command", []))
+            check_settings_once(str(value), given, parameters, in_command)
+        if word := in_command.get(flag_name(name)):
+            raise ConfigError(f"`{name}` is a parameter, and `command` has `{word}` too; leave one of them out.")
         flags += given
         switches += [f"--{name}"] if value is True else [] if value is False else given
     macros = {
@@ -209,17 +213,23 @@ def methods_flag(value: str) -> list[str]:
     return ["--methods", *(name for name, _ in methods), *settings]
 
 
+def flag_name(word: str) -> str:
+    """`norm_adv` of `--no-norm_adv`, `ewc.normalise` of `--ewc.no_normalise=True`."""
+    name = word.partition("=")[0].removeprefix("--").replace("-", "_")
+    return method_words.setting_of(word) or name.removeprefix("no_")
+
+
 def check_settings_once(
-    methods: str, words: Sequence[str], parameters: Mapping[str, Any], command: Sequence[Any]
+    methods: str, words: Sequence[str], parameters: Mapping[str, Any], in_command: Mapping[str, str]
 ) -> None:
     """Raise ConfigError for a setting that stands twice with the methods of a run, or with them and elsewhere.
 
-    words: the flags of these methods. The last value would count alone, under a label that says another.
+    words: the flags of these methods. in_command: the words of the command by their `flag_name`. The last value would
+    count alone, under a label that says another.
     """
     settings = list(filter(None, map(method_words.setting_of, words)))
     elsewhere = {method_words.setting_of(name): f"`{name}` is a parameter of its own" for name in parameters}
-    flags = [word for word in map(str, command) if word.startswith("--")]
-    elsewhere |= {method_words.setting_of(word): f"`command` has `{word}`" for word in flags}
+    elsewhere |= {name: f"`command` has `{word}`" for name, word in in_command.items()}
     for setting in settings:
         if settings.count(setting) > 1:
             raise ConfigError(f"`methods` has `{methods}`, which says `{setting}` twice; say it once.")
