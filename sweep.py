@@ -195,13 +195,13 @@ def run_suite(args: Args, flags: list[str]) -> int:
     # As with seeds: what another script or other flags say must not replace the report of those before.
     other = f"~{digest_of([program, *flags])}" if args.program or flags else ""
     folder = Path(args.folder or Path("sweeps") / f"{args.suite}-{args.size}{other}")
-    sweep = Sweep(sweep_of_suite(program, os.path.relpath(path), methods, args.seeds, flags), folder)
+    sweep = Sweep(sweep_of_suite(program, os.path.relpath(path), methods, args.seeds, flags), folder, track=args.track)
     runs = sweep.planned()
     check_only(args.only, len(runs) + len(first_regimes(config)) * len(args.seeds))
     check(sweep, runs)
     # The commands name the files of single-task runs, so these are written even where nothing is started.
     files = write_single_tasks(config, SINGLE_TASKS / "configs")
-    alone = Sweep(single_task_sweep(program, files, args.seeds, flags), SINGLE_TASKS)
+    alone = Sweep(single_task_sweep(program, files, args.seeds, flags), SINGLE_TASKS, track=args.track)
     runs_alone = alone.planned()
     print_plan(config, runs, runs_alone, told)
     if args.only is not None or args.dry_run:

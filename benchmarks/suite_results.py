@@ -37,6 +37,9 @@ from continual_hackatari.reporting.groups import differences
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.words import counted
+from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.training.config import shown
+from continual_hackatari.training.suites import EVALUATED
 
 PAGE = ROOT / "docs" / "suite-results.md"
 DOTS = 110
@@ -57,8 +60,23 @@ def unlike(record: Record, content: Mapping[str, Sequence[Record]], config: Mapp
             own, theirs = (", ".join(f"{name} {each.get(name, 'unknown')}" for name in names) for each in settings)
             return (
                 f"`{label}`, seed {args['seed']}, of `{args['exp_name']}` has {own}, but {config['exp_name']}.json has "
-                f"runs of the same label with {theirs}; take those out of the file first, or make them anew as well"
+                f"runs of the same label with {theirs}; take those out of the file first"
             )
+    return ""
+
+
+def another_sequence(record: Record, config: Mapping[str, Any]) -> str:
+    """Why a run is none of this sequence, though it has its name; empty where it is one.
+
+    It would stand in one table with those that are, or in the place of one: what is evaluated makes no other training.
+    """
+    args = record["args"]
+    for name in sorted({"total_timesteps", *EVALUATED} & args.keys()):
+        if (args[name] or None) != (config.get(name) or None):
+            return f"a run of `{args['exp_name']}` with `{name}` {shown(args[name])}, which is not that sequence's"
+    played = [string for _, string in record["regimes"]]
+    if played != [string for *_, string in schedule_from_config(dict(config), seed=0).segments()]:
+        return f"a run of `{args['exp_name']}` through {shown(played)}, which is not that sequence"
     return ""
 
 
@@ -79,9 +97,17 @@ def collect(paths: Sequence[Path]) -> None:
             continue
         records.setdefault(found[0]["args"]["exp_name"], []).extend(found)
     alone = records.pop("single-task", [])
+    for record in alone:
+        if not any(is_baseline(record, config) for config in known_sequences().values()):
+            print(f"left out: a run on `{record['args'].get('modifs')}` alone, with which no suite compares")
     for name, config in known_sequences().items():
         path = file_of(name)
-        own = records.pop(name, [])
+        own = []
+        for record in records.pop(name, []):
+            if why := another_sequence(record, config):
+                print(f"left out: {why}")
+            else:
+                own.append(record)
         if not name.startswith(STRENGTHS):
             own = [*own, *(record for record in alone if is_baseline(record, config))]
         content = read(path)

@@ -48,6 +48,12 @@ def test_half_the_units_give_as_many_numbers_and_all_units_twice_as_many():
     assert half.state_dict().keys() == plain.state_dict().keys()
 
 
+def test_of_an_odd_number_of_units_half_gives_one_number_more():
+    dims = (5, 7, 9, 11, 13)
+    agent = small_agent("PPO_OBJ", changes=HALF, encoder_dims=dims, decoder_dims=())
+    assert [2 * layer.units for layer in agent.hidden_layers()] == [units + 1 for units in dims]
+
+
 @pytest.mark.parametrize("changes", [HALF, SAME])
 def test_a_saved_agent_is_built_again_with_the_width_that_it_has(changes):
     width = {0.5: "half", 1.0: "same"}[changes["crelu"]]

@@ -12,7 +12,7 @@ from made_up_runs import make_run
 from benchmarks import one_action, suite_results
 from benchmarks.suites import labels, page, records, results, tables
 from continual_hackatari.methods.ewc import EWC
-from continual_hackatari.reporting.floor import floors_of
+from continual_hackatari.reporting.floor import Floor, floors_of
 from continual_hackatari.reporting.metrics_tables import Settings, evaluate_groups
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
@@ -26,7 +26,16 @@ VERSIONS = {"commit": "0123456789abcdef", "torch": "2"}
 
 
 def made_up(
-    root, methods=(), seed=1, strings=STRINGS, gain=1.0, exp_name=SUITE, held_out=("stop_top_4",), score_of=None, **more
+    root,
+    methods=(),
+    seed=1,
+    strings=STRINGS,
+    gain=1.0,
+    exp_name=SUITE,
+    held_out=("stop_top_4",),
+    score_of=None,
+    regime=1024,
+    **more,
 ):
     """A run that scores 20, less on what is not trained at present, or `score_of(string, step)`."""
 
@@ -50,7 +59,7 @@ def made_up(
         root / ("+".join(methods) or "none"),
         seed=seed,
         strings=strings,
-        regime=1024,
+        regime=regime,
         exp_name=exp_name,
         evaluated=score,
         held_out=held_out,
@@ -90,16 +99,17 @@ def test_a_record_says_what_its_run_folder_says(tmp_path):
     whole = runs[0].games.score[~runs[0].games.cut].tolist()
     assert again[0].games.score[~again[0].games.cut].tolist() == whole, "so few games are kept one by one"
     assert kept[0]["command"] == "python train.py --seed=1"
+    assert kept[0]["args"]["eval_every"] == 512, "what was asked for is kept, by which baselines are known"
     assert str(tmp_path) not in path.read_text(), "where somebody's files lay is nobody's business"
 
 
 def test_many_games_are_averaged_neighbour_by_neighbour_within_a_regime(tmp_path):
-    folder = made_up(tmp_path, games_every=4, score=lambda step, string: float(step))
+    folder = made_up(tmp_path, games_every=4, score=lambda step, string: step + 0.125)
     returns = records.records_of(Run(folder, events=False))[0]["returns"]
     assert sum(count for *_, count in returns) == 4 * 1024 // 4
     assert len(returns) <= records.MOST_GAMES + len(STRINGS)
     assert all((step - 1) // 1024 == (step - 4 * (count - 1) - 1) // 1024 for step, _, count in returns)
-    assert all(mean == pytest.approx(step - 4 * (count - 1) / 2) for step, mean, count in returns)
+    assert all(mean == pytest.approx(step + 0.125 - 4 * (count - 1) / 2, abs=1e-9) for step, mean, count in returns)
 
 
 def test_what_is_not_finished_or_not_evaluated_is_refused(tmp_path):
@@ -108,8 +118,14 @@ def test_what_is_not_finished_or_not_evaluated_is_refused(tmp_path):
         records.records_of(unfinished)
     folder = made_up(tmp_path / "b")
     lines = (folder / "evals.csv").read_text().splitlines(keepends=True)
-    (folder / "evals.csv").write_text("".join(line for line in lines if ",4096," not in line))
-    with pytest.raises(RunFolderError, match="is not evaluated wholly"):
+    for mode in (0, 1):  # sampled games, greedy ones
+        kept = [line for line in lines if ",4096," not in line or line.split(",")[8] != str(mode)]
+        assert len(kept) < len(lines)
+        (folder / "evals.csv").write_text("".join(kept))
+        with pytest.raises(RunFolderError, match="is not evaluated wholly"):
+            records.records_of(Run(folder, events=False))
+    shutil.rmtree(folder)
+    with pytest.raises(RunFolderError, match=r"is not there any more$"):
         records.records_of(Run(folder, events=False))
 
 
@@ -156,8 +172,10 @@ def test_runs_are_added_and_a_repeated_one_takes_the_place_of_the_old(committed,
 def test_what_is_neither_a_sweep_nor_a_run_is_left_out_with_a_sentence(committed, tmp_path, capsys):
     begun = tmp_path / "sweeps" / "begun"
     begun.mkdir(parents=True)
-    suite_results.collect([tmp_path / "nowhere", begun, made_up(tmp_path / "runs")])
-    nowhere, no_run, added = capsys.readouterr().out.splitlines()
+    unfinished = made_up(tmp_path / "unfinished", finished=False)
+    suite_results.collect([tmp_path / "nowhere", begun, unfinished, made_up(tmp_path / "runs")])
+    nowhere, no_run, no_end, added = capsys.readouterr().out.splitlines()
+    assert no_end == f"left out: `{unfinished}` is not finished"
     assert nowhere.startswith(f"left out: `folders` names `{tmp_path / 'nowhere'}`, which does not exist")
     assert no_run.startswith(f"left out: `folders` names `{begun}`, which is no run folder")
     assert no_run.endswith("a sweep has a `result.json` for each run that is finished")
@@ -177,8 +195,8 @@ def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path
     assert suites() == [f"freeway-{name}-cpu-v2" for name in ("dynamics", "looks", "mixed")]
     right = record
     for changed in (
-        {"steps": 20_000},
-        *({"args": right["args"] | o} for o in ({"modifs": "mode_7"}, {"frameskip": 16})),
+        *({"steps": steps} for steps in (20_000, 80_000)),
+        *({"args": right["args"] | o} for o in ({"modifs": "mode_7"}, {"frameskip": 16}, {"methods": ["redo"]})),
     ):
         record = {**right, **changed}
         assert suites() == [], changed
@@ -187,6 +205,8 @@ def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path
 def test_runs_on_one_task_alone_are_shown_before_and_after_training(tmp_path):
     alone = {"strings": ("",), "exp_name": "single-task", "held_out": ()}
     runs = [Run(made_up(tmp_path / str(seed), seed=seed, **alone), events=False) for seed in (1, 2)]
+    longer = Run(made_up(tmp_path / "longer", seed=3, regime=2048, **alone), events=False)
+    assert len(tables.alone_table([*runs, longer], CONFIG).splitlines()[2:]) == 2
     (row,) = tables.alone_table(runs, CONFIG).splitlines()[2:]
     assert [cell.strip() for cell in row.split("|")[1:-1]] == ["`no_modif`", "1,024", "1, 2", "0", "21.5"]
 
@@ -336,6 +356,45 @@ def test_what_was_hardly_learned_is_named(committed, tmp_path):
     assert "with at best 1.9 points above a random player in its first regime; others came to 20." in lines[0]
 
 
+def test_what_was_evaluated_and_not_trained_on_is_in_the_tables_too(committed, tmp_path):
+    folder = made_up(tmp_path, held_out=("stop_top_4", "a"))
+    evaluations = folder / "evals.csv"
+    kept = [line.replace("held_out", "train") if ",a," in line else line for line in evaluations.open()]
+    evaluations.write_text("".join(kept))
+    suite_results.collect([folder])
+    text = page.page().partition("as the game counts them:")[2]
+    (row,) = lines_of(text, "| methods |")
+    assert "| `stop_top_4` (held out) | `a` (not trained on) |\n" in text
+    found = Run(folder, events=False).evaluations()
+    assert float(row[-2]) == found.score("a", found.num_phases - 1).value
+
+
+def test_a_run_of_another_length_or_evaluated_otherwise_takes_nobodys_place(committed, tmp_path, capsys):
+    settings = {"eval_modifs": [], "held_out_modifs": CONFIG["held_out_modifs"], "total_timesteps": None}
+    settings |= {"held_out": CONFIG["held_out_modifs"]}
+    suite_results.collect([made_up(tmp_path / "good", **settings)])
+    kept = records.file_of(SUITE).read_text()
+    capsys.readouterr()
+    for name, value in {"eval_modifs": ["no_modif"], "held_out_modifs": [], "total_timesteps": 5}.items():
+        suite_results.collect([made_up(tmp_path / name, gain=2.0, **{**settings, name: value})])
+        out = capsys.readouterr().out
+        assert out.startswith(f"left out: a run of `{SUITE}` with `{name}` {json.dumps(value)}, which is not that")
+        assert out.count("\n") == 1
+    suite_results.collect([made_up(tmp_path / "short", strings=STRINGS[:2], **settings)])
+    assert f'a run of `{SUITE}` through ["disable_cars", ""], which is not' in capsys.readouterr().out
+    assert records.file_of(SUITE).read_text() == kept
+
+
+@pytest.mark.parametrize(("more", "words"), [(0.0, "no more than any row"), (1e-6, "more than 1 of 1 row")])
+def test_what_differs_in_the_last_bits_is_equal(more, words, monkeypatch):
+    monkeypatch.setattr(page, "solved", lambda *_: False)
+    row = SimpleNamespace(summaries={"average_performance": SimpleNamespace(mean=0.3)})
+    one = results.OneAction("UP", {}, 0.1 + 0.2 + more)
+    found = SimpleNamespace(one=one, above=[row], points=[])
+    (line,) = page.what_one_action_says(found)
+    assert line.endswith(f"{words}.")
+
+
 def one_button(tmp_path, env_id, of_strings):
     """Make it so that this is what was measured of players with one button."""
     (tmp_path / "one_action.json").write_text(json.dumps({"scores": {env_id: {"4": of_strings}}}))
@@ -398,11 +457,12 @@ def test_a_button_that_is_nearly_as_good_solves_the_sequence_too_and_one_measure
     suite_results.collect([made_up(tmp_path, score_of=lambda string, step: 20.0 if step else 0.0)])
     (line,) = (line for line in page.page().splitlines() if line.startswith("- A player that always presses"))
     assert line.startswith("- A player that always presses `UP`")
-    assert "at the end, less than every row. What one action solves" in line
+    assert "at the end, no more than any row. What one action solves" in line
 
 
-def test_of_several_games_the_best_button_is_the_one_of_the_human_scale(committed, tmp_path):
+def test_of_several_games_the_best_button_is_the_one_of_the_human_scale(committed, tmp_path, monkeypatch):
     """In points UP would be best."""
+    monkeypatch.setattr(suite_results, "another_sequence", lambda *_: "")  # of its games two suffice here
     games = ("Freeway:", "UpNDown:")
     more = {"exp_name": "three-games-cpu-v2", "strings": games, "held_out": (), "full_action_space": True}
     scores = {"ALE/Freeway-v5": {"UP": 0.0, "FIRE": 14.8}, "ALE/UpNDown-v5": {"UP": 600.0, "FIRE": 533.4}}
@@ -416,14 +476,15 @@ def test_of_several_games_the_best_button_is_the_one_of_the_human_scale(committe
 def test_what_was_not_learned_alone_is_said(tmp_path):
     alone = {"exp_name": "single-task", "held_out": ()}
     low = {"score_of": lambda string, step: 0.0}
-    runs = [made_up(tmp_path / "1", strings=("",), **alone, **low), made_up(tmp_path / "2", strings=("",), **alone)]
+    runs = [made_up(tmp_path / str(seed), (), seed, ("",), **alone, **more) for seed, more in ((1, low), (2, {}))]
     first, second = (Run(run, events=False) for run in runs)
     breakout = {**alone, "env_id": "ALE/Breakout-v5"}
     floor = floors_of("ALE/Breakout-v5", {}, [""])[""]
     for where, score, nothing in (("low", floor.high - 0.01, True), ("high", floor.high + 0.01, False)):
         one = made_up(tmp_path / where, strings=("",), **breakout, score_of=lambda string, step, score=score: score)
         assert bool(page.learned_nothing([Run(one, events=False)])) == nothing, "within the floor's interval"
-    assert "nothing was learned of `no_modif` (no better" in page.learned_nothing([first, second])
+    assert "nothing was learned of `no_modif` (no better" in page.learned_nothing([first])
+    assert "nothing was learned of `no_modif` with seed 1 (no better" in page.learned_nothing([first, second])
     assert page.learned_nothing([second]) == ""
 
 
@@ -454,7 +515,8 @@ def test_what_was_scored_in_training_is_that_of_the_last_quarter_of_each_regime(
     assert math.isnan(results.last_quarter(run, 1, several[:-1])[0])
 
 
-def test_scores_of_several_games_are_compared_by_their_humans(committed, tmp_path):
+def test_scores_of_several_games_are_compared_by_their_humans(committed, tmp_path, monkeypatch):
+    monkeypatch.setattr(suite_results, "another_sequence", lambda *_: "")  # of its games two suffice here
     games = ("Freeway:", "Breakout:")
     more = {"exp_name": "three-games-cpu-v2", "strings": games, "held_out": (), "full_action_space": True}
     suite_results.collect([made_up(tmp_path, **more), made_up(tmp_path / "other", seed=2, **more)])
@@ -556,14 +618,19 @@ def test_the_page_is_made_of_the_committed_files():
 
 
 def test_every_row_is_drawn(committed, tmp_path, monkeypatch):
-    drawn, picture = [], SimpleNamespace(savefig=lambda *args, **options: None)
-    monkeypatch.setattr(suite_results.figures, "draw_heat_maps", lambda maps, *_: drawn.append(len(maps)) or picture)
-    monkeypatch.setattr(suite_results.figures, "draw_returns", lambda *_: picture)
+    drawn, saved = [], {}
+    maps, returns = (
+        SimpleNamespace(savefig=lambda path, dpi, kind=kind: saved.update({path.name: kind}))
+        for kind in ("maps", "returns")
+    )
+    monkeypatch.setattr(suite_results.figures, "draw_heat_maps", lambda each, *_: drawn.append(len(each)) or maps)
+    monkeypatch.setattr(suite_results.figures, "draw_returns", lambda *_: returns)
     rows = [(), *((name,) for name in ("redo", "layer_norm", "crelu", "ewc", "l2_init", "reset_optimizer"))]
     suite_results.collect([made_up(tmp_path, row) for row in rows])
     drawn.clear()
     suite_results.draw_all()
     assert drawn == [7]
+    assert saved == {f"{SUITE}-evaluation.png": "maps", f"{SUITE}-returns.png": "returns"}
 
 
 @pytest.mark.slow
@@ -577,6 +644,52 @@ def test_a_record_says_who_went_on_with_its_run(tmp_path):
     resumed = [{"global_step": 7, "versions": {"torch": "3"}, "processor": "another one", "command": "python x.py"}]
     (record,) = records.records_of(Run(made_up(tmp_path, resumed=resumed), events=False))
     assert record["args"]["resumed"] == [{"versions": {"torch": "3"}, "processor": "another one"}]
+
+
+def test_everybody_who_went_on_with_a_run_is_named(tmp_path):
+    parts = [{"versions": {"commit": letter * 40}, "processor": f"processor {letter}"} for letter in "xy"]
+    made = page.made_by([Run(made_up(tmp_path, resumed=parts), events=False)])
+    commits = [VERSIONS["commit"][:12], "x" * 12, "y" * 12]
+    assert f"commit {', then '.join(commits)}, a processor, then processor x, then processor y; " in made
+
+
+def test_a_run_on_one_task_that_no_suite_compares_with_is_told(committed, tmp_path, capsys):
+    alone = {"strings": ("",), "exp_name": "single-task", "held_out": (), "num_steps": 64, "modifs": "mode_7"}
+    suite_results.collect([made_up(tmp_path, **alone)])
+    assert capsys.readouterr().out == "left out: a run on `mode_7` alone, with which no suite compares\n"
+
+
+def test_a_write_that_is_interrupted_leaves_the_records_as_they_were(committed, tmp_path, monkeypatch):
+    suite_results.collect([made_up(tmp_path)])
+    path = records.file_of(SUITE)
+    kept = path.read_text()
+
+    def interrupted(self, text, **_):
+        with self.open("w") as file:
+            file.write(text[:5])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(path), "write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        records.write(path, records.read(path))
+    assert path.read_text() == kept
+
+
+def test_what_was_hardly_learned_at_first_is_named_though_it_came_back(monkeypatch):
+    """Learned is what its first regime taught."""
+
+    def run(first):
+        of_phase = {0: [(1024, first)], 2: [(3072, 20.0)]}
+        found = SimpleNamespace(
+            tasks=["a"], phases_of=lambda _: [*of_phase], points_since=lambda _, phase: of_phase[phase]
+        )
+        metrics = {"learned_share": SimpleNamespace(units={"a": 1})}
+        of_run = SimpleNamespace(env_id="", args={}, seed="1")
+        return SimpleNamespace(group=SimpleNamespace(runs=[of_run]), evaluations=[found], metrics=[metrics])
+
+    monkeypatch.setattr(page, "floors_of", lambda *_: {"a": Floor(0.0, 0.0, 0.0)})
+    lines = page.barely_learned(SimpleNamespace(labels=["none", "redo"], points=[run(1.0), run(19.0)]))
+    assert [line.partition(":")[0] for line in lines] == ["`none`, seed 1"]
 
 
 def test_collected_runs_on_one_task_are_kept_apart(committed, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from continual_hackatari.training.queues import NO_FLAGS, Queue, flat_names, wit
 from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script, load_script
 from continual_hackatari.training.search import draw, examples
-from continual_hackatari.training.sweeps import Batch, Sweep, methods_of, text_of_config
+from continual_hackatari.training.sweeps import Batch, Sweep, flag_name, methods_of, text_of_config
 
 if TYPE_CHECKING:
     from continual_hackatari.training.setup import Script
@@ -130,10 +130,8 @@ def settings_or_refusal(script: Script[Any], flags: Sequence[str], whose: str) -
 def also_in_file(flags: Sequence[str], names: Iterable[str]) -> Iterable[str]:
     """Those of the names that the config file of these flags holds as well."""
     in_file = json.loads(text_of_config(flags) or "{}")
-    for name in names:
-        method, _, setting = name.partition(".")
-        if name in in_file or (setting and setting in dict(in_file.get(method, {}))):
-            yield name
+    held = {f"{name}.{own}" for name, value in in_file.items() if isinstance(value, dict) for own in value} | {*in_file}
+    yield from (name for name in names if flag_name(name) in held)
 
 
 # ------------------------------------------------------------------------------------------------------------- queues

@@ -71,7 +71,8 @@ old task's score just before the switch, u the new task's before any training. I
 those that did, and `2 of 3 switches`, over all seeds, where in the others v is not above u: they do not count. \
 Who was bad before a switch recovers easily, and in a harder task the best may not |
 | transfer | `forward_transfer`, mean over the tasks of which there are runs alone that learned something; \
-`1 of 4 tasks`, counted over all seeds, where those are not all |
+`1 of 4 tasks`, counted over all seeds, where those are not all. To the first task nothing can be transferred: its \
+part of the mean is how far two runs of the same training came apart |
 | learned | `learned_share` of tasks, above a random player in their first regime |
 | slope | `plasticity_slope`, where tasks come back |
 
@@ -257,9 +258,10 @@ def what_one_action_says(results: Results) -> list[str]:
     """Whether the agents do more than to press a button."""
     if results.one is None:
         return []
-    below = [result for result in results.above if result.summaries["average_performance"].mean < results.one.end]
+    means = [result.summaries["average_performance"].mean for result in results.above]
+    below = [mean for mean in means if mean < results.one.end and not math.isclose(mean, results.one.end)]
     player = f"A player that always presses `{results.one.action}`, whatever it sees, has {number(results.one.end)}"
-    rows = f"more than {len(below)} of {counted(len(results.above), 'row')}" if below else "less than every row"
+    rows = f"more than {len(below)} of {counted(len(means), 'row')}" if below else "no more than any row"
     if not solved(results.one, results.points):
         return [f"{player} at the end, {rows}."]
     return [
@@ -292,16 +294,22 @@ def barely_learned(results: Results) -> list[str]:
 
 def learned_nothing(runs: Sequence[Run]) -> str:
     """A sentence about runs on one task alone that ended no better than a random player; empty: there are none."""
-    tasks = []
+    seeds: dict[str, list[str]] = {}
+    without: dict[str, list[str]] = {}
     for run in runs:
         task, found = run.regimes[0].modification, run.evaluations()
         floor = floors_of(run.env_id, run.args, [task])[task]
+        seeds.setdefault(task, []).append(run.seed)
         if isinstance(floor, Floor) and found.score(task, 0).value <= floor.high:
-            tasks.append(f"`{name_of(task)}`")
-    if not tasks:
+            without.setdefault(task, []).append(run.seed)
+    if not without:
         return ""
+    tasks = [
+        f"`{name_of(task)}`" + ("" if own == seeds[task] else f" with seed {' and '.join(own)}")
+        for task, own in without.items()
+    ]
     return (
-        f"Alone, in these steps, nothing was learned of {', '.join(dict.fromkeys(tasks))} (no better than a random "
+        f"Alone, in these steps, nothing was learned of {', '.join(tasks)} (no better than a random "
         "player at the end). What the sequence scores there, the regimes before have taught; how much "
         "[forward transfer](metrics.md#metrics-and-their-definitions) that is, such a run cannot say."
     )

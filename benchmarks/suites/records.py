@@ -81,8 +81,11 @@ def records_of(run: Run) -> list[Record]:
     """A finished run whose evaluations are all there, made small: a record for each player that its agent has.
 
     Raises:
-        RunFolderError: it is not finished, something is still to be evaluated, or it does not say what made it.
+        RunFolderError: it is not there or not finished, something is still to be evaluated, or it does not say what
+            made it.
     """
+    if not run.folder.is_dir():
+        raise RunFolderError(f"`{run.folder}` is not there any more")
     missing = [name for name in ("seed", "exp_name", "versions", "processor", "command") if name not in run.args]
     if run.args_problem or missing:
         what = f"cannot be read: {run.args_problem}" if run.args_problem else f"does not say {', '.join(missing)}"
@@ -159,8 +162,10 @@ def identity(record: Record) -> str:
 
 
 def is_baseline(record: Record, config: Mapping[str, Any]) -> bool:
-    """Whether a run on one task alone is one that this suite compares with."""
+    """Whether a run on one task alone, without methods, is one that this suite compares with."""
     args = record["args"]
+    if args.get("methods"):
+        return False
     wanted = [{"frameskip": 4, **single_task_config(dict(config), task)} for task in first_regimes(dict(config))]
     return any(
         all(args.get(key) == value for key, value in alone.items() if key not in ("total_timesteps", "eval_modifs"))

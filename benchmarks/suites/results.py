@@ -87,7 +87,7 @@ def best_action(result: GroupResult, several_games: bool) -> OneAction | None:
     """Of the players that always press the same button, the one with the best mean over the tasks of these runs."""
     args, found = result.group.runs[0].args, result.evaluations[0]
     env_id = args["env_id"]
-    measured = {each: one_action.scores_of(env_id, args, each) for each in found.tasks + found.held_out}
+    measured = {each: one_action.scores_of(env_id, args, each) for each in found.strings}
     floors = floors_of(env_id, args, found.tasks)
     scales = [human_scale(parse(task).game) if several_games else floor_scale(floors[task]) for task in found.tasks]
     means: dict[str, float] = {}

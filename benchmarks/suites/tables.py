@@ -62,9 +62,11 @@ def minus_plain(results: Results, label: str) -> str:
 
 def string_table(results: Results, mode: Mode) -> str:
     """Raw scores under every string after the last regime."""
-    strings = results.above[0].evaluations[0].tasks + results.above[0].evaluations[0].held_out
-    out = set(results.above[0].evaluations[0].held_out)
-    rows = [["methods", *(f"`{name_of(string)}`{' (held out)' * (string in out)}" for string in strings)]]
+    found = results.above[0].evaluations[0]
+    besides = [each for each in found.strings if each not in found.tasks + found.held_out]
+    kinds = [(found.tasks, ""), (found.held_out, " (held out)"), (besides, " (not trained on)")]
+    strings = [string for of_kind, _ in kinds for string in of_kind]
+    rows = [["methods", *(f"`{name_of(string)}`{note}" for of_kind, note in kinds for string in of_kind)]]
     for label, result in zip(results.labels, results.above, strict=True):
         cells = []
         for string in strings:
