@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from continual_hackatari.training.suites import (
     suite_file,
     write_single_tasks,
 )
-from continual_hackatari.training.sweeps import command_of, methods_flag, read_sweep
+from continual_hackatari.training.sweeps import command_of, made_unlike, methods_flag, read_sweep
 from continual_hackatari.wrappers.config import check_string, game_config
 
 A_METHOD_IS = "a method is its name and then its settings, as in `ewc:strength=10`, and + stands between methods"
@@ -231,14 +232,46 @@ def test_methods_are_a_list_for_the_training_script():
             {"methods": "online_ewc:strength=3"},
             "and `command` has `--online-ewc.strength=7` too; leave one of them out.",
         ),
+        ({"methods": "ewc:samples=3"}, "and `command` has `--ewc.samples` too; leave one of them out."),
     ],
 )
 def test_a_setting_that_would_not_be_what_the_methods_say_is_refused(parameters, fault):
     """The last value would count, under a label with the other."""
     with pytest.raises(ConfigError) as caught:
-        command_of({"program": "train.py", "command": ["python", "--online-ewc.strength=7"]}, parameters)
+        command_of(
+            {"program": "train.py", "command": ["python", "--online-ewc.strength=7", "--ewc.samples", "7"]}, parameters
+        )
     assert str(caught.value).endswith(fault)
     assert command_of({"program": "train.py"}, {"methods": "ewc:strength=3", "ewc.samples": 1})
+
+
+@pytest.mark.parametrize(("alone", "together"), [(1, 0), (0, 1)])
+def test_a_failed_run_of_a_suite_is_in_the_exit_code(fake, monkeypatch, alone, together):
+    batches, codes = [], [alone, together]
+    monkeypatch.setattr(sweep.Sweep, "run", lambda self, *_: batches.append(self) or codes.pop(0))
+    assert sweep.main(["--suite", "freeway-dynamics", "--seeds", "1", "--folder", "mine"]) == 1
+    assert [str(batch.folder) for batch in batches] == ["sweeps/single-task", "mine"]
+
+
+def test_a_suite_is_tracked_where_both_sides_of_the_divider_say_so(fake, capsys):
+    words = ["--suite", "freeway-dynamics", "--seeds", "1", "--dry_run"]
+    for more, count in ((["--track"], 5), ([], 0)):
+        assert sweep.main([*words, *more, "--", "--track"]) == 0
+        assert sum("--track" in line for line in capsys.readouterr().out.splitlines()) == count
+
+
+def test_runs_of_one_row_with_other_settings_are_told(tmp_path):
+    """As where the default of a setting has changed since the first of them."""
+    jobs = []
+    for seed, strength in ((1, 100.0), (2, 0.01), (3, 0.01)):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        (folder / "args.json").write_text(json.dumps({"seed": seed, "methods": ["ewc"], "ewc.strength": strength}))
+        jobs.append(SimpleNamespace(parameters={"methods": "ewc"}, result={"run_folder": str(folder)}))
+    assert [*made_unlike(jobs, ["methods"])] == [
+        "the runs of `methods=ewc` are of different settings: ewc.strength 100.0 and 0.01"
+    ]
+    assert [*made_unlike(jobs[1:], ["methods"])] == []
 
 
 @pytest.mark.parametrize(
@@ -262,7 +295,9 @@ def test_a_parameter_that_stands_in_the_command_too_is_refused(word, parameters)
 
 def test_only_counts_the_runs_on_one_task_with_each_seed(fake, capsys):
     words = ["--suite", "freeway-dynamics", "--seeds", "1", "2", "--dry_run", "--only"]
-    assert sweep.main([*words, "9"]) == 0
+    for number, file in (("0", "--config=sweeps/single-task/"), ("9", "--config configs/suites/freeway-dynamics/")):
+        assert sweep.main([*words, number]) == 0
+        assert file in capsys.readouterr().out.replace(os.path.relpath(ROOT) + "/", "").replace("'", "")
     assert sweep.main([*words, "10"]) == 2
     assert capsys.readouterr().err.endswith("is 10, but the runs of this sweep are 0 to 9.\n")
 
@@ -438,6 +473,7 @@ def test_a_suite_runs_its_methods_and_each_single_task_once(fake, capsys):
     folder, runs, baselines = fake[-1]
     assert (len(runs), len(baselines)) == (2, 4)
     assert folder.match("sweeps/freeway-dynamics-cpu~*"), "what other flags say does not replace the suite's own"
+    assert len((folder / "results.csv").read_text().splitlines()) == 1 + 2
 
     assert sweep.main(["--suite", "freeway-dynamics", *given]) == 0
     assert calls() == begun, "the same command runs nothing again"
@@ -492,6 +528,10 @@ def test_metrics_that_could_not_be_made_are_no_file_to_look_at(workdir, monkeypa
     ]
     assert said.err.startswith("error: metrics failed with exit code 1: python ")
     assert said.err.endswith("--normalise floor -o mine/metrics_floor\n")
+    for name, code in (("metrics", 0), ("report", 1)):
+        (workdir / f"{name}.py").write_text(f"import sys; sys.exit({code})")
+    assert not sweep.suite_report(Path("mine"), ["runs/a"], [])
+    assert "error: the report failed with exit code 1" in capsys.readouterr().err
 
 
 def test_the_page_names_every_suite():

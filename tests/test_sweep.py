@@ -330,6 +330,9 @@ def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
         {"config": "c.json", "seed": 1}, ["seed"]
     )
     assert first_fault({"config": "c.json", "seed": 1}) is None, "not varied: the usual rule, the file wins"
+    Path("c.json").write_text('{"env_id": "ALE/Freeway-v5", "anneal_lr": true, "num_envs": 2, "total_timesteps": 1000}')
+    for name, value in (("no_anneal_lr", True), ("num-envs", 4)):
+        assert f"a run is told `{name}`, but" in first_fault({"config": "c.json", name: value}, [name])
     Path("c.json").write_text('{"env_id": "ALE/Freeway-v5", "ewc": {"strength": 7}, "total_timesteps": 1000}')
     assert "a run is told `ewc.strength`, but the config file holds it too" in first_fault(
         {"config": "c.json", "methods": "ewc:strength=3"}, ["methods"]

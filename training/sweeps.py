@@ -21,7 +21,8 @@ from typing import Any
 
 import yaml
 
-from continual_hackatari.reporting.groups import experiment_settings
+from continual_hackatari.reporting.groups import differences, experiment_settings
+from continual_hackatari.reporting.runs import Run
 from continual_hackatari.reporting.tables import format_table
 from continual_hackatari.training import method_words
 from continual_hackatari.training.config import ConfigError, nearest, shown
@@ -309,6 +310,8 @@ class Batch:
         if with_table:
             print(table(runs, self.method, self.metric, self.maximize))
             print(f"runs:       {self.write_results(runs)}")
+            for fault in made_unlike(finished, self.method):
+                print(f"warning: {fault}; without their folders in {self.folder}, older ones are made anew")
             if finished and all(self.metric not in run.result["metrics"] for run in finished):
                 advice = (
                     "; runs with `--eval_every` log it at their end" if self.metric.startswith("continual/") else ""
@@ -478,14 +481,31 @@ def text_of_config(words: Sequence[str]) -> str:
     return ""
 
 
-def table(runs: Sequence[Job], method: Sequence[str], metric: str, maximize: bool) -> str:
-    """One row per method (its parameters in `method`), best mean of the metric first."""
+def by_method(runs: Sequence[Job], method: Sequence[str]) -> dict[str, list[Job]]:
+    """The runs of each row of the table, by its label; `method`: the parameters that make one."""
     groups: dict[str, list[Job]] = {}
     for run in runs:
         label = label_of(run.parameters, method) or ("defaults" if method else "all seeds")
         groups.setdefault(label, []).append(run)
+    return groups
+
+
+def made_unlike(finished: Sequence[Job], method: Sequence[str]) -> Iterable[str]:
+    """Of each row whose runs were told the same and had other settings, as where a default has changed, a sentence."""
+    for label, group in by_method(finished, method).items():
+        args = [Run(Path(run.result["run_folder"]), events=False).args for run in group]
+        settings = [experiment_settings(each) for each in args if each]
+        if names := differences(settings):
+            values = (
+                f"{name} {' and '.join(dict.fromkeys(shown(each.get(name)) for each in settings))}" for name in names
+            )
+            yield f"the runs of `{label}` are of different settings: {', '.join(values)}"
+
+
+def table(runs: Sequence[Job], method: Sequence[str], metric: str, maximize: bool) -> str:
+    """One row per method (its parameters in `method`), best mean of the metric first."""
     rows: list[tuple[float, list[str]]] = []
-    for label, group in groups.items():
+    for label, group in by_method(runs, method).items():
         found = [run.result["metrics"].get(metric, math.nan) for run in group if run.state == "finished"]
         values = [value for value in found if not math.isnan(value)]
         mean = statistics.fmean(values) if values else None
