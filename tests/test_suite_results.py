@@ -294,6 +294,9 @@ def test_runs_of_one_label_with_other_settings_are_left_out(committed, tmp_path,
         f"left out: `none`, seed 2, of `{SUITE}` has others 7, but {SUITE}.json has runs of the same label with "
         "others unknown; take those out" in capsys.readouterr().out
     )
+    alone = {"strings": ("",), "exp_name": "single-task", "held_out": ()}
+    both = [records.records_of(Run(made_up(tmp_path / "a", seed=s, others=s, **alone)))[0] for s in (1, 2)]
+    assert "has others 2" in suite_results.unlike(both[1], {"runs": [], "single_task": both[:1]}, CONFIG)
     suite_results.collect([made_up(tmp_path / "named", seed=2, amp="bf16")])
     named = [row[1].strip() for row in lines_of(page.page(), "| methods | seeds")]
     assert sorted(named) == ["`none`", "`ppo:amp=bf16`"]
