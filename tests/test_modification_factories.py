@@ -176,6 +176,14 @@ def test_seeds_and_long_schedules_differ() -> None:
         assert abs(np.mean([a == b for a, b in zip(one, one[lag:], strict=False)]) - 1 / len(NAMES)) < 0.02, lag
 
 
+def test_going_back_many_blocks_gives_what_was_drawn_there() -> None:
+    kwargs = {"num_total_steps": 20_000, "modifications": NAMES}
+    expected = _timeline(mf.RandomModificationFactory(**kwargs, seed=1))
+    factory = mf.RandomModificationFactory(**kwargs, seed=1)
+    assert _expand(factory.segments()) == expected
+    assert _timeline(factory) == expected
+
+
 # ------------------------------------------------------------------------------------------------- exact arithmetic
 @settings(max_examples=100, deadline=None)
 @given(kwargs=sequential_kwargs())
@@ -225,6 +233,10 @@ def test_task_strings_of_games_are_normalised() -> None:
     games = {"num_total_steps": 9, "modifications": [["Pong:", "Breakout: no_modif"], ["", "mode_1"]]}
     product = make_factory("AllCombinationsRandomModificationFactory", games, seed=0)
     assert product.possible_modifications() == ["Pong:", "Pong: mode_1", "Breakout:", "Breakout: mode_1"]
+
+
+def test_the_last_threshold_may_be_the_end_of_the_schedule() -> None:
+    assert _timeline(mf.SequentialModificationFactory(10, ["a", "b"], [5, 10])) == ["a"] * 5 + ["b"] * 5
 
 
 def test_no_modification_and_constant_schedules() -> None:
@@ -755,6 +767,27 @@ def test_a_custom_class_may_change_a_built_in_one(monkeypatch: pytest.MonkeyPatc
     assert _timeline(factory) == _expand(factory.segments()) == [f"{name} marked" for name in plain]
 
 
+def test_a_custom_class_that_changes_its_length_is_as_long_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Doubled(mf.NoModificationFactory):
+        def __init__(self, num_total_steps: int) -> None:
+            super().__init__(2 * num_total_steps)
+
+    monkeypatch.setitem(mf.modification_factory_mapping, "Doubled", Doubled)
+    assert make_factory("Doubled", {"num_total_steps": 30}, seed=0).num_total_steps == 60
+
+
+def test_rewriting_a_custom_class_rewrites_its_list_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Prefixed(mf.SequentialModificationFactory):
+        def __init__(self, num_total_steps: int) -> None:
+            super().__init__(num_total_steps, ["x:a"], [])
+
+    monkeypatch.setitem(mf.modification_factory_mapping, "Prefixed", Prefixed)
+    factory = make_factory("Prefixed", {"num_total_steps": 4}, seed=0)
+    factory.rewrite(lambda string: "a")
+    assert factory.possible_modifications() == ["a"]
+    assert factory.get_modification(0) == "a"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -795,6 +828,12 @@ def test_warning_gives_the_arithmetic() -> None:
     assert survey.regime_warning(factory, 8, switch_mode="episode") is None
     assert survey.regime_warning(factory, 8, total_timesteps=2000) is None  # nothing switches
     assert survey.regime_warning(mf.NoModificationFactory(10), 8) is None
+
+
+def test_regimes_of_exactly_300_steps_per_game_need_no_warning() -> None:
+    factory = mf.SequentialModificationFactory(4800, ["a", "b"], [2400])
+    assert survey.regime_warning(factory, 8) is None
+    assert survey.regime_warning(factory, 9) is not None
 
 
 def test_regimes_between_two_questions_do_not_count() -> None:
@@ -842,6 +881,12 @@ def test_sampled_surveys_estimate_the_mean() -> None:
     found = survey.survey_of(factory, 5_000_000, 10)
     assert not found.complete
     assert abs(found.mean_length - 20) < 1  # a hold is continued by an equal draw with probability one half
+
+
+def test_samples_are_spread_over_the_whole_schedule() -> None:
+    factory = mf.RandomModificationFactory(5_000_000, ["a", "b"], num_repetitions=10, seed=1)
+    found = survey.survey_of(factory, 5_000_000, 10)
+    assert {start // 50_000 for start, _, _ in found.regimes} == set(range(100))
 
 
 # ------------------------------------------------------------------------------------------------- shipped configs

@@ -136,6 +136,24 @@ def test_phases_are_numbered_as_in_the_preview(tmp_path, capsys):
     assert "  2.2             600 ..         1,199   RandomModificationFactory" in capsys.readouterr().out
 
 
+def test_phases_deep_inside_others_begin_where_they_are_played(tmp_path, capsys):
+    kwargs = {"NoModificationFactory": {"num_total_steps": 50}}
+    for steps in (200, 400):
+        inner = {"modification_factory_kwargs": kwargs}
+        kwargs = {"NoModificationFactory": {"num_total_steps": steps}, "CombinedModificationFactory": inner}
+    config = {
+        "modification_factory": "CombinedModificationFactory",
+        "modification_factory_kwargs": {"modification_factory_kwargs": kwargs},
+    }
+    assert list(preview._leaf_phases(schedule_from_config(config, seed=42), 650)) == [
+        (0, 400, "1 No"),
+        (400, 600, "2.1 No"),
+        (600, 650, "2.2.1 No"),
+    ]
+    assert preview.main([write_config(tmp_path, **config)]) == 0
+    assert "  2.2.1           600 ..           649   NoModificationFactory" in capsys.readouterr().out
+
+
 # ------------------------------------------------------------------------------------------------------------ picture
 
 
@@ -158,6 +176,17 @@ def test_colours_stand_where_the_strings_are_played(tmp_path):
     assert abs(len(blue) - len(orange)) <= 3
     assert len(blue) > 400
     assert abs(blue[-1] - orange[0]) <= 3
+
+
+def test_a_run_shorter_than_its_schedule_is_drawn_as_far_as_it_goes(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(schedule_plot, "draw", lambda target, timeline: drawn.append(timeline))
+    plotted(tmp_path, COMBINED, "--total_timesteps", "500", "--num_envs", "4")
+    (timeline,) = drawn
+    assert timeline.stop == 500
+    assert timeline.regimes[-1][1] == 500
+    assert list(timeline.phases) == [(0, 400, "1 Sequential"), (400, 500, "2.1 No")]
+    assert timeline.subtitle.startswith("500 steps in 4 games")
 
 
 @pytest.mark.slow

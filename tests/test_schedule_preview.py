@@ -124,6 +124,20 @@ def test_a_long_schedule_is_sampled_and_says_so(tmp_path: Path, capsys: pytest.C
     assert re.search(r"switches +about 6,\d\d\d,\d\d\d", out)  # 50M / 8 questions, 79 of 80 of them switch
 
 
+def test_shares_with_and_without_a_letter_are_together_the_whole_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kwargs = {"modifications": [f"m{i}" for i in range(100)], "steps": 8, "num_cycles": 1}
+    config = {"modification_factory": "CyclicModificationFactory", "modification_factory_kwargs": kwargs}
+    out = _output(capsys, _write(tmp_path, config))
+    assert re.findall(r"^  [\w*]  .* (\d+\.\d)%", out, re.MULTILINE) == ["1.0"] * 52 + ["48.0"]
+
+
+def test_a_rollout_that_the_run_does_not_fill_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = _write(tmp_path, {"total_timesteps": 1025})
+    assert "2 rollouts of 1,024\n" in _output(capsys, path, "--num_envs", "8", "--num_steps", "128")
+
+
 def test_switch_mode_episode_needs_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "warning" in _output(capsys, _write(tmp_path, RANDOM))
     assert "warning" not in _output(capsys, _write(tmp_path, {**RANDOM, "switch_mode": "episode"}))
