@@ -37,11 +37,14 @@ def survey_of(factory: Schedule, stop: int, num_envs: int) -> Survey:
     segments = list(itertools.islice(factory.segments(0, stop), _MAX_SEGMENTS + 1))
     if len(segments) <= _MAX_SEGMENTS:
         return Survey(list(as_asked(segments, num_envs)), complete=True, num_scheduled=len(segments))
-    windows = 100
-    sample: list[Segment] = []
+    windows, pieces = 100, []
     for window in range(windows):
         piece = factory.segments(window * stop // windows, (window + 1) * stop // windows)
-        sample += as_asked(itertools.islice(piece, _MAX_SEGMENTS // windows), num_envs)
+        pieces.append(list(as_asked(itertools.islice(piece, _MAX_SEGMENTS // windows), num_envs)))
+    # As many steps of each: with as many regimes of each, where regimes are long would count more.
+    pieces = [piece for piece in pieces if piece]
+    steps = min(piece[-1][1] - piece[0][0] for piece in pieces)
+    sample = [segment for piece in pieces for segment in piece if segment[0] < piece[0][0] + steps]
     return Survey(sample, complete=False, num_scheduled=0)
 
 

@@ -883,6 +883,23 @@ def test_sampled_surveys_estimate_the_mean() -> None:
     assert abs(found.mean_length - 20) < 1  # a hold is continued by an equal draw with probability one half
 
 
+def test_a_sample_counts_long_regimes_no_more_than_short_ones() -> None:
+    phases = [
+        {
+            "modification_factory": "RandomModificationFactory",
+            "modification_factory_kwargs": {"num_total_steps": 2_000_000, "modifications": names, "num_repetitions": n},
+        }
+        for names, n in ((["a", "b"], 10), (["c", "d"], 100))
+    ]
+    kwargs = {"modification_factory_kwargs": phases}
+    factory = make_factory("CombinedModificationFactory", kwargs, seed=1)
+    found = survey.survey_of(factory, 4_000_000, 1)
+    assert not found.complete
+    assert found.mean_length == pytest.approx(4_000_000 / len(list(factory.segments())), rel=0.05)
+    of_phase = [stop - start for start, stop, name in found.regimes if name in ("a", "b")]
+    assert sum(of_phase) / sum(stop - start for start, stop, _ in found.regimes) == pytest.approx(0.5, abs=0.02)
+
+
 def test_samples_are_spread_over_the_whole_schedule() -> None:
     factory = mf.RandomModificationFactory(5_000_000, ["a", "b"], num_repetitions=10, seed=1)
     found = survey.survey_of(factory, 5_000_000, 10)
