@@ -87,7 +87,7 @@ def _text_of(path: Path, what: str) -> str:
 
 def _nearest_file(path: Path) -> str:
     """The ending of a sentence, which file may be meant; empty where none is near, or `path` is one."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # a path with a null byte, of which some versions of Python say so
         if path.is_file():
             return ""
         if inside := sorted(each.name for each in path.glob("*.json")):
