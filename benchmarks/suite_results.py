@@ -19,10 +19,12 @@ from typing import Any
 from benchmarks.suites.labels import label_of, learner_settings
 from benchmarks.suites.page import page
 from benchmarks.suites.records import (
+    MEASURING,
     ROOT,
     Record,
     add,
     file_of,
+    has_methods,
     is_baseline,
     known_sequences,
     read,
@@ -36,10 +38,10 @@ from continual_hackatari.reporting.evaluation_curves import heat_map
 from continual_hackatari.reporting.groups import differences
 from continual_hackatari.reporting.rows import RunFolderError
 from continual_hackatari.reporting.runs import Run
-from continual_hackatari.reporting.words import counted
+from continual_hackatari.reporting.words import counted, name_of
 from continual_hackatari.schedules.factories import schedule_from_config
+from continual_hackatari.schedules.survey import as_asked
 from continual_hackatari.training.config import shown
-from continual_hackatari.training.suites import EVALUATED
 
 PAGE = ROOT / "docs" / "suite-results.md"
 DOTS = 110
@@ -71,12 +73,15 @@ def another_sequence(record: Record, config: Mapping[str, Any]) -> str:
     It would stand in one table with those that are, or in the place of one: what is evaluated makes no other training.
     """
     args = record["args"]
-    for name in sorted({"total_timesteps", *EVALUATED} & args.keys()):
-        if (args[name] or None) != (config.get(name) or None):
-            return f"a run of `{args['exp_name']}` with `{name}` {shown(args[name])}, which is not that sequence's"
-    played = [string for _, string in record["regimes"]]
-    if played != [string for *_, string in schedule_from_config(dict(config), seed=0).segments()]:
-        return f"a run of `{args['exp_name']}` through {shown(played)}, which is not that sequence"
+    factory = schedule_from_config(dict(config), seed=0)
+    wanted = {**config, "total_timesteps": config.get("total_timesteps") or factory.num_total_steps}
+    had = {**args, "total_timesteps": args.get("total_timesteps") or wanted["total_timesteps"]}
+    for name in sorted({"env_id", "total_timesteps", *MEASURING} & had.keys()):
+        if (had[name] or None) != (wanted.get(name) or None):
+            return f"a run of `{args['exp_name']}` with `{name}` {shown(had[name])}, which is not that sequence's"
+    noticed = as_asked(factory.segments(0, wanted["total_timesteps"]), args["num_envs"])
+    if record["regimes"] != [[start, string] for start, _, string in noticed]:
+        return f"a run of `{args['exp_name']}` through {shown(record['regimes'])}, which is not that sequence"
     return ""
 
 
@@ -97,9 +102,10 @@ def collect(paths: Sequence[Path]) -> None:
             continue
         records.setdefault(found[0]["args"]["exp_name"], []).extend(found)
     alone = records.pop("single-task", [])
-    for record in alone:
-        if not any(is_baseline(record, config) for config in known_sequences().values()):
-            print(f"left out: a run on `{record['args'].get('modifs')}` alone, with which no suite compares")
+    suites = {name: config for name, config in known_sequences().items() if not name.startswith(STRENGTHS)}
+    for args in (each["args"] for each in alone if not any(is_baseline(each, config) for config in suites.values())):
+        what = f"`{name_of(args.get('modifs', ''))}` alone{' with methods' * has_methods(args)}"
+        print(f"left out: a run on {what}, with which no suite compares")
     for name, config in known_sequences().items():
         path = file_of(name)
         own = []
@@ -108,7 +114,7 @@ def collect(paths: Sequence[Path]) -> None:
                 print(f"left out: {why}")
             else:
                 own.append(record)
-        if not name.startswith(STRENGTHS):
+        if name in suites:
             own = [*own, *(record for record in alone if is_baseline(record, config))]
         content = read(path)
         for record in own:

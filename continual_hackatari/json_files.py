@@ -79,7 +79,8 @@ def _text_of(path: Path, what: str) -> str:
         raise JSONFileError(f"{what} is not a text file in UTF-8: {error.reason}.") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise JSONFileError(f"{what} cannot be read: {reason}{_nearest_file(path)}.") from None
+        near = _nearest_file(path) if isinstance(error, OSError) else ""
+        raise JSONFileError(f"{what} cannot be read: {reason}{near}.") from None
     if len(text) > _LARGEST_FILE:  # a device, or a file of another kind
         raise JSONFileError(f"{what} is too large to be a configuration.")
     return text
@@ -87,18 +88,25 @@ def _text_of(path: Path, what: str) -> str:
 
 def _nearest_file(path: Path) -> str:
     """The ending of a sentence, which file may be meant; empty where none is near, or `path` is one."""
-    with suppress(OSError, ValueError):  # a path with a null byte, of which some versions of Python say so
+    with suppress(OSError):
         if path.is_file():
             return ""
-        if inside := sorted(each.name for each in path.glob("*.json")):
+        files = [*path.glob("*.json"), *path.glob("*/*.json")]
+        if inside := sorted({each.relative_to(path).parts[0] for each in files}):
             return f"; in it are {shorten(', '.join(inside))}"
-        there = {each.stem: each for each in path.parent.glob("*.json")}
-        for each in sorted(Path("configs").rglob("*.json"), reverse=True):  # `freeway-dynamics`, a suite's folder
-            there |= {each.stem: each, each.parent.name: each, str(each.with_suffix("")): each}
-        for name in (str(path.with_suffix("")), path.stem):
-            if near := difflib.get_close_matches(name, there, n=1):
-                return f"; the nearest is {shorten(str(there[near[0]]))}"
+        beside = {each.stem: each for each in path.parent.glob("*.json")}
+        shipped = {_name_of(each): each for each in sorted(Path("configs").rglob("*.json"), reverse=True)}
+        for name, known, cutoff in ((path.stem, beside, 0.6), (_name_of(path), shipped, 0.7)):
+            if near := difflib.get_close_matches(name, known, n=1, cutoff=cutoff):
+                found = known[near[0]]
+                same_size = found.with_stem(path.stem)
+                return f"; the nearest is {shorten(str(same_size if same_size.is_file() else found))}"
     return ""
+
+
+def _name_of(path: Path) -> str:
+    """What is particular to it: of the files of a suite, cpu.json and full.json, the folder."""
+    return path.parent.name if path.stem in ("cpu", "full") else path.stem
 
 
 def _remedy(text: str, error: json.JSONDecodeError) -> tuple[int, str]:

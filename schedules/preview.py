@@ -7,7 +7,6 @@ import math
 import os
 import sys
 import textwrap
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -73,19 +72,15 @@ def _summary_lines(preview: _Preview, survey: Survey) -> Iterator[str]:
 
 
 def _share_lines(survey: Survey, letters: Mapping[str, str]) -> Iterator[str]:
-    steps: Counter[str] = Counter()
-    for start, stop, modification in survey.regimes:
-        steps[modification] += stop - start
-    total = sum(steps.values())
     yield "\nShare of the steps" + ("" if survey.complete else " (estimated)")
     shown = list(letters)[: len(_LETTERS)]
     for modification in shown:
-        share = steps[modification] / total
+        share = survey.shares[modification]
         bar = "#" * round(24 * share)
         yield f"  {letters[modification]}  {_name(modification, 48):<48} {share:>6.1%} {bar}".rstrip()
     if len(letters) > len(shown):
-        rest = sum(steps[modification] for modification in list(letters)[len(shown) :])
-        yield f"  *  {f'{len(letters) - len(shown):,} further modifications':<48} {rest / total:>6.1%}"
+        rest = sum(survey.shares[modification] for modification in list(letters)[len(shown) :])
+        yield f"  *  {f'{len(letters) - len(shown):,} further modifications':<48} {rest:>6.1%}"
 
 
 def _timeline_lines(preview: _Preview, letters: Mapping[str, str]) -> Iterator[str]:
@@ -100,8 +95,7 @@ def _timeline_lines(preview: _Preview, letters: Mapping[str, str]) -> Iterator[s
 
 def _preview_lines(preview: _Preview, every: int | None) -> Iterator[str]:
     survey = survey_of(preview.factory, preview.stop, preview.num_envs)
-    played = dict.fromkeys(modification for _, _, modification in survey.regimes)  # in the order of appearance
-    letters = dict(zip(played, itertools.chain(_LETTERS, itertools.repeat("*")), strict=False))
+    letters = dict(zip(survey.shares, itertools.chain(_LETTERS, itertools.repeat("*")), strict=False))
     yield from _summary_lines(preview, survey)
     yield from _share_lines(survey, letters)
     yield from _timeline_lines(preview, letters)

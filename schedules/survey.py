@@ -1,7 +1,7 @@
 """What a run sees of a schedule: its regimes, and what is to be said of them before it begins."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from continual_hackatari.schedules.base import Schedule, Segment, merged
@@ -9,6 +9,7 @@ from continual_hackatari.schedules.custom import custom_parts
 
 _SHORT_REGIME = 300  # steps per game; few Atari games are over before that
 _MAX_SEGMENTS = 50_000  # regimes that a survey looks at before it turns to samples
+_WINDOWS = 100  # equal parts of the run, of whose beginnings the samples are
 _MAX_CUSTOM_STEPS = 1_000_000  # steps that the warning asks a custom class, about one second
 
 
@@ -18,11 +19,8 @@ class Survey(NamedTuple):
     regimes: list[Segment]
     complete: bool
     num_scheduled: int  # regimes of the schedule itself, some of which may begin and end between two questions
-
-    @property
-    def mean_length(self) -> float:
-        """Steps per regime, over all games."""
-        return sum(stop - start for start, stop, _ in self.regimes) / len(self.regimes)
+    mean_length: float  # steps per regime, over all games
+    shares: dict[str, float]  # of the steps, of each string, in the order of appearance
 
 
 def as_asked(segments: Iterable[Segment], num_envs: int) -> Iterator[Segment]:
@@ -36,16 +34,33 @@ def as_asked(segments: Iterable[Segment], num_envs: int) -> Iterator[Segment]:
 def survey_of(factory: Schedule, stop: int, num_envs: int) -> Survey:
     segments = list(itertools.islice(factory.segments(0, stop), _MAX_SEGMENTS + 1))
     if len(segments) <= _MAX_SEGMENTS:
-        return Survey(list(as_asked(segments, num_envs)), complete=True, num_scheduled=len(segments))
-    windows, pieces = 100, []
-    for window in range(windows):
-        piece = factory.segments(window * stop // windows, (window + 1) * stop // windows)
-        pieces.append(list(as_asked(itertools.islice(piece, _MAX_SEGMENTS // windows), num_envs)))
-    # As many steps of each: with as many regimes of each, where regimes are long would count more.
-    pieces = [piece for piece in pieces if piece]
-    steps = min(piece[-1][1] - piece[0][0] for piece in pieces)
-    sample = [segment for piece in pieces for segment in piece if segment[0] < piece[0][0] + steps]
-    return Survey(sample, complete=False, num_scheduled=0)
+        return _survey([list(as_asked(segments, num_envs))], complete=True, num_scheduled=len(segments))
+    pieces = []
+    for window in range(_WINDOWS):
+        piece = factory.segments(window * stop // _WINDOWS, (window + 1) * stop // _WINDOWS)
+        pieces.append(list(as_asked(itertools.islice(piece, _MAX_SEGMENTS // _WINDOWS), num_envs)))
+    return _survey([piece for piece in pieces if piece], complete=False, num_scheduled=0)
+
+
+def _survey(pieces: Sequence[list[Segment]], *, complete: bool, num_scheduled: int) -> Survey:
+    """pieces: the beginnings of equally long parts of the schedule, each of which stands for the whole of its part.
+
+    A part with short regimes is sampled for fewer steps than one with long ones, and counts as much.
+    """
+    regimes: list[Segment] = []
+    switches, shares = 0.0, dict[str, float]()
+    for piece, following in itertools.zip_longest(pieces, pieces[1:]):
+        steps = piece[-1][1] - piece[0][0]
+        # Its last regime ends with a switch, but for one that goes on in the next piece, or to the end of the run.
+        goes_on = following is None or piece[-1][1:] == (following[0][0], following[0][2])
+        switches += (len(piece) - goes_on) / steps
+        for start, stop, name in piece:
+            shares[name] = shares.get(name, 0) + (stop - start) / steps / len(pieces)
+            if regimes and regimes[-1][1:] == (start, name):
+                start = regimes.pop()[0]
+            regimes.append((start, stop, name))
+    steps = regimes[-1][1]
+    return Survey(regimes, complete, num_scheduled, steps / (switches * steps / len(pieces) + 1), shares)
 
 
 def regime_warning(

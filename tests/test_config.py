@@ -481,6 +481,16 @@ def test_a_file_that_is_not_there_has_a_nearest_one(config_file):
     other = config_file("{}").with_name("run_confg.json")
     other.with_suffix(".png").touch()
     assert error_of(other).endswith(f"No such file or directory; the nearest is {other.parent / 'run_config.json'}.")
+    assert error_of(other.with_name("run_config\0.json")).endswith("null byte."), "which no file's name has"
+
+
+def test_a_file_that_may_not_be_read_is_not_its_own_nearest_one(config_file, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = config_file("{}")
+    monkeypatch.setattr(Path, "open", refuse)
+    assert error_of(path).endswith("which cannot be read: Permission denied.")
 
 
 @pytest.mark.parametrize(
@@ -490,15 +500,19 @@ def test_a_file_that_is_not_there_has_a_nearest_one(config_file):
         ("configs/suites/freeway-dynamic/full.json", "configs/suites/freeway-dynamics/full.json"),
         ("configs/suites/freeway-dynamics/ful.json", "configs/suites/freeway-dynamics/full.json"),
         ("freeway_sped", "configs/freeway_speeds.json"),
+        ("mine/freeway_sped.json", "mine/freeway_speeds.json"),  # beside it
     ],
 )
 def test_a_file_of_configs_is_found_by_its_name_and_a_suite_by_its_folder(given, meant, workdir):
-    for file in ("freeway_speeds.json", *(f"suites/{name}/{size}.json" for name in SUITES for size in ("cpu", "full"))):
-        path = workdir / "configs" / file
+    suites = [f"configs/suites/{name}/{size}.json" for name in SUITES for size in ("cpu", "full")]
+    for file in ("configs/freeway_speeds.json", "mine/freeway_speeds.json", *suites):
+        path = workdir / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert error_of(Path(given)).endswith(f"; the nearest is {Path(meant)}.")
-    assert error_of(Path("zzzzz")).endswith("No such file or directory.")
+    for unlike in ("zzzzz", "config.json", "configs/mine.json", "results/full.json"):
+        assert error_of(Path(unlike)).endswith("No such file or directory."), unlike
+    assert error_of(Path("configs/suites")).endswith(f"; in it are {', '.join(sorted(SUITES))}.")
     assert error_of(Path("configs/suites/breakout-dynamics")).endswith("; in it are cpu.json, full.json.")
 
 

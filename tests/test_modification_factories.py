@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -896,8 +897,49 @@ def test_a_sample_counts_long_regimes_no_more_than_short_ones() -> None:
     found = survey.survey_of(factory, 4_000_000, 1)
     assert not found.complete
     assert found.mean_length == pytest.approx(4_000_000 / len(list(factory.segments())), rel=0.05)
-    of_phase = [stop - start for start, stop, name in found.regimes if name in ("a", "b")]
-    assert sum(of_phase) / sum(stop - start for start, stop, _ in found.regimes) == pytest.approx(0.5, abs=0.02)
+    assert found.shares["a"] + found.shares["b"] == pytest.approx(0.5, abs=0.02)
+
+
+LONG_AND_SHORT = {
+    "one long, many short": [(["c"], 1_000_000, 1_000_000), (["a", "b"], 8, 1_000_000)],
+    "several long": [(["c", "d"], 500_000, 1_000_000), (["a", "b"], 16, 3_000_000)],
+    "four in each part": [(["c", "d"], 5_000, 1_000_000), (["a", "b"], 8, 1_000_000)],
+    "long, and short by seven": [(["a", "b"], 7, 1_000_006), (["c", "d"], 330_000, 1_320_000)],
+}
+"""parts of a schedule that goes round: strings, steps of each, steps of the part"""
+
+
+@pytest.mark.parametrize("num_envs", [1, 8])
+@pytest.mark.parametrize("kind", LONG_AND_SHORT)
+def test_a_sample_tells_what_the_whole_schedule_would(kind: str, num_envs: int) -> None:
+    parts = [
+        {"modifications": names, "steps": each, "num_cycles": stop // each // len(names)}
+        for names, each, stop in LONG_AND_SHORT[kind]
+    ]
+    phases = [
+        {"modification_factory": "CyclicModificationFactory", "modification_factory_kwargs": part} for part in parts
+    ]
+    factory = make_factory("CombinedModificationFactory", {"modification_factory_kwargs": phases}, seed=1)
+    stop = factory.num_total_steps
+    found = survey.survey_of(factory, stop, num_envs)
+    assert not found.complete
+    whole = list(survey.as_asked(factory.segments(), num_envs))
+    assert found.mean_length == pytest.approx(stop / len(whole), rel=0.02)
+    shares = Counter[str]()
+    for start, end, name in whole:
+        shares[name] += (end - start) / stop
+    assert found.shares == pytest.approx(dict(shares), abs=0.01)
+    longest = max(end - start for start, end, _ in whole)
+    assert max(end - start for start, end, _ in found.regimes) == pytest.approx(longest, abs=num_envs)
+
+
+def test_a_sample_of_regimes_that_end_before_anybody_asks_again() -> None:
+    """A hundredth of the run has 600 steps, of which 1,024 games ask for one, or for none."""
+    kwargs = {"modifications": ["a", "b"], "steps": 1, "num_cycles": 30_000}
+    factory = make_factory("CyclicModificationFactory", kwargs, seed=1)
+    found = survey.survey_of(factory, 60_000, 1024)
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert survey.regime_warning(factory, 1024) is None or found.mean_length < 300 * 1024
 
 
 def test_samples_are_spread_over_the_whole_schedule() -> None:

@@ -199,6 +199,9 @@ def test_names_that_may_be_hackataris_are_refused_with_reason_and_remedy(monkeyp
         ("Freeway", "stop_all_car", ["Freeway has no modification of this name; did you mean stop_all_cars"]),
         ("Freeway", "Mode1", ["did you mean mode_1?"]),
         ("Freeway", "dificulty_1", ["did you mean difficulty_1?"]),
+        ("Freeway", "mod_1", ["did you mean mode_1?"]),
+        ("Freeway", "speed_2", ["did you mean speed_mode"]),
+        ("Freeway", "mod_99", ["has no modification of this name"]),
         ("Freeway", "difficulty-1", ["did you mean difficulty_1?"]),
         ("Seaquest", "unlimited_oxygen", ["Seaquest has no modifications of this project's own"]),
     ):

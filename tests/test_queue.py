@@ -132,6 +132,7 @@ GOOD = {"env_id": "ALE/Freeway-v5", "total_timesteps": 1000, "num_workers": 0}
         ([{"config": "c.json", "ewc": {"strength": 3}}], "`ewc.strength` of experiment 0"),
         ([GOOD, {**GOOD, "seed": 2}, {**GOOD, "notes": "again"}], "experiment 2 of tiny.json is the same as experiment "
          "0; leave it out"),
+        ([GOOD, {**GOOD, "num_workers": 1, "runs_dir": "other"}], "experiment 1 of tiny.json is the same as "),
         ([{**GOOD, "gamma": 0.5}, {**GOOD, "gamma": 0.99}, {**GOOD, "methods": []}], "experiment 2 of tiny.json is the "
          "same as experiment 1; leave it out"),
         ([{"config": "absent.json"}], "`config` names absent.json, which cannot be read"),
@@ -481,3 +482,6 @@ def test_each_experiment_is_checked_by_its_own_script(checked_here, workdir, cap
     shutil.copy(ROOT / "tests" / "q_learner.py", "my_q.py")
     write_queue(GOOD, {**GOOD, "program": "my_q.py", "replay_size": 500}, program="")
     assert sweep.main(["tiny.json", "--dry_run"]) == 0, capsys.readouterr().err
+    shutil.copy("my_q.py", "other_q.py")
+    write_queue({**GOOD, "program": "my_q.py"}, {**GOOD, "program": "other_q.py"}, program="")
+    assert sweep.main(["tiny.json", "--dry_run"]) == 0, "the same settings of another script"

@@ -431,7 +431,7 @@ def test_what_training_says_of_names_the_preview_says(tmp_path: Path, capsys: py
         ({"methods": ["ewcc"]}, "`methods` names `ewcc`, which is none; the nearest is `ewc`."),
         ({"methods": ["ewc"], "boundary": "none"}, "`methods`: ewc needs to know where a task ends, and with"),
         ({"boundary": "evry:100"}, "such as every:20000; the nearest is `every:20000`."),
-        ({"ewc": {"strength": 3}}, "`ewc.strength` is a setting of a method that is off"),
+        ({"ewc": {"strength": -3}}, "`ewc.strength` is -3.0, but it must be at least 0"),
     ],
 )
 def test_what_no_script_would_do_with_methods_the_preview_refuses(
@@ -439,6 +439,21 @@ def test_what_no_script_would_do_with_methods_the_preview_refuses(
 ) -> None:
     assert modification_factories.main([_write(tmp_path, {**FREEWAY, **settings})]) == 2
     assert fault in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"methods": ["redo"], "boundary": "none"},
+        {"methods": ["ewc"], "boundary": "every:20000"},
+        {"ewc": {"strength": 3}, "online_ewc": {"strength": 3}},  # of which a run switches one on, by a flag
+        {"methods": ["redo"], "ewc": {"strength": 3}},
+    ],
+)
+def test_what_a_script_does_with_methods_the_preview_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, Any]
+) -> None:
+    assert modification_factories.main([_write(tmp_path, {**FREEWAY, **settings})]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

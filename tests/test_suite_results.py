@@ -22,6 +22,7 @@ SUITE = "freeway-dynamics-cpu-v2"
 CONFIG = json.loads((ROOT / "configs" / "suites" / "freeway-dynamics" / "cpu.json").read_text())
 STRINGS = tuple(CONFIG["modification_factory_kwargs"]["modifications"])
 PPO = {"script": "continual_training_example.py"}
+ANOTHER_SEQUENCE = suite_results.another_sequence
 VERSIONS = {"commit": "0123456789abcdef", "torch": "2"}
 
 
@@ -144,8 +145,9 @@ def test_a_run_that_does_not_say_what_made_it_is_refused(tmp_path, missing):
 
 @pytest.fixture
 def committed(tmp_path, monkeypatch):
-    """An empty folder in the place of the committed files, and a page of nobody."""
+    """An empty folder in the place of the committed files, and a page of nobody, for runs of a few thousand steps."""
     monkeypatch.setattr(records, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(suite_results, "another_sequence", lambda *_: "")
     monkeypatch.setattr(one_action, "FILE", tmp_path / "one_action.json")
     return tmp_path / "results"
 
@@ -197,6 +199,7 @@ def test_a_run_on_one_task_belongs_to_every_suite_that_compares_with_it(tmp_path
     for changed in (
         *({"steps": steps} for steps in (20_000, 80_000)),
         *({"args": right["args"] | o} for o in ({"modifs": "mode_7"}, {"frameskip": 16}, {"methods": ["redo"]})),
+        *({"args": right["args"] | o} for o in ({"architecture": "PPO_CBP"}, {"shrink_and_perturb": True})),
     ):
         record = {**right, **changed}
         assert suites() == [], changed
@@ -369,26 +372,80 @@ def test_what_was_evaluated_and_not_trained_on_is_in_the_tables_too(committed, t
     (row,) = lines_of(text, "| methods |")
     assert "| `stop_top_4` (held out) | `a` (not trained on) |\n" in text
     found = Run(folder, events=False).evaluations()
+    one_button(tmp_path, "ALE/Freeway-v5", {key: {"UP": 7.0} for key in (*STRINGS, "stop_top_4", "a")})
+    of_button = lines_of(page.page().partition("as the game counts them:")[2], "| methods |")[1]
+    assert (of_button[1].strip(), float(of_button[-2])) == ("always `UP`", 7.0)
     assert float(row[-2]) == found.score("a", found.num_phases - 1).value
 
 
-def test_a_run_of_another_length_or_evaluated_otherwise_takes_nobodys_place(committed, tmp_path, capsys):
-    settings = {"eval_modifs": [], "held_out_modifs": CONFIG["held_out_modifs"], "total_timesteps": None}
-    settings |= {"held_out": CONFIG["held_out_modifs"]}
-    suite_results.collect([made_up(tmp_path / "good", **settings)])
+BEGINS = [0, 40_000, 80_000, 120_000]
+
+
+def of_suite(begins=BEGINS, strings=STRINGS, **args):
+    own = {name: CONFIG[name] for name in ("env_id", "eval_every", "eval_games", "held_out_modifs")}
+    own |= {"exp_name": SUITE, "num_envs": 8, "eval_modifs": [], "total_timesteps": None}
+    return {"args": own | args, "regimes": [list(each) for each in zip(begins, strings, strict=True)]}
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (of_suite(), ""),
+        (of_suite(total_timesteps=160_000), ""),  # as long as it is
+        (of_suite(begins=[0, 40_002, 80_001, 120_000], num_envs=3), ""),  # when three games notice the switches
+        (of_suite(total_timesteps=5), "with `total_timesteps` 5,"),
+        (of_suite(eval_modifs=["no_modif"]), 'with `eval_modifs` ["no_modif"],'),
+        (of_suite(held_out_modifs=[]), "with `held_out_modifs` [],"),
+        (of_suite(eval_games=1), "with `eval_games` 1,"),
+        (of_suite(eval_every=40_000), "with `eval_every` 40000,"),
+        (of_suite(env_id="ALE/Pong-v5"), "with `env_id` ALE/Pong-v5,"),
+        (of_suite(begins=[0, 1, 2, 3]), 'through [[0, "disable_cars"], [1, ""], '),
+        (of_suite(BEGINS[:2], STRINGS[:2]), "through [[0, "),
+        (of_suite(strings=STRINGS[::-1]), "through [[0, "),
+    ],
+)
+def test_a_run_of_another_length_or_evaluated_otherwise_is_none_of_a_suite(record, words):
+    why = ANOTHER_SEQUENCE(record, CONFIG)
+    assert why.startswith(f"a run of `{SUITE}` {words}" if words else "")
+    assert bool(why) == bool(words)
+
+
+def test_what_is_committed_is_of_its_sequence():
+    for name, config in records.known_sequences().items():
+        for record in records.read(records.file_of(name))["runs"]:
+            assert ANOTHER_SEQUENCE(record, config) == ""
+
+
+def test_a_run_of_another_sequence_takes_nobodys_place(committed, tmp_path, capsys, monkeypatch):
+    suite_results.collect([made_up(tmp_path / "good")])
     kept = records.file_of(SUITE).read_text()
     capsys.readouterr()
-    for name, value in {"eval_modifs": ["no_modif"], "held_out_modifs": [], "total_timesteps": 5}.items():
-        suite_results.collect([made_up(tmp_path / name, gain=2.0, **{**settings, name: value})])
-        out = capsys.readouterr().out
-        assert out.startswith(f"left out: a run of `{SUITE}` with `{name}` {json.dumps(value)}, which is not that")
-        assert out.count("\n") == 1
-    suite_results.collect([made_up(tmp_path / "short", strings=STRINGS[:2], **settings)])
-    assert f'a run of `{SUITE}` through ["disable_cars", ""], which is not' in capsys.readouterr().out
+    monkeypatch.setattr(suite_results, "another_sequence", lambda record, config: f"not {config['exp_name']}")
+    suite_results.collect([made_up(tmp_path / "other", gain=2.0)])
+    assert capsys.readouterr().out == f"left out: not {SUITE}\n"
     assert records.file_of(SUITE).read_text() == kept
 
 
-@pytest.mark.parametrize(("more", "words"), [(0.0, "no more than any row"), (1e-6, "more than 1 of 1 row")])
+def test_a_run_alone_with_which_nothing_compares_is_said_to_be_left_out(committed, tmp_path, capsys, monkeypatch):
+    """With a sequence that chooses strengths nothing compares."""
+    of = {"stop_bottom_4": SUITE, "": "strengths-freeway-v1"}
+    monkeypatch.setattr(
+        suite_results, "is_baseline", lambda record, config: config["exp_name"] == of.get(record["args"]["modifs"])
+    )
+    for string, more, said in (
+        ("stop_bottom_4", {}, []),
+        ("", {}, ["`no_modif` alone"]),
+        ("stop_top_4", {"methods": ("ewc",)}, ["`stop_top_4` alone with methods"]),
+    ):
+        alone = {"exp_name": "single-task", "held_out": (), "modifs": string, "num_steps": 64}
+        suite_results.collect([made_up(tmp_path / f"alone{string}", strings=(string,), **alone, **more)])
+        left_out = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out")]
+        assert left_out == [f"left out: a run on {each}, with which no suite compares" for each in said]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"), [(0.0, "no more than any row"), (1e-17, "no more than any row"), (1e-6, "more than 1 of 1 row")]
+)
 def test_what_differs_in_the_last_bits_is_equal(more, words, monkeypatch):
     monkeypatch.setattr(page, "solved", lambda *_: False)
     row = SimpleNamespace(summaries={"average_performance": SimpleNamespace(mean=0.3)})
@@ -465,7 +522,6 @@ def test_a_button_that_is_nearly_as_good_solves_the_sequence_too_and_one_measure
 
 def test_of_several_games_the_best_button_is_the_one_of_the_human_scale(committed, tmp_path, monkeypatch):
     """In points UP would be best."""
-    monkeypatch.setattr(suite_results, "another_sequence", lambda *_: "")  # of its games two suffice here
     games = ("Freeway:", "UpNDown:")
     more = {"exp_name": "three-games-cpu-v2", "strings": games, "held_out": (), "full_action_space": True}
     scores = {"ALE/Freeway-v5": {"UP": 0.0, "FIRE": 14.8}, "ALE/UpNDown-v5": {"UP": 600.0, "FIRE": 533.4}}
@@ -485,10 +541,15 @@ def test_what_was_not_learned_alone_is_said(tmp_path):
     floor = floors_of("ALE/Breakout-v5", {}, [""])[""]
     for where, score, nothing in (("low", floor.high - 0.01, True), ("high", floor.high + 0.01, False)):
         one = made_up(tmp_path / where, strings=("",), **breakout, score_of=lambda string, step, score=score: score)
-        assert bool(page.learned_nothing([Run(one, events=False)])) == nothing, "within the floor's interval"
-    assert "nothing was learned of `no_modif` (no better" in page.learned_nothing([first])
-    assert "nothing was learned of `no_modif` with seed 1 (no better" in page.learned_nothing([first, second])
-    assert page.learned_nothing([second]) == ""
+        assert bool(page.learned_nothing([Run(one, events=False)], CONFIG)) == nothing, "within the floor's interval"
+    assert "nothing was learned of `no_modif` (no better" in page.learned_nothing([first], CONFIG)
+    assert "nothing was learned of `no_modif` with seed 1 (no better" in page.learned_nothing([first, second], CONFIG)
+    assert page.learned_nothing([second], CONFIG) == ""
+    other = Run(made_up(tmp_path / "other", (), 1, ("stop_bottom_4",), **alone, **low), events=False)
+    both = page.learned_nothing([first, second, other], CONFIG)
+    assert "nothing was learned of `no_modif` with seed 1, `stop_bottom_4` (no better" in both
+    better = Run(made_up(tmp_path / "better", (), 1, ("",), **alone, learning_rate=0.5), events=False)
+    assert "of `no_modif`, `ppo" in (text := page.learned_nothing([first, better], CONFIG)) or "`no_modif` (" in text
 
 
 def test_what_other_strings_cost_a_string_is_told_in_points(committed, tmp_path):
@@ -519,7 +580,6 @@ def test_what_was_scored_in_training_is_that_of_the_last_quarter_of_each_regime(
 
 
 def test_scores_of_several_games_are_compared_by_their_humans(committed, tmp_path, monkeypatch):
-    monkeypatch.setattr(suite_results, "another_sequence", lambda *_: "")  # of its games two suffice here
     games = ("Freeway:", "Breakout:")
     more = {"exp_name": "three-games-cpu-v2", "strings": games, "held_out": (), "full_action_space": True}
     suite_results.collect([made_up(tmp_path, **more), made_up(tmp_path / "other", seed=2, **more)])
@@ -654,12 +714,6 @@ def test_everybody_who_went_on_with_a_run_is_named(tmp_path):
     made = page.made_by([Run(made_up(tmp_path, resumed=parts), events=False)])
     commits = [VERSIONS["commit"][:12], "x" * 12, "y" * 12]
     assert f"commit {', then '.join(commits)}, a processor, then processor x, then processor y; " in made
-
-
-def test_a_run_on_one_task_that_no_suite_compares_with_is_told(committed, tmp_path, capsys):
-    alone = {"strings": ("",), "exp_name": "single-task", "held_out": (), "num_steps": 64, "modifs": "mode_7"}
-    suite_results.collect([made_up(tmp_path, **alone)])
-    assert capsys.readouterr().out == "left out: a run on `mode_7` alone, with which no suite compares\n"
 
 
 def test_a_write_that_is_interrupted_leaves_the_records_as_they_were(committed, tmp_path, monkeypatch):

@@ -272,6 +272,10 @@ def test_runs_of_one_row_with_other_settings_are_told(tmp_path):
         "the runs of `methods=ewc` are of different settings: ewc.strength 100.0 and 0.01"
     ]
     assert [*made_unlike(jobs[1:], ["methods"])] == []
+    shutil.rmtree(tmp_path / "3")
+    assert [*made_unlike(jobs[1:], ["methods"])] == [], "a folder that is gone says nothing"
+    jobs[0].parameters = {"methods": "ewc", "num_workers": 2}
+    assert [*made_unlike(jobs, ["methods"])] == [], "they were told different things"
 
 
 @pytest.mark.parametrize(
@@ -290,7 +294,7 @@ def test_a_parameter_that_stands_in_the_command_too_is_refused(word, parameters)
     sentence = rf"is a parameter, and `command` has `{word}` too; leave one of them out\.$"
     with pytest.raises(ConfigError, match=sentence):
         command_of({"program": "train.py", "command": command}, parameters)
-    assert command_of({"program": "train.py", "command": command}, {"gamma": 0.9})
+    assert command_of({"program": "train.py", "command": [*command, "--exp_name", "gamma"]}, {"gamma": 0.9})
 
 
 def test_only_counts_the_runs_on_one_task_with_each_seed(fake, capsys):

@@ -291,6 +291,27 @@ def test_a_file_that_is_no_yaml(fake, capsys):
     assert "must hold a mapping" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_runs_of_one_row_that_were_made_unlike_are_told_at_the_end(fake, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        sweeps, "made_unlike", lambda runs, method: asked.append((len(runs), method)) or ["they differ"]
+    )
+    assert sweep.main([write_sweep({"score": {"values": [1, 2]}, "seed": {"values": [1, 2]}})]) == 0
+    assert asked == [(4, ["score"])]
+    assert (
+        "warning: they differ; without their folders in sweeps/tiny, older ones are made anew\n"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("name", ["config", "start_from", "modification_file"])
+def test_another_file_is_another_row(name, fake, tmp_path):
+    parameters = {"program": {"value": "fake.py"}, name: {"values": ["a", "b"]}, "seed": {"values": [1, 2]}}
+    config = {"program": "fake.py", "method": "grid", "parameters": parameters, "command": COMMAND}
+    assert sweeps.Sweep(config, tmp_path).method == [name]
+
+
 def test_flags_of_training_before_the_divider_are_refused_with_where_they_belong(fake, capsys):
     assert sweep.main(["--seeds", "1", "2", "--total_timesteps", "1000"]) == 2
     assert capsys.readouterr().err == (
@@ -299,9 +320,9 @@ def test_flags_of_training_before_the_divider_are_refused_with_where_they_belong
     )
 
 
-def first_fault(parameters, varied=(), flags=(), program=ROOT / "continual_training_example.py"):
-    words = sweeps.command_of({"program": "p", "command": COMMAND}, parameters)[2:]
-    return sweep_checks.first_fault(program, [(parameters, [*flags, *words])], varied)
+def first_fault(parameters, flags=(), program=ROOT / "continual_training_example.py", command=COMMAND):
+    words = sweeps.command_of({"program": "p", "command": command}, parameters)[2:]
+    return sweep_checks.first_fault(program, [(parameters, [*flags, *words])])
 
 
 def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
@@ -316,30 +337,38 @@ def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
     ewc = {**good, "methods": "ewc"}
     assert "vary `no_ewc.normalise` instead" in first_fault({**ewc, "ewc.normalise": False})
     assert first_fault({**ewc, "no_ewc.normalise": True}) is None
-    assert "vary `no_` " not in first_fault({**good, "nobody.normalise": False, "modifs": "?"})
+    for name in ("anneal-lr", "online-ewc.normalise"):  # as some write them
+        assert f"vary `no_{name}` instead" in first_fault({**good, "methods": "online_ewc", name: False})
+    for name, nearest in (
+        ("aneal_lr", "anneal_lr"),
+        ("ewc.normalize", "ewc.normalise"),
+        ("no_ewc.samplez", "ewc.samples"),
+    ):
+        wrong = f"`{name}` is no flag of the training script; the nearest is `{nearest}`."
+        assert first_fault({**ewc, name: False}) == wrong, "no flag is passed, so nobody else says it"
+    for value in (True, False):
+        passed = f"`her` is {str(value).lower()}, which `command` passes as `--her={value}`, and flags that are on or"
+        assert first_fault({**good, "her": value}, command=[*COMMAND[:-1], "${args}"]).startswith(passed)
     assert first_fault({**good, "methods": "ewc:normalise=false"}) is None
     program = str(ROOT / "continual_training_example.py")
     twice = [(good, ["--env_id", "ALE/Freeway-v5", "--methods", "redo", *more]) for more in ([], ["--redo.every=1000"])]
-    assert sweep_checks.first_fault(program, twice, []) is None, "a search may draw the same again"
-    same = sweep_checks.first_fault(program, twice, [], distinct=True)
+    assert sweep_checks.first_fault(program, twice) is None, "a search may draw the same again"
+    same = sweep_checks.first_fault(program, twice, distinct=True)
     assert same.endswith("--redo.every=1000 would be the same training twice; leave one of them out.")
     twice[1][1][-1] = "--redo.every=999"
-    assert sweep_checks.first_fault(program, twice, [], distinct=True) is None
+    assert sweep_checks.first_fault(program, twice, distinct=True) is None
     Path("c.json").write_text('{"env_id": "ALE/Freeway-v5", "seed": 5, "total_timesteps": 1000}')
-    assert "a run is told `seed`, but the config file holds it too" in first_fault(
-        {"config": "c.json", "seed": 1}, ["seed"]
-    )
-    assert first_fault({"config": "c.json", "seed": 1}) is None, "not varied: the usual rule, the file wins"
+    assert "a run is told `seed`, but the config file holds it too" in first_fault({"config": "c.json", "seed": 1})
     Path("c.json").write_text('{"env_id": "ALE/Freeway-v5", "anneal_lr": true, "num_envs": 2, "total_timesteps": 1000}')
     for name, value in (("no_anneal_lr", True), ("num-envs", 4)):
-        assert f"a run is told `{name}`, but" in first_fault({"config": "c.json", name: value}, [name])
+        assert f"a run is told `{name}`, but" in first_fault({"config": "c.json", name: value})
     Path("c.json").write_text('{"env_id": "ALE/Freeway-v5", "ewc": {"strength": 7}, "total_timesteps": 1000}')
     assert "a run is told `ewc.strength`, but the config file holds it too" in first_fault(
-        {"config": "c.json", "methods": "ewc:strength=3"}, ["methods"]
+        {"config": "c.json", "methods": "ewc:strength=3"}
     )
-    assert first_fault({"config": "c.json", "methods": "ewc:samples=3"}, ["methods"]) is None
+    assert first_fault({"config": "c.json", "methods": "ewc:samples=3"}) is None
     Path("c.json").write_text("{")
-    assert "not valid JSON" in first_fault({"config": "c.json", "seed": 1}, ["seed"])
+    assert "not valid JSON" in first_fault({"config": "c.json", "seed": 1})
 
 
 def test_a_script_outside_the_project_is_asked_as_well(checked_here, workdir, capsys):

@@ -91,7 +91,7 @@ def apply_values(
     foreign: list[str] | None = None,
 ) -> tuple[ArgsT, list[str]]:
     """`apply_config_file` for what a JSON file holds; `file` is what sentences call it."""
-    hints, sections = _all_type_hints(type(args)), sections_of(type(args))
+    hints, sections = all_type_hints(type(args)), sections_of(type(args))
     changes: dict[str, Any] = {}
     lines: list[str] = []
     before = prefixed_of(args)
@@ -185,7 +185,7 @@ def type_hints(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.name != PREFIXED}
 
 
-def _all_type_hints(cls: type) -> dict[str, Any]:
+def all_type_hints(cls: type) -> dict[str, Any]:
     """The same, and `<section>.<name>` -> annotation of its sections."""
     of_sections = {name: type_hints(section) for name, section in sections_of(cls).items()}
     prefixed = {f"{name}.{each}": hint for name, hints in of_sections.items() for each, hint in hints.items()}
@@ -397,7 +397,7 @@ def from_plain_dict(
     Raises ConfigError where they name something that `cls` does not know, as those of another version may; with what
     became of it where it is `gone`.
     """
-    hints = _all_type_hints(cls)
+    hints = all_type_hints(cls)
     converted: dict[str, Any] = {}
     prefixed: dict[str, Any] = {}
     for key, value in values.items():

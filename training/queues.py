@@ -41,12 +41,6 @@ class Queue(Batch):
         """One run per experiment, in the order of the list."""
         return self._runs
 
-    @property
-    def method(self) -> list[str]:
-        """Another file of settings is another method here, as it says what the experiment is."""
-        same = {*super().method, "config"}
-        return [name for name in self.varied if name in same]
-
     def where(self, number: int) -> str:
         """What sentences call an experiment."""
         return f"experiment {number} of {self.file}"

@@ -45,9 +45,11 @@ from continual_hackatari.training.method_settings import (
     OF_SOME_SCRIPT,
     check_drawing,
     check_methods,
+    check_settings_of,
     complete_methods,
     late_notes,
     needs_boundaries,
+    settings_of,
     with_methods_part,
 )
 from continual_hackatari.training.printing import say
@@ -344,6 +346,10 @@ def check_file(path: str | Path, flags: Mapping[str, Any]) -> tuple[list[str], C
     foreign: list[str] = []
     args, _ = apply_config_file(RunSettings(**flags), path, gone=GONE, foreign=foreign)
     check_ranges(args, ranges_of(RULES))
+    # A flag of the run may switch on methods that have settings here.
+    for name in {key.partition(".")[0] for key in args.prefixed} - {*args.methods}:
+        check_settings_of(args, name, settings_of(name, args.prefixed))
+    args = replace(args, prefixed={k: v for k, v in args.prefixed.items() if k.partition(".")[0] in args.methods})
     check_methods(complete_methods(args), OF_SOME_SCRIPT, "no script")
     game, notes = choose_game(args)
     notes += choose_schedule(args, game)[2]

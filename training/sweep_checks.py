@@ -14,9 +14,20 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from continual_hackatari.training.config import ConfigError, apply_values, as_plain_dict, is_hidden, sections_of
+from continual_hackatari.reporting.groups import experiment_settings
+from continual_hackatari.training.config import (
+    ConfigError,
+    all_type_hints,
+    apply_values,
+    as_plain_dict,
+    is_hidden,
+    nearest,
+    sections_of,
+    shown,
+)
 from continual_hackatari.training.method_words import setting_of
 from continual_hackatari.training.queues import NO_FLAGS, Queue, flat_names, without_notes
 from continual_hackatari.training.runner import Job
@@ -71,12 +82,10 @@ def check_commands(sweep: Sweep, runs: Sequence[Job]) -> str | None:
                 file=sys.stderr,
             )
     flags = [(run.parameters, run.command[run.command.index(program) + 1 :]) for run in runs]
-    return in_another_process(first_fault, len(runs), program, flags, sweep.varied, sweep.config["method"] == "grid")
+    return in_another_process(first_fault, len(runs), program, flags, sweep.config["method"] == "grid")
 
 
-def first_fault(
-    program: str, runs: Sequence[tuple[dict[str, Any], list[str]]], varied: Sequence[str], distinct: bool = False
-) -> str | None:
+def first_fault(program: str, runs: Sequence[tuple[dict[str, Any], list[str]]], distinct: bool = False) -> str | None:
     """See `check_commands`; `runs` are the parameters and the training flags of each.
 
     distinct: no two may come to the same settings: the same training twice is one sample, and would count as two.
@@ -88,16 +97,13 @@ def first_fault(
         return str(error)
     for parameters, flags in runs:
         for name, value in parameters.items():
-            if value is False and default_of(script.settings, name) is True:
-                return (
-                    f"`{name}` false would pass no flag, and without a flag it is on; "
-                    f"vary `no_{name}` instead, where true passes `--no_{name}`."
-                )
+            if isinstance(value, bool) and (fault := fault_of_switch(script.settings, name, value, flags)):
+                return fault
         prepared, refused = settings_or_refusal(script, flags, f"of the run {shlex.join(flags)}")
         if refused:
             return refused
         settings = map(setting_of, methods_of(parameters))
-        for name in also_in_file(flags, [*varied, *filter(None, settings)]):
+        for name in also_in_file(flags, [*parameters, *filter(None, settings)]):
             return (
                 f"a run is told `{name}`, but the config file holds it too and would win; remove it from one of them."
             )
@@ -107,10 +113,31 @@ def first_fault(
     return None
 
 
+def fault_of_switch(settings: type, name: str, value: bool, flags: Sequence[str]) -> str:
+    """What is wrong with a parameter that is true or false; empty where nothing is, or the training script says it.
+
+    Of one that is false it cannot, as that passes no flag.
+    """
+    if f"--{name}={value}" in flags:
+        return (
+            f"`{name}` is {shown(value)}, which `command` passes as `--{name}={value}`, and flags that are on or off "
+            "take no value; write `${args_no_boolean_flags}` in it, where `${args}` stands or would stand."
+        )
+    known = all_type_hints(settings)
+    if not value and flag_name(name) not in known:
+        return f"`{name}` is no flag of the training script{nearest(name, known)}."
+    if not value and default_of(settings, name) is True:
+        return (
+            f"`{name}` false would pass no flag, and without a flag it is on; "
+            f"vary `no_{name}` instead, where true passes `--no_{name}`."
+        )
+    return ""
+
+
 def default_of(settings: type, name: str) -> Any:
     """What a flag, or a setting of a method such as `ewc.normalise`, is by default; None: there is no such."""
-    section, _, own = name.partition(".")
-    return getattr(sections_of(settings).get(section), own, None) if own else getattr(settings, name, None)
+    section, _, own = name.replace("-", "_").partition(".")
+    return getattr(sections_of(settings).get(section), own, None) if own else getattr(settings, section, None)
 
 
 def settings_or_refusal(script: Script[Any], flags: Sequence[str], whose: str) -> tuple[dict[str, Any], str]:
@@ -164,8 +191,8 @@ class Asked(NamedTuple):
 def first_faulty_experiment(asked: Sequence[Asked]) -> str | None:
     """See `check_queue`.
 
-    No two may come to the same settings: the same training twice is one sample, and would count as two. One that has
-    begun so may go on.
+    No two may be the same training with the same seed, however they say it: that is one sample, and would count as
+    two. One that has begun so may go on.
     """
     scripts: dict[str, Script[Any]] = {}
     seen: dict[str, int] = {}
@@ -180,7 +207,8 @@ def first_faulty_experiment(asked: Sequence[Asked]) -> str | None:
             return refused
         for name in also_in_file(flags, flat_names(without_notes(entry))):
             return f"`{name}` of {where} stands in its config file too, which would win; remove it from one of them."
-        first = seen.setdefault(json.dumps([program, prepared], sort_keys=True), number)
+        same = [str(Path(program).resolve()), prepared.get("seed"), experiment_settings(prepared)]
+        first = seen.setdefault(json.dumps(same, sort_keys=True), number)
         if first != number and not begun:
             return f"{where} is the same as experiment {first}; leave it out, or give it another `seed`."
     return None

@@ -38,6 +38,8 @@ LABELS = ("apiVersion", "kind", "name", "description", "entity", "project", "con
 """Keys of a sweep file that mean something to W&B's server only, and change no run."""
 SERVER_ONLY = ("early_terminate", "scheduler", "metrics", "job", "image_uri")
 """Keys of a sweep file that would change its runs, and do not work here."""
+FILES = ("config", "start_from", "modification_file")
+"""Flags that name a file in which something of the experiment is; a run records what is in it, not its name."""
 STUDY = "study.journal"
 SWITCHES_OF_WANDB = ("track", "save_agent_wandb")
 SETTINGS_OF_WANDB = ("wandb_project_name", "wandb_entity", "wandb_dir")
@@ -285,8 +287,11 @@ class Batch:
 
     @property
     def method(self) -> list[str]:
-        """Of what is varied, what makes another method: not the seed and the like."""
-        return list(experiment_settings(dict.fromkeys(self.varied)))
+        """Of what is varied, what makes another method: not the seed and the like.
+
+        Another file is another one, as it says what the experiment is.
+        """
+        return [name for name in self.varied if name in FILES or experiment_settings({name: None})]
 
     def make_folder(self) -> None:
         try:
@@ -481,18 +486,19 @@ def text_of_config(words: Sequence[str]) -> str:
     return ""
 
 
-def by_method(runs: Sequence[Job], method: Sequence[str]) -> dict[str, list[Job]]:
-    """The runs of each row of the table, by its label; `method`: the parameters that make one."""
-    groups: dict[str, list[Job]] = {}
-    for run in runs:
-        label = label_of(run.parameters, method) or ("defaults" if method else "all seeds")
-        groups.setdefault(label, []).append(run)
-    return groups
+def row_of(run: Job, method: Sequence[str]) -> str:
+    """The label of its row; `method`: the parameters that make another one."""
+    return label_of(run.parameters, method) or ("defaults" if method else "all seeds")
 
 
 def made_unlike(finished: Sequence[Job], method: Sequence[str]) -> Iterable[str]:
-    """Of each row whose runs were told the same and had other settings, as where a default has changed, a sentence."""
-    for label, group in by_method(finished, method).items():
+    """Of runs that were told the same, but for the seed, and had other settings, as where a default has changed."""
+    told: dict[str, list[Job]] = {}
+    for run in finished:
+        same = {name: value for name, value in run.parameters.items() if name != "seed"}
+        told.setdefault(json.dumps(same, sort_keys=True), []).append(run)
+    for group in told.values():
+        label = row_of(group[0], method)
         args = [Run(Path(run.result["run_folder"]), events=False).args for run in group]
         settings = [experiment_settings(each) for each in args if each]
         if names := differences(settings):
@@ -505,7 +511,10 @@ def made_unlike(finished: Sequence[Job], method: Sequence[str]) -> Iterable[str]
 def table(runs: Sequence[Job], method: Sequence[str], metric: str, maximize: bool) -> str:
     """One row per method (its parameters in `method`), best mean of the metric first."""
     rows: list[tuple[float, list[str]]] = []
-    for label, group in by_method(runs, method).items():
+    groups: dict[str, list[Job]] = {}
+    for run in runs:
+        groups.setdefault(row_of(run, method), []).append(run)
+    for label, group in groups.items():
         found = [run.result["metrics"].get(metric, math.nan) for run in group if run.state == "finished"]
         values = [value for value in found if not math.isnan(value)]
         mean = statistics.fmean(values) if values else None

@@ -189,7 +189,7 @@ def section_of(results: Results, chosen: Sequence[Choice]) -> str:
     if results.alone:
         words = "Runs on one task alone, as the game counts their scores:"
         blocks += [words, alone_table(results.alone, results.config)]
-        blocks += filter(None, [learned_nothing(results.alone)])
+        blocks += filter(None, [learned_nothing(results.alone, results.config)])
     blocks += ["What was run:", "\n".join(f"- {line}" for line in what_was_run(results))]
     return "\n\n".join(blocks) + "\n"
 
@@ -259,7 +259,7 @@ def what_one_action_says(results: Results) -> list[str]:
     if results.one is None:
         return []
     means = [result.summaries["average_performance"].mean for result in results.above]
-    below = [mean for mean in means if mean < results.one.end and not math.isclose(mean, results.one.end)]
+    below = [mean for mean in means if mean < results.one.end and not math.isclose(mean, results.one.end, abs_tol=1e-9)]
     player = f"A player that always presses `{results.one.action}`, whatever it sees, has {number(results.one.end)}"
     rows = f"more than {len(below)} of {counted(len(means), 'row')}" if below else "no more than any row"
     if not solved(results.one, results.points):
@@ -292,27 +292,26 @@ def barely_learned(results: Results) -> list[str]:
     ]
 
 
-def learned_nothing(runs: Sequence[Run]) -> str:
+def learned_nothing(runs: Sequence[Run], config: Mapping[str, Any]) -> str:
     """A sentence about runs on one task alone that ended no better than a random player; empty: there are none."""
-    seeds: dict[str, list[str]] = {}
-    without: dict[str, list[str]] = {}
-    for run in runs:
-        task, found = run.regimes[0].modification, run.evaluations()
-        floor = floors_of(run.env_id, run.args, [task])[task]
-        seeds.setdefault(task, []).append(run.seed)
-        if isinstance(floor, Floor) and found.score(task, 0).value <= floor.high:
-            without.setdefault(task, []).append(run.seed)
-    if not without:
+    tasks = []
+    for (name, _), own in by_task_alone(runs, config).items():
+        if without := [run.seed for run in own if ended_as_random(run)]:
+            tasks.append(name + f" with seed {' and '.join(without)}" * (len(without) < len(own)))
+    if not tasks:
         return ""
-    tasks = [
-        f"`{name_of(task)}`" + ("" if own == seeds[task] else f" with seed {' and '.join(own)}")
-        for task, own in without.items()
-    ]
     return (
         f"Alone, in these steps, nothing was learned of {', '.join(tasks)} (no better than a random "
         "player at the end). What the sequence scores there, the regimes before have taught; how much "
         "[forward transfer](metrics.md#metrics-and-their-definitions) that is, such a run cannot say."
     )
+
+
+def ended_as_random(run: Run) -> bool:
+    """Whether a run on one task alone scored no more at its end than a random player may."""
+    task = run.regimes[0].modification
+    floor = floors_of(run.env_id, run.args, [task])[task]
+    return isinstance(floor, Floor) and run.evaluations().score(task, 0).value <= floor.high
 
 
 def what_was_run(results: Results) -> list[str]:

@@ -161,10 +161,15 @@ def identity(record: Record) -> str:
     return json.dumps([experiment_settings(args), args["seed"]], sort_keys=True)
 
 
+def has_methods(args: Mapping[str, Any]) -> bool:
+    """Whether one is on, by `--methods` or by the flags that two of them had before."""
+    return bool(args.get("methods") or args.get("shrink_and_perturb") or args.get("architecture") == "PPO_CBP")
+
+
 def is_baseline(record: Record, config: Mapping[str, Any]) -> bool:
     """Whether a run on one task alone, without methods, is one that this suite compares with."""
     args = record["args"]
-    if args.get("methods"):
+    if has_methods(args):
         return False
     wanted = [{"frameskip": 4, **single_task_config(dict(config), task)} for task in first_regimes(dict(config))]
     return any(

@@ -175,7 +175,7 @@ def require_playable(game: str, name: str, argument: str = "modifs", file: UserF
     near = difflib.get_close_matches(name, [other for other in known if not known[other].refused], n=3, cutoff=0.5)
     if of_console := re.fullmatch(r"([a-z]+)[\W_]*(\d+)", name.lower()):
         kinds = difflib.get_close_matches(of_console[1], ("mode", "difficulty"), n=1, cutoff=0.7)
-        near = [f"{kind}_{of_console[2]}" for kind in kinds] or near
+        near = [each for kind in kinds if (each := f"{kind}_{of_console[2]}") in console_modifications(game)] or near
     nearest = f"; did you mean {' or '.join(near)}?" if near else ";"
     of_hackatari = f"; {hackatari_missing}" if hackatari_missing else ""
     raise ModificationError(f"{start}: {game} has no modification of this name{nearest} {advice}{of_hackatari}")
