@@ -48,19 +48,16 @@ def _survey(pieces: Sequence[list[Segment]], *, complete: bool, num_scheduled: i
     A part with short regimes is sampled for fewer steps than one with long ones, and counts as much.
     """
     regimes: list[Segment] = []
-    switches, shares = 0.0, dict[str, float]()
-    for piece, following in itertools.zip_longest(pieces, pieces[1:]):
+    per_step, shares = 0.0, dict[str, float]()
+    for piece in pieces:
         steps = piece[-1][1] - piece[0][0]
-        # Its last regime ends with a switch, but for one that goes on in the next piece, or to the end of the run.
-        goes_on = following is None or piece[-1][1:] == (following[0][0], following[0][2])
-        switches += (len(piece) - goes_on) / steps
+        per_step += len(piece) / steps / len(pieces)
         for start, stop, name in piece:
             shares[name] = shares.get(name, 0) + (stop - start) / steps / len(pieces)
-            if regimes and regimes[-1][1:] == (start, name):
+            if regimes and regimes[-1][1:] == (start, name):  # one that goes on in the next part
                 start = regimes.pop()[0]
             regimes.append((start, stop, name))
-    steps = regimes[-1][1]
-    return Survey(regimes, complete, num_scheduled, steps / (switches * steps / len(pieces) + 1), shares)
+    return Survey(regimes, complete, num_scheduled, 1 / per_step, shares)
 
 
 def regime_warning(

@@ -444,12 +444,17 @@ def test_a_run_alone_with_which_nothing_compares_is_said_to_be_left_out(committe
 
 
 @pytest.mark.parametrize(
-    ("more", "words"), [(0.0, "no more than any row"), (1e-17, "no more than any row"), (1e-6, "more than 1 of 1 row")]
+    ("mean", "end", "words"),
+    [
+        (0.3, 0.1 + 0.2, "no more than any row"),
+        (-1e-17, 0.0, "no more than any row"),
+        (0.3, 0.1 + 0.2 + 1e-6, "more than 1 of 1 row"),
+    ],
 )
-def test_what_differs_in_the_last_bits_is_equal(more, words, monkeypatch):
+def test_what_differs_in_the_last_bits_is_equal(mean, end, words, monkeypatch):
     monkeypatch.setattr(page, "solved", lambda *_: False)
-    row = SimpleNamespace(summaries={"average_performance": SimpleNamespace(mean=0.3)})
-    one = results.OneAction("UP", {}, 0.1 + 0.2 + more)
+    row = SimpleNamespace(summaries={"average_performance": SimpleNamespace(mean=mean)})
+    one = results.OneAction("UP", {}, end)
     found = SimpleNamespace(one=one, above=[row], points=[])
     (line,) = page.what_one_action_says(found)
     assert line.endswith(f"{words}.")
