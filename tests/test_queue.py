@@ -21,7 +21,7 @@ from processes import command_of, descendants
 
 from continual_hackatari import continual_training_example as training
 from continual_hackatari import sweep
-from continual_hackatari.training import runner
+from continual_hackatari.training import runner, sweep_checks
 from continual_hackatari.training.command_line import parse_command_line
 from continual_hackatari.training.config import apply_values
 from continual_hackatari.training.queues import Queue, words_of
@@ -485,3 +485,14 @@ def test_each_experiment_is_checked_by_its_own_script(checked_here, workdir, cap
     shutil.copy("my_q.py", "other_q.py")
     write_queue({**GOOD, "program": "my_q.py"}, {**GOOD, "program": "other_q.py"}, program="")
     assert sweep.main(["tiny.json", "--dry_run"]) == 0, "the same settings of another script"
+
+
+@pytest.mark.parametrize("name", ["start_from", "modification_file"])
+def test_another_file_to_begin_with_is_another_experiment(name, monkeypatch):
+    """A run says what is in it by other settings, which are not known before it begins."""
+    prepared = ({"seed": 1, name: "a"}, {"seed": 1, name: "b"}, {"seed": 1, name: "a", "config": "c.json"})
+    monkeypatch.setattr(sweep_checks, "settings_or_refusal", lambda script, flags, where: (prepared[int(flags[0])], ""))
+    script = str(ROOT / "continual_training_example.py")
+    asked = [sweep_checks.Asked(i, f"experiment {i}", script, {}, [str(i)], begun=False) for i in range(3)]
+    assert sweep_checks.first_faulty_experiment(asked[:2]) is None
+    assert sweep_checks.first_faulty_experiment(asked).startswith("experiment 2 is the same as experiment 0")

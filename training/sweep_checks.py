@@ -33,7 +33,7 @@ from continual_hackatari.training.queues import NO_FLAGS, Queue, flat_names, wit
 from continual_hackatari.training.runner import Job
 from continual_hackatari.training.script_files import is_training_script, load_script
 from continual_hackatari.training.search import draw, examples
-from continual_hackatari.training.sweeps import Batch, Sweep, flag_name, methods_of, text_of_config
+from continual_hackatari.training.sweeps import FILES, Batch, Sweep, flag_name, methods_of, text_of_config
 
 if TYPE_CHECKING:
     from continual_hackatari.training.setup import Script
@@ -208,6 +208,7 @@ def first_faulty_experiment(asked: Sequence[Asked]) -> str | None:
         for name in also_in_file(flags, flat_names(without_notes(entry))):
             return f"`{name}` of {where} stands in its config file too, which would win; remove it from one of them."
         same = [str(Path(program).resolve()), prepared.get("seed"), experiment_settings(prepared)]
+        same += [prepared.get(name) for name in FILES if name != "config"]  # whose content the others say
         first = seen.setdefault(json.dumps(same, sort_keys=True), number)
         if first != number and not begun:
             return f"{where} is the same as experiment {first}; leave it out, or give it another `seed`."
