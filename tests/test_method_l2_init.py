@@ -36,7 +36,7 @@ def test_it_is_half_the_squared_distance_and_not_the_distance():
     squared = sum(
         float((each.detach() - start[name]).double().square().sum()) for name, each in agent.named_parameters()
     )
-    assert float(term(method)) == pytest.approx(0.5 * STRENGTH * squared, rel=1e-5)
+    assert term(method).item() == pytest.approx(0.5 * STRENGTH * squared, rel=1e-5)
     assert method.numbers() == pytest.approx({"distance": squared**0.5, "penalty": 0.5 * STRENGTH * squared}, rel=1e-5)
     assert set(method_on(agent, "l2_init", form="decoupled").numbers()) == {"distance"}, "there is no term"
 
