@@ -54,7 +54,7 @@ def _summary_lines(preview: _Preview, survey: Survey) -> Iterator[str]:
     rollout = num_envs * preview.num_steps
     lengths = [stop - start for start, stop, _ in survey.regimes]
     about = "" if survey.complete else "about "
-    count = len(lengths) if survey.complete else round(preview.stop / survey.mean_length)
+    count = len(lengths) if survey.complete else max(1, round(preview.stop / survey.mean_length))
     yield f"{preview.title}: {factory.label}, seed {preview.seed}"
     part = "" if preview.stop == factory.num_total_steps else f" (of {factory.num_total_steps:,} in the schedule)"
     yield (
@@ -148,7 +148,7 @@ def _plot(preview: _Preview, target: Path) -> None:
 
     survey = survey_of(preview.factory, preview.stop, preview.num_envs)
     about = "" if survey.complete else "about "
-    count = len(survey.regimes) if survey.complete else round(preview.stop / survey.mean_length)
+    count = len(survey.regimes) if survey.complete else max(1, round(preview.stop / survey.mean_length))
     timeline = plot.Timeline(
         title=f"{preview.title}: {preview.factory.label}, seed {preview.seed}",
         subtitle=f"{preview.stop:,} steps in {preview.num_envs} games, {about}{count - 1:,} switches,"

@@ -9,7 +9,8 @@ from continual_hackatari.schedules.custom import custom_parts
 
 _SHORT_REGIME = 300  # steps per game; few Atari games are over before that
 _MAX_SEGMENTS = 50_000  # regimes that a survey looks at before it turns to samples
-_WINDOWS = 100  # equal parts of the run, of whose beginnings the samples are
+_WINDOWS = 500  # equal parts of the run, of each of which there is a sample
+_GOLDEN_RATIO = 0.618034  # its multiples, without their whole parts, are spread evenly
 _MAX_CUSTOM_STEPS = 1_000_000  # steps that the warning asks a custom class, about one second
 
 
@@ -34,30 +35,56 @@ def as_asked(segments: Iterable[Segment], num_envs: int) -> Iterator[Segment]:
 def survey_of(factory: Schedule, stop: int, num_envs: int) -> Survey:
     segments = list(itertools.islice(factory.segments(0, stop), _MAX_SEGMENTS + 1))
     if len(segments) <= _MAX_SEGMENTS:
-        return _survey([list(as_asked(segments, num_envs))], complete=True, num_scheduled=len(segments))
-    pieces = []
+        regimes = list(as_asked(segments, num_envs))
+        whole = _Part(regimes, True, regimes[-1][1])
+        return _survey([whole], complete=True, num_scheduled=len(segments))
+    parts = []
     for window in range(_WINDOWS):
-        piece = factory.segments(window * stop // _WINDOWS, (window + 1) * stop // _WINDOWS)
-        pieces.append(list(as_asked(itertools.islice(piece, _MAX_SEGMENTS // _WINDOWS), num_envs)))
-    return _survey([piece for piece in pieces if piece], complete=False, num_scheduled=0)
+        begin, end = window * stop // _WINDOWS, (window + 1) * stop // _WINDOWS
+        part = _part(factory, begin, end, num_envs)
+        if not part.whole:  # what follows may be another kind of regime, so not always from the beginning on
+            part = _part(factory, begin + int((end - begin) * (window * _GOLDEN_RATIO % 1)), end, num_envs)
+            part = part._replace(whole=False, steps=end - begin)
+        parts.append(part)
+    return _survey([part for part in parts if part.regimes], complete=False, num_scheduled=0)
 
 
-def _survey(pieces: Sequence[list[Segment]], *, complete: bool, num_scheduled: int) -> Survey:
-    """pieces: the beginnings of equally long parts of the schedule, each of which stands for the whole of its part.
+class _Part(NamedTuple):
+    """A part of a schedule."""
 
-    A part with short regimes is sampled for fewer steps than one with long ones, and counts as much.
-    """
+    regimes: list[Segment]
+    """those in it, or a sample: the first that begins somewhere in it, and some that follow"""
+    whole: bool
+    """whether these are all"""
+    steps: int
+    """of the part"""
+
+
+def _part(factory: Schedule, begin: int, end: int, num_envs: int) -> _Part:
+    number = _MAX_SEGMENTS // _WINDOWS
+    segments = list(itertools.islice(factory.segments(begin, end), number + 1))
+    regimes = list(as_asked(segments[:number], num_envs))
+    return _Part(regimes, len(segments) <= number, regimes[-1][1] - regimes[0][0] if regimes else 0)
+
+
+def _survey(parts: Sequence[_Part], *, complete: bool, num_scheduled: int) -> Survey:
+    """What the parts say together; a sample stands for the whole of its part, however few steps it has."""
+    steps = sum(part.steps for part in parts)
     regimes: list[Segment] = []
-    per_step, shares = 0.0, dict[str, float]()
-    for piece in pieces:
-        steps = piece[-1][1] - piece[0][0]
-        per_step += len(piece) / steps / len(pieces)
-        for start, stop, name in piece:
-            shares[name] = shares.get(name, 0) + (stop - start) / steps / len(pieces)
-            if regimes and regimes[-1][1:] == (start, name):  # one that goes on in the next part
-                start = regimes.pop()[0]
-            regimes.append((start, stop, name))
-    return Survey(regimes, complete, num_scheduled, 1 / per_step, shares)
+    number, shares = 0.0, dict[str, float]()
+    for part in parts:
+        sampled = part.regimes[-1][1] - part.regimes[0][0]
+        for start, stop, name in part.regimes:
+            shares[name] = shares.get(name, 0) + (stop - start) / sampled * part.steps / steps
+            goes_on = bool(regimes) and regimes[-1][1:] == (start, name)  # from the part before
+            number += (not goes_on) if part.whole else 0
+            regimes.append((regimes.pop()[0] if goes_on else start, stop, name))
+        if not part.whole:  # the first of them has begun before the sample
+            _, first_end, _ = part.regimes[0]
+            later = len(part.regimes) - 1
+            # Where none ends, as many games may see it: half of one, as good a guess as there is.
+            number += part.steps * (later / (part.regimes[-1][1] - first_end) if later else 0.5 / sampled)
+    return Survey(regimes, complete, num_scheduled, steps / max(number, 1), shares)
 
 
 def regime_warning(

@@ -905,6 +905,7 @@ LONG_AND_SHORT = {
     "several long": [(["c", "d"], 500_000, 1_000_000), (["a", "b"], 16, 3_000_000)],
     "four in each part": [(["c", "d"], 5_000, 1_000_000), (["a", "b"], 8, 1_000_000)],
     "long, and short by seven": [(["a", "b"], 7, 1_000_006), (["c", "d"], 330_000, 1_320_000)],
+    "one after the other": [(["a", "b"], 10, 100_000), (["c"], 100_000, 100_000)] * 10,
 }
 """parts of a schedule that goes round: strings, steps of each, steps of the part"""
 
@@ -924,11 +925,11 @@ def test_a_sample_tells_what_the_whole_schedule_would(kind: str, num_envs: int) 
     found = survey.survey_of(factory, stop, num_envs)
     assert not found.complete
     whole = list(survey.as_asked(factory.segments(), num_envs))
-    assert found.mean_length == pytest.approx(stop / len(whole), rel=0.02)
+    assert found.mean_length == pytest.approx(stop / len(whole), rel=0.03)
     shares = Counter[str]()
     for start, end, name in whole:
         shares[name] += (end - start) / stop
-    assert found.shares == pytest.approx(dict(shares), abs=0.01)
+    assert found.shares == pytest.approx(dict(shares), abs=0.015)
     longest = max(end - start for start, end, _ in whole)
     assert max(end - start for start, end, _ in found.regimes) == pytest.approx(longest, abs=num_envs)
 
@@ -939,7 +940,7 @@ def test_a_sample_of_regimes_that_end_before_anybody_asks_again() -> None:
     factory = make_factory("CyclicModificationFactory", kwargs, seed=1)
     found = survey.survey_of(factory, 60_000, 1024)
     assert sum(found.shares.values()) == pytest.approx(1)
-    assert survey.regime_warning(factory, 1024) is None or found.mean_length < 300 * 1024
+    assert survey.regime_warning(factory, 1024) is not None
 
 
 def test_samples_are_spread_over_the_whole_schedule() -> None:

@@ -274,6 +274,9 @@ def test_runs_of_one_row_with_other_settings_are_told(tmp_path):
     assert [*made_unlike(jobs[1:], ["methods"])] == []
     shutil.rmtree(tmp_path / "3")
     assert [*made_unlike(jobs[1:], ["methods"])] == [], "a folder that is gone says nothing"
+    for number, job in enumerate(jobs):  # of a queue
+        job.parameters = {"methods": "ewc", "experiment": number}
+    assert len([*made_unlike(jobs, ["methods"])]) == 1
     jobs[0].parameters = {"methods": "ewc", "num_workers": 2}
     assert [*made_unlike(jobs, ["methods"])] == [], "they were told different things"
 

@@ -346,6 +346,8 @@ def test_what_training_would_refuse_is_found_before_the_first_run(workdir):
     ):
         wrong = f"`{name}` is no flag of the training script; the nearest is `{nearest}`."
         assert first_fault({**ewc, name: False}) == wrong, "no flag is passed, so nobody else says it"
+    for name in ("learning_rate", "no_learning_rate", "seed"):
+        assert f"`{name}` is false, which passes no flag" in first_fault({**good, name: False})
     for value in (True, False):
         passed = f"`her` is {str(value).lower()}, which `command` passes as `--her={value}`, and flags that are on or"
         assert first_fault({**good, "her": value}, command=[*COMMAND[:-1], "${args}"]).startswith(passed)

@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import shlex
 import sys
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -126,6 +127,9 @@ def fault_of_switch(settings: type, name: str, value: bool, flags: Sequence[str]
     known = all_type_hints(settings)
     if not value and flag_name(name) not in known:
         return f"`{name}` is no flag of the training script{nearest(name, known)}."
+    hint = known.get(flag_name(name))
+    if not value and bool not in (hint, *typing.get_args(hint)):
+        return f"`{name}` is false, which passes no flag, and it is none that is on or off; leave false out."
     if not value and default_of(settings, name) is True:
         return (
             f"`{name}` false would pass no flag, and without a flag it is on; "

@@ -495,7 +495,7 @@ def made_unlike(finished: Sequence[Job], method: Sequence[str]) -> Iterable[str]
     """Of runs that were told the same, but for the seed, and had other settings, as where a default has changed."""
     told: dict[str, list[Job]] = {}
     for run in finished:
-        same = {name: value for name, value in run.parameters.items() if name != "seed"}
+        same = {name: value for name, value in run.parameters.items() if name not in ("seed", "experiment")}
         told.setdefault(json.dumps(same, sort_keys=True), []).append(run)
     for group in told.values():
         label = row_of(group[0], method)
