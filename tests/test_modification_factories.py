@@ -934,8 +934,30 @@ def test_a_sample_tells_what_the_whole_schedule_would(kind: str, num_envs: int) 
     assert max(end - start for start, end, _ in found.regimes) == pytest.approx(longest, abs=num_envs)
 
 
+@pytest.mark.parametrize(
+    ("name", "kwargs", "num_envs"),
+    [
+        # a fifth of the samples would begin with the short ones, which are a tenth
+        ("CyclicModificationFactory", {"modifications": ["a", "b"] * 550 + [""], "steps": [10] * 1100 + [100_000]}, 8),
+        ("RandomModificationFactory", {"num_total_steps": 200_000, "modifications": ["a", "b"]}, 8),
+        ("RandomModificationFactory", {"num_total_steps": 200_000, "modifications": ["a", "b"]}, 64),
+    ],
+)
+def test_a_sample_of_parts_that_are_of_two_kinds_or_of_few_questions(
+    name: str, kwargs: dict[str, Any], num_envs: int
+) -> None:
+    more = {"num_cycles": 100} if "steps" in kwargs else {"num_repetitions": 1}
+    factory = make_factory(name, kwargs | more, seed=1)
+    found = survey.survey_of(factory, factory.num_total_steps, num_envs)
+    assert not found.complete
+    whole = list(survey.as_asked(factory.segments(), num_envs))
+    assert found.mean_length == pytest.approx(whole[-1][1] / len(whole), rel=0.25 if num_envs == 64 else 0.08)
+    of_a = sum(end - start for start, end, name in whole if name == "a") / whole[-1][1]
+    assert found.shares["a"] == pytest.approx(of_a, abs=0.02)
+
+
 def test_a_sample_of_regimes_that_end_before_anybody_asks_again() -> None:
-    """A hundredth of the run has 600 steps, of which 1,024 games ask for one, or for none."""
+    """A part of the run has 120 steps, of which 1,024 games ask for one, or for none."""
     kwargs = {"modifications": ["a", "b"], "steps": 1, "num_cycles": 30_000}
     factory = make_factory("CyclicModificationFactory", kwargs, seed=1)
     found = survey.survey_of(factory, 60_000, 1024)
