@@ -71,7 +71,7 @@ def test_recycling_silent_units_changes_no_output_and_gives_them_new_weights(arc
     first = agent.hidden_layers()[0].layer.weight[1]
     columns = first.numel()
     expected = 2**0.5 if len(agent.hidden_layers()[0].layer.weight) <= columns else None
-    assert expected is None or float(first.norm()) == pytest.approx(expected, rel=1e-4), "drawn as the network's own"
+    assert expected is None or first.norm().item() == pytest.approx(expected, rel=1e-4), "drawn as the network's own"
 
 
 @pytest.mark.parametrize("architecture", KINDS)
