@@ -38,6 +38,10 @@ def survey_of(factory: Schedule, stop: int, num_envs: int) -> Survey:
         regimes = list(as_asked(segments, num_envs))
         whole = _Part(regimes, True, regimes[-1][1])
         return _survey([whole], complete=True, num_scheduled=len(segments))
+    if stop <= num_envs * _MAX_SEGMENTS:  # so many games ask few questions, each of which can be put
+        asked = ((step, step + num_envs, factory.get_modification(step)) for step in range(0, stop, num_envs))
+        regimes = list(merged(asked))
+        return _survey([_Part(regimes, True, regimes[-1][1])], complete=True, num_scheduled=len(segments))
     parts = []
     for window in range(_WINDOWS):
         begin, end = window * stop // _WINDOWS, (window + 1) * stop // _WINDOWS

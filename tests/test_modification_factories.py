@@ -949,20 +949,23 @@ def test_a_sample_of_parts_that_are_of_two_kinds_or_of_few_questions(
     more = {"num_cycles": 100} if "steps" in kwargs else {"num_repetitions": 1}
     factory = make_factory(name, kwargs | more, seed=1)
     found = survey.survey_of(factory, factory.num_total_steps, num_envs)
-    assert not found.complete
     whole = list(survey.as_asked(factory.segments(), num_envs))
-    assert found.mean_length == pytest.approx(whole[-1][1] / len(whole), rel=0.25 if num_envs == 64 else 0.08)
+    if found.complete:  # so many games ask few questions
+        assert found.regimes == whole
+    assert found.complete == (name == "RandomModificationFactory")
+    assert found.mean_length == pytest.approx(whole[-1][1] / len(whole), rel=0.08)
     of_a = sum(end - start for start, end, name in whole if name == "a") / whole[-1][1]
     assert found.shares["a"] == pytest.approx(of_a, abs=0.02)
 
 
-def test_a_sample_of_regimes_that_end_before_anybody_asks_again() -> None:
-    """A part of the run has 120 steps, of which 1,024 games ask for one, or for none."""
+def test_regimes_that_end_before_anybody_asks_again_are_not_seen() -> None:
+    """1,024 games ask at even steps only, where `a` is played."""
     kwargs = {"modifications": ["a", "b"], "steps": 1, "num_cycles": 30_000}
     factory = make_factory("CyclicModificationFactory", kwargs, seed=1)
     found = survey.survey_of(factory, 60_000, 1024)
-    assert sum(found.shares.values()) == pytest.approx(1)
-    assert survey.regime_warning(factory, 1024) is not None
+    assert (found.complete, found.shares, len(found.regimes)) == (True, {"a": 1.0}, 1)
+    assert survey.regime_warning(factory, 1024) is None
+    assert survey.survey_of(factory, 60_000, 1_000_000).regimes == [(0, 1_000_000, "a")], "more games than steps"
 
 
 def test_samples_are_spread_over_the_whole_schedule() -> None:
